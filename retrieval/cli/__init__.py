@@ -1,0 +1,81 @@
+"""The command ``retrieval``: parsing and printing, nothing else.
+
+Each verb is a module of this package with four names: ``HELP`` (one line), ``EXAMPLES`` (shell lines),
+``add_arguments(parser)`` and ``run(args) -> int``. Only the module of the verb that was asked for is imported, so
+that a query does not wait for what a training needs.
+
+Exit codes: 0 done; 1 an error the user can put right (one sentence on stderr); 2 wrong arguments; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from retrieval.errors import RetrievalError
+
+VERBS = {
+    "data": "get a labelled set of pictures, or turn one into another form",
+    "train": "train an embedding on labelled pictures",
+    "build": "fill an index from a folder of pictures",
+    "query": "find the pictures that look like this one",
+    "evaluate": "measure how good the answers are",
+    "info": "say what an index or a model is",
+}
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: the arguments after the program's name; those of the process if None.
+        prog: the name that ``--help`` shows for a script that stands for one verb (``query.py``).
+
+    Returns:
+        The exit code.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = argv[0] if argv and argv[0] in VERBS else None
+    try:
+        if verb is None:
+            return _overview(argv)
+        module = importlib.import_module(f"retrieval.cli.{verb}")
+        parser = argparse.ArgumentParser(
+            prog=prog or f"retrieval {verb}",
+            description=module.HELP,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES.strip().splitlines()),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(parser)
+        code: int = module.run(parser.parse_args(argv[1:]))
+        sys.stdout.flush()
+        return code
+    except RetrievalError as error:
+        print(f"{prog or 'retrieval'}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `retrieval query ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _overview(argv: Sequence[str]) -> int:
+    from retrieval import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="retrieval",
+        description="From a folder of pictures to a search engine you can trust.",
+        epilog="verbs:\n"
+        + "\n".join(f"  {verb:<10}{help_}" for verb, help_ in VERBS.items())
+        + "\n\n`retrieval VERB --help` explains one, with examples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"retrieval {__version__}")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="what to do")
+    parser.parse_args(argv)
+    return 2

@@ -1,0 +1,8 @@
+"""The one error a user sees."""
+
+
+class RetrievalError(Exception):
+    """Something the user can put right.
+
+    The message is one sentence: what was wrong, with the value, and what to do.
+    """

@@ -1,0 +1,36 @@
+"""Progress on stderr, for whatever takes longer than two seconds."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+DELAY = 2.0
+"""Seconds of work before a bar shows."""
+
+
+def bar(total: int | None, what: str, unit: str = "it", **options: Any) -> Any:
+    """A progress bar that stays silent for the first two seconds and never touches stdout.
+
+    Args:
+        total: how many units there are in all, or None when nobody knows.
+        what: a few words that stand left of the bar ("Encoding").
+        unit: what one step is ("pictures").
+        options: anything else that :class:`tqdm.tqdm` takes.
+
+    Returns:
+        A :class:`tqdm.tqdm`, to be used as a context manager and moved on by ``update(n)``.
+    """
+    from tqdm import tqdm  # here, because a query by id must start at once
+
+    interactive = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=" " + unit,
+        delay=DELAY,
+        file=sys.stderr,
+        dynamic_ncols=interactive,
+        mininterval=0.1 if interactive else 10.0,  # a log file wants a line now and then
+        **options,
+    )
