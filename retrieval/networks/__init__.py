@@ -1,0 +1,55 @@
+"""Embedding networks, one architecture a file.
+
+A network maps pictures, float32 (n, c, h, w) and already normalised, to embeddings (n, dim) that are *not* yet of unit
+length: the losses and the encoder normalise. Each has ``dim`` and ``preprocessing``, which says what its input is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
+
+from retrieval.errors import RetrievalError
+from retrieval.images import Preprocessing
+
+NAMES = ("convnet", "seed", "efficientnet_lite0")
+"""What ``--net`` takes, besides ``hf:NAME_OR_FOLDER``."""
+
+
+class EmbeddingNetwork(Protocol):
+    """What the training and the encoder ask of a network, besides being an ``nn.Module``."""
+
+    dim: int
+    preprocessing: Preprocessing
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+def create(name: str, **options: Any) -> nn.Module:
+    """A new network by its name.
+
+    Args:
+        name: one of :data:`NAMES`, or ``hf:`` and a transformers model's name or folder.
+        options: the architecture's own keyword arguments, for example ``dim``.
+
+    Raises:
+        RetrievalError: no such network, or options that it does not take.
+    """
+    architecture: type[nn.Module]
+    if name == "convnet":
+        from retrieval.networks.convnet import ConvNet as architecture
+    elif name == "seed":
+        from retrieval.networks.seed import SeedNetwork as architecture
+    elif name == "efficientnet_lite0":
+        from retrieval.networks.efficientnet_lite0 import EfficientNetLite0 as architecture
+    elif name.startswith("hf:"):
+        from retrieval.networks.backbone import Backbone
+
+        return cast(nn.Module, Backbone(name.removeprefix("hf:"), **options))
+    else:
+        raise RetrievalError(f"There is no network {name!r}; choose one of {', '.join(NAMES)} or hf:NAME.")
+    try:
+        return architecture(**options)
+    except TypeError as error:
+        raise RetrievalError(f"The network {name!r} does not take these options: {error}.") from None
