@@ -1,0 +1,30 @@
+"""Opening one picture safely and quickly, and finding pictures in a folder."""
+
+from retrieval.images.decoding import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    Decoder,
+    UnreadableImage,
+    open_picture,
+    read,
+)
+from retrieval.images.folders import SUFFIXES, Found, Skipped, find, printable
+from retrieval.images.preprocessing import Pixels, Preprocessing, fit_array, prepare
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Decoder",
+    "Found",
+    "Pixels",
+    "Preprocessing",
+    "Skipped",
+    "UnreadableImage",
+    "find",
+    "fit_array",
+    "open_picture",
+    "prepare",
+    "printable",
+    "read",
+]
