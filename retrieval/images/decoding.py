@@ -143,19 +143,20 @@ def open_picture(
     name = _name(source)
     try:
         with _opened(source, name) as file:
-            picture = _identify(file, name)
-            _refuse_large(picture, name, max_pixels)
-            if size is not None and isinstance(picture, JpegImagePlugin.JpegImageFile):
-                picture.draft("L" if mode == "L" else None, (size, size))
-            picture.load()
-            upright = plain(_turned(picture, _turn(picture)))
-            return upright if mode is None or upright.mode == mode else upright.convert(mode)
-    except UnreadableImage:
-        raise
-    except (
-        Exception
-    ) as error:  # decoders raise anything at all on a hostile file; none of it may end a long job
-        raise UnreadableImage(name, _reason(error)) from error
+            try:
+                picture = _identify(file, name)
+                _refuse_large(picture, name, max_pixels)
+                if size is not None and isinstance(picture, JpegImagePlugin.JpegImageFile):
+                    picture.draft("L" if mode == "L" else None, (size, size))
+                picture.load()
+                upright = plain(_turned(picture, _turn(picture)))
+                return upright if mode is None or upright.mode == mode else upright.convert(mode)
+            except UnreadableImage:
+                raise
+            except Exception as error:  # a decoder raises anything at all on a hostile file
+                raise UnreadableImage(name, _reason(error, file)) from error
+    except OSError as error:
+        raise UnreadableImage(name, failure(error)) from error
 
 
 def _name(source: Source) -> str:
