@@ -29,8 +29,8 @@ pins: setup ## write constraints.txt anew with the newest versions
 	$(BIN)/python -m pip install --quiet uv
 	{ sed -n '/^#/p' constraints.txt; \
 	  $(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --quiet \
-	    --no-header --no-annotate --constraint <(echo torch==2.13.0); } > constraints.new
-	mv constraints.new constraints.txt
+	    --no-header --no-annotate --constraint <(echo torch==2.13.0); } > .venv/constraints.new
+	mv .venv/constraints.new constraints.txt
 
 clean: ## remove what was made from the sources; data/, runs/ and indexes/ stay
 	rm -rf .venv .venv.old build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -79,15 +79,17 @@ set_up_uv() {
     [ -n "${SSL_CERT_FILE:-}" ] || [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="$PIP_CERT"
 }
 
+# The installers' last words, in one sentence.
 failed() {
     local why
-    why=$(grep -iE 'error|could not|failed|no space' "$LOG" | tail -n 1 | cut -c 1-300)
-    if grep -qiE 'connection|resolve host|name resolution|dns error|timed out|error sending request|unreachable' "$LOG"; then
+    if grep -q 'from versions: none' "$LOG" && grep -qE "after connection broken|Max retries exceeded" "$LOG"; then
+        why=$(grep -oE "(\[Errno|Failed to resolve|timed out|SSLError|ProxyError)[^')]*" "$LOG" | tail -n 1)
         die "the package registry cannot be reached (${why:-no reason given}); check the network, or name your mirror in" \
             "PIP_INDEX_URL, and run the same command again. The whole log: $LOG"
     fi
     tail -n 15 "$LOG" >&2
-    die "the packages could not be installed (${why:-no reason given}); the whole log: $LOG"
+    die "the packages could not be installed, for the reason above; put it right and run the same command again." \
+        "The whole log: $LOG"
 }
 
 trap 'say "stopped; the same command makes it whole."; exit 130' INT
