@@ -73,8 +73,7 @@ set_up_uv() {
     local links index
     links=${PIP_FIND_LINKS:-$("$PY" -m pip config get global.find-links 2>/dev/null || true)}
     index=${PIP_INDEX_URL:-$("$PY" -m pip config get global.index-url 2>/dev/null || true)}
-    # shellcheck disable=SC2086  # a list in words, wanted with commas
-    [ -n "${UV_FIND_LINKS:-}" ] || export UV_FIND_LINKS="$(echo $links | tr ' ' ',')"
+    [ -n "${UV_FIND_LINKS:-}" ] || export UV_FIND_LINKS="${links// /,}"
     [ -n "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ] || [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
     [ -n "${SSL_CERT_FILE:-}" ] || [ -z "${PIP_CERT:-}" ] || export SSL_CERT_FILE="$PIP_CERT"
 }
@@ -119,7 +118,7 @@ else
 fi
 
 "$PY" -m pip --version >/dev/null 2>&1 || "$PY" -m ensurepip --default-pip >>"$LOG" 2>&1 || failed
-if ! uv=$(command -v uv) && uv=$VENV/bin/uv && [ ! -x $uv ]; then
+if ! uv=$(command -v uv) && uv=$VENV/bin/uv && [ ! -x "$uv" ]; then
     watched "getting uv, the faster installer" "$PY" -m pip install --quiet --retries 1 --disable-pip-version-check \
         --only-binary :all: uv || uv=''
 fi

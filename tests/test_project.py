@@ -1,0 +1,171 @@
+"""The packaging, and what holds for every verb."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import retrieval
+from retrieval.cli import VERBS
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = {"train_triplet.py": "train", "build_index.py": "build", "query.py": "query"}
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+@pytest.fixture(scope="module")
+def declared(setup_cfg: configparser.ConfigParser) -> list[Requirement]:
+    """Every requirement of setup.cfg, the extras' included."""
+    texts = [setup_cfg["options"]["install_requires"], *setup_cfg["options.extras_require"].values()]
+    return [Requirement(line) for text in texts for line in text.splitlines() if line]
+
+
+@pytest.fixture(scope="module")
+def pins() -> dict[str, list[Requirement]]:
+    """The lines of constraints.txt by name; a package may have several, for different Pythons."""
+    found: dict[str, list[Requirement]] = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            found.setdefault(canonicalize_name(pin.name), []).append(pin)
+    return found
+
+
+def test_every_pin_is_exact_and_public(pins: dict[str, list[Requirement]]) -> None:
+    for pin in (pin for lines in pins.values() for pin in lines):
+        assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(pin.specifier)), (
+            pin
+        )  # exact, and no local part like "+cpu"
+        assert pin.url is None, pin
+
+
+def test_constraints_name_no_host_and_no_option() -> None:
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        assert "://" not in line
+        assert not line.startswith("-")
+
+
+def test_torch_is_pinned_and_nothing_that_drags_another_one_in(pins: dict[str, list[Requirement]]) -> None:
+    assert [str(pin) for pin in pins["torch"]] == ["torch==2.13.0"]
+    assert not {"torchvision", "torchaudio", "timm"} & pins.keys()
+
+
+def test_every_declared_dependency_is_pinned_within_its_range(
+    declared: list[Requirement], pins: dict[str, list[Requirement]]
+) -> None:
+    assert len(declared) > 10
+    for requirement in declared:
+        versions = [next(iter(pin.specifier)).version for pin in pins[canonicalize_name(requirement.name)]]
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+def test_the_closure_is_pinned(declared: list[Requirement], pins: dict[str, list[Requirement]]) -> None:
+    """Everything that the installed packages ask for, down to the last one."""
+    ask, seen = list(declared), set()
+    while ask:
+        requirement = ask.pop()
+        name = canonicalize_name(requirement.name)
+        if (name, *requirement.extras) in seen:
+            continue
+        seen.add((name, *requirement.extras))
+        assert name in pins, f"{name} is not in constraints.txt; `make pins` writes it anew."
+        try:
+            deeper = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:  # an extra that is not installed here
+            continue
+        for child in map(Requirement, deeper):
+            environments = [{"extra": extra} for extra in ("", *requirement.extras)]
+            if child.marker is None or any(map(child.marker.evaluate, environments)):
+                ask.append(child)
+    assert len(seen) > 30
+
+
+def test_version_is_the_packages(setup_cfg: configparser.ConfigParser) -> None:
+    assert setup_cfg["metadata"]["version"] == "attr: retrieval.__version__"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", retrieval.__version__)
+    assert run("-m", "retrieval.cli", "--version").stdout == f"retrieval {retrieval.__version__}\n"
+
+
+def test_changelog_has_the_version() -> None:
+    assert retrieval.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_overview_names_every_verb() -> None:
+    result = run("-m", "retrieval.cli", "--help")
+    assert result.returncode == 0
+    for verb, help_ in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(help_)}$", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_explains_itself_with_examples(verb: str) -> None:
+    result = run("-X", "importtime", "-m", "retrieval.cli", verb, "--help")
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.startswith(f"usage: retrieval {verb} ")
+    examples = result.stdout.split("examples:\n", 1)[1]
+    assert f"  retrieval {verb} " in examples
+    assert not re.search(r"\| +torch$", result.stderr, re.MULTILINE), "help waits for torch"
+
+
+@pytest.mark.parametrize(("script", "verb"), SCRIPTS.items())
+def test_script_stands_for_its_verb(script: str, verb: str) -> None:
+    result = run(script, "--help")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"usage: {script} ")
+    whole = run("-m", "retrieval.cli", verb, "--help").stdout
+    assert result.stdout.split("examples:")[1] == whole.split("examples:")[1]
+
+
+@pytest.mark.parametrize("arguments", [("draw",), (), ("query", "--no-such-flag")])
+def test_wrong_arguments_are_told_and_exit_2(arguments: tuple[str, ...]) -> None:
+    result = run("-m", "retrieval.cli", *arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert re.search(r"^retrieval.*: error: ", result.stderr, re.MULTILINE)
+    if arguments == ("draw",):
+        assert "draw" in result.stderr
+        assert "query" in result.stderr  # what there is instead
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["", ".images", ".datasets", ".index", ".measures", ".encoder", ".search", ".build", ".evaluation"],
+)
+def test_import_waits_for_nothing_heavy(module: str) -> None:
+    heavy = {"torch", "sklearn", "matplotlib", "transformers", "onnxruntime", "tqdm"}
+    code = f"import sys, retrieval{module}; print(*({heavy!r} & sys.modules.keys()))"
+    result = run("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def test_faiss_is_imported_in_one_module() -> None:
+    importing = [
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "retrieval").rglob("*.py"))
+        if re.search(r"^\s*(import faiss|from faiss)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert importing == ["retrieval/index/nearest.py"]
