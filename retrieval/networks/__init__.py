@@ -38,11 +38,17 @@ def create(name: str, **options: Any) -> nn.Module:
     """
     architecture: type[nn.Module]
     if name == "convnet":
-        from retrieval.networks.convnet import ConvNet as architecture
+        from retrieval.networks import convnet
+
+        architecture = convnet.ConvNet
     elif name == "seed":
-        from retrieval.networks.seed import SeedNetwork as architecture
+        from retrieval.networks import seed
+
+        architecture = seed.SeedNetwork
     elif name == "efficientnet_lite0":
-        from retrieval.networks.efficientnet_lite0 import EfficientNetLite0 as architecture
+        from retrieval.networks import efficientnet_lite0
+
+        architecture = efficientnet_lite0.EfficientNetLite0
     elif name.startswith("hf:"):
         from retrieval.networks.backbone import Backbone
 

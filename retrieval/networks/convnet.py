@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -43,6 +44,15 @@ class ConvNet(nn.Module):
             inputs = width
         self.features = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
         self.embedding = nn.Linear(inputs, dim, bias=False)
+
+    def fit_to(self, pictures: Tensor) -> None:
+        """Normalise by the mean and the standard deviation of some training pictures, uint8 (n, h, w, channels)."""
+        values = pictures.double().flatten(0, 2) / 255
+        self.preprocessing = dataclasses.replace(
+            self.preprocessing,
+            mean=tuple(values.mean(0).tolist()),
+            std=tuple(values.std(0).clamp_min(1e-3).tolist()),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.embedding(self.features(x))

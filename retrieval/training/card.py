@@ -1,0 +1,65 @@
+"""The card of a trained encoder: what it is, for whoever finds the folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.machine import describe
+from retrieval.training.recipes import Recipe
+
+
+def card(
+    recipe: Recipe,
+    *,
+    pictures: str,
+    fingerprint: str,
+    labels: NDArray[np.int64],
+    validation: int,
+    gallery: int,
+    precision_at_1: float,
+    steps: int,
+    seconds: float,
+    dtype: str,
+    warnings: Sequence[str],
+) -> str:
+    """Markdown, with the measured figures and every choice of the recipe.
+
+    Args:
+        labels: int64 (n,), those of the training pictures.
+        validation: how many validation pictures were compared.
+        gallery: with how many training pictures.
+        precision_at_1: the last measured one; NaN where there were no validation pictures.
+    """
+    quality = "not measured (no validation pictures)"
+    if not math.isnan(precision_at_1):
+        low, high = wilson(precision_at_1, validation)
+        quality = (
+            f"{precision_at_1:.3f} (95 % interval {low:.3f} to {high:.3f}; {validation:,} validation pictures "
+            f"among {gallery:,} training pictures)"
+        )
+    warned = "".join(f"\n- Warning: {message}" for message in warnings)
+    choices = "\n".join(f"| {name} | {value} |" for name, value in dataclasses.asdict(recipe).items())
+    return f"""# {pictures}: {recipe.net}, {recipe.loss}
+
+- Trained on: {pictures}, {len(labels):,} pictures of {len(np.unique(labels)):,} classes
+- P@1 at the end: {quality}
+- Took: {seconds:,.0f} s, {steps:,} steps, {dtype}
+- Machine: {describe()}
+- Fingerprint of the pictures (SHA-256): {fingerprint}{warned}
+
+| choice | value |
+|---|---|
+{choices}
+"""
+
+
+def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The interval of a share that was found among ``count`` (Wilson 1927); 95 % for the default ``z``."""
+    middle = share + z**2 / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return (middle - half) / (1 + z**2 / count), (middle + half) / (1 + z**2 / count)

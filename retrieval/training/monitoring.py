@@ -1,0 +1,156 @@
+"""Watching a training: its history, its curves, and the warning when the embedding collapses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from retrieval.index.files import write_durably
+from retrieval.training.recipes import Recipe
+
+WINDOW = 20
+"""Steps over which the monitor averages before it speaks of a collapse."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One step of a training, or the end of an epoch.
+
+    ``active`` is the share of triplets with a loss (NaN for losses without triplets), ``spread`` is :func:`spread` of
+    the batch, ``precision_at_1`` is measured on the validation pictures at the end of an epoch and NaN elsewhere.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    active: float
+    spread: float
+    lr: float
+    seconds: float
+    precision_at_1: float = math.nan
+
+
+def spread(embeddings: Tensor) -> float:
+    """Half the mean squared distance of unit embeddings (n, d): 1 − ‖mean‖². 0 if all are one point, 1 at most."""
+    return float(1 - embeddings.detach().float().mean(0).square().sum())
+
+
+class Monitor:
+    """Watches the last :data:`WINDOW` steps and says once, in one sentence, when and why the embedding has collapsed.
+
+    Collapse is a batch whose embeddings all lie within a spread of 0.02 (fresh networks start near 0.1 to 0.5), or a
+    loss that is no number. For supervised contrastive and softmax losses only the spread is looked at.
+    """
+
+    THRESHOLD = 0.02
+
+    def __init__(self, recipe: Recipe, lr: float) -> None:
+        self.recipe = recipe
+        self.lr = lr
+        self._spreads: deque[float] = deque(maxlen=WINDOW)
+        self._losses: deque[float] = deque(maxlen=WINDOW)
+        self._said = False
+
+    def look(self, loss: float, spread: float) -> str | None:
+        """Take in one step; the warning when there is a new one, else None."""
+        self._spreads.append(spread)
+        self._losses.append(loss)
+        if self._said or len(self._spreads) < WINDOW:
+            return None
+        mean = sum(self._spreads) / WINDOW
+        if mean >= self.THRESHOLD:
+            return None
+        self._said = True
+        return (
+            f"The embedding has collapsed: over the last {WINDOW} steps all pictures lie within a spread of {mean:.4f} "
+            f"(0 is one single point), and the loss stands at {sum(self._losses) / WINDOW:.3f}; {self._cause()}"
+        )
+
+    def _cause(self) -> str:
+        recipe = self.recipe
+        if recipe.loss == "triplet" and recipe.mining == "hard":
+            return (
+                "the cause is most likely --mining hard, whose hardest negatives pull an untrained network to one "
+                "point, where each triplet costs exactly the margin: use --mining all or semi-hard."
+            )
+        if recipe.loss == "triplet" and recipe.margin > 1:
+            return (
+                f"the cause is most likely --margin {recipe.margin:g}, which unit vectors can hardly keep "
+                "(their squared distances end at 4, and 2 is average): try 0.2."
+            )
+        return f"the cause is most likely the learning rate: try --lr {self.lr / 5:g}, or a longer --warmup."
+
+
+def write_history(history: Iterable[Reading], folder: Path, title: str) -> None:
+    """``curves.csv`` with a row a reading, and ``curves.png`` for people."""
+    readings = list(history)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Reading))
+    writer.writerows(asdict(reading).values() for reading in readings)
+    write_durably(folder / "curves.csv", text.getvalue().encode())
+    write_durably(folder / "curves.png", _draw(readings, title))
+
+
+def read_history(path: Path) -> list[Reading]:
+    """What :func:`write_history` wrote as ``curves.csv``."""
+    with path.open(newline="") as file:
+        return [_reading(row) for row in csv.DictReader(file)]
+
+
+def _reading(row: Mapping[str, str]) -> Reading:
+    values = {name: float(value) for name, value in row.items()}
+    return Reading(int(values.pop("step")), int(values.pop("epoch")), **values)
+
+
+def _draw(readings: list[Reading], title: str) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    steps = [reading.step for reading in readings]
+    panels = (
+        ("loss", "loss", "tab:blue"),
+        ("active", "share of active triplets", "tab:orange"),
+        ("spread", "spread of the embedding", "tab:green"),
+        ("precision_at_1", "P@1 on the validation pictures", "tab:red"),
+    )
+    for axes, (name, label, colour) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        values = torch.tensor([getattr(reading, name) for reading in readings], dtype=torch.float64)
+        known = ~values.isnan()
+        x = [step for step, there in zip(steps, known.tolist(), strict=True) if there]
+        y = values[known].tolist()
+        if name == "precision_at_1":
+            axes.plot(x, y, color=colour, marker="o", markersize=4)
+        else:
+            axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.8)
+            axes.plot(x, _smooth(y), color=colour)
+        axes.set(title=label, xlabel="step")
+        axes.grid(alpha=0.3)
+        if name != "loss":
+            axes.set_ylim(0, 1.02)
+        if not x:
+            axes.text(0.5, 0.5, "not measured for this loss", ha="center", va="center", transform=axes.transAxes)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()
+
+
+def _smooth(values: list[float], weight: float = 0.95) -> list[float]:
+    """An exponential mean without a bias at the start."""
+    out, mean, mass = [], 0.0, 0.0
+    for value in values:
+        mean = weight * mean + (1 - weight) * value
+        mass = weight * mass + (1 - weight)
+        out.append(mean / mass)
+    return out

@@ -1,0 +1,66 @@
+"""The pictures of a training: the readable ones, what tells one set from another, and how they reach the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from retrieval.datasets import PictureSet
+from retrieval.images import Preprocessing
+from retrieval.progress import bar
+
+IN_MEMORY = 4 << 30
+"""Bytes of decoded pictures up to which a set is decoded once and kept; larger ones are decoded batch by batch."""
+
+
+class Source:
+    """The pictures of a set as the network's input, decoded once where they fit in memory."""
+
+    def __init__(self, pictures: PictureSet, preprocessing: Preprocessing) -> None:
+        self.pictures = pictures
+        self.preprocessing = preprocessing
+        each = preprocessing.size**2 * preprocessing.channels
+        self.pixels = None
+        if len(pictures) * each <= IN_MEMORY:
+            with bar(len(pictures), "Reading", "pictures") as progress:
+                self.pixels = pictures.read(preprocessing, progress=progress.update)
+
+    def read(self, indices: NDArray[np.int64]) -> Tensor:
+        """uint8 (len(indices), size, size, channels)."""
+        if self.pixels is not None:
+            return torch.from_numpy(self.pixels[indices])
+        return torch.from_numpy(self.pictures.read(self.preprocessing, indices))
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """So many pictures at random, or all."""
+        return self.read(np.random.default_rng(seed).permutation(len(self.pictures))[:count])
+
+
+def readable(pictures: PictureSet, report: Callable[[str], None]) -> PictureSet:
+    """The set without the files that cannot be opened; they are reported, and never stop the job."""
+    if pictures.files is None:
+        return pictures
+    with bar(len(pictures), "Checking", "pictures") as progress:
+        readable, skipped = pictures.check(progress.update)
+    if skipped:
+        report(
+            f"{len(skipped)} files were left out because they cannot be read; "
+            f"the first is {skipped[0].path} ({skipped[0].reason})."
+        )
+    return readable
+
+
+def fingerprint(pictures: PictureSet) -> str:
+    """The same for the same pictures, labels and splits; of files, their names stand for their content."""
+    digest = hashlib.sha256()
+    digest.update(np.ascontiguousarray(pictures.labels).tobytes())
+    digest.update(json.dumps([list(pictures.classes), list(pictures.names), pictures.splits.tolist()]).encode())
+    if pictures.pixels is not None:
+        digest.update(np.ascontiguousarray(pictures.pixels).data)
+    return digest.hexdigest()

@@ -1,0 +1,131 @@
+"""Everything that can be chosen about a training, and the two recipes that come with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from retrieval.errors import RetrievalError
+
+
+def _choice(default: Any, help_: str, **more: Any) -> Any:
+    return field(default=default, metadata={"help": help_, **more})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training does. The command line's flags are these fields, their help texts and defaults.
+
+    The defaults were chosen on a validation split of CIFAR-10's training pictures by ``benchmarks/recipes.py``.
+    """
+
+    net: str = _choice("convnet", "convnet, seed, efficientnet_lite0 (ImageNet weights), or hf:NAME_OR_FOLDER")
+    dim: int | None = _choice(None, "length of the embedding (default: the network's own)")
+    size: int | None = _choice(None, "side of the network's square input in pixels (default: the network's own)")
+    loss: str = _choice("triplet", "triplet, supcon (supervised contrastive) or softmax (a classifier)")
+    margin: float = _choice(0.2, "triplet loss: by how much the negative's squared distance must be larger")
+    mining: str = _choice("all", "triplets of a batch: all, semi-hard, hard, or given (by the sampler)")
+    temperature: float = _choice(0.1, "supcon: what the similarities are divided by")
+    sampler: str = _choice("classes", "classes (P classes × K pictures) or random-triplets (as published)")
+    classes_per_batch: int = _choice(10, "P of the classes sampler")
+    pictures_per_class: int = _choice(25, "K of the classes sampler")
+    triplets_per_batch: int = _choice(128, "random-triplets: triplets a batch")
+    triplets_per_epoch: int = _choice(100_000, "random-triplets: triplets an epoch")
+    augment: str = _choice("auto", "flip, shift, cutout joined by commas; none; auto: flip,shift, grey only shift")
+    epochs: int | None = _choice(None, "passes over the pictures (default: 8, more where that is under 1440 steps)")
+    minutes: float | None = _choice(
+        None, "as many epochs as fit in so many minutes, measured at the start; with --epochs: at most those"
+    )
+    lr: float | None = _choice(None, "peak learning rate (default: 0.2 from scratch, 0.01 from pretrained weights)")
+    schedule: str = _choice("triangle", "triangle (warm up, then down to 0) or constant")
+    warmup: float = _choice(0.2, "triangle: share of the steps until the peak")
+    momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0)")
+    weight_decay: float = _choice(5e-4, "weight decay of matrices and filters")
+    precision: str = _choice("auto", "float32, bfloat16, or auto: bfloat16 where the hardware is fast at it")
+    seed: int = _choice(0, "one seed makes a run repeat")
+    validation: int = _choice(2000, "pictures held out of the training split to watch it by, a tenth of it at most")
+    threads: int | None = _choice(None, "CPU threads (default: all cores)")
+    device: str = _choice("auto", "auto, cpu, cuda")
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise RetrievalError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(choices)}.")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not (value >= least and math.isfinite(value)):
+                raise RetrievalError(f"--{name.replace('_', '-')} must be at least {least}, not {value}.")
+        if self.minutes is not None and not self.minutes > 0:
+            raise RetrievalError(f"--minutes must be more than 0, not {self.minutes}.")
+        if (self.mining == "given") != (self.sampler == "random-triplets") and self.loss == "triplet":
+            raise RetrievalError(
+                f"--mining given and --sampler random-triplets go together, not {self.mining} and {self.sampler}."
+            )
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def resolve(self, *, channels: int, pretrained: bool) -> Recipe:
+        """The recipe with every ``None`` and ``auto`` that depends on the pictures and the network settled."""
+        changes: dict[str, Any] = {}
+        if self.augment == "auto":
+            # a mirrored digit or letter is another one, a mirrored photograph is not
+            changes["augment"] = "flip,shift" if channels == 3 else "shift"
+        if self.lr is None:
+            changes["lr"] = 0.01 if pretrained else 0.2
+        return self.replace(**changes)
+
+
+def epochs_for(recipe: Recipe, batches: int) -> int:
+    """How many epochs of so many batches a recipe asks for, before any limit on the minutes."""
+    return recipe.epochs or max(8, min(400, math.ceil(1440 / batches)))
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "loss": ("triplet", "supcon", "softmax"),
+    "mining": ("all", "semi-hard", "hard", "given"),
+    "sampler": ("classes", "random-triplets"),
+    "schedule": ("triangle", "constant"),
+    "precision": ("auto", "float32", "bfloat16"),
+    "device": ("auto", "cpu", "cuda"),
+}
+_LEAST: dict[str, float] = {
+    "dim": 1,
+    "size": 8,
+    "margin": 0,
+    "temperature": 1e-3,
+    "classes_per_batch": 2,
+    "pictures_per_class": 2,
+    "triplets_per_batch": 1,
+    "triplets_per_epoch": 1,
+    "epochs": 1,
+    "lr": 0,
+    "warmup": 0,
+    "momentum": 0,
+    "weight_decay": 0,
+    "seed": 0,
+    "validation": 0,
+    "threads": 1,
+}
+
+Preset = Literal["default", "seed"]
+PRESETS: dict[Preset, Recipe] = {
+    "default": Recipe(),
+    # the original article's program, number for number
+    "seed": Recipe(
+        net="seed",
+        dim=1024,
+        margin=1.0,
+        mining="given",
+        sampler="random-triplets",
+        augment="none",
+        lr=0.01,
+        schedule="constant",
+        momentum=0.0,
+        weight_decay=0.0,
+        precision="float32",
+    ),
+}
