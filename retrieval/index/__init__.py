@@ -1,0 +1,10 @@
+"""The index: a folder that holds vectors, what they belong to, and what makes them fast to search.
+
+``docs/index-format.md`` describes the folder. Nothing here needs torch, and the first search imports FAISS.
+"""
+
+from retrieval.index.files import DamagedFileError
+from retrieval.index.records import Item, NewItem
+from retrieval.index.store import EXACT_LIMIT, Index
+
+__all__ = ["EXACT_LIMIT", "DamagedFileError", "Index", "Item", "NewItem"]

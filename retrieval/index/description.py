@@ -1,0 +1,74 @@
+"""What an index says about itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from retrieval import __version__
+from retrieval.index.catalog import FORMAT_VERSION, Catalog
+from retrieval.index.snapshot import Snapshot
+
+LARGEST = 5
+"""How many classes a description names."""
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what writes an index."""
+    import platform
+    import sqlite3
+    from importlib import metadata
+
+    versions = {"retrieval": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    for name in ("numpy", "h5py", "faiss-cpu"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # FAISS goes by several names
+            continue
+    return versions
+
+
+def describe(folder: Path, catalog: Catalog, snapshot: Snapshot) -> dict[str, Any]:
+    """Everything about an index that fits a page, as JSON can hold it; see :meth:`retrieval.index.Index.info`."""
+    meta = catalog.meta
+    labels = [(label, count) for label, count in catalog.label_counts() if label is not None]
+    structure = snapshot.structure
+    return {
+        "kind": "index",
+        "folder": str(folder),
+        "format": FORMAT_VERSION,
+        "items": len(snapshot),
+        "removed": len(snapshot.removed),
+        "dim": meta["dim"],
+        "labels": len(labels),
+        "labelled": sum(count for _, count in labels),
+        "largest": dict(labels[:LARGEST]),
+        "segments": len(snapshot.segments),
+        "structure": None
+        if structure is None
+        else {
+            "factory": structure.factory,
+            "parameters": dict(structure.parameters),
+            "items": structure.items,
+            "recall@10": structure.recall,
+            "measured_on": structure.queries,
+            "bytes": structure.size,
+        },
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        "encoder": {"network": _network(folder / "encoder"), "hash": meta["encoder_hash"]},
+        "root": meta["root"],
+        "decoder": meta.get("decoder"),
+        "created": meta.get("created"),
+        "libraries": meta.get("libraries"),
+        "skipped": len(catalog.skipped()),
+        "details": meta.get("details"),
+    }
+
+
+def _network(encoder: Path) -> str | None:
+    try:
+        name = json.loads((encoder / "config.json").read_text(encoding="utf-8")).get("network")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None if name is None else str(name)

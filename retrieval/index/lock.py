@@ -1,0 +1,69 @@
+"""One writer at a time."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+
+from retrieval.errors import RetrievalError
+
+FILE = "writer.lock"
+
+
+class WriterLock:
+    """The right to change one index, held from construction to :meth:`release`.
+
+    It is a ``flock`` on the file ``writer.lock``, which the kernel takes back when the process ends, however
+    it ends: a dead writer holds nothing. What stands in the file (process, host, since when) is only there
+    for the message that the next one gets. The file itself stays: deleting it would let two processes lock
+    two files of one name.
+
+    Raises:
+        RetrievalError: somebody else has it, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / FILE
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise RetrievalError(
+                f"cannot write to the index {folder}: {error.strerror or error}; "
+                "allow writing there, or work on a copy of the folder"
+            ) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _describe(os.pread(self._descriptor, 4096, 0))
+            os.close(self._descriptor)
+            if isinstance(error, BlockingIOError):
+                raise RetrievalError(
+                    f"the index {folder} is being written by {holder}; wait until it has finished, or stop it"
+                ) from None
+            raise RetrievalError(
+                f"cannot lock the index {folder}: {error.strerror or error}; work on a copy on a local disk"
+            ) from error
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now})
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, note.encode(), 0)
+
+    def release(self) -> None:
+        """Let the next writer in. Calling it twice is harmless."""
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, 0)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a forked child may still have the file open
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _describe(note: bytes) -> str:
+    try:
+        holder = json.loads(note)
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (ValueError, KeyError, TypeError):  # it was caught between taking the lock and writing its name
+        return "another process"

@@ -1,0 +1,321 @@
+"""Nearest neighbours: the one module that knows FAISS.
+
+What comes back never depends on FAISS's rounding, which differs between a single query and a batch. FAISS
+only names candidates, a few more than asked for; each is then scored anew by one routine (:func:`_scores`),
+and where rounding could have hidden a better one, the query is answered by scoring everything. Equal scores
+stand by ascending id.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.errors import RetrievalError
+from retrieval.index.files import TEMPORARY, DamagedFileError, name_durably
+from retrieval.progress import bar
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Excluded = Sequence[Ids] | None
+
+SPARE = 16
+"""Candidates beyond k, so that rounding near the k-th place is seen and seldom matters."""
+
+RECALL = 0.99
+"""What an approximate structure must reach (recall@10), or exact search stays."""
+
+_BATCH = 8
+"""Queries from which FAISS is told to multiply matrices.
+
+Left alone, FAISS 1.15 does so from nq × d ≥ 128,000, and is up to six times slower below it; for one query,
+multiplying matrices is three times slower.
+"""
+_DEFAULT_BLAS_THRESHOLD = faiss.cvar.distance_compute_blas_threshold
+
+_BLOCK = 1 << 20
+"""Numbers that are scored at a time: 8 MB as float64, which stays near the processor."""
+
+
+def exact_search(queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Excluded = None) -> tuple[Floats, Ids]:
+    """The k best of all vectors, without error.
+
+    Args:
+        queries: (nq, d), unit rows.
+        vectors: (n, d), unit rows.
+        ids: (n,), ascending.
+        k: how many are wanted; more than n is no error.
+        exclude: for each query the ids it must not get, ascending, or None.
+
+    Returns:
+        scores (nq, k) and ids (nq, k), best first, equal scores by ascending id, padded with −inf and −1.
+    """
+    nq, n = len(queries), len(vectors)
+    scores = np.full((nq, k), -np.inf, np.float32)
+    found = np.full((nq, k), -1, np.int64)
+    left_out = _positions(exclude, ids)
+    most = max(map(len, left_out), default=0) if left_out else 0
+    wanted = k + most + SPARE
+    if nq == 0 or k == 0 or n == 0:
+        return scores, found
+    if 2 * wanted >= n:
+        doubtful = np.arange(nq)
+    else:
+        near, rows = _flat_candidates(queries, vectors, wanted)
+        again = _rescore(queries, vectors, rows)
+        if left_out:
+            for query, positions in enumerate(left_out):
+                again[query, np.isin(rows[query], positions)] = -np.inf
+        order = np.lexsort((rows, -again))[:, :k]
+        scores[:] = np.take_along_axis(again, order, axis=1)
+        found[:] = ids[np.take_along_axis(rows, order, axis=1)]
+        # Whatever is no candidate scored at most as the worst candidate, give or take both roundings.
+        doubtful = np.flatnonzero(scores[:, -1] <= near[:, -1] + _rounding(vectors.shape[1]))
+    group = max(1, _BLOCK // n)
+    for start in range(0, len(doubtful), group):
+        some = doubtful[start : start + group]
+        everything = _score_all(queries[some], vectors)
+        for query, row in zip(some, everything, strict=True):
+            if left_out:
+                row[left_out[query]] = -np.inf
+            best = _best(row, k)
+            scores[query, : len(best)] = row[best]
+            found[query, : len(best)] = ids[best]
+    return scores, found
+
+
+def merge(parts: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
+    """The k best (nq, k) of several answers to the same queries, ordered as by :func:`exact_search`."""
+    scores = np.concatenate([scores for scores, _ in parts], axis=1)
+    ids = np.concatenate([ids for _, ids in parts], axis=1)
+    order = np.lexsort((ids, -scores))[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+
+
+def rank(queries: Floats, candidates: Ids, vectors_of: Any, k: int) -> tuple[Floats, Ids]:
+    """Score candidates anew and keep the k best.
+
+    Args:
+        queries: (nq, d), unit rows.
+        candidates: (nq, m) ids, −1 where there is none.
+        vectors_of: function from ids (p,) to their vectors (p, d).
+        k: how many are wanted.
+
+    Returns:
+        scores and ids (nq, k) as :func:`exact_search` gives them.
+    """
+    nq = len(queries)
+    scores = np.full((nq, max(k, candidates.shape[1])), -np.inf, np.float32)
+    ids = np.full(scores.shape, -1, np.int64)
+    query, place = np.nonzero(candidates >= 0)
+    step = max(1, _BLOCK // queries.shape[1])
+    for start in range(0, len(query), step):
+        some = slice(start, start + step)
+        chosen = candidates[query[some], place[some]]
+        scores[query[some], place[some]] = _scores(queries[query[some]], vectors_of(chosen))
+        ids[query[some], place[some]] = chosen
+    return merge([(scores, ids)], k)
+
+
+class Structure:
+    """An approximate structure: a graph (HNSW) over the unit vectors, searched by Euclidean distance.
+
+    On unit vectors the order is that of the inner product, and FAISS's graphs are at home there.
+    """
+
+    FACTORY = "IDMap2,HNSW32,Flat"
+
+    def __init__(self, index: Any, parameters: Mapping[str, int]) -> None:
+        self._index = index
+        self.parameters = dict(parameters)
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @classmethod
+    def build(cls, vectors: Floats, ids: Ids, *, seed: int = 0) -> tuple[Structure, float, int] | None:
+        """Build one and measure it.
+
+        A random sample is held out until the graph of the rest stands; it asks that graph, with a wider and
+        wider search until recall@10 against exact search reaches :data:`RECALL`, and is then added to it. A
+        candidate counts as found if its score reaches the true tenth one's, so duplicates cannot spoil the
+        measure.
+
+        Args:
+            vectors: (n, d), unit rows, n at least 20.
+            ids: (n,), ascending.
+            seed: of the sample.
+
+        Returns:
+            the structure, its recall@10 and the number of queries that was measured with; None if no width of
+            search reached the recall, so that exact search should stay.
+        """
+        n, d = vectors.shape
+        held_out = np.zeros(n, bool)
+        held_out[np.random.default_rng(seed).choice(n, min(1000, n // 10), replace=False)] = True
+        inner = faiss.IndexHNSWFlat(d, 32, faiss.METRIC_L2)
+        inner.hnsw.efConstruction = 80
+        index = faiss.IndexIDMap2(inner)
+        with bar(n, "Building the search structure", "vectors") as progress:
+            _add(index, vectors[~held_out], ids[~held_out], progress)
+            chosen = _narrowest(index, vectors[held_out], vectors[~held_out], ids[~held_out])
+            if chosen is None:
+                return None
+            _add(index, vectors[held_out], ids[held_out], progress)
+        width, recall = chosen
+        return cls(index, {"efSearch": width}), recall, int(held_out.sum())
+
+    @classmethod
+    def read(cls, path: Path, parameters: Mapping[str, int], dim: int, items: int) -> Structure:
+        """Read one that :meth:`write` wrote, and whose checksum has been compared.
+
+        Raises:
+            DamagedFileError: it is not what the catalog says.
+        """
+        try:
+            index = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise DamagedFileError(f"{path} is not a structure that FAISS can read") from error
+        if not isinstance(index, faiss.IndexIDMap2) or index.d != dim or index.ntotal != items:
+            raise DamagedFileError(f"{path} is not the structure that the catalog describes")
+        return cls(index, parameters)
+
+    def write(self, path: Path) -> None:
+        """Write it durably.
+
+        Raises:
+            RetrievalError: the disk is full, or the folder cannot be written.
+        """
+        temporary = path.with_name(path.name + TEMPORARY)
+        try:
+            faiss.write_index(self._index, str(temporary))
+        except RuntimeError as error:
+            temporary.unlink(missing_ok=True)
+            raise RetrievalError(f"cannot write {path}; make room or allow writing there, and run it again") from error
+        name_durably(temporary, path)
+
+    def candidates(self, queries: Floats, count: int, removed: Ids) -> Ids:
+        """About the ``count`` nearest of each query (nq, d) as ids (nq, count), −1 where fewer were found.
+
+        Args:
+            queries: unit rows.
+            count: how many.
+            removed: ids that are no longer in the index.
+        """
+        parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]  # made at run time
+        parameters.efSearch = max(self.parameters["efSearch"], count)
+        if len(removed):
+            gone = faiss.IDSelectorBatch(removed)
+            kept = faiss.IDSelectorNot(gone)  # both names live until the search is over: FAISS only points at them
+            parameters.sel = kept
+        _, found = self._index.search(queries, count, params=parameters)
+        return np.asarray(found, dtype=np.int64)
+
+
+def _add(index: Any, vectors: Floats, ids: Ids, progress: Any) -> None:
+    for start in range(0, len(ids), 5000):  # in pieces: FAISS does not see Ctrl-C while it works
+        index.add_with_ids(vectors[start : start + 5000], ids[start : start + 5000])
+        progress.update(len(ids[start : start + 5000]))
+
+
+def _narrowest(index: Any, queries: Floats, vectors: Floats, ids: Ids) -> tuple[int, float] | None:
+    k = min(10, len(ids))
+    truth, _ = exact_search(queries, vectors, ids, k)
+    for width in (16, 32, 64, 128, 256, 512, 1024):
+        structure = Structure(index, {"efSearch": width})
+        found = structure.candidates(queries, k, np.empty(0, np.int64))
+        scores, _ = rank(queries, found, lambda wanted: vectors[np.searchsorted(ids, wanted)], k)
+        recall = float(np.mean(scores >= truth[:, -1:]))
+        if recall >= RECALL:
+            return width, recall
+    return None
+
+
+def _flat_candidates(queries: Floats, vectors: Floats, count: int) -> tuple[Floats, Ids]:
+    # The setting is the whole process's, but it changes only speed and rounding, and neither reaches an
+    # answer.
+    if len(queries) < _BATCH:
+        scores, rows = faiss.knn(queries, vectors, count, metric=faiss.METRIC_INNER_PRODUCT)
+    else:
+        faiss.cvar.distance_compute_blas_threshold = 1
+        try:
+            scores, rows = faiss.knn(queries, vectors, count, metric=faiss.METRIC_INNER_PRODUCT)
+        finally:
+            faiss.cvar.distance_compute_blas_threshold = _DEFAULT_BLAS_THRESHOLD
+    return scores, rows
+
+
+def _rounding(d: int) -> float:
+    """How far a float32 inner product of unit vectors can be from the true one, however it is summed.
+
+    The classical bound is d·u·Σ|aᵢbᵢ| with u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms,
+    3.1); the sum is at most the product of the lengths, which the index lets differ from 1 by a thousandth.
+    One more u for the rounding of the exact score itself.
+    """
+    return (1.01 * d + 2) * 2.0**-24
+
+
+def _scores(queries: Floats, vectors: Floats) -> Floats:
+    """The score of each pair of rows (p, d): float64 inner product, rounded to float32, within [−1, 1].
+
+    Products of float32 numbers are exact in float64, and each pair is summed by itself in one order, so the
+    result depends on nothing but the two rows.
+    """
+    product = np.vecdot(queries.astype(np.float64), vectors.astype(np.float64))
+    scores: Floats = np.clip(product.astype(np.float32), -1, 1)
+    return scores
+
+
+def _rescore(queries: Floats, vectors: Floats, rows: Ids) -> Floats:
+    nq, count = rows.shape
+    out = np.empty((nq, count), np.float32)
+    step = max(1, _BLOCK // (count * vectors.shape[1]))
+    for start in range(0, nq, step):
+        some = slice(start, start + step)
+        out[some] = _scores(queries[some, None, :], vectors[rows[some]])
+    return out
+
+
+def _score_all(queries: Floats, vectors: Floats) -> Floats:
+    out = np.empty((len(queries), len(vectors)), np.float32)
+    step = max(1, _BLOCK // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step].astype(np.float64)
+        for query in range(len(queries)):
+            product = np.vecdot(queries[query].astype(np.float64), block)
+            out[query, start : start + step] = np.clip(product.astype(np.float32), -1, 1)
+    return out
+
+
+def _best(scores: Floats, k: int) -> npt.NDArray[np.intp]:
+    """Positions of the k largest of scores (n,), best first, equal ones by position, without −inf."""
+    k = min(k, len(scores))
+    if k < len(scores):
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        above = np.flatnonzero(scores > least)
+        chosen = np.concatenate([above, np.flatnonzero(scores == least)[: k - len(above)]])
+        chosen.sort()
+    else:
+        chosen = np.arange(len(scores))
+    chosen = chosen[scores[chosen] > -math.inf]
+    best: npt.NDArray[np.intp] = chosen[np.argsort(-scores[chosen], kind="stable")]
+    return best
+
+
+def _positions(exclude: Excluded, ids: Ids) -> list[npt.NDArray[np.intp]] | None:
+    """Where in ids (n,) the excluded ones stand; those that are not there are not looked for."""
+    if exclude is None:
+        return None
+    out = []
+    for some in exclude:
+        at = np.searchsorted(ids, some)
+        inside = at < len(ids)
+        inside[inside] = ids[at[inside]] == some[inside]
+        out.append(at[inside])
+    return out
