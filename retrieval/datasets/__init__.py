@@ -1,0 +1,7 @@
+"""Labelled picture sets: loading every usual layout, splitting, saving, exporting."""
+
+from retrieval.datasets.hdf5 import save
+from retrieval.datasets.pictures import SPLITS, PictureSet, Progress
+from retrieval.datasets.recognise import load
+
+__all__ = ["SPLITS", "PictureSet", "Progress", "load", "save"]

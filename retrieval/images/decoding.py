@@ -262,6 +262,8 @@ def _reason(error: Exception, file: IO[bytes]) -> str:
 
 def _ends_early(file: IO[bytes]) -> bool:
     """Whether a WebP or TIFF file is shorter than its header says; their decoders do not tell."""
+    if file.closed:
+        return False
     file.seek(0)
     head = file.read(8)
     size = file.seek(0, os.SEEK_END)

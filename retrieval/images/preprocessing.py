@@ -133,7 +133,5 @@ def _per_channel(name: str, values: Any, channels: int) -> tuple[float, ...]:
     if len(numbers) == 1:
         numbers *= channels
     if len(numbers) != channels or not np.isfinite(numbers).all():
-        raise RetrievalError(
-            f"Preprocessing has {name} {values!r}; give {channels} finite number(s), one a channel."
-        )
+        raise RetrievalError(f"Preprocessing has {name} {values!r}; give {channels} finite number(s), one a channel.")
     return numbers

@@ -1,0 +1,133 @@
+"""Sets of pictures as one HDF5 file.
+
+Attributes: `format` ("retrieval pictures"), `version` (1), `name`, `sha256` (of the images' bytes,
+hexadecimal). Datasets, uncompressed: `images` uint8 (n, h, w, c); `labels` int64 (n,), −1 for none;
+`classes`, `names`, `splits` and, where the set has them, `levels`, as UTF-8 strings of fixed length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.datasets.memory import resident
+from retrieval.datasets.pictures import SPLITS, PictureSet, Progress
+from retrieval.errors import RetrievalError
+from retrieval.images import Pixels, printable
+
+FORMAT = "retrieval pictures"
+VERSION = 1
+
+
+def save(pictures: PictureSet, path: str | os.PathLike[str], progress: Progress | None = None) -> None:
+    """Write a set as one file, whole or not at all.
+
+    Args:
+        pictures: in memory, or files that all have one size.
+        path: where to; ends in ".h5". What is there is replaced.
+        progress: called with the number of pictures read since the last call, where the set consists of
+            files.
+
+    Raises:
+        RetrievalError: if the pictures differ in size, or the place cannot be written to.
+    """
+    import h5py
+
+    path = Path(path)
+    pictures = resident(pictures, progress)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(temporary, "w") as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["version"] = VERSION
+            file.attrs["name"] = pictures.name
+            file.attrs["sha256"] = _digest(pictures.pixels)
+            file["images"] = pictures.pixels
+            file["labels"] = pictures.labels
+            for key in ("classes", "names", "splits", "levels"):
+                texts = getattr(pictures, key)
+                if texts is not None:
+                    file[key] = np.array([text.encode() for text in texts], dtype=bytes)
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise RetrievalError(f"The file {printable(path)!r} cannot be written: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str], *, verify: bool = False) -> PictureSet:
+    """A set that :func:`save` wrote, in memory.
+
+    Args:
+        path: the file. Nothing in it is trusted: no links to other files, no compression, every size checked.
+        verify: compare the pixels with their checksum too.
+
+    Raises:
+        RetrievalError: for any other file, and a damaged one.
+    """
+    import h5py
+
+    path = Path(path)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return _read(file, verify)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise RetrievalError(f"{printable(path)!r} is no whole set of pictures ({reason}); make it anew.") from error
+
+
+def _read(file: Any, verify: bool) -> PictureSet:
+    """Raises ValueError, or whatever h5py does, with the reason."""
+    if file.attrs.get("format") != FORMAT:
+        raise ValueError("its format is another one")
+    if file.attrs.get("version") != VERSION:
+        raise ValueError(f"its version is {file.attrs.get('version')}, this program reads {VERSION}")
+    pixels = _dataset(file, "images", "u1", 4)
+    labels = _dataset(file, "labels", "i8", 1)
+    names, classes, splits = (_texts(file, key) for key in ("names", "classes", "splits"))
+    levels = _texts(file, "levels") if "levels" in file else None
+    if pixels.shape[3] not in (1, 3):
+        raise ValueError(f"its pictures have {pixels.shape[3]} channels")
+    if len({len(pixels), len(labels), len(names), len(splits), len(pixels if levels is None else levels)}) > 1:
+        raise ValueError("its parts differ in length")
+    if len(labels) and not -1 <= labels.min() <= labels.max() < len(classes):
+        raise ValueError("a label has no class")
+    if not set(splits) <= set(SPLITS):
+        raise ValueError("a split is neither train nor val nor test")
+    if verify and file.attrs.get("sha256") != _digest(pixels):
+        raise ValueError("the pixels do not fit their checksum")
+    name = str(file.attrs.get("name"))
+    return PictureSet(name, names, classes, labels, np.array(splits, "<U5"), pixels, levels=levels)
+
+
+def _dataset(file: Any, key: str, kind: str, dimensions: int) -> Any:
+    """One array, after making sure that reading it needs no more than what the file itself holds."""
+    import h5py
+
+    if not isinstance(file.get(key, getlink=True), h5py.HardLink) or not isinstance(file[key], h5py.Dataset):
+        raise ValueError(f"{key} is missing or lies in another file")
+    dataset = file[key]
+    kinds = dataset.dtype.kind + (str(dataset.dtype.itemsize) if kind != "S" else "")
+    if kinds != kind or dataset.ndim != dimensions:
+        raise ValueError(f"{key} has type {dataset.dtype} and {dataset.ndim} dimensions")
+    if dataset.external or dataset.is_virtual or dataset.id.get_storage_size() != dataset.nbytes:
+        raise ValueError(f"{key} is not stored plainly")
+    values = np.empty(dataset.shape, dataset.dtype)
+    if values.size:
+        dataset.read_direct(values)
+    return values
+
+
+def _texts(file: Any, key: str) -> tuple[str, ...]:
+    return tuple([text.decode() for text in _dataset(file, key, "S", 1).tolist()])
+
+
+def _digest(pixels: Pixels | None) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
