@@ -1,0 +1,10 @@
+"""Pictures to vectors, at the speed of the hardware: load, encode, save.
+
+Importing this package does not import torch, and neither does loading and using an encoder whose folder holds
+`network.onnx`.
+"""
+
+from retrieval.encoder.config import EncoderConfig
+from retrieval.encoder.encoder import DEFAULT, Encoder, save_trained
+
+__all__ = ["DEFAULT", "Encoder", "EncoderConfig", "save_trained"]

@@ -1,0 +1,347 @@
+"""The encoder: a network, its preprocessing, and whatever runs it fastest here."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+from collections.abc import Sequence
+from ctypes import CDLL
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.encoder import store
+from retrieval.encoder.comparison import Comparison, compare
+from retrieval.encoder.config import EncoderConfig
+from retrieval.encoder.onnx_runtime import OnnxRunner
+from retrieval.errors import RetrievalError
+from retrieval.images import Pixels
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from retrieval.networks import EmbeddingNetwork
+    from retrieval.networks.backbone import Backbone
+
+DEFAULT = "efficientnet_lite0"
+"""The encoder for photographs that one need not train."""
+
+Runtime = Literal["auto", "torch", "onnx"]
+Vectors = NDArray[np.float32]
+
+
+class _Runner(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, pixels: Pixels, batch: int | None = None) -> Vectors: ...
+
+
+class Encoder:
+    """Pictures become unit vectors whose inner product is the pictures' similarity.
+
+    Made by :meth:`load` or :meth:`of`.
+
+    Attributes:
+        config: what the encoder is.
+        dim: length of a vector.
+        hash: SHA-256 in hexadecimal over everything that a vector depends on; the same model has the same
+            hash wherever it was loaded from and whatever runs it.
+        card: the model card, Markdown, if there is one.
+        comparison: what came of comparing ONNX Runtime with torch; None if nobody compared yet.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        weights: str,
+        source: nn.Module | store.Saved,
+        *,
+        card: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise RetrievalError(f"threads is {threads}; give a whole number from 1 upwards.")
+        self.config = config
+        self.dim = config.dim
+        self.hash = config.hash(weights)
+        self.card = card
+        self.comparison = source.comparison if isinstance(source, store.Saved) else None
+        self._weights = weights
+        self._source = source
+        self._threads = threads or _cores()
+        self._network: nn.Module | None = None
+        self._graph: bytes | None = None
+        self._runner: _Runner | None = None
+
+    @classmethod
+    def load(
+        cls, source: str | Path | None = None, *, runtime: Runtime = "auto", threads: int | None = None
+    ) -> Encoder:
+        """Load an encoder.
+
+        Args:
+            source: None or "default" for EfficientNet-Lite0 with its ImageNet weights; `hf:` and a
+                transformers model's name or folder; a folder that :meth:`save` wrote, or one with such a
+                folder `encoder` in it (a run, an index).
+            runtime: "auto" takes ONNX Runtime where the folder holds its graph (and so does not import
+                torch), and torch otherwise; call :meth:`optimise` before encoding many pictures.
+            threads: how many cores to use; all by default.
+
+        Raises:
+            RetrievalError: there is no such encoder, or its files are not the ones that were saved.
+        """
+        if runtime not in ("auto", "torch", "onnx"):
+            raise RetrievalError(f"There is no runtime {runtime!r}; choose auto, torch or onnx.")
+        name = "default" if source is None else str(source)
+        if name in ("default", DEFAULT) or name.startswith("hf:"):
+            encoder = cls._pretrained(DEFAULT if name == "default" else name, threads)
+        else:
+            saved = store.Saved.open(_folder(Path(name)))
+            encoder = cls(saved.config, saved.weights, saved, card=saved.card(), threads=threads)
+        encoder._start(runtime)
+        return encoder
+
+    @classmethod
+    def of(
+        cls, network: nn.Module, config: EncoderConfig, *, card: str | None = None, threads: int | None = None
+    ) -> Encoder:
+        """An encoder of a network in memory, as it is now: training may go on with the network.
+
+        Args:
+            network: maps float32 (n, c, h, w), normalised, to float32 (n, dim).
+            config: what it is; `config.network` and `config.options` make the same architecture again.
+            card: a model card to save with it, Markdown.
+            threads: how many cores to use; all by default.
+        """
+        import copy
+
+        from retrieval.encoder import weights
+
+        frozen = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        return cls(config, weights.digest(frozen), frozen, card=card, threads=threads)
+
+    @classmethod
+    def _pretrained(cls, name: str, threads: int | None) -> Encoder:
+        from retrieval import networks
+        from retrieval.encoder import weights
+
+        network = networks.create(name).eval().requires_grad_(False)
+        described = cast("EmbeddingNetwork", network)
+        folder = Path(name.removeprefix("hf:"))
+        config = EncoderConfig(
+            # A folder's place on this machine is nobody else's business.
+            network=f"hf:{folder.resolve().name}" if name.startswith("hf:") and folder.is_dir() else name,
+            options={},
+            dim=described.dim,
+            preprocessing=described.preprocessing,
+            trained_on="ImageNet" if name == DEFAULT else "",
+            text=bool(getattr(network, "text", False)),
+        )
+        return cls(config, weights.digest(network), network, threads=threads)
+
+    @property
+    def runtime(self) -> str:
+        """What computes the vectors: "onnx", "torch", or "torch on" and a GPU's name."""
+        return self._started().name
+
+    def encode(self, pixels: Pixels, batch: int | None = None) -> Vectors:
+        """Vectors of pictures.
+
+        The same picture has the same vector, up to the last digits of a float, whatever batch it comes in.
+
+        Args:
+            pixels: uint8 (n, size, size, channels), as :func:`retrieval.images.read` makes them for
+                `config.preprocessing`.
+            batch: at most so many go through the network at once; by default what is fast and takes little
+                memory.
+
+        Returns:
+            float32 (n, dim), C-contiguous, rows of unit length.
+
+        Raises:
+            RetrievalError: `pixels` have another shape or type, or the network gives no numbers.
+        """
+        p = self.config.preprocessing
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (p.size, p.size, p.channels):
+            raise RetrievalError(
+                f"This encoder takes pixels uint8 (n, {p.size}, {p.size}, {p.channels}) and was given "
+                f"{pixels.dtype} {pixels.shape}; read the pictures with its preprocessing."
+            )
+        if batch is not None and batch < 1:
+            raise RetrievalError(f"batch is {batch}; give a whole number from 1 upwards.")
+        if not len(pixels):
+            return np.empty((0, self.dim), np.float32)
+        return self._checked(self._started()(pixels, batch))
+
+    def encode_text(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of texts, to be compared with those of pictures.
+
+        Args:
+            texts: what to look for, in a language that the model was trained on.
+
+        Returns:
+            float32 (n, dim), C-contiguous, rows of unit length.
+
+        Raises:
+            RetrievalError: this encoder knows pictures only.
+        """
+        if not self.config.text:
+            raise RetrievalError(
+                f"The encoder {self.config.network!r} knows pictures only; to search by text, build the "
+                "index with a CLIP-like model, for example --model hf:openai/clip-vit-base-patch32."
+            )
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        import torch
+        from torch.nn import functional as F
+
+        network = cast("Backbone", self._loaded_network())
+        with torch.inference_mode():
+            return self._checked(F.normalize(network.encode_text(texts), dim=1).numpy())
+
+    def optimise(self) -> None:
+        """Make ready for many pictures: the GPU if there is one, else the faster of torch and ONNX Runtime.
+
+        The first time, this exports the network and compares the two on made-up pictures, which takes a few
+        seconds; :meth:`save` records the result. ONNX Runtime is kept only where no coordinate of a vector
+        differs by more than 1e-5, and where it is faster.
+        """
+        if _cuda_driver_present():
+            runner = self._torch_runner()
+            if runner.name != "torch":
+                self._runner = runner
+                return
+        self._runner = self._onnx_runner() if self._compared().kept else self._torch_runner()
+
+    def save(self, folder: str | Path) -> None:
+        """Save `config.json`, the weights, `network.onnx` where it is equal and faster, and the card.
+
+        The folder appears complete or not at all; an encoder that is there already is replaced.
+
+        Raises:
+            RetrievalError: the folder cannot be written, or holds something else.
+        """
+        comparison = self._compared()
+
+        def fill(into: Path) -> None:
+            if isinstance(self._source, store.Saved):
+                self._source.copy(into)
+            else:
+                from retrieval.encoder import weights
+
+                weights.write(self._source, into)
+            if comparison.kept:
+                (into / store.ONNX).write_bytes(self._read_graph())
+            if self.card is not None:
+                (into / store.CARD).write_text(self.card, "utf-8")
+
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        config = dataclasses.replace(self.config, created=self.config.created or now)
+        store.write(Path(folder), config, self._weights, comparison, fill)
+
+    def _start(self, runtime: Runtime) -> None:
+        graph_there = isinstance(self._source, store.Saved) and store.ONNX in self._source.files
+        if runtime == "onnx" and not self._compared().kept:
+            raise RetrievalError(
+                f"ONNX Runtime cannot stand in for torch with this encoder ({self._compared().reason}); "
+                "load it with runtime='auto'."
+            )
+        use_graph = runtime == "onnx" or (runtime == "auto" and graph_there)
+        self._runner = self._onnx_runner() if use_graph else self._torch_runner()
+
+    def _started(self) -> _Runner:
+        if self._runner is None:
+            self._runner = self._torch_runner()
+        return self._runner
+
+    def _onnx_runner(self) -> _Runner:
+        return OnnxRunner(self._read_graph(), self._threads)
+
+    def _torch_runner(self) -> _Runner:
+        from retrieval.encoder.torch_runtime import TorchRunner, best_device
+
+        p = self.config.preprocessing
+        return TorchRunner(self._loaded_network(), p, best_device(), self._threads)
+
+    def _read_graph(self) -> bytes:
+        if self._graph is None:
+            self._graph = cast(store.Saved, self._source).read(store.ONNX)
+        return self._graph
+
+    def _loaded_network(self) -> nn.Module:
+        if self._network is None:
+            if isinstance(self._source, store.Saved):
+                from retrieval.encoder import weights
+
+                self._network = weights.restore(self._source)
+            else:
+                self._network = self._source
+        return self._network
+
+    def _compared(self) -> Comparison:
+        """Whether ONNX Runtime may stand in for torch; exports the network and compares if nobody has."""
+        if self.comparison is None:
+            import torch
+
+            from retrieval.encoder.torch_runtime import TorchRunner, export
+
+            p, network = self.config.preprocessing, self._loaded_network()
+            try:
+                graph = export(network, p)
+                runner = OnnxRunner(graph, self._threads)
+            except Exception as error:  # the exporter raises whatever it likes; torch then does the work
+                why = (str(error).strip() or type(error).__name__).splitlines()[0]
+                self.comparison = Comparison(False, f"the network cannot be exported: {why}"[:300])
+            else:
+                reference = TorchRunner(network, p, torch.device("cpu"), self._threads)
+                self.comparison = compare(reference, runner, p, self._threads)
+                self._graph = graph if self.comparison.kept else None
+        return self.comparison
+
+    def _checked(self, vectors: Vectors) -> Vectors:
+        if not np.isfinite(vectors).all():
+            raise RetrievalError(
+                f"The encoder {self.config.network!r} gives vectors that are not numbers; its weights are "
+                "no good, train it anew."
+            )
+        return np.ascontiguousarray(vectors)
+
+
+def save_trained(folder: str | Path, network: nn.Module, config: EncoderConfig, card: str) -> None:
+    """Save a network that was trained as an encoder; what a training calls.
+
+    Args:
+        folder: where to; an encoder that is there already is replaced, whole or not at all.
+        network: maps float32 (n, c, h, w), normalised, to float32 (n, dim); left as it is.
+        config: what it is.
+        card: the model card, Markdown.
+
+    Raises:
+        RetrievalError: the folder cannot be written, or holds something else.
+    """
+    Encoder.of(network, config, card=card).save(folder)
+
+
+def _folder(source: Path) -> Path:
+    """Where the encoder lies: a run's or an index's folder has it in `encoder`."""
+    inner = source / "encoder"
+    return inner if (inner / store.CONFIG).is_file() else source
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cuda_driver_present() -> bool:
+    """Whether asking torch for a GPU is worth the seconds that importing torch takes."""
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            CDLL(library)
+        except OSError:
+            continue
+        return True
+    return False

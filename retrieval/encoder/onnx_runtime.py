@@ -1,0 +1,97 @@
+"""Running a saved graph with ONNX Runtime on the CPU, without torch."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import RetrievalError
+
+PIXELS_A_RUN = 2**18
+"""About how many pixels (of one channel) go through the network at once on a CPU.
+
+Five pictures of 224×224: their activations still fit the caches. EfficientNet-Lite0 at 64 pictures a run is
+three times slower than at four, and takes 6 GB (`benchmarks/encoder.py`).
+"""
+
+
+def pictures_a_run(pixels: NDArray[np.uint8], limit: int | None) -> int:
+    """How many of these pictures (n, h, w, c) go through the network at once on a CPU; `limit` or fewer."""
+    height, width = pixels.shape[1:3]
+    best = max(1, PIXELS_A_RUN // int(height * width))
+    return best if limit is None else min(best, limit)
+
+
+class OnnxRunner:
+    """A graph from uint8 pixels to unit vectors, on the CPU.
+
+    Args:
+        graph: the ONNX file's content.
+        threads: how many cores to use.
+
+    Raises:
+        RetrievalError: ONNX Runtime cannot read the graph.
+    """
+
+    name = "onnx"
+
+    def __init__(self, graph: bytes, threads: int) -> None:
+        self._graph = graph
+        self._threads = threads
+        self._sessions: dict[int, Any] = {}
+        self._pool = ThreadPoolExecutor(threads, "encoder") if threads > 1 else None
+        self._session(threads)  # so that a graph that cannot be read is found now
+
+    def __call__(self, pixels: NDArray[np.uint8], batch: int | None = None) -> NDArray[np.float32]:
+        """Vectors of some pictures.
+
+        Args:
+            pixels: uint8 (n, size, size, channels), n at least 1.
+            batch: at most so many at once; by default what is fastest.
+
+        Returns:
+            float32 (n, dim).
+        """
+        step = pictures_a_run(pixels, batch)
+        if self._pool is None or len(pixels) == 1:
+            # One picture is shared out among the cores; many pictures are not, since cores that work on
+            # pictures of their own never wait for each other.
+            session = self._session(self._threads)
+            parts = [self._run(session, pixels[i : i + step]) for i in range(0, len(pixels), step)]
+        else:
+            step = min(step, -(-len(pixels) // self._threads))
+            session = self._session(1)
+            parts = list(
+                self._pool.map(lambda i: self._run(session, pixels[i : i + step]), range(0, len(pixels), step))
+            )
+        return np.concatenate(parts)
+
+    @staticmethod
+    def _run(session: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = session.run(None, {"pixels": np.ascontiguousarray(pixels)})[0]
+        return vectors
+
+    def _session(self, threads: int) -> Any:
+        if threads not in self._sessions:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+            # A waiting thread that spins takes a core from the one that decodes the next pictures.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            options.log_severity_level = 3
+            try:
+                self._sessions[threads] = onnxruntime.InferenceSession(
+                    self._graph, options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # ONNX Runtime's exceptions have no common base
+                what = str(error).splitlines()[0].rstrip(".")
+                raise RetrievalError(
+                    f"ONNX Runtime cannot read the encoder's network.onnx ({what}); build or train it anew, "
+                    "or load it with runtime='torch'."
+                ) from None
+        return self._sessions[threads]

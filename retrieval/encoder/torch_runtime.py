@@ -1,0 +1,118 @@
+"""Running a network with torch, and exporting it as an ONNX graph."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retrieval.encoder.onnx_runtime import pictures_a_run
+from retrieval.images import Preprocessing
+
+CUDA_PICTURES_A_RUN = 256
+
+
+class Graph(nn.Module):
+    """From pixels to unit vectors: normalises, runs the network, scales the embedding to length one.
+
+    Input: uint8 (n, size, size, channels). Output: float32 (n, dim).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        mean = torch.tensor(preprocessing.mean, dtype=torch.float64).view(1, -1, 1, 1)
+        std = torch.tensor(preprocessing.std, dtype=torch.float64).view(1, -1, 1, 1)
+        # (x / 255 − mean) / std, with one multiplication and one addition a value.
+        self.register_buffer("scale", (1 / (255 * std)).float())
+        self.register_buffer("shift", (-mean / std).float())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        return F.normalize(self.network(x), dim=1)
+
+
+class TorchRunner:
+    """A network in torch, float32 throughout, channels last.
+
+    Args:
+        network: maps normalised float32 (n, c, h, w) to embeddings, on the CPU, in evaluation mode. It is
+            copied only if it has to go elsewhere.
+        preprocessing: what its input is.
+        device: where to run.
+        threads: how many cores to use on the CPU.
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, device: torch.device, threads: int) -> None:
+        self.device = device
+        self.name = "torch" if device.type == "cpu" else f"torch on {torch.cuda.get_device_name(device)}"
+        self._threads = threads
+        graph = Graph(network if device.type == "cpu" else copy.deepcopy(network), preprocessing)
+        self.graph = graph.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, pixels: NDArray[np.uint8], batch: int | None = None) -> NDArray[np.float32]:
+        """Vectors of some pictures.
+
+        Args:
+            pixels: uint8 (n, size, size, channels), n at least 1.
+            batch: at most so many at once; by default what is fast and takes little memory.
+
+        Returns:
+            float32 (n, dim).
+        """
+        if self.device.type == "cpu":
+            step = pictures_a_run(pixels, batch)
+        else:
+            step = CUDA_PICTURES_A_RUN if batch is None else batch
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            # TF32 would make a GPU's vectors differ from a CPU's in the fourth digit.
+            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                parts = [
+                    self.graph(torch.from_numpy(np.ascontiguousarray(pixels[i : i + step])).to(self.device))
+                    for i in range(0, len(pixels), step)
+                ]
+                vectors: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+                return vectors
+        finally:
+            torch.set_num_threads(before)
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one that torch can use, otherwise the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
+    """An ONNX file's content: from uint8 pixels (n, size, size, channels) to unit vectors (n, dim).
+
+    Raises:
+        Exception: the exporter cannot express the network; it raises whatever it likes.
+    """
+    size, channels = preprocessing.size, preprocessing.channels
+    graph = Graph(network, preprocessing).eval()
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter by tracing is deprecated and says so at length. Its successor takes 20 times as long,
+        # and needs two more packages.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph,
+            (torch.zeros(2, size, size, channels, dtype=torch.uint8),),
+            file,  # type: ignore[arg-type]  # a stream is taken, as its documentation says
+            input_names=["pixels"],
+            output_names=["vectors"],
+            dynamic_axes={"pixels": {0: "n"}, "vectors": {0: "n"}},
+            dynamo=False,
+        )
+    return file.getvalue()

@@ -1,0 +1,213 @@
+"""Any vision backbone of the transformers library: DINOv2, CLIP, SigLIP, ViT, ConvNeXt and their like.
+
+Which vector is the embedding:
+
+* models with a text side (CLIP, SigLIP): the picture's vector in the space that both share, after the projection;
+* transformers that were trained through their class token (:data:`CLASS_TOKEN`): that token of the last layer;
+* all others (ConvNeXt, Swin, ResNet ...): the model's own pooled vector.
+
+Nothing but data is ever loaded: weights from safetensors, and no code that comes with a model.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retrieval.errors import RetrievalError
+from retrieval.networks.backbone_input import preprocessing_of, quiet
+
+CLASS_TOKEN = frozenset(
+    ("beit", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_msn")
+)
+"""Model types whose embedding is the class token of the last layer."""
+
+_BESIDE_WEIGHTS = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+)
+"""What a saved model needs beside its weights and configuration, where it has it."""
+
+_CONNECT_SECONDS = 5
+
+
+class Backbone(nn.Module):
+    """A pretrained transformers model as an embedding network.
+
+    Args:
+        source: the model's name on the Hugging Face hub, or a folder with its files.
+        dim: the embedding's length; a linear layer is added. None: the model's own.
+
+    Attributes:
+        dim: the embedding's length.
+        preprocessing: what the model's own image processor does, for our decoder; see
+            :func:`retrieval.networks.backbone_input.preprocessing_of`.
+        text: it also turns texts into embeddings.
+
+    Input: float32 (n, 3, size, size), normalised. Output: float32 (n, dim), not of unit length.
+
+    Raises:
+        RetrievalError: transformers is not installed, the hub cannot be reached and has not been before, or this is
+            no vision model that can be used.
+    """
+
+    def __init__(self, source: str, dim: int | None = None) -> None:
+        super().__init__()
+        self._folder = _fetch(source)
+        self.model = _load(source, self._folder)
+        self._shared = hasattr(self.model, "get_image_features") and hasattr(self.model, "get_text_features")
+        if not self._shared and self.model.main_input_name != "pixel_values":
+            raise RetrievalError(f"The model hf:{source} ({self._type}) does not take pictures; choose a vision model.")
+        self.preprocessing, self._crop = preprocessing_of(source, self._folder, self.model.config)
+        self.embedding: nn.Module = nn.Identity()
+        with torch.inference_mode():
+            shape = (1, 3, self.preprocessing.size, self.preprocessing.size)
+            own = int(self.eval()(torch.zeros(shape)).shape[1])
+        if dim is not None:
+            self.embedding = nn.Linear(own, dim)
+        self.dim = own if dim is None else dim
+        self.text = self._shared and dim is None and (self._folder / "tokenizer_config.json").is_file()
+        self._tokenizer: Any = None
+
+    @property
+    def _type(self) -> str:
+        return str(self.model.config.model_type)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self._crop < self.preprocessing.size:
+            start = (self.preprocessing.size - self._crop) // 2
+            x = x[:, :, start : start + self._crop, start : start + self._crop]
+        if self._shared:
+            vector = self.model.get_image_features(pixel_values=x).pooler_output
+        else:
+            output = self.model(pixel_values=x)
+            if self._type in CLASS_TOKEN:
+                vector = output.last_hidden_state[:, 0]
+            else:
+                vector = getattr(output, "pooler_output", None)
+                if vector is None:
+                    raise RetrievalError(
+                        f"Models of type {self._type!r} give no single vector for a picture; choose another."
+                    )
+        embedding: Tensor = self.embedding(vector.flatten(1))
+        return embedding
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings of texts.
+
+        Args:
+            texts: at least one; what is beyond the model's longest text is cut off.
+
+        Returns:
+            float32 (n, dim), not of unit length, in the pictures' space.
+
+        Raises:
+            RetrievalError: the model has no text side.
+        """
+        if not self.text:
+            raise RetrievalError(f"Models of type {self._type!r} know pictures only; choose a CLIP-like one.")
+        if self._tokenizer is None:
+            from transformers import AutoTokenizer
+
+            with quiet():
+                self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+        tokens = self._tokenizer(
+            list(texts),
+            # SigLIP was trained on texts padded to full length and without a mask; it reads its last position.
+            padding="max_length" if self._type.startswith("siglip") else True,
+            truncation=True,
+            max_length=self.model.config.text_config.max_position_embeddings,
+            return_tensors="pt",
+        )
+        names = ("input_ids",) if self._type.startswith("siglip") else ("input_ids", "attention_mask")
+        output = self.model.get_text_features(**{name: tokens[name] for name in names})
+        vectors: Tensor = output.pooler_output
+        return vectors
+
+    def save(self, folder: Path) -> None:
+        """Write the model as transformers keeps it: configuration, safetensors, preprocessing, tokenizer."""
+        with quiet():
+            self.model.save_pretrained(folder)
+        for name in _BESIDE_WEIGHTS:
+            if (self._folder / name).is_file():
+                shutil.copyfile(self._folder / name, folder / name)
+
+
+def _fetch(source: str) -> Path:
+    """The folder with a model's files, downloaded from the hub where need be."""
+    try:
+        import transformers  # noqa: F401
+        from huggingface_hub import errors, snapshot_download
+    except ImportError:
+        raise RetrievalError(
+            f'The model hf:{source} needs the package transformers; run `pip install "retrieval[pretrained]"`.'
+        ) from None
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return Path(
+            snapshot_download(
+                source,
+                # Neither pickles, nor code, nor the same weights for other libraries.
+                allow_patterns=[*_BESIDE_WEIGHTS, "config.json", "*.safetensors", "*.safetensors.index.json"],
+                ignore_patterns=["*/*"],
+                etag_timeout=_CONNECT_SECONDS,
+            )
+        )
+    except errors.HFValidationError:
+        why = "it is neither a folder nor a name such as facebook/dinov2-small"
+    except errors.GatedRepoError:
+        why = "its owner asks you to accept conditions first, on its page at huggingface.co"
+    except errors.RepositoryNotFoundError:
+        why = "there is no such model on the Hugging Face hub, or it is private"
+    except errors.LocalEntryNotFoundError:
+        why = "the Hugging Face hub cannot be reached; give a folder that holds the model's files"
+    except Exception as error:  # the hub's client lets its HTTP library's errors through
+        why = f"the Hugging Face hub answered {(str(error) or type(error).__name__).splitlines()[0]}"
+    raise RetrievalError(f"The model hf:{source} cannot be had: {why.rstrip('.')}.")
+
+
+def _load(source: str, folder: Path) -> Any:
+    """The model, float32, on the CPU, every weight of it from the file."""
+    from transformers import AutoModel
+
+    try:
+        with quiet():
+            model, loading = AutoModel.from_pretrained(
+                folder,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except Exception as error:  # transformers lets its parsers' errors through
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise RetrievalError(
+            f"The model hf:{source} cannot be loaded ({why}); it must be one that transformers knows by itself, "
+            "with its weights as safetensors."
+        ) from None
+    missing = set(loading["missing_keys"])
+    if model.config.model_type in CLASS_TOKEN and getattr(model, "pooler", None) is not None:
+        # Behind the class token, unused here, and in most checkpoints not even there: it would be random.
+        model.pooler = None
+        missing = {name for name in missing if not name.startswith("pooler.")}
+    if missing:
+        raise RetrievalError(
+            f"The model hf:{source} lacks {len(missing)} of its weights, such as {min(missing)}; "
+            "download it again or choose another."
+        )
+    return model
