@@ -83,6 +83,22 @@ def load(path: str | os.PathLike[str], *, verify: bool = False) -> PictureSet:
         raise RetrievalError(f"{printable(path)!r} is no whole set of pictures ({reason}); make it anew.") from error
 
 
+def holds(path: str | os.PathLike[str], pictures: PictureSet) -> bool:
+    """Whether a file is whole and holds just this set, which is in memory."""
+    try:
+        kept = load(path, verify=True)
+    except RetrievalError:
+        return False
+    return (
+        (kept.name, kept.classes, kept.names) == (pictures.name, pictures.classes, tuple(pictures.names))
+        and (None if kept.levels is None else tuple(kept.levels))
+        == (None if pictures.levels is None else tuple(pictures.levels))
+        and np.array_equal(kept.labels, pictures.labels)
+        and np.array_equal(kept.splits, pictures.splits)
+        and np.array_equal(np.asarray(kept.pixels), np.asarray(pictures.pixels))
+    )
+
+
 def _read(file: Any, verify: bool) -> PictureSet:
     """Raises ValueError, or whatever h5py does, with the reason."""
     if file.attrs.get("format") != FORMAT:

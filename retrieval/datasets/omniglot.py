@@ -104,11 +104,12 @@ def _three_levels(rows: PictureSet, source: str) -> PictureSet:
 
 
 def _joined(sets: Sequence[PictureSet]) -> PictureSet:
-    """The parts as one set; where only some of them are in memory the others are read too."""
+    """The parts as one set, each drawing once; where only some parts are in memory the others are read
+    too."""
     if len({part.pixels is None for part in sets}) > 1:
         sets = [resident(part) for part in sets]
     classes, labels = number([part.classes[label] for part in sets for label in part.labels])
-    return PictureSet(
+    joined = PictureSet(
         name=sets[0].name,
         names=tuple(name for part in sets for name in part.names),
         classes=classes,
@@ -121,3 +122,6 @@ def _joined(sets: Sequence[PictureSet]) -> PictureSet:
         levels=tuple(level for part in sets for level in part.levels or ()),
         skipped=tuple(skipped for part in sets for skipped in part.skipped),
     )
+    # The two small sets share drawings.
+    _, first = np.unique(np.array(joined.names), return_index=True)
+    return joined if len(first) == len(joined) else joined.select(np.sort(first))

@@ -1,0 +1,156 @@
+"""Writing a set as a folder of pictures."""
+
+from __future__ import annotations
+
+import filecmp
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from retrieval.datasets.layout import SPLIT_FOLDERS
+from retrieval.datasets.pictures import PictureSet, Progress
+from retrieval.errors import RetrievalError
+from retrieval.images import Pixels, printable
+
+
+class Exported(NamedTuple):
+    """How many files an export wrote, and how many it found there already, the same byte for byte."""
+
+    written: int
+    kept: int
+
+
+def export(
+    pictures: PictureSet,
+    folder: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write pictures as `folder`/split/class/name: PNG where they are in memory, else copies of their files.
+
+    Each file is whole or absent, and one that is there with the same bytes is kept: an interrupted export
+        goes on where it stopped.
+
+    Args:
+        pictures: the set. Pictures without a label lie beside the class folders.
+        folder: where to; made if need be.
+        split: only this split, as `folder`/class/name.
+        limit: only so many pictures, taken at even distances so that every class has its share.
+        progress: called with the number of pictures done since the last call.
+
+    Raises:
+        RetrievalError: if there is nothing to write, or a file cannot be read or written.
+    """
+    if limit is not None and limit < 1:
+        raise RetrievalError(f"The limit is {limit}; give at least 1.")
+    chosen = pictures if split is None else pictures.select(split)
+    if not len(chosen):
+        raise RetrievalError(
+            f"{pictures.name} has no {split or ''} pictures to export; its splits are {_splits(pictures)}."
+        )
+    if limit is not None and limit < len(chosen):
+        chosen = chosen.select(np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64))
+    root = Path(folder)
+    written = 0
+    try:
+        places = [root / place for place in targets(chosen, with_split=split is None)]
+        for parent in {place.parent for place in places}:
+            parent.mkdir(parents=True, exist_ok=True)
+        for row, place in enumerate(places):
+            if chosen.pixels is not None:
+                written += _write_png(chosen.pixels[row], place)
+            elif chosen.files is not None:
+                written += _copy(chosen.files[row], place)
+            if progress is not None:
+                progress(1)
+    except OSError as error:
+        what = printable(error.filename or root)
+        raise RetrievalError(f"The export stopped at {what!r}: {error.strerror or error}.") from error
+    return Exported(written, len(chosen) - written)
+
+
+def targets(pictures: PictureSet, *, with_split: bool = True) -> list[str]:
+    """Where in the folder each picture goes: relative, "/"-separated, unique, and never outside.
+
+    Args:
+        pictures: the set.
+        with_split: whether a split's folder stands first.
+    """
+    short = [_target(pictures, row, with_split, shorten=True) for row in range(len(pictures))]
+    if len(set(short)) == len(short):
+        return short
+    full = [_target(pictures, row, with_split, shorten=False) for row in range(len(pictures))]
+    if len(set(full)) == len(full):
+        return full
+    raise RetrievalError(f"Several pictures of {pictures.name} have one name; give each its own.")
+
+
+def _target(pictures: PictureSet, row: int, with_split: bool, shorten: bool) -> str:
+    """One place. Shortened, the name loses the split and class folders that it begins with, and its
+    ending."""
+    split = str(pictures.splits[row])
+    parts = _parts(pictures.names[row])
+    label = int(pictures.labels[row])
+    group: Sequence[str] = ()
+    if label >= 0:
+        name = pictures.classes[label]
+        group = _parts(name) if pictures.levels is not None else _parts(name.replace("/", "-"))
+    if shorten:
+        if len(parts) > 1 and SPLIT_FOLDERS.get(parts[0].lower()) == split:
+            parts = parts[1:]
+        if len(parts) > len(group) and parts[: len(group)] == list(group):
+            parts = parts[len(group) :]
+    if pictures.pixels is not None:
+        parts[-1] = (str(PurePosixPath(parts[-1]).with_suffix("")) if shorten else parts[-1]) + ".png"
+    return "/".join([*([split] if with_split else []), *group, *parts])
+
+
+def _parts(name: str) -> list[str]:
+    """A name from a file that may be hostile, as folders and files that are neither hidden nor above."""
+    parts = [part.replace("\0", "").lstrip(".") for part in name.replace("\\", "/").split("/")]
+    return [part for part in parts if part] or ["unnamed"]
+
+
+def _write_png(pixels: Pixels, place: Path) -> bool:
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    if place.is_file() and place.read_bytes() == buffer.getvalue():
+        return False
+    temporary = _beside(place)
+    try:
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _copy(file: Path, place: Path) -> bool:
+    if place.is_file() and filecmp.cmp(file, place, shallow=False):
+        return False
+    temporary = _beside(place)
+    try:
+        shutil.copyfile(file, temporary)
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _beside(place: Path) -> Path:
+    # Not synced to disk, for speed: what a power cut leaves behind differs from what it should be, and the next
+    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture.
+    return place.with_name(f".{place.name}.{os.getpid()}")
+
+
+def _splits(pictures: PictureSet) -> str:
+    return ", ".join(np.unique(pictures.splits).tolist()) or "none"
