@@ -1,0 +1,114 @@
+"""``retrieval build``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrieval.errors import RetrievalError
+from retrieval.images import printable
+
+if TYPE_CHECKING:
+    from retrieval.build import BuildReport
+
+HELP = "Fill an index from a folder of pictures; the same command again brings it up to date."
+EXAMPLES = """
+build_index.py my_photos                              # into indexes/my_photos, works at once
+build_index.py data/cifar10/test --model runs/cifar10 --out indexes/cifar10
+build_index.py shoes --labels shoes.csv               # a list with the columns path, label
+build_index.py my_photos --model hf:openai/clip-vit-base-patch32 --overwrite
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    parser.add_argument("images", metavar="IMAGES", help="a folder of pictures, nested as it may be")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="a trained run (runs/NAME), hf:NAME_OR_FOLDER for one of transformers, or default: "
+        "EfficientNet-Lite0 for photographs (without --model an index that exists keeps its own)",
+    )
+    parser.add_argument("--out", metavar="INDEX", help="the index's folder (indexes/ and the folder's name)")
+    parser.add_argument(
+        "--labels",
+        default="auto",
+        metavar="FROM",
+        help="folders: the name of the folder a picture lies in; none; a CSV file with the columns path and label; "
+        "or auto: folders, if every picture lies in one, all at the same depth (auto)",
+    )
+    parser.add_argument(
+        "--decoder",
+        choices=["auto", "pillow", "simplejpeg"],
+        default="auto",
+        help="what decodes JPEGs; an index keeps to one (auto: simplejpeg where it is installed)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (all)")
+    parser.add_argument("--batch", type=int, metavar="N", help="pictures read at a time by each thread")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="build anew; an old index is replaced when the new one is done"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, and say what was done."""
+    from retrieval.build import build  # here, so that --help and wrong arguments do not wait for it
+
+    out = Path(args.out) if args.out is not None else _default_out(args.images)
+    report = build(
+        args.images,
+        out,
+        model=args.model,
+        labels=args.labels,
+        decoder=args.decoder,
+        threads=args.threads,
+        batch=args.batch,
+        overwrite=args.overwrite,
+    )
+    if args.json:
+        print(json.dumps(report.to_json(), indent=2))
+    else:
+        _tell(report, Path(args.images))
+    return 0
+
+
+def _default_out(images: str) -> Path:
+    name = Path(images).resolve().name
+    if not name:
+        raise RetrievalError(f"The folder {printable(images)!r} has no name; name the index with --out.")
+    return Path("indexes") / name
+
+
+def _tell(report: BuildReport, images: Path) -> None:
+    folder = printable(report.index)
+    if report.changed:
+        done = [
+            (report.added, "new"),
+            (report.replaced, "changed"),
+            (report.removed, "gone"),
+            (report.kept, "kept"),
+        ]
+        counts = ", ".join(f"{count:,} {what}" for count, what in done if count)
+        speed = report.pictures_per_second
+        pace = f", {speed:,.0f} pictures/s" if speed else ""
+        print(f"{folder}: {report.total:,} pictures ({counts}) in {report.seconds:,.1f} s{pace}")
+    else:
+        print(f"{folder}: nothing to do, all {report.total:,} pictures are in it")
+    if report.classes:
+        print(f"labels: {report.classes:,}, from {'folders' if report.labels == 'folders' else 'the list'}")
+    if report.skipped:
+        reasons = Counter(skipped.reason for skipped in report.skipped)
+        print(
+            f"left out: {len(report.skipped):,} ("
+            + ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(6))
+            + (", ..." if len(reasons) > 6 else "")
+            + f"), listed in {folder}/skipped.csv"
+        )
+    if report.changed and sys.stdout.isatty():
+        print(f"ask it: query.py {shlex.quote(folder)} PICTURE --save results.png")

@@ -1,0 +1,186 @@
+"""``retrieval query``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import tempfile
+import unicodedata
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrieval.errors import RetrievalError
+from retrieval.images import Skipped, printable
+
+if TYPE_CHECKING:
+    from retrieval.search import Answer, Search
+
+HELP = "Find the pictures of an index that look like these."
+EXAMPLES = """
+query.py indexes/photos holiday.jpg                       # a table
+query.py indexes/photos a.jpg b.jpg some/folder -k 5      # several queries
+query.py indexes/photos holiday.jpg --save grid.png --open
+query.py indexes/photos --id 17 --path 2019/IMG_0042.jpg  # pictures of the index; loads no network
+query.py indexes/photos holiday.jpg -k 50 -f | xargs -d '\\n' cp -t similar/
+query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
+"""
+
+COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument(
+        "pictures", metavar="PICTURE", nargs="*", help="a picture, or a folder, all of whose pictures are queries"
+    )
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="hits for each query (10)")
+    more = parser.add_argument_group("other queries")
+    more.add_argument("--id", type=int, nargs="+", default=[], metavar="N", help="pictures of the index by id")
+    more.add_argument("--path", nargs="+", default=[], metavar="P", help="pictures of the index by path in it")
+    more.add_argument("--vectors", metavar="FILE", help="a .npy file of vectors, a query a row")
+    more.add_argument("--text", nargs="+", default=[], help="words, where the index's model knows words")
+    parser.add_argument(
+        "--include-self", action="store_true", help="do not leave the query itself, and its exact copies, out"
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", help="encode queries with this model, which must be the index's (its own copy)"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print CSV: " + ",".join(COLUMNS))
+    form.add_argument("-f", "--files", action="store_true", help="print the paths of the hits alone, one a line")
+    parser.add_argument("--save", metavar="FILE", help="draw the results into this .png (.jpg, .webp, .pdf) file")
+    parser.add_argument("--open", action="store_true", help="show the drawing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, and print the answers."""
+    if not (args.pictures or args.id or args.path or args.vectors or args.text):
+        raise RetrievalError("There is nothing to look for; give a picture, or --id, --path, --vectors or --text.")
+    from retrieval.search import Search  # here, so that --help and wrong arguments do not wait for it
+
+    skipped: list[Skipped] = []
+    with Search.open(args.index, model=args.model) as search:
+        answers = _ask(search, args, skipped)
+        for left_out in skipped:
+            print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
+        if args.json:
+            print(json.dumps(_as_json(search, answers, skipped), indent=2, ensure_ascii=False))
+        elif args.csv:
+            _print_csv(answers)
+        elif args.files:
+            _print_files(search.root, answers)
+        else:
+            _print_tables(answers)
+        if answers and (args.save or args.open):
+            _draw(search.root, answers, args.save, args.open)
+        for warning in search.index.warnings:
+            print(warning, file=sys.stderr)
+    return 0 if answers else 1
+
+
+def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
+    answers: list[Answer] = []
+    include_self = args.include_self
+    if args.pictures:
+        answers += search.query(args.pictures, args.k, include_self=include_self, skipped=skipped)
+    if args.id:
+        answers += search.query_ids(args.id, args.k, include_self=include_self)
+    if args.path:
+        answers += search.query_paths(args.path, args.k, include_self=include_self)
+    if args.vectors:
+        answers += search.query_file(args.vectors, args.k)
+    if args.text:
+        answers += search.query_texts(args.text, args.k)
+    return answers
+
+
+def _as_json(search: Search, answers: Sequence[Answer], skipped: Sequence[Skipped]) -> dict[str, object]:
+    return {
+        "index": printable(search.folder),
+        "root": printable(search.root),
+        "answers": [
+            {
+                "query": answer.query,
+                "label": answer.label,
+                "id": answer.id,
+                "left_out": list(answer.left_out),
+                "hits": [
+                    {name: getattr(hit, name) for name in ("rank", "id", "path", "label", "score", "relevant")}
+                    for hit in answer.hits
+                ],
+            }
+            for answer in answers
+        ],
+        "skipped": [left_out._asdict() for left_out in skipped],
+    }
+
+
+def _print_csv(answers: Sequence[Answer]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for answer in answers:
+        for hit in answer.hits:
+            relevant = "" if hit.relevant is None else int(hit.relevant)
+            writer.writerow((answer.query, hit.rank, hit.id, hit.path, hit.label or "", f"{hit.score:.6f}", relevant))
+
+
+def _print_files(root: Path, answers: Sequence[Answer]) -> None:
+    """Paths as they can be used from here: relative if they lie below, absolute otherwise."""
+    here = Path.cwd()
+    base = root.relative_to(here) if root.is_relative_to(here) else root
+    for answer in answers:
+        for hit in answer.hits:
+            print(base / hit.path)
+
+
+def _print_tables(answers: Sequence[Answer]) -> None:
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    for position, answer in enumerate(answers):
+        if position:
+            print()
+        notes = [f"label {answer.label}"] if answer.label is not None else []
+        if answer.id is not None and not answer.query.startswith("id "):
+            notes.append(f"id {answer.id}")
+        copies = len(answer.left_out) - 1
+        if copies > 0:
+            notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
+        print(answer.query + (f"  ({', '.join(notes)})" if notes else ""))
+        if not answer.hits:
+            print("  nothing found: the index holds no other picture")
+            continue
+        labelled = any(hit.label is not None for hit in answer.hits)
+        ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
+        labels = max(5, *(_width(hit.label or "-") for hit in answer.hits))
+        print(f"  rank  score   {'id':>{ids}}  " + (_padded("label", labels) + "  " if labelled else "") + "path")
+        for hit in answer.hits:
+            label = _padded(hit.label or "-", labels) + "  " if labelled else ""
+            if colour and hit.relevant is not None:
+                label = f"\033[{32 if hit.relevant else 31}m{label}\033[0m"
+            print(f"  {hit.rank:4d}  {hit.score:6.3f}  {hit.id:{ids}d}  {label}{hit.path}")
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _draw(root: Path, answers: Sequence[Answer], save: str | None, show: bool) -> None:
+    from retrieval import plots
+
+    file = Path(save) if save is not None else Path(tempfile.mkdtemp(prefix="retrieval-")) / "results.png"
+    drawn = plots.grid(answers, root, file)
+    if drawn < len(answers):
+        print(f"{printable(file)} shows the first {drawn:,} of {len(answers):,} queries", file=sys.stderr)
+    if show and not webbrowser.open(file.resolve().as_uri()):
+        print(f"There is no program here to show {printable(file)}; open it by hand", file=sys.stderr)

@@ -1,0 +1,232 @@
+"""The picture of the results: each query on the left, what was found for it on the right.
+
+Drawn with Pillow alone, so that it is there in a fraction of a second and needs no display.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import textwrap
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+from retrieval import images
+from retrieval.errors import RetrievalError
+
+if TYPE_CHECKING:
+    from retrieval.search import Answer, Hit
+
+TILE = 144
+"""Side of the square that a picture is drawn in, frame included, pixels."""
+ROW = 12
+"""Most hits beside one another; longer answers are broken into lines of equal length."""
+QUERIES = 200
+"""Most queries in one picture: a taller one is more than viewers open."""
+
+_FRAME = 5
+_RADIUS = 9
+_GAP = 16
+_MARGIN = 28
+_RULE = 44  # room for the line between the query and its hits
+_CELL = TILE + 46  # a tile and the score and label under it
+_HEAD = 30  # room above the first row: what the columns are
+
+Colour = tuple[int, int, int]
+
+_PAPER = (255, 255, 255)
+_MAT = (240, 241, 243)
+_INK = (31, 35, 40)
+_FAINT = (124, 130, 138)
+_LINE = (216, 220, 225)
+_RIGHT = (28, 143, 70)
+_WRONG = (214, 48, 49)
+_QUERY = (52, 62, 78)
+_PLAIN = (202, 207, 214)
+
+
+def grid(answers: Sequence[Answer], root: str | Path, out: str | Path) -> int:
+    """Draw answers as rows of pictures and write them to one file.
+
+    A hit stands in a green frame where its label is the query's, in a red one where it is another, and in a grey
+    one where either is unknown. Under each picture stand its score and its label (its name where it has none),
+    under the query its label and name. A file that is gone or cannot be read is drawn as an empty tile that says
+    why.
+
+    Args:
+        answers: one a query, as :class:`retrieval.search.Search` gives them.
+        root: the folder that the paths of the hits are relative to.
+        out: the file to write; its ending says the format (``.png``, ``.jpg``, ``.webp``, ``.pdf``).
+
+    Returns:
+        How many answers were drawn: at most :data:`QUERIES`.
+
+    Raises:
+        RetrievalError: there is no answer to draw, or ``out`` cannot be written.
+    """
+    if not answers:
+        raise RetrievalError(f"There is no answer to draw in {out}; ask for at least one picture.")
+    answers = answers[:QUERIES]
+    longest = max(len(answer.hits) for answer in answers)
+    columns = _columns(longest)
+    head = _HEAD if longest == columns else 0  # a number above a column is a rank only where no answer is broken
+    heights = [max(1, -(-len(answer.hits) // columns)) * (_CELL + _GAP) - _GAP for answer in answers]
+    canvas = Image.new(
+        "RGB",
+        (_left(columns) - _GAP + _MARGIN, 2 * _MARGIN + head + sum(heights) + 2 * _GAP * (len(answers) - 1)),
+        _PAPER,
+    )
+    draw = ImageDraw.Draw(canvas)
+    if head:
+        _centred(draw, "query", _MARGIN, _MARGIN, 15, _FAINT)
+        for column in range(columns):
+            _centred(draw, str(column + 1), _left(column), _MARGIN, 15, _FAINT)
+    y = _MARGIN + head
+    for answer, height in zip(answers, heights, strict=True):
+        _query(canvas, answer, y)
+        line = _MARGIN + TILE + _RULE // 2
+        draw.line([(line, y), (line, y + height - 1)], fill=_LINE, width=2)
+        for position, hit in enumerate(answer.hits):
+            row, column = divmod(position, columns)
+            _hit(canvas, hit, Path(root), _left(column), y + row * (_CELL + _GAP))
+        y += height + 2 * _GAP
+    _write(canvas, Path(out))
+    return len(answers)
+
+
+def _columns(hits: int) -> int:
+    """How many hits stand in one line, so that all lines of the longest answer are about equally long."""
+    lines = max(1, -(-hits // ROW))
+    return max(1, -(-hits // lines))
+
+
+def _left(column: int) -> int:
+    return _MARGIN + TILE + _RULE + column * (TILE + _GAP)
+
+
+def _query(canvas: Image.Image, answer: Answer, y: int) -> None:
+    draw = ImageDraw.Draw(canvas)
+    if answer.picture is None:
+        _paste(canvas, _note(answer.query, 17, _INK), _QUERY, _MARGIN, y)
+        return
+    _paste(canvas, _thumbnail(answer.picture), _QUERY, _MARGIN, y)
+    name = images.printable(answer.picture.name)
+    if answer.label is None:
+        _centred(draw, name, _MARGIN, y + TILE + 7, 15, _INK)
+    else:
+        _centred(draw, answer.label, _MARGIN, y + TILE + 6, 17, _INK)
+        _centred(draw, name, _MARGIN, y + TILE + 28, 13, _FAINT)
+
+
+def _hit(canvas: Image.Image, hit: Hit, root: Path, x: int, y: int) -> None:
+    draw = ImageDraw.Draw(canvas)
+    frame, ink = {True: (_RIGHT, _RIGHT), False: (_WRONG, _WRONG), None: (_PLAIN, _FAINT)}[hit.relevant]
+    _paste(canvas, _thumbnail(root / hit.path), frame, x, y)
+    _centred(draw, f"{hit.score:.3f}".replace("-", "−"), x, y + TILE + 6, 17, _INK)
+    under = hit.label if hit.label is not None else PurePosixPath(hit.path).name
+    _centred(draw, under, x, y + TILE + 27, 15, ink)
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    """One picture, whole, as large as a tile lets it be; a few words in place of one that cannot be read."""
+    inner = TILE - 2 * _FRAME
+    try:
+        picture = images.open_picture(path, size=inner, mode="RGB")
+    except images.UnreadableImage as problem:
+        return _note(problem.reason, 15, _FAINT)
+    scale = inner / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    # Lanczos both ways: enlarging a 32×32 picture by repeating its pixels shows the blocks, not the thing.
+    return picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _note(text: str, size: int, ink: Colour) -> Image.Image:
+    """A square with a few words."""
+    inner = TILE - 2 * _FRAME
+    tile = Image.new("RGB", (inner, inner), _MAT)
+    font = _font(text, size)
+    letters = max(6, int((inner - 12) / font.getlength("n")))
+    lines = textwrap.wrap(text, letters, max_lines=5, placeholder=" …", break_long_words=False)
+    body = "\n".join(_shortened(line, font, inner - 12) for line in lines)
+    ImageDraw.Draw(tile).multiline_text(
+        (inner / 2, inner / 2), body, font=font, fill=ink, anchor="mm", align="center", spacing=5
+    )
+    return tile
+
+
+def _paste(canvas: Image.Image, picture: Image.Image, frame: Colour, x: int, y: int) -> None:
+    """Set a picture in a frame with round corners into the middle of the tile at x, y."""
+    size = (picture.width + 2 * _FRAME, picture.height + 2 * _FRAME)
+    framed = Image.new("RGB", size)
+    framed.paste(picture, (_FRAME, _FRAME))
+    framed.paste(frame, (0, 0), _rounded(size, _FRAME, ground=255))
+    canvas.paste(framed, (x + (TILE - size[0]) // 2, y + (TILE - size[1]) // 2), _rounded(size, 0, ground=0))
+
+
+@lru_cache(maxsize=64)
+def _rounded(size: tuple[int, int], inset: int, ground: int) -> Image.Image:
+    """A mask: `ground` outside of a rectangle with round corners, its contrary inside.
+
+    Drawn at four times the size and reduced, since Pillow's own corners are jagged.
+    """
+    large = Image.new("L", (4 * size[0], 4 * size[1]), ground)
+    box = (4 * inset, 4 * inset, 4 * (size[0] - inset) - 1, 4 * (size[1] - inset) - 1)
+    ImageDraw.Draw(large).rounded_rectangle(box, 4 * (_RADIUS - inset), fill=255 - ground)
+    return large.reduce(4)
+
+
+def _centred(draw: ImageDraw.ImageDraw, text: str, x: int, y: int, size: int, ink: Colour) -> None:
+    """One line under a tile, shortened in the middle where it is wider than the tile."""
+    font = _font(text, size)
+    draw.text((x + TILE / 2, y), _shortened(text, font, TILE + _GAP - 6), font=font, fill=ink, anchor="ma")
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    if font.getlength(text) <= width:
+        return text
+    keep = len(text) - 1
+    while keep > 2 and font.getlength(_cut(text, keep)) > width:
+        keep -= 1
+    return _cut(text, keep)
+
+
+def _cut(text: str, keep: int) -> str:
+    return f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
+
+
+def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own face for Latin text; DejaVu, which matplotlib ships, for alphabets that it lacks."""
+    return _face(size, wide=any(ord(letter) > 0x24F and letter not in "…–—‘’“”×−" for letter in text))
+
+
+@lru_cache(maxsize=16)
+def _face(size: int, wide: bool) -> ImageFont.FreeTypeFont:
+    if wide:
+        found = importlib.util.find_spec("matplotlib")  # the file alone: importing matplotlib takes a second
+        if found is not None and found.origin is not None:
+            return ImageFont.truetype(
+                Path(found.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf", size
+            )
+    face = ImageFont.load_default(size)
+    if not isinstance(face, ImageFont.FreeTypeFont):
+        raise RetrievalError("Pillow was built without FreeType and cannot draw text; install pillow from PyPI.")
+    return face
+
+
+def _write(canvas: Image.Image, out: Path) -> None:
+    """Write under a temporary name first, so that a full disk leaves no half a picture behind."""
+    part = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        canvas.save(part, quality=90) if out.suffix.lower() != ".png" else canvas.save(part)
+        part.replace(out)
+    except (OSError, ValueError) as problem:
+        part.unlink(missing_ok=True)
+        raise RetrievalError(
+            f"The picture of the results could not be written to {out} ({problem}); "
+            "name a .png, .jpg, .webp or .pdf file in a folder that can be written to."
+        ) from None

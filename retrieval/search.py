@@ -1,0 +1,395 @@
+"""Queries: from a picture, an id, a path, vectors or a text to the pictures of an index that are most like it.
+
+Nothing here imports torch: looking something up by id needs no network at all, and a picture is encoded by the
+network that lies in the index, through ONNX Runtime where the index has it in that form.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import images
+from retrieval.errors import RetrievalError
+from retrieval.index import Index, Item
+from retrieval.labels import FOLDERS
+from retrieval.machine import cores
+
+if TYPE_CHECKING:
+    from retrieval.encoder import Encoder
+
+COPY = 0.99
+"""Score above which a picture of the index may be a copy, byte for byte, of the query.
+
+It would be 1 but for rounding, which differs between the machines that encoded the two.
+"""
+
+SPARE = 8
+"""How many more than `k` are looked up, for the query itself and its copies."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One picture of the index, as an answer.
+
+    Attributes:
+        rank: 1 for the best.
+        id: the picture's id in the index.
+        path: where it lies, relative to the index's root, with ``/`` between the parts.
+        label: its label, or None.
+        score: inner product of the two unit vectors, in [−1, 1].
+        relevant: whether its label is the query's; None where either has none.
+    """
+
+    rank: int
+    id: int
+    path: str
+    label: str | None
+    score: float
+    relevant: bool | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for one query.
+
+    Attributes:
+        query: the query as it was asked: a file's path, `id 7`, `vectors.npy[3]`, or a text.
+        label: the query's label where it is known, or None.
+        id: the query's id where it is itself in the index, or None.
+        hits: the best first.
+        picture: the query's file; None for a text or a vector.
+        left_out: ids of the query itself, and of its exact copies, that the hits leave out.
+    """
+
+    query: str
+    label: str | None
+    id: int | None
+    hits: tuple[Hit, ...]
+    picture: Path | None = None
+    left_out: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A query on its way, besides its vector."""
+
+    query: str
+    picture: Path | None = None
+    item: Item | None = None
+    sha256: str | None = None
+    label: str | None = None
+
+
+class Search:
+    """An index that is open for questions. Any number of threads may ask.
+
+    Attributes:
+        index: the index.
+        folder: where it lies.
+
+    Example:
+        >>> with Search.open("indexes/photos") as search:                    # doctest: +SKIP
+        ...     for hit in search.query("cat.jpg", k=5)[0].hits:
+        ...         print(hit.rank, hit.score, hit.path)
+    """
+
+    def __init__(self, index: Index, folder: Path, model: str | Path | None) -> None:
+        """Use :meth:`open`."""
+        self.index = index
+        self.folder = folder
+        self._model = model
+
+    @classmethod
+    def open(cls, folder: str | Path, *, model: str | Path | None = None) -> Self:
+        """Open an index.
+
+        Args:
+            folder: the index's folder.
+            model: encode queries with this model, not with the copy in the index. It must be the same.
+
+        Raises:
+            RetrievalError: the folder is no index, or `model` is not the one that the index was built with.
+        """
+        search = cls(Index.open(folder), Path(folder), model)
+        if model is not None:
+            try:
+                search.encoder  # noqa: B018  (another model is refused now, not at the first picture)
+            except BaseException:
+                search.close()
+                raise
+        return search
+
+    def close(self) -> None:
+        """Let go of the index. Calling it twice is harmless."""
+        self.index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def root(self) -> Path:
+        """The folder that the paths of the hits are relative to."""
+        return Path(self.index.root)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The network that the index was built with; loaded when the first picture or text is asked for."""
+        from retrieval.encoder import Encoder  # here, because a query by id needs none
+
+        encoder = Encoder.load(self.folder if self._model is None else self._model)
+        if encoder.hash != self.index.encoder_hash:
+            other = "the encoder in it" if self._model is None else f"{str(self._model)!r}"
+            raise RetrievalError(
+                f"The index {images.printable(self.folder)!r} was built with another model "
+                f"({self.index.encoder_hash[:12]}) than {other} ({encoder.hash[:12]}); "
+                "leave --model out, or build the index anew with that model."
+            )
+        return encoder
+
+    @cached_property
+    def _classes(self) -> frozenset[str]:
+        """The names of class folders, where labels come from folders."""
+        if self.index.details.get("labels") != FOLDERS:
+            return frozenset()
+        return frozenset(label for label in self.index.labels() if label is not None)
+
+    def query(
+        self,
+        pictures: str | Path | Sequence[str | Path],
+        k: int = 10,
+        *,
+        include_self: bool = False,
+        skipped: list[images.Skipped] | None = None,
+    ) -> list[Answer]:
+        """Find what looks like these pictures.
+
+        A picture that is in the index, by its place or byte for byte, is left out of its own answer. It has the label
+        that it has there; a picture from elsewhere has one if labels come from folders and it lies in a folder of
+        that name.
+
+        Args:
+            pictures: picture files, or folders, all of whose pictures are queries.
+            k: how many hits an answer has, at most.
+            include_self: leave nothing out.
+            skipped: takes in what cannot be read; without it that is an error.
+
+        Returns:
+            One answer a picture that can be read, in order.
+
+        Raises:
+            RetrievalError: a picture cannot be read, or the index has no encoder that fits.
+        """
+        from retrieval.reading import ReadPicture, encode_files, recorded_decoder
+
+        _check_k(k)
+        left_out: list[images.Skipped] = []
+        files = _files([pictures] if isinstance(pictures, str | Path) else pictures, left_out)
+        questions: list[_Question] = []
+        vectors = [np.empty((0, self.index.dim), np.float32)]
+        if files:
+            decoder = recorded_decoder(self.index.decoder)
+            threads = min(len(files), cores())
+            for batch in encode_files(files, self.encoder, decoder, threads=threads):
+                vectors.append(batch.vectors)
+                for file, picture in zip(files[batch.start :], batch.pictures, strict=False):
+                    if isinstance(picture, ReadPicture):
+                        questions.append(self._question(file, picture.sha256))
+                    else:
+                        left_out.append(picture)
+        if skipped is not None:
+            skipped.extend(left_out)
+        elif left_out:
+            raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
+        return self._answers(questions, np.concatenate(vectors), k, include_self)
+
+    def query_ids(self, ids: Sequence[int], k: int = 10, *, include_self: bool = False) -> list[Answer]:
+        """Find what looks like pictures of the index; no encoder is loaded.
+
+        Raises:
+            RetrievalError: an id is not in the index.
+        """
+        _check_k(k)
+        items = self.index.items(ids)
+        return self._of_items([f"id {item.id}" for item in items], items, k, include_self)
+
+    def query_paths(self, paths: Sequence[str], k: int = 10, *, include_self: bool = False) -> list[Answer]:
+        """The same by path in the index: relative to its root, with `/` between the parts.
+
+        Raises:
+            RetrievalError: a path is not in the index.
+        """
+        _check_k(k)
+        items = []
+        for path in paths:
+            item = self.index.find(path)
+            if item is None:
+                raise RetrievalError(
+                    f"There is no picture {path!r} in the index {images.printable(self.folder)!r}; "
+                    f"give a path relative to {images.printable(self.root)!r}."
+                )
+            items.append(item)
+        return self._of_items(paths, items, k, include_self)
+
+    def query_vectors(self, vectors: NDArray[Any], k: int = 10, *, names: Sequence[str] | None = None) -> list[Answer]:
+        """Find what is nearest to vectors; no encoder is loaded.
+
+        Args:
+            vectors: (n, dim) or (dim,), any real type. Rows are scaled to unit length.
+            k: how many hits an answer has, at most.
+            names: what to call each in its answer; `vector 0` and so on by default.
+
+        Raises:
+            RetrievalError: another shape or type, or a row is zero or not finite.
+        """
+        _check_k(k)
+        rows = self._unit_rows(np.asarray(vectors))
+        names = names or [f"vector {row}" for row in range(len(rows))]
+        return self._answers([_Question(name) for name in names], rows, k, include_self=True)
+
+    def query_file(self, file: str | Path, k: int = 10) -> list[Answer]:
+        """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
+        try:
+            vectors = np.load(file, allow_pickle=False)
+            if not isinstance(vectors, np.ndarray):
+                raise ValueError("it holds several arrays")
+        except (OSError, ValueError, EOFError) as error:
+            raise RetrievalError(
+                f"The vectors {images.printable(file)!r} cannot be read ({str(error).rstrip('.')}); "
+                f"give a .npy file of shape (n, {self.index.dim})."
+            ) from None
+        count = len(vectors) if vectors.ndim > 1 else 1
+        return self.query_vectors(vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)])
+
+    def query_texts(self, texts: Sequence[str], k: int = 10) -> list[Answer]:
+        """Find what these words describe, in an index that was built with a CLIP-like model.
+
+        Raises:
+            RetrievalError: the index's model knows pictures only.
+        """
+        _check_k(k)
+        return self._answers([_Question(text) for text in texts], self.encoder.encode_text(texts), k, include_self=True)
+
+    def _of_items(self, names: Sequence[str], items: Sequence[Item], k: int, include_self: bool) -> list[Answer]:
+        questions = [
+            _Question(name, self.root / item.path, item, item.sha256, item.label)
+            for name, item in zip(names, items, strict=True)
+        ]
+        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self)
+
+    def _question(self, file: Path, sha256: str) -> _Question:
+        item = None
+        with contextlib.suppress(ValueError, OSError):  # it lies elsewhere
+            item = self.index.find(_placed(file).relative_to(self.root).as_posix())
+        name = images.printable(file)
+        if item is not None and item.sha256 == sha256:
+            return _Question(name, file, item, sha256, item.label)
+        # Not in the index, or its file has changed since and is another picture now.
+        return _Question(name, file, None, sha256, self._folder_label(file))
+
+    def _folder_label(self, file: Path) -> str | None:
+        """The class folder that a picture from elsewhere lies in."""
+        folders = _placed(file).parent.parts[1:]
+        names = ("/".join(folders[start:]) for start in range(len(folders)))
+        return next((name for name in names if name in self._classes), None)
+
+    def _answers(
+        self, questions: Sequence[_Question], vectors: NDArray[np.float32], k: int, include_self: bool
+    ) -> list[Answer]:
+        if not questions:
+            return []
+        width = k + SPARE
+        while True:
+            scores, ids = self.index.search(vectors, width)
+            # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
+            known = {item.id: item for item in self.index.items(sorted({*ids[ids >= 0].tolist()}))}
+            found = [
+                [(float(score), known[int(id_)]) for score, id_ in zip(*row, strict=True) if id_ >= 0]
+                for row in zip(scores, ids, strict=True)
+            ]
+            if width >= len(self.index) or not any(map(_may_go_on, questions, found)):
+                break
+            width *= 4
+        return [self._answer(*pair, k, include_self) for pair in zip(questions, found, strict=True)]
+
+    @staticmethod
+    def _answer(question: _Question, found: Sequence[tuple[float, Item]], k: int, include_self: bool) -> Answer:
+        itself = [item for _, item in found if item.sha256 == question.sha256]
+        item = question.item or (itself[0] if itself else None)
+        label = item.label if item is not None else question.label
+        left_out = () if include_self else tuple(sorted(same.id for same in itself))
+        hits = [(score, item) for score, item in found if item.id not in left_out][:k]
+        return Answer(
+            query=question.query,
+            label=label,
+            id=None if item is None else item.id,
+            hits=tuple(
+                Hit(
+                    rank=rank,
+                    id=hit.id,
+                    path=hit.path,
+                    label=hit.label,
+                    score=score,
+                    relevant=None if label is None or hit.label is None else hit.label == label,
+                )
+                for rank, (score, hit) in enumerate(hits, 1)
+            ),
+            picture=question.picture,
+            left_out=left_out,
+        )
+
+    def _unit_rows(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
+        rows = vectors[None] if vectors.ndim == 1 else vectors
+        if rows.ndim != 2 or rows.shape[1] != self.index.dim or rows.dtype.kind not in "fiu":
+            raise RetrievalError(
+                f"The vectors are {vectors.dtype} of shape {vectors.shape}, and the index "
+                f"{images.printable(self.folder)!r} takes real numbers of shape (n, {self.index.dim}); "
+                "make them with the encoder that the index was built with."
+            )
+        rows = rows.astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+        if len(wrong):
+            raise RetrievalError(
+                f"Row {wrong[0]} of the vectors is zero or not finite, and so has no direction; leave it out."
+            )
+        unit: NDArray[np.float32] = (rows / lengths).astype(np.float32)
+        return unit
+
+
+def _may_go_on(question: _Question, found: Sequence[tuple[float, Item]]) -> bool:
+    """Whether more copies of the query could follow below what was found."""
+    return bool(found) and question.sha256 is not None and found[-1][0] >= COPY
+
+
+def _files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[Path]:
+    """Picture files, with each folder replaced by the pictures in it."""
+    files: list[Path] = []
+    for one in map(Path, given):
+        if not one.is_dir():
+            files.append(one)
+            continue
+        found = images.find(one)
+        files.extend(one / path for path in found.paths)
+        skipped.extend(images.Skipped(f"{images.printable(one)}/{path}", reason) for path, reason in found.skipped)
+    return files
+
+
+def _placed(file: Path) -> Path:
+    """Where a file lies, absolute; if it is a link, where the link lies, as an index has it."""
+    return file.parent.resolve() / file.name
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
