@@ -55,7 +55,7 @@ def test_seed_loss_is_the_published_formula():
     ]
     assert triplet_loss(a, p, n).tolist() == pytest.approx(expected, abs=1e-12)
     loss, active = TripletLoss(1.0, "given")(torch.cat([a, p, n]), torch.zeros(21, dtype=torch.int64))
-    assert float(loss) == pytest.approx(sum(expected) / 7, abs=1e-12)
+    assert loss.item() == pytest.approx(sum(expected) / 7, abs=1e-12)
     assert float(active) == pytest.approx(sum(x > 0 for x in expected) / 7)
 
 
@@ -67,7 +67,7 @@ def test_batch_all_is_the_mean_over_the_active_triplets(margin, classes):
     active = (hinges > 0).sum()
     loss, share = batch_all_triplet_loss(embeddings, labels, margin)
     assert float(share) == pytest.approx(float(active) / len(hinges))
-    assert float(loss) == pytest.approx(float(hinges.sum() / active), abs=1e-12)
+    assert loss.item() == pytest.approx(float(hinges.sum() / active), abs=1e-12)
     expected = gradient(hinges.sum() / active, embeddings)
     torch.testing.assert_close(gradient(loss, embeddings), expected, atol=1e-12, rtol=1e-9)
 
@@ -84,7 +84,7 @@ def test_batch_all_agrees_with_pytorch_metric_learning(dtype, seed):
         triplets_per_anchor="all",
     )(theirs, labels)
     loss, _ = batch_all_triplet_loss(ours, labels, 0.2)
-    assert float(loss) == pytest.approx(float(peer), abs=1e-5)
+    assert loss.item() == pytest.approx(peer.item(), abs=1e-5)
     torch.testing.assert_close(gradient(loss, ours), gradient(peer, theirs), atol=1e-5, rtol=1e-4)
 
 
@@ -94,7 +94,7 @@ def test_supervised_contrastive_agrees_with_pytorch_metric_learning(dtype):
     theirs = ours.detach().clone().requires_grad_()
     loss = supervised_contrastive_loss(ours, labels, 0.1)
     peer = pml_losses.SupConLoss(temperature=0.1)(theirs, labels)
-    assert float(loss) == pytest.approx(float(peer), abs=1e-5)
+    assert loss.item() == pytest.approx(peer.item(), abs=1e-5)
     torch.testing.assert_close(gradient(loss, ours), gradient(peer, theirs), atol=1e-5, rtol=1e-4)
 
 
@@ -143,7 +143,7 @@ def test_batch_all_indices_are_every_triplet():
 def test_without_any_triplet_the_loss_is_zero_and_has_a_gradient(kind, labels):
     embeddings, _ = batch(n=4)
     loss, active = TripletLoss(0.2, kind)(embeddings, torch.tensor(labels))
-    assert float(loss) == 0 and float(active) == 0
+    assert loss.item() == 0 and float(active) == 0
     assert torch.equal(gradient(loss, embeddings), torch.zeros_like(embeddings))
 
 
@@ -152,7 +152,7 @@ def test_a_collapsed_batch_costs_exactly_the_margin():
     labels = torch.arange(12) % 3
     for kind in ("all", "semi-hard", "hard"):
         loss, active = TripletLoss(0.2, kind)(embeddings, labels)
-        assert float(loss) == pytest.approx(0.2, abs=1e-5) and float(active) == 1
+        assert loss.item() == pytest.approx(0.2, abs=1e-5) and float(active) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
 
 class ConvNet(nn.Module):
-    """A stem and stages of two 3×3 convolutions, each stage halving the side.
+    """A whitening stem and stages of two 3×3 convolutions, each stage halving the side.
+
+    The stem's 2×2 filters are not learned: they are the principal directions of the training pictures' patches, scaled
+    to equal variance, each with both signs. So the first steps need not find them out, which is worth an epoch or more
+    (the idea is that of Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU").
 
     Args:
         dim: length of the embedding.
@@ -27,6 +35,10 @@ class ConvNet(nn.Module):
         self, dim: int = 128, channels: int = 3, size: int = 32, widths: Sequence[int] = (64, 128, 256)
     ) -> None:
         super().__init__()
+        if size >> len(widths) < 1:
+            raise RetrievalError(
+                f"{len(widths)} stages halve pictures of {size} pixels to nothing; give fewer --widths or a larger --size."
+            )
         self.dim = dim
         self.preprocessing = Preprocessing(
             size=size,
@@ -35,25 +47,36 @@ class ConvNet(nn.Module):
             mean=(0.5,) * channels,
             std=(0.25,) * channels,
         )
-        layers: list[nn.Module] = [nn.Conv2d(channels, 24, 2), nn.GELU()]
-        inputs = 24
+        patch = channels * 2 * 2
+        self.stem = nn.Conv2d(channels, 2 * patch, 2)
+        self.stem.weight.requires_grad_(False)
+        layers: list[nn.Module] = []
+        inputs = 2 * patch
         for width in widths:
             layers += [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.MaxPool2d(2)]
             layers += [nn.BatchNorm2d(width), nn.GELU()]
             layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.GELU()]
             inputs = width
-        self.features = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
+        self.features = nn.Sequential(nn.GELU(), *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
         self.embedding = nn.Linear(inputs, dim, bias=False)
 
+    @torch.no_grad()
     def fit_to(self, pictures: Tensor) -> None:
-        """Normalise by the mean and the standard deviation of some training pictures, uint8 (n, h, w, channels)."""
-        values = pictures.double().flatten(0, 2) / 255
-        self.preprocessing = dataclasses.replace(
-            self.preprocessing,
-            mean=tuple(values.mean(0).tolist()),
-            std=tuple(values.std(0).clamp_min(1e-3).tolist()),
-        )
+        """Set what does not come from learning: the normalisation of the input, and the stem's filters.
+
+        Args:
+            pictures: some training pictures, uint8 (n, h, w, channels).
+        """
+        values = pictures.double() / 255
+        mean, std = values.mean((0, 1, 2)), values.std((0, 1, 2)).clamp_min(1e-3)
+        self.preprocessing = dataclasses.replace(self.preprocessing, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+        patches = F.unfold(((values - mean) / std).permute(0, 3, 1, 2), 2).transpose(1, 2).flatten(0, 1)
+        variances, directions = torch.linalg.eigh(torch.cov(patches.T))
+        # a little is added, so that the directions in which nothing varies are not blown up
+        filters = (directions / torch.sqrt(variances + 5e-4)).T.view(-1, *self.stem.weight.shape[1:])
+        self.stem.weight.copy_(torch.cat([filters, -filters]))
+        nn.init.zeros_(cast(Tensor, self.stem.bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.embedding(self.features(x))
+        out: Tensor = self.embedding(self.features(self.stem(x)))
         return out

@@ -264,7 +264,7 @@ class _Run:
         loss.backward()
         self.optimizer.step()
         self.step += 1
-        return Reading(self.step, epoch, float(loss), float(active), spread(embeddings), lr, 0.0)
+        return Reading(self.step, epoch, loss.item(), active.item(), spread(embeddings), lr, 0.0)
 
     def _forward(self, x: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
@@ -399,12 +399,15 @@ class _Run:
 
 
 def _network(recipe: Recipe, pictures: PictureSet) -> tuple[Any, dict[str, Any]]:
+    """The network, and the options that make it again whatever the defaults will be by then."""
     options: dict[str, Any] = {} if recipe.dim is None else {"dim": recipe.dim}
     if recipe.net in ("convnet", "seed"):
         grey = pictures.pixels is not None and pictures.pixels.shape[3] == 1
         side = max(pictures.pixels.shape[1:3]) if pictures.pixels is not None else 64
         options |= {"channels": 1 if grey else 3, "size": recipe.size or min(side, 128)}
-        return networks.create(recipe.net, **options), options
-    if recipe.size is not None:
+        if recipe.net == "convnet":
+            options["widths"] = [int(width) for width in recipe.widths.split(",")]
+    elif recipe.size is not None:
         raise RetrievalError(f"--size does not go with --net {recipe.net}, whose input has a size of its own.")
-    return networks.create(recipe.net, **options), options
+    network: Any = networks.create(recipe.net, **options)
+    return network, options | ({"dim": network.dim} if recipe.net in ("convnet", "seed") else {})

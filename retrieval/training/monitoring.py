@@ -135,7 +135,7 @@ def _draw(readings: list[Reading], title: str) -> bytes:
         else:
             axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.8)
             axes.plot(x, _smooth(y), color=colour)
-        axes.set(title=label, xlabel="step")
+        axes.set(title=label, xlabel="step", xlim=(0, steps[-1]))
         axes.grid(alpha=0.3)
         if name != "loss":
             axes.set_ylim(0, 1.02)
@@ -146,8 +146,9 @@ def _draw(readings: list[Reading], title: str) -> bytes:
     return file.getvalue()
 
 
-def _smooth(values: list[float], weight: float = 0.95) -> list[float]:
-    """An exponential mean without a bias at the start."""
+def _smooth(values: list[float]) -> list[float]:
+    """An exponential mean over about a fiftieth of the curve, without a bias at the start."""
+    weight = 1 - 1 / max(4, len(values) / 50)
     out, mean, mass = [], 0.0, 0.0
     for value in values:
         mean = weight * mean + (1 - weight) * value

@@ -22,6 +22,7 @@ class Recipe:
     """
 
     net: str = _choice("convnet", "convnet, seed, efficientnet_lite0 (ImageNet weights), or hf:NAME_OR_FOLDER")
+    widths: str = _choice("64,128,256", "convnet: filters of each stage, joined by commas")
     dim: int | None = _choice(None, "length of the embedding (default: the network's own)")
     size: int | None = _choice(None, "side of the network's square input in pixels (default: the network's own)")
     loss: str = _choice("triplet", "triplet, supcon (supervised contrastive) or softmax (a classifier)")
@@ -57,6 +58,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not (value >= least and math.isfinite(value)):
                 raise RetrievalError(f"--{name.replace('_', '-')} must be at least {least}, not {value}.")
+        if not all(width.isdecimal() and int(width) for width in self.widths.split(",")):
+            raise RetrievalError(f"--widths must be whole numbers joined by commas, not {self.widths!r}.")
         if self.minutes is not None and not self.minutes > 0:
             raise RetrievalError(f"--minutes must be more than 0, not {self.minutes}.")
         if (self.mining == "given") != (self.sampler == "random-triplets") and self.loss == "triplet":

@@ -1,0 +1,274 @@
+"""Trainings on small made-up pictures: they learn, repeat, resume bit for bit, and say when they go wrong."""
+
+import csv
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retrieval import datasets
+from retrieval.datasets import PictureSet
+from retrieval.encoder import Encoder
+from retrieval.errors import RetrievalError
+from retrieval.training import augmentation, loop
+from retrieval.training.loop import train
+from retrieval.training.monitoring import Monitor, read_history, spread
+from retrieval.training.recipes import PRESETS, Recipe, epochs_for
+
+QUICK = Recipe(
+    widths="16,32",
+    epochs=3,
+    classes_per_batch=4,
+    pictures_per_class=8,
+    validation=40,
+    threads=1,
+    precision="float32",
+)
+
+
+def made_up(n=240, classes=4, side=12, noise=50, seed=0, channels=3):
+    """Each class a random picture, each of its pictures that with noise."""
+    random = np.random.default_rng(seed)
+    centres = random.integers(0, 255, (classes, side, side, channels))
+    labels = np.arange(n) % classes
+    pixels = centres[labels] + random.normal(0, noise, (n, side, side, channels))
+    return PictureSet(
+        name="made-up",
+        names=[f"{i}.png" for i in range(n)],
+        classes=tuple(f"class {c}" for c in range(classes)),
+        labels=labels.astype(np.int64),
+        splits=np.array(["train"] * n),
+        pixels=pixels.clip(0, 255).astype(np.uint8),
+    )
+
+
+def weights(run):
+    return Encoder.load(run)._loaded_network().state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_training_learns_and_leaves_everything_behind(tmp_path):
+    trained = train(made_up(), tmp_path / "run", QUICK)
+    assert trained.precision_at_1 > 0.8
+    assert not trained.warnings
+    encoder = Encoder.load(tmp_path / "run")
+    assert encoder.config.classes == made_up().classes and encoder.config.trained_on == "made-up"
+    assert encoder.card is not None and f"{trained.precision_at_1:.3f}" in encoder.card
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["epochs"] == 3 and recipe["augment"] == "flip,shift" and recipe["lr"] == 0.2
+    with (tmp_path / "run" / "curves.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(trained.history)
+    assert [dataclasses.astuple(r)[:3] for r in read_history(tmp_path / "run" / "curves.csv")] == [
+        dataclasses.astuple(r)[:3] for r in trained.history
+    ]
+    with Image.open(tmp_path / "run" / "curves.png") as curves:
+        assert min(curves.size) > 500
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "curves.csv",
+        "curves.png",
+        "encoder",
+        "recipe.json",
+    ]
+
+
+def test_the_encoder_gives_what_the_network_gave(tmp_path):
+    """What was trained and what is saved see pictures alike: same normalisation, same weights."""
+    pictures = made_up()
+    train(pictures, tmp_path / "run", QUICK)
+    encoder = Encoder.load(tmp_path / "run")
+    vectors = encoder.encode(pictures.read(encoder.config.preprocessing))
+    similar = vectors @ vectors.T
+    np.fill_diagonal(similar, -2)
+    assert (pictures.labels[similar.argmax(1)] == pictures.labels).mean() > 0.9
+
+
+def test_one_seed_repeats_and_another_differs(tmp_path):
+    runs = {name: train(made_up(), tmp_path / name, QUICK.replace(seed=seed)) for name, seed in
+            (("a", 1), ("b", 1), ("c", 2))}  # fmt: skip
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert [r.loss for r in runs["a"].history] == [r.loss for r in runs["b"].history]
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("recipe", [QUICK, QUICK.replace(loss="softmax"), PRESETS["seed"].replace(
+    epochs=1, dim=16, triplets_per_batch=8, triplets_per_epoch=200, threads=1, validation=40)])  # fmt: skip
+@pytest.mark.parametrize("stop", [1, 7, 18])
+def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, recipe, stop):
+    whole = train(made_up(), tmp_path / "whole", recipe)
+    one_step = loop._Run._one_step
+
+    def interrupted(self, *args):
+        if self.step == stop:
+            raise KeyboardInterrupt
+        return one_step(self, *args)
+
+    monkeypatch.setattr(loop._Run, "_one_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(made_up(), tmp_path / "parts", recipe)
+    monkeypatch.undo()
+    with pytest.raises(RetrievalError, match="--resume"):
+        train(made_up(), tmp_path / "parts", recipe)
+    parts = train(made_up(), tmp_path / "parts", resume=True)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    a, b = ([dataclasses.replace(r, seconds=0) for r in t.history] for t in (whole, parts))
+    np.testing.assert_equal([dataclasses.astuple(r) for r in a], [dataclasses.astuple(r) for r in b])
+    if recipe.loss == "softmax":
+        assert (tmp_path / "whole" / loop.CLASSIFIER).read_bytes() == (
+            tmp_path / "parts" / loop.CLASSIFIER
+        ).read_bytes()
+
+
+def test_a_checkpoint_is_not_taken_for_another_set_or_another_file(tmp_path, monkeypatch):
+    def stopped(self, *args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop._Run, "_one_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(made_up(), tmp_path / "run", QUICK)
+    monkeypatch.undo()
+    with pytest.raises(RetrievalError, match="other pictures"):
+        train(made_up(seed=5), tmp_path / "run", resume=True)
+    checkpoint = tmp_path / "run" / loop.CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(RetrievalError, match="no checkpoint"):
+        train(made_up(), tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path):
+    train(made_up(), tmp_path / "run", QUICK.replace(epochs=1))
+    assert loop.finished(tmp_path / "run")
+    with pytest.raises(RetrievalError, match="finished"):
+        train(made_up(), tmp_path / "run", QUICK)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(RetrievalError, match="no training"):
+        train(made_up(), tmp_path / "mine", QUICK)
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_batch_hard_from_the_start_collapses_and_is_named(tmp_path):
+    """Noise without classes leaves nothing to learn: the hardest negatives pull all pictures to one point."""
+    pictures = made_up(n=480, noise=400)
+    said = []
+    trained = train(pictures, tmp_path / "run", QUICK.replace(mining="hard", epochs=12, lr=0.05), warn=said.append)
+    assert said == trained.warnings and len(said) == 1
+    assert "collapsed" in said[0] and "--mining hard" in said[0] and "--mining all" in said[0]
+    assert trained.history[-1].spread < 0.02
+    card = Encoder.load(tmp_path / "run").card
+    assert card is not None and "collapsed" in card
+
+
+@pytest.mark.parametrize(
+    ("recipe", "cause"),
+    [(Recipe(margin=3.0), "--margin"), (Recipe(), "--lr 0.04"), (Recipe(mining="hard"), "--mining")],
+)
+def test_the_monitor_names_the_cause_once(recipe, cause):
+    monitor = Monitor(recipe, lr=0.2)
+    said = [monitor.look(loss=0.2, spread=0.001) for _ in range(100)]
+    messages = [message for message in said if message]
+    assert len(messages) == 1 and cause in messages[0]
+    assert not any(Monitor(recipe, lr=0.2).look(loss=0.2, spread=0.3) for _ in range(100))
+
+
+def test_spread_is_half_the_mean_squared_distance():
+    x = torch.nn.functional.normalize(torch.randn(30, 5, generator=torch.Generator().manual_seed(0)))
+    expected = np.mean([float((a - b).square().sum()) / 2 for a in x for b in x])
+    assert spread(x) == pytest.approx(expected, abs=1e-5)
+    assert spread(x[:1].repeat(9, 1)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(tmp_path):
+    with pytest.raises(RetrievalError, match="--lr"):
+        train(made_up(), tmp_path / "run", QUICK.replace(lr=1e30, loss="softmax"))
+
+
+def test_minutes_choose_the_epochs_and_leave_no_trace(tmp_path):
+    trained = train(made_up(n=80), tmp_path / "a", QUICK.replace(epochs=None, minutes=0.05))
+    epochs = trained.recipe.epochs
+    assert epochs is not None and epochs >= 1 and len(trained.history) == epochs * 3
+    again = train(made_up(n=80), tmp_path / "b", QUICK.replace(epochs=epochs))
+    assert [r.loss for r in trained.history] == [r.loss for r in again.history]
+    assert train(made_up(n=80), tmp_path / "c", QUICK.replace(epochs=2, minutes=60)).recipe.epochs == 2
+
+
+def test_small_sets_get_more_epochs():
+    assert epochs_for(Recipe(), batches=180) == 8
+    assert epochs_for(Recipe(), batches=10) == 144
+    assert epochs_for(Recipe(epochs=2), batches=10) == 2
+
+
+def test_seed_recipe_is_the_published_one():
+    recipe = PRESETS["seed"]
+    assert (recipe.margin, recipe.lr, recipe.triplets_per_batch, recipe.triplets_per_epoch) == (1.0, 0.01, 128, 100_000)
+    assert recipe.momentum == recipe.weight_decay == 0 and recipe.augment == "none"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"loss": "triplets"}, "triplets"),
+        ({"mining": "given"}, "random-triplets"),
+        ({"margin": -1.0}, "-1.0"),
+        ({"lr": math.nan}, "nan"),
+        ({"minutes": 0.0}, "minutes"),
+        ({"pictures_per_class": 1}, "pictures-per-class"),
+    ],
+)
+def test_bad_choices_are_refused_by_name(change, named):
+    with pytest.raises(RetrievalError, match=named):
+        Recipe(**change)
+
+
+def test_files_are_decoded_and_bad_ones_left_out(tmp_path):
+    pictures = made_up(n=64)
+    for i, (pixels, label) in enumerate(zip(pictures.pixels, pictures.labels, strict=True)):
+        folder = tmp_path / "photos" / f"class {label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    (tmp_path / "photos" / "class 0" / "broken.png").write_bytes(b"\x89PNG not")
+    said = []
+    recipe = QUICK.replace(epochs=1, size=12, validation=0)
+    trained = train(datasets.load(tmp_path / "photos"), tmp_path / "run", recipe, warn=said.append)
+    assert len(said) == 1 and "broken.png" in said[0]
+    assert math.isnan(trained.precision_at_1)
+    assert "64 pictures of 4 classes" in (tmp_path / "run" / "encoder" / "card.md").read_text()
+
+
+def test_sets_too_large_for_memory_give_the_same_training(tmp_path, monkeypatch):
+    a = train(made_up(), tmp_path / "a", QUICK.replace(epochs=1))
+    monkeypatch.setattr("retrieval.training.pictures.IN_MEMORY", 0)
+    b = train(made_up(), tmp_path / "b", QUICK.replace(epochs=1))
+    assert [r.loss for r in a.history] == [r.loss for r in b.history]
+
+
+def test_unlabelled_pictures_cannot_be_trained_on(tmp_path):
+    pictures = dataclasses.replace(made_up(), labels=np.full(240, -1, dtype=np.int64))
+    with pytest.raises(RetrievalError, match="no labelled training pictures"):
+        train(pictures, tmp_path / "run", QUICK)
+    one = dataclasses.replace(made_up(), labels=np.zeros(240, dtype=np.int64))
+    with pytest.raises(RetrievalError, match="2 classes"):
+        train(one, tmp_path / "run", QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_augmentation_changes_each_picture_by_its_own_draw():
+    x = torch.arange(2 * 3 * 32 * 32, dtype=torch.float32).view(2, 3, 32, 32) + 1
+    generator = torch.Generator().manual_seed
+    assert torch.equal(augmentation.augment(x, (), generator(0)), x)
+    flipped = augmentation.augment(x.repeat(50, 1, 1, 1), ("flip",), generator(0))
+    kinds = [torch.equal(flipped[i], x[i % 2]) for i in range(100)]
+    assert all(kind or torch.equal(flipped[i], x[i % 2].flip(2)) for i, kind in enumerate(kinds))
+    assert 25 < sum(kinds) < 75
+    shifted = augmentation.augment(x, ("shift",), generator(1))
+    assert shifted.shape == x.shape and set(shifted.unique().tolist()) <= set(x.unique().tolist())
+    cut = augmentation.augment(x, ("cutout",), generator(1))
+    assert ((cut == 0).sum((1, 2, 3)) == 3 * 8 * 8).all()
+    with pytest.raises(RetrievalError, match="'flop'"):
+        augmentation.parse("flip,flop")
