@@ -25,7 +25,7 @@ def test_the_seed_network_is_the_published_one():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [8, 28, 33])
+@pytest.mark.parametrize("size", [9, 28, 33])
 def test_the_convnet_takes_any_size(channels, size):
     network = networks.create("convnet", dim=7, channels=channels, size=size, widths=(4, 8, 8))
     assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
@@ -56,7 +56,7 @@ def test_the_stem_whitens_the_patches_it_was_fitted_to():
         ("resnet", {}, "resnet"),
         ("convnet", {"depth": 3}, "depth"),
         ("seed", {"size": 11}, "12 pixels"),
-        ("convnet", {"size": 8, "widths": (4, 4, 4, 4)}, "--widths"),
+        ("convnet", {"size": 16, "widths": (4, 4, 4, 4)}, "--widths"),
     ],
 )
 def test_what_cannot_be_made_is_refused(name, options, words):

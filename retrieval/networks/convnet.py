@@ -24,7 +24,7 @@ class ConvNet(nn.Module):
     Args:
         dim: length of the embedding.
         channels: 3 for colour, 1 for grey pictures.
-        size: side of the square input in pixels; any size from 8 works with the same weights.
+        size: side of the square input in pixels; the same weights serve any size from 2 ** stages + 1.
         widths: filters of each stage.
 
     Shapes:
@@ -35,9 +35,10 @@ class ConvNet(nn.Module):
         self, dim: int = 128, channels: int = 3, size: int = 32, widths: Sequence[int] = (64, 128, 256)
     ) -> None:
         super().__init__()
-        if size >> len(widths) < 1:
+        if (size - 1) >> len(widths) < 1:
             raise RetrievalError(
-                f"{len(widths)} stages halve pictures of {size} pixels to nothing; give fewer --widths or a larger --size."
+                f"{len(widths)} stages halve pictures of {size} pixels to nothing; "
+                "give fewer --widths or a larger --size."
             )
         self.dim = dim
         self.preprocessing = Preprocessing(

@@ -404,7 +404,7 @@ def _network(recipe: Recipe, pictures: PictureSet) -> tuple[Any, dict[str, Any]]
     if recipe.net in ("convnet", "seed"):
         grey = pictures.pixels is not None and pictures.pixels.shape[3] == 1
         side = max(pictures.pixels.shape[1:3]) if pictures.pixels is not None else 64
-        options |= {"channels": 1 if grey else 3, "size": recipe.size or min(side, 128)}
+        options |= {"channels": 1 if grey else 3, "size": recipe.size or min(max(side, 16), 128)}
         if recipe.net == "convnet":
             options["widths"] = [int(width) for width in recipe.widths.split(",")]
     elif recipe.size is not None:
