@@ -5,7 +5,7 @@ and counted. docs/measuring.md has the definitions in one place.
 """
 
 from retrieval.measures.exhaustive import UNLABELLED, Rankings, rank
-from retrieval.measures.intervals import Interval, bootstrap, difference
+from retrieval.measures.intervals import RESAMPLES, Interval, bootstrap, difference
 from retrieval.measures.probes import Probe, linear_probe
 from retrieval.measures.ranking import (
     Ranking,
@@ -16,6 +16,7 @@ from retrieval.measures.ranking import (
 )
 
 __all__ = [
+    "RESAMPLES",
     "UNLABELLED",
     "Interval",
     "Probe",

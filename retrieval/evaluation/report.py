@@ -1,0 +1,150 @@
+"""What an evaluation found, for people and for programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval import __version__
+from retrieval.index.files import write_durably
+from retrieval.machine import cores, processor, versions
+
+_LEFT_OUT = {
+    "queries_without_label": "queries without a label",
+    "queries_without_relevant": "queries without a relevant picture",
+    "gallery_without_label": "pictures in the gallery without a label",
+    "unreadable": "files that cannot be read",
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure.
+
+    Attributes:
+        name: as in docs/measuring.md.
+        value: the mean over queries.
+        low: lower end of the confidence interval; NaN where there is only one query.
+        high: its upper end.
+        n: over how many queries.
+        chance: what telling nothing apart would score.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    chance: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation.
+
+    Attributes:
+        subject: what was measured.
+        data: on which pictures.
+        protocol: what was asked of what, in words.
+        measures: the figures.
+        counts: queries that were measured, pictures in the gallery, classes of the queries, and what was left out
+            (see docs/measuring.md).
+        tied: the mean share of a query's relevant pictures whose score an irrelevant one has, too.
+        notes: what a reader should know before believing a figure, a sentence each.
+        seconds: how long each part took.
+        seed: of everything that was drawn.
+        confidence: of the intervals.
+        resamples: of the bootstrap.
+        machine: processor and cores.
+        versions: of this program, Python and the libraries.
+        per_query: one row a query: its name, its label, and each measure's value. Not in the JSON.
+    """
+
+    subject: str
+    data: str
+    protocol: str
+    measures: tuple[Measure, ...]
+    counts: Mapping[str, int]
+    tied: float
+    notes: tuple[str, ...]
+    seconds: Mapping[str, float]
+    seed: int
+    confidence: float
+    resamples: int
+    machine: str = field(default_factory=lambda: f"{processor()}, {cores()} cores")
+    versions: Mapping[str, str] = field(default_factory=lambda: {"retrieval": __version__} | versions())
+    per_query: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getitem__(self, name: str) -> Measure:
+        """The measure of that name."""
+        return {measure.name: measure for measure in self.measures}[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an interval that is open is null."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_query"}
+        figures = {
+            measure.name: {
+                key: None if isinstance(number, float) and math.isnan(number) else number
+                for key, number in vars(measure).items()
+                if key != "name"
+            }
+            for measure in self.measures
+        }
+        return values | {"measures": figures, "notes": list(self.notes)}
+
+    def table(self) -> str:
+        """The figures as text for a terminal."""
+        rows = [("measure", "value", f"{self.confidence:.0%} interval", "chance")]
+        rows += [(m.name, f"{m.value:.4f}", _interval(m), f"{m.chance:.4f}") for m in self.measures]
+        left_out = ", ".join(
+            f"{number:,} {_LEFT_OUT[what]}" for what, number in self.counts.items() if what in _LEFT_OUT
+        )
+        took = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.seconds.items())
+        return "\n".join(
+            [
+                f"{self.subject} on {self.data}",
+                self.protocol,
+                "",
+                *_aligned(rows),
+                "",
+                f"Left out: {left_out}.",
+                f"Ties: by expectation; {self.tied:.2%} of the relevant pictures tie with an irrelevant one.",
+                f"Intervals: bootstrap over queries, {self.resamples:,} resamples, seed {self.seed}.",
+                *self.notes,
+                f"Time: {took} ({self.machine}).",
+            ]
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON to a file, whole or not at all."""
+        write_durably(Path(path), (json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+
+    def save_per_query(self, path: str | Path) -> None:
+        """Write what each query scored as a NumPy archive (.npz), which ``numpy.load`` reads without pickle."""
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **self.per_query)
+        write_durably(Path(path), content.getvalue())
+
+
+def _interval(measure: Measure) -> str:
+    return "open" if math.isnan(measure.low) else f"{measure.low:.4f} to {measure.high:.4f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns of even width, the first to the left and the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
