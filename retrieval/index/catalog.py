@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from retrieval.errors import RetrievalError
-from retrieval.index.files import TEMPORARY, name_durably
+from retrieval.index.files import write_durably
 from retrieval.index.records import Item, NewItem, SegmentRecord, StructureRecord
 
 FILE = "catalog.sqlite"
@@ -90,7 +88,7 @@ class Catalog:
             RetrievalError: there is none, it is damaged, or a newer release wrote it.
         """
         self._path = folder / FILE
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._copy: Any = None  # a temporary folder, where the log of a read-only catalog is read
         if not folder.is_dir():
             raise RetrievalError(f"there is no index at {folder}; make one with `retrieval build`")
         if not self._path.is_file():
@@ -111,23 +109,15 @@ class Catalog:
         Raises:
             RetrievalError: the folder cannot be written.
         """
-        temporary = folder / (FILE + TEMPORARY)
-        try:
-            temporary.unlink(missing_ok=True)
-            with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
-                connection.executescript(
-                    f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION};" + _SCHEMA
-                )
-                connection.executemany(
-                    "INSERT INTO meta VALUES (?, ?)",
-                    [(key, json.dumps(value)) for key, value in {"generation": 0, "next_id": 0, **meta}.items()],
-                )
-                connection.execute("PRAGMA journal_mode = WAL")
-        except (OSError, sqlite3.Error) as error:
-            raise RetrievalError(
-                f"cannot write an index into {folder}: {error}; make room or allow writing there"
-            ) from error
-        name_durably(temporary, folder / FILE)
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            connection.executescript(
+                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION};" + _SCHEMA
+            )
+            connection.executemany(
+                "INSERT INTO meta VALUES (?, ?)",
+                [(key, json.dumps(value)) for key, value in {"generation": 0, "next_id": 0, **meta}.items()],
+            )
+            write_durably(folder / FILE, connection.serialize())
 
     def close(self) -> None:
         """Let go of the file. Calling it twice is harmless."""
@@ -274,7 +264,11 @@ class Catalog:
             # A reader opens read-write as well: the last one to close a catalog then tidies up its
             # write-ahead log.
             connection = self._try("rw")
-            connection.execute("PRAGMA synchronous = FULL" if write else "PRAGMA query_only = ON")
+            if write:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+            else:
+                connection.execute("PRAGMA query_only = ON")
             return connection
         # A folder that cannot be written, where SQLite may not find or make the files it shares with a
         # writer.
@@ -283,6 +277,9 @@ class Catalog:
         log = self._path.with_name(FILE + "-wal")
         if not log.exists() or log.stat().st_size == 0:
             return self._try("ro&immutable=1")
+        import shutil
+        import tempfile
+
         self._copy = tempfile.TemporaryDirectory(prefix="retrieval-")  # what a killed writer committed is in the log
         for path in (self._path, log):
             shutil.copy(path, self._copy.name)

@@ -227,7 +227,7 @@ def _add(index: Any, vectors: Floats, ids: Ids, progress: Any) -> None:
 def _narrowest(index: Any, queries: Floats, vectors: Floats, ids: Ids) -> tuple[int, float] | None:
     k = min(10, len(ids))
     truth, _ = exact_search(queries, vectors, ids, k)
-    for width in (16, 32, 64, 128, 256, 512, 1024):
+    for width in (64, 128, 256, 512, 1024):  # from 64, since a query from elsewhere needs more than those held out
         structure = Structure(index, {"efSearch": width})
         found = structure.candidates(queries, k, np.empty(0, np.int64))
         scores, _ = rank(queries, found, lambda wanted: vectors[np.searchsorted(ids, wanted)], k)

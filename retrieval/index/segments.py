@@ -74,6 +74,7 @@ class Segments:
         self._records = tuple(records)
         self._dim = dim
         self._checked: set[int] = set()
+        self._firsts: npt.NDArray[np.int64] | None = None  # each segment's lowest id; segments ascend
         self._open: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = {}
 
     def load(
@@ -112,8 +113,10 @@ class Segments:
         out = np.empty((len(ids), self._dim), np.float32)
         if not len(ids):
             return out
-        firsts = np.array([self._read(number, full=False)[0][0] for number in range(len(self._records))])
-        owner = np.searchsorted(firsts, ids, side="right") - 1
+        if self._firsts is None:
+            firsts = [self._read(number, full=False)[0][0] for number in range(len(self._records))]
+            self._firsts = np.array(firsts, np.int64)
+        owner = np.searchsorted(self._firsts, ids, side="right") - 1
         for number in np.unique(owner):
             held, vectors = self._read(int(number), full=False)
             mine = np.flatnonzero(owner == number)

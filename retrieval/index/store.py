@@ -61,7 +61,7 @@ class Index:
             raise
         self._refresh()
         if write:
-            self._remove_orphans()
+            self._tidy()
 
     @classmethod
     def create(
@@ -97,8 +97,6 @@ class Index:
             foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
             if foreign:
                 raise RetrievalError(f"{folder} is not empty (it has {foreign[0]}); choose a new or an empty folder")
-            for name in (segments.FOLDER, structures.FOLDER):
-                (folder / name).mkdir(exist_ok=True)
         except OSError as error:
             raise RetrievalError(
                 f"cannot make an index at {folder}: {error.strerror or error}; choose another folder"
@@ -368,9 +366,19 @@ class Index:
         if self._lock is None:
             raise RetrievalError(f"the index {self.folder} was opened for reading; open it with write=True")
 
-    def _remove_orphans(self) -> None:
+    def _tidy(self) -> None:
+        """Delete what a killed writer left: it never got further than the segment after the last one.
+
+        Any other file stays, even one that the catalog does not name: if the catalog is damaged, that may be the
+        only copy.
+        """
+        for name in (segments.FOLDER, structures.FOLDER):  # an archive may have dropped an empty folder
+            (self.folder / name).mkdir(exist_ok=True)
         known = self._catalog.files()
-        for name in (segments.FOLDER, structures.FOLDER):
-            for path in (self.folder / name).glob("*"):
-                if f"{name}/{path.name}" not in known and path.suffix in (".h5", ".faiss", ".tmp"):
-                    path.unlink(missing_ok=True)
+        last = max((record.id for record in self._snapshot.segments), default=0)
+        orphans = [self.folder / segments.file_name(last + 1), *(self.folder / segments.FOLDER).glob("*.tmp")]
+        for path in (self.folder / structures.FOLDER).iterdir():  # derived, so nothing can be lost
+            if path.suffix in (".faiss", ".tmp") and f"{structures.FOLDER}/{path.name}" not in known:
+                orphans.append(path)
+        for path in orphans:
+            path.unlink(missing_ok=True)
