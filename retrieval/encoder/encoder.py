@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 from collections.abc import Sequence
 from ctypes import CDLL
 from pathlib import Path
@@ -19,6 +18,7 @@ from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.onnx_runtime import OnnxRunner
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
+from retrieval.machine import cores
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,7 +72,7 @@ class Encoder:
         self.comparison = source.comparison if isinstance(source, store.Saved) else None
         self._weights = weights
         self._source = source
-        self._threads = threads or _cores()
+        self._threads = threads or cores()
         self._network: nn.Module | None = None
         self._graph: bytes | None = None
         self._runner: _Runner | None = None
@@ -121,6 +121,7 @@ class Encoder:
 
         from retrieval.encoder import weights
 
+        config = dataclasses.replace(config, network=_public(config.network))
         frozen = copy.deepcopy(network).cpu().eval().requires_grad_(False)
         return cls(config, weights.digest(frozen), frozen, card=card, threads=threads)
 
@@ -131,10 +132,8 @@ class Encoder:
 
         network = networks.create(name).eval().requires_grad_(False)
         described = cast("EmbeddingNetwork", network)
-        folder = Path(name.removeprefix("hf:"))
         config = EncoderConfig(
-            # A folder's place on this machine is nobody else's business.
-            network=f"hf:{folder.resolve().name}" if name.startswith("hf:") and folder.is_dir() else name,
+            network=_public(name),
             options={},
             dim=described.dim,
             preprocessing=described.preprocessing,
@@ -332,8 +331,10 @@ def _folder(source: Path) -> Path:
     return inner if (inner / store.CONFIG).is_file() else source
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _public(network: str) -> str:
+    """A network's name without the path of a transformers model's folder, which is nobody else's business."""
+    folder = Path(network.removeprefix("hf:"))
+    return f"hf:{folder.resolve().name}" if network.startswith("hf:") and folder.is_dir() else network
 
 
 def _cuda_driver_present() -> bool:

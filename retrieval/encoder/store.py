@@ -163,7 +163,8 @@ def write(
     Raises:
         RetrievalError: the folder cannot be written, or holds something else.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not (folder / CONFIG).is_file():
         raise RetrievalError(f"{str(folder)!r} holds something that is no encoder; choose another folder or empty it.")
     # Beside the folder, since a rename is whole only within one file system.
     temporary, old = (folder.with_name(f".{folder.name}-{secrets.token_hex(4)}") for _ in range(2))
