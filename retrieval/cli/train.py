@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         PRESETS[args.recipe].replace(**chosen),
         resume=args.resume,
-        warn=lambda message: print(f"warning: {message}", file=sys.stderr),
+        warn=print_warning,
     )
     quality = None if math.isnan(trained.precision_at_1) else round(trained.precision_at_1, 4)
     if args.json:
@@ -88,3 +88,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"P@1 on validation pictures: {quality:.3f} (the card in the same folder says how it was measured)")
     print(f"Curves: {trained.folder / 'curves.png'}")
     return 0
+
+
+def print_warning(message: str) -> None:
+    """To stderr, on a line of its own below the progress bar."""
+    print(f"\nwarning: {message}", file=sys.stderr)

@@ -27,7 +27,7 @@ class Recipe:
     size: int | None = _choice(None, "side of the network's square input in pixels (default: the network's own)")
     loss: str = _choice("triplet", "triplet, supcon (supervised contrastive) or softmax (a classifier)")
     margin: float = _choice(0.2, "triplet loss: by how much the negative's squared distance must be larger")
-    mining: str = _choice("all", "triplets of a batch: all, semi-hard, hard, or given (by the sampler)")
+    mining: str = _choice("semi-hard", "triplets of a batch: all, semi-hard, hard, or given (by the sampler)")
     temperature: float = _choice(0.1, "supcon: what the similarities are divided by")
     sampler: str = _choice("classes", "classes (P classes × K pictures) or random-triplets (as published)")
     classes_per_batch: int = _choice(10, "P of the classes sampler")

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Which recipe trains the better embedding.
+
+    python benchmarks/recipes.py choose data/cifar10.h5 --out runs/choose      on validation pictures only
+    python benchmarks/recipes.py compare data/cifar10.h5 --out runs/compare    against the published one, on test
+
+`choose` trains every candidate for the same few epochs on the training pictures without 5,000 of them, and measures
+with those 5,000 as queries among the rest; the test pictures are never looked at. `compare` gives the published
+recipe, the default one and a classifier the same minutes on this machine, and measures test against train, and test
+against test. Both skip what stands in --out already, and so can be stopped and started again. The table goes to stdout,
+as Markdown or --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval import datasets
+from retrieval.cli.train import print_warning
+from retrieval.datasets import PictureSet
+from retrieval.encoder import Encoder
+from retrieval.errors import RetrievalError
+from retrieval.evaluation import Report, evaluate_encoder
+from retrieval.machine import describe
+from retrieval.training.loop import train
+from retrieval.training.recipes import PRESETS
+
+HELD_OUT = 5000
+DEFAULT = PRESETS["default"]
+
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "all triplets": {"mining": "all"},
+    "hardest triplets": {"mining": "hard"},
+    "margin 0.1": {"margin": 0.1},
+    "margin 0.4": {"margin": 0.4},
+    "supervised contrastive": {"loss": "supcon"},
+    "classifier": {"loss": "softmax"},
+    "lr 0.07": {"lr": 0.07},
+    "lr 0.5": {"lr": 0.5},
+    "10 classes x 50": {"pictures_per_class": 50},
+    "widths 32,128,256": {"widths": "32,128,256"},
+    "widths 64,256,256": {"widths": "64,256,256"},
+    "64 dimensions": {"dim": 64},
+    "with cutout": {"augment": "flip,shift,cutout"},
+    "no augmentation": {"augment": "none"},
+}
+
+
+def choose(pictures: PictureSet, out: Path, epochs: int, names: list[str]) -> list[dict[str, Any]]:
+    """Every candidate on the validation pictures; each row is written as soon as it is known."""
+    known = pictures.select(pictures.splits == "train")
+    rows = np.random.default_rng(0).permutation(len(known))
+    splits = known.splits.copy()
+    splits[rows[:HELD_OUT]] = "val"
+    known = dataclasses.replace(known, splits=splits)
+    queries, gallery = known.select("val"), known.select("train")
+    results = []
+    for name in names:
+        result = out / name / "result.json"
+        if not result.is_file():
+            trained = train(known, out / name, DEFAULT.replace(epochs=epochs, **CANDIDATES[name]), warn=print_warning)
+            report = evaluate_encoder(Encoder.load(out / name), gallery, queries=queries, probe=False)
+            row = {"name": name, "seconds": round(trained.seconds), **figures(report)}
+            result.write_text(json.dumps(row))
+        results.append(json.loads(result.read_text()))
+    return results
+
+
+def compare(pictures: PictureSet, out: Path, minutes: float) -> list[dict[str, Any]]:
+    """The published recipe, the default one and a classifier in the same minutes, on the test pictures."""
+    recipes = {
+        "published: seed network, random triplets": PRESETS["seed"].replace(minutes=minutes),
+        "default": DEFAULT.replace(minutes=minutes),
+        "default network as a classifier": DEFAULT.replace(minutes=minutes, loss="softmax"),
+    }
+    results = []
+    for name, recipe in recipes.items():
+        run = out / name.partition(":")[0].replace(" ", "-")
+        result = run / "result.json"
+        if not result.is_file():
+            trained = train(pictures, run, recipe, warn=print_warning)
+            encoder = Encoder.load(run)
+            classifier = run if recipe.loss == "softmax" else None
+            to_train = evaluate_encoder(encoder, pictures, classifier=classifier)
+            to_test = evaluate_encoder(encoder, pictures, within="test")
+            row = {
+                "name": name,
+                "epochs": trained.recipe.epochs,
+                "seconds": round(trained.seconds),
+                **figures(to_train),
+                **{f"{key}, test among test": value for key, value in figures(to_test).items()},
+            }
+            result.write_text(json.dumps(row))
+        results.append(json.loads(result.read_text()))
+    return results
+
+
+def figures(report: Report) -> dict[str, list[float]]:
+    """Each measure's value with the ends of its interval."""
+    return {m.name: [round(x, 4) for x in (m.value, m.low, m.high)] for m in report.measures}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown; figures as percentages with their intervals."""
+    names = list(dict.fromkeys(key for row in rows for key in row))
+
+    def cell(value: Any) -> str:
+        if isinstance(value, list):
+            return "{:.1f} ({:.1f}–{:.1f})".format(*(100 * x for x in value))
+        return "" if value is None else str(value)
+
+    lines = [names, ["---"] * len(names), *([cell(row.get(name)) for name in names] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("choose", "compare"))
+    parser.add_argument("data", help="what `retrieval data cifar10 --to data` wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the trainings and their results")
+    parser.add_argument("--epochs", type=int, default=3, help="choose: epochs of each candidate (default: 3)")
+    parser.add_argument("--minutes", type=float, default=5, help="compare: for each training (default: 5)")
+    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), help="choose: these alone")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    try:
+        pictures = datasets.load(args.data)
+        if args.what == "choose":
+            rows = choose(pictures, args.out, args.epochs, args.only)
+        else:
+            rows = compare(pictures, args.out, args.minutes)
+    except RetrievalError as error:
+        print(error, file=sys.stderr)
+        return 1
+    about = {"command": " ".join(sys.argv), "machine": describe(), "seed": DEFAULT.seed}
+    print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{table(rows)}\n\n{about}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
