@@ -5,6 +5,7 @@ Drawn with Pillow alone, so that it is there in a fraction of a second and needs
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import textwrap
@@ -225,7 +226,8 @@ def _write(canvas: Image.Image, out: Path) -> None:
         canvas.save(part, quality=90) if out.suffix.lower() != ".png" else canvas.save(part)
         part.replace(out)
     except (OSError, ValueError) as problem:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise RetrievalError(
             f"The picture of the results could not be written to {out} ({problem}); "
             "name a .png, .jpg, .webp or .pdf file in a folder that can be written to."
