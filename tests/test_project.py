@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import importlib.metadata
 import os
@@ -55,9 +56,7 @@ def pins() -> dict[str, list[Requirement]]:
 
 def test_every_pin_is_exact_and_public(pins: dict[str, list[Requirement]]) -> None:
     for pin in (pin for lines in pins.values() for pin in lines):
-        assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(pin.specifier)), (
-            pin
-        )  # exact, and no local part like "+cpu"
+        assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(pin.specifier)), pin  # exact, and no local part like "+cpu"
         assert pin.url is None, pin
 
 
@@ -102,6 +101,27 @@ def test_the_closure_is_pinned(declared: list[Requirement], pins: dict[str, list
     assert len(seen) > 30
 
 
+def test_every_import_is_declared(declared: list[Requirement]) -> None:
+    """Nothing works only because another package happens to bring it along."""
+    imported = {
+        name.split(".")[0]
+        for path in (ROOT / "retrieval").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _imported(node)
+    }
+    distributions = importlib.metadata.packages_distributions()
+    names = {canonicalize_name(requirement.name) for requirement in declared}
+    for module in sorted(imported - sys.stdlib_module_names - {"retrieval"}):
+        assert module in distributions, f"{module} is not installed"
+        assert names & set(map(canonicalize_name, distributions[module])), f"setup.cfg does not name {module}"
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+
+
 def test_version_is_the_packages(setup_cfg: configparser.ConfigParser) -> None:
     assert setup_cfg["metadata"]["version"] == "attr: retrieval.__version__"
     assert re.fullmatch(r"\d+\.\d+\.\d+", retrieval.__version__)
@@ -125,7 +145,8 @@ def test_verb_explains_itself_with_examples(verb: str) -> None:
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.startswith(f"usage: retrieval {verb} ")
     examples = result.stdout.split("examples:\n", 1)[1]
-    assert f"  retrieval {verb} " in examples
+    names = [f"retrieval {verb}", *(script for script, its in SCRIPTS.items() if its == verb)]
+    assert re.search(rf"^  ({'|'.join(map(re.escape, names))}) ", examples, re.MULTILINE)
     assert not re.search(r"\| +torch$", result.stderr, re.MULTILINE), "help waits for torch"
 
 
