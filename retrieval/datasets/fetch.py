@@ -55,6 +55,8 @@ CIFAR10_SHA256 = {
 
 CIFAR10_FIRST_LABELS = {"train": (6, 9, 9, 4, 1, 1, 2, 7, 8, 3), "test": (3, 8, 8, 0, 6, 6, 1, 6, 3, 1)}
 
+CIFAR10_CLASS_SIZES = {"train": (5000,) * 10, "test": (1000,) * 10}
+
 MNIST_MD5 = {
     "train": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
     "test": ("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
@@ -230,8 +232,9 @@ def _check_cifar10(split: str, part: PictureSet) -> str | None:
         return f"the {split} pixels have SHA-256 {digest[:12]}… instead of {CIFAR10_SHA256[split][:12]}…"
     if tuple(part.labels[:10].tolist()) != CIFAR10_FIRST_LABELS[split]:
         return f"the first {split} labels are {part.labels[:10].tolist()}"
-    if len(set(np.bincount(part.labels, minlength=10).tolist())) > 1:
-        return f"the {split} classes are not of one size"
+    sizes = tuple(np.bincount(part.labels, minlength=10).tolist())
+    if sizes != CIFAR10_CLASS_SIZES[split]:
+        return f"the {split} classes have {sizes} pictures"
     return None
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval import images
 from retrieval.errors import RetrievalError
-from retrieval.images import Pixels, Preprocessing, Skipped, UnreadableImage, printable
+from retrieval.images import Pixels, Preprocessing, Skipped, UnreadableImage
 
 SPLITS = ("train", "val", "test")
 
@@ -157,7 +157,7 @@ class PictureSet:
             return None
 
         reasons = list(_on_all_cores(reason, len(files), progress))
-        skipped = [Skipped(printable(file), why) for file, why in zip(files, reasons, strict=True) if why is not None]
+        skipped = [Skipped(name, why) for name, why in zip(self.names, reasons, strict=True) if why is not None]
         readable = self if not skipped else self.select(np.array([why is None for why in reasons]))
         return readable, [*self.skipped, *skipped]
 
