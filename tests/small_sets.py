@@ -15,6 +15,19 @@ from PIL import Image
 
 from retrieval.datasets import PictureSet, cifar10
 
+FORMATS = {
+    "jpg": {"quality": 95},
+    "png": {},
+    "webp": {"lossless": True},
+    "gif": {},
+    "bmp": {},
+    "tif": {},
+    "ppm": {},
+    "jpeg": {"progressive": True, "quality": 95},
+    "tiff": {"compression": "tiff_lzw"},
+}
+"""What pictures are saved as, with the options for Pillow."""
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 PER_BATCH = 4  # pictures in each batch of the small CIFAR-10 here
@@ -118,3 +131,10 @@ def zipped(folder: Path) -> Path:
         for path in sorted(folder.rglob("*.p*")):
             file.write(path, path.relative_to(folder.parent))
     return archive
+
+
+def gradient(width: int = 60, height: int = 40) -> Image.Image:
+    """Smooth, in colour, and different in all four corners."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = (255 * x / width, 255 * y / height, 255 * (1 - x / width))
+    return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
