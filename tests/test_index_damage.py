@@ -170,7 +170,7 @@ def test_foreign_and_newer_catalogs_are_refused(folder, change: Callable[[Path],
 
 def test_a_missing_segment_is_named(folder):
     (folder / "segments" / "00000002.h5").unlink()
-    with pytest.raises(RetrievalError, match=r"00000002\.h5 cannot be read: No such file"):
+    with pytest.raises(RetrievalError, match=r"00000002\.h5' cannot be read: No such file"):
         use_everything(folder)
 
 

@@ -90,9 +90,11 @@ class Catalog:
         self._path = folder / FILE
         self._copy: Any = None  # a temporary folder, where the log of a read-only catalog is read
         if not folder.is_dir():
-            raise RetrievalError(f"there is no index at {folder}; make one with `retrieval build`")
+            raise RetrievalError(f"There is no index at {str(folder)!r}; make one with `retrieval build`.")
         if not self._path.is_file():
-            raise RetrievalError(f"{folder} is not an index (it has no {FILE}); make one with `retrieval build`")
+            raise RetrievalError(
+                f"{str(folder)!r} is not an index (it has no {FILE}); make one with `retrieval build`."
+            )
         with self._damage_is_said():
             self._connection = self._connect(write)
         self._meta: Mapping[str, Any] = {"generation": 0}  # until it has been read
@@ -287,7 +289,7 @@ class Catalog:
 
     def _try(self, mode: str, path: Path | None = None) -> sqlite3.Connection:
         # Absolute, since SQLite reads the rest of a relative URI's first part as a host.
-        uri = f"file:{quote(str((path or self._path).absolute()))}?mode={mode}"
+        uri = f"file:{quote(os.fsencode((path or self._path).absolute()))}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the file
@@ -300,13 +302,11 @@ class Catalog:
         ((application,),) = self._all("PRAGMA application_id")
         ((version,),) = self._all("PRAGMA user_version")
         if application != APPLICATION_ID:
-            raise RetrievalError(
-                f"{self._path} belongs to another program; name the folder of an index that `retrieval build` made"
-            )
+            raise RetrievalError(f"{str(self._path)!r} belongs to another program; give the folder of an index.")
         if version > FORMAT_VERSION:
             raise RetrievalError(
-                f"{self._path.parent} was written by a newer release (format {version}, this one reads up to "
-                f"{FORMAT_VERSION}); upgrade retrieval"
+                f"{str(self._path.parent)!r} was written by a newer release (format {version}, this one reads up to "
+                f"{FORMAT_VERSION}); upgrade retrieval."
             )
         rows = self._all("SELECT key, value FROM meta")
         with self._damage_is_said():
@@ -357,9 +357,11 @@ class Catalog:
         try:
             yield
         except sqlite3.IntegrityError as error:
-            raise RetrievalError(f"the catalog {self._path} refused a change: {error}") from error
+            raise RetrievalError(
+                f"The catalog {str(self._path)!r} refused a change ({error}); build the index again."
+            ) from error
         except (sqlite3.Error, ValueError, TypeError, MemoryError, OverflowError) as error:
             raise RetrievalError(
-                f"the catalog {self._path} cannot be used ({error}); if it is damaged, bring it back from a copy or "
-                "build the index again"
+                f"The catalog {str(self._path)!r} cannot be used ({error}); if it is damaged, bring it back from a "
+                "copy or build the index again."
             ) from error

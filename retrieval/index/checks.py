@@ -28,19 +28,19 @@ def unit_rows(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDAr
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or vectors.shape[1] != dim:
         raise RetrievalError(
-            f"the {what} have shape {vectors.shape} where this index takes (n, {dim}); "
-            "make them with the model that the index was built with"
+            f"The {what} have shape {vectors.shape} where this index takes (n, {dim}); "
+            "make them with the model that the index was built with."
         )
     if vectors.dtype != np.float32:
-        raise RetrievalError(f"the {what} are {vectors.dtype} where an index takes float32; convert them")
+        raise RetrievalError(f"The {what} are {vectors.dtype} where an index takes float32; convert them.")
     vectors = np.ascontiguousarray(vectors)
     with np.errstate(over="ignore", invalid="ignore"):
         length = np.sqrt(np.vecdot(vectors, vectors))
     wrong = np.flatnonzero(~(np.abs(length - 1) <= UNIT_TOLERANCE))  # so written that NaN is wrong
     if len(wrong):
         raise RetrievalError(
-            f"row {wrong[0]} of the {what} has length {length[wrong[0]]:.4g} where it must be 1; "
-            "divide each row by its length, and leave out rows that are zero or not finite"
+            f"Row {wrong[0]} of the {what} has length {length[wrong[0]]:.4g} where it must be 1; "
+            "divide each row by its length, and leave out rows that are zero or not finite."
         )
     return vectors
 
@@ -54,12 +54,12 @@ def new_paths(items: Sequence[NewItem]) -> set[str]:
     seen: set[str] = set()
     for item in items:
         if not item.path:
-            raise RetrievalError("an item has an empty path; give each its own")
+            raise RetrievalError("An item has an empty path; give each its own.")
         try:
             f"{item.path}{item.label or ''}".encode()
         except UnicodeEncodeError:
-            raise RetrievalError(f"the path {item.path!r} or its label is not Unicode; rename the file") from None
+            raise RetrievalError(f"The path {item.path!r} or its label is not Unicode; rename the file.") from None
         if item.path in seen:
-            raise RetrievalError(f"the path {item.path!r} stands twice among the new items; give it once")
+            raise RetrievalError(f"The path {item.path!r} stands twice among the new items; give it once.")
         seen.add(item.path)
     return seen

@@ -55,7 +55,7 @@ def describe(folder: Path, catalog: Catalog, snapshot: Snapshot) -> dict[str, An
             "measured_on": structure.queries,
             "bytes": structure.size,
         },
-        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if _lasts(path)),
         "encoder": {"network": _network(folder / "encoder"), "hash": meta["encoder_hash"]},
         "root": meta["root"],
         "decoder": meta.get("decoder"),
@@ -64,6 +64,10 @@ def describe(folder: Path, catalog: Catalog, snapshot: Snapshot) -> dict[str, An
         "skipped": len(catalog.skipped()),
         "details": meta.get("details"),
     }
+
+
+def _lasts(path: Path) -> bool:
+    return path.is_file() and not path.name.endswith("-shm")  # SQLite's memory while the catalog is open
 
 
 def _network(encoder: Path) -> str | None:

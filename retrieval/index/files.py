@@ -14,7 +14,17 @@ TEMPORARY = ".tmp"
 
 
 class DamagedFileError(RetrievalError):
-    """A file of the index is missing, or is not what the catalog says it is."""
+    """A file of the index is missing, or is not what the catalog says it is.
+
+    Attributes:
+        path: the file.
+        problem: what is wrong with it, to follow its name in a sentence.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{str(path)!r} {problem}; bring it back from a copy, or build the index again.")
+        self.path = path
+        self.problem = problem
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> None:
@@ -38,7 +48,7 @@ def write_durably(path: Path, content: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise RetrievalError(
-            f"cannot write {path}: {error.strerror or error}; make room or allow writing there"
+            f"{str(path)!r} cannot be written ({error.strerror or error}); make room, or allow writing there."
         ) from error
 
 
@@ -51,7 +61,7 @@ def name_durably(temporary: Path, path: Path) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise RetrievalError(
-            f"cannot write {path}: {error.strerror or error}; make room or allow writing there"
+            f"{str(path)!r} cannot be written ({error.strerror or error}); make room, or allow writing there."
         ) from error
 
 
@@ -85,8 +95,8 @@ def check(path: Path, size: int, sha256: str, *, full: bool) -> None:
     try:
         found = path.stat().st_size
         if found != size:
-            raise DamagedFileError(f"{path} has {found:,} bytes where the catalog says {size:,}")
+            raise DamagedFileError(path, f"has {found:,} bytes where the catalog says {size:,}")
         if full and digest(path) != sha256:
-            raise DamagedFileError(f"{path} has changed since it was written (its checksum differs)")
+            raise DamagedFileError(path, "has changed since it was written (its checksum differs)")
     except OSError as error:
-        raise DamagedFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DamagedFileError(path, f"cannot be read: {error.strerror or error}") from error

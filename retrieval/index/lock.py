@@ -32,8 +32,8 @@ class WriterLock:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise RetrievalError(
-                f"cannot write to the index {folder}: {error.strerror or error}; "
-                "allow writing there, or work on a copy of the folder"
+                f"The index {str(folder)!r} cannot be written ({error.strerror or error}); "
+                "allow writing there, or work on a copy of the folder."
             ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,10 +42,11 @@ class WriterLock:
             os.close(self._descriptor)
             if isinstance(error, BlockingIOError):
                 raise RetrievalError(
-                    f"the index {folder} is being written by {holder}; wait until it has finished, or stop it"
+                    f"The index {str(folder)!r} is being written by {holder}; wait until it has finished, or stop it."
                 ) from None
             raise RetrievalError(
-                f"cannot lock the index {folder}: {error.strerror or error}; work on a copy on a local disk"
+                f"The index {str(folder)!r} cannot be locked ({error.strerror or error}); "
+                "work on a copy on a local disk."
             ) from error
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now})

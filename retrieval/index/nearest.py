@@ -25,8 +25,12 @@ Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Excluded = Sequence[Ids] | None
 
-SPARE = 16
-"""Candidates beyond k, so that rounding near the k-th place is seen and seldom matters."""
+SPARE = (2, 64)
+"""Candidates beyond k that FAISS is asked for, so that rounding near the k-th place is seen.
+
+Two are nearly always enough; the few queries for which they are not are asked again with more, and where that does not
+help either (many equal vectors, say), everything is scored.
+"""
 
 RECALL = 0.99
 """What an approximate structure must reach (recall@10), or exact search stays."""
@@ -39,8 +43,11 @@ multiplying matrices is three times slower.
 """
 _DEFAULT_BLAS_THRESHOLD = faiss.cvar.distance_compute_blas_threshold
 
-_BLOCK = 1 << 20
-"""Numbers that are scored at a time: 8 MB as float64, which stays near the processor."""
+_PAIRS = 1 << 16
+"""Numbers that are scored anew at a time: half a megabyte as float64, which stays in the processor's cache."""
+
+_ALL = 1 << 22
+"""Scores that are held at a time when everything is scored: 16 MB."""
 
 
 def exact_search(queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Excluded = None) -> tuple[Floats, Ids]:
@@ -59,34 +66,35 @@ def exact_search(queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Ex
     nq, n = len(queries), len(vectors)
     scores = np.full((nq, k), -np.inf, np.float32)
     found = np.full((nq, k), -1, np.int64)
-    left_out = _positions(exclude, ids)
-    most = max(map(len, left_out), default=0) if left_out else 0
-    wanted = k + most + SPARE
     if nq == 0 or k == 0 or n == 0:
         return scores, found
-    if 2 * wanted >= n:
-        doubtful = np.arange(nq)
-    else:
-        near, rows = _flat_candidates(queries, vectors, wanted)
-        again = _rescore(queries, vectors, rows)
-        if left_out:
-            for query, positions in enumerate(left_out):
-                again[query, np.isin(rows[query], positions)] = -np.inf
+    left_out = None if exclude is None else _positions(exclude, ids)
+    most = 0 if left_out is None else max(map(len, left_out))
+    doubtful = np.arange(nq)
+    for spare in SPARE:
+        count = k + most + spare
+        if not len(doubtful) or 2 * count >= n:
+            break
+        near, rows = _flat_candidates(queries[doubtful], vectors, count)
+        again = _rescore(queries[doubtful], vectors, rows)
+        if left_out is not None:
+            for place, query in enumerate(doubtful):
+                again[place, np.isin(rows[place], left_out[query])] = -np.inf
         order = np.lexsort((rows, -again))[:, :k]
-        scores[:] = np.take_along_axis(again, order, axis=1)
-        found[:] = ids[np.take_along_axis(rows, order, axis=1)]
-        # Whatever is no candidate scored at most as the worst candidate, give or take both roundings.
-        doubtful = np.flatnonzero(scores[:, -1] <= near[:, -1] + _rounding(vectors.shape[1]))
-    group = max(1, _BLOCK // n)
+        best = np.take_along_axis(again, order, axis=1)
+        scores[doubtful], found[doubtful] = best, ids[np.take_along_axis(rows, order, axis=1)]
+        # Whatever is no candidate scores at most as the worst candidate does, give or take both roundings.
+        doubtful = doubtful[best[:, -1] <= near[:, -1] + _rounding(vectors.shape[1])]
+    group = max(1, _ALL // n)
     for start in range(0, len(doubtful), group):
         some = doubtful[start : start + group]
-        everything = _score_all(queries[some], vectors)
-        for query, row in zip(some, everything, strict=True):
-            if left_out:
+        for query, row in zip(some, _score_all(queries[some], vectors), strict=True):
+            if left_out is not None:
                 row[left_out[query]] = -np.inf
-            best = _best(row, k)
-            scores[query, : len(best)] = row[best]
-            found[query, : len(best)] = ids[best]
+            places = _best(row, k)
+            scores[query], found[query] = -np.inf, -1
+            scores[query, : len(places)] = row[places]
+            found[query, : len(places)] = ids[places]
     return scores, found
 
 
@@ -114,7 +122,7 @@ def rank(queries: Floats, candidates: Ids, vectors_of: Any, k: int) -> tuple[Flo
     scores = np.full((nq, max(k, candidates.shape[1])), -np.inf, np.float32)
     ids = np.full(scores.shape, -1, np.int64)
     query, place = np.nonzero(candidates >= 0)
-    step = max(1, _BLOCK // queries.shape[1])
+    step = max(1, _PAIRS // queries.shape[1])
     for start in range(0, len(query), step):
         some = slice(start, start + step)
         chosen = candidates[query[some], place[some]]
@@ -180,10 +188,10 @@ class Structure:
         """
         try:
             index = faiss.read_index(str(path))
-        except RuntimeError as error:
-            raise DamagedFileError(f"{path} is not a structure that FAISS can read") from error
+        except (RuntimeError, TypeError) as error:  # a TypeError if the name is not Unicode
+            raise DamagedFileError(path, "is not a structure that FAISS can read") from error
         if not isinstance(index, faiss.IndexIDMap2) or index.d != dim or index.ntotal != items:
-            raise DamagedFileError(f"{path} is not the structure that the catalog describes")
+            raise DamagedFileError(path, "is not the structure that the catalog describes")
         return cls(index, parameters)
 
     def write(self, path: Path) -> None:
@@ -197,7 +205,7 @@ class Structure:
             faiss.write_index(self._index, str(temporary))
         except RuntimeError as error:
             temporary.unlink(missing_ok=True)
-            raise RetrievalError(f"cannot write {path}; make room or allow writing there, and run it again") from error
+            raise RetrievalError(f"{str(path)!r} cannot be written; make room, or allow writing there.") from error
         name_durably(temporary, path)
 
     def candidates(self, queries: Floats, count: int, removed: Ids) -> Ids:
@@ -275,7 +283,7 @@ def _scores(queries: Floats, vectors: Floats) -> Floats:
 def _rescore(queries: Floats, vectors: Floats, rows: Ids) -> Floats:
     nq, count = rows.shape
     out = np.empty((nq, count), np.float32)
-    step = max(1, _BLOCK // (count * vectors.shape[1]))
+    step = max(1, _PAIRS // (count * vectors.shape[1]))
     for start in range(0, nq, step):
         some = slice(start, start + step)
         out[some] = _scores(queries[some, None, :], vectors[rows[some]])
@@ -284,7 +292,7 @@ def _rescore(queries: Floats, vectors: Floats, rows: Ids) -> Floats:
 
 def _score_all(queries: Floats, vectors: Floats) -> Floats:
     out = np.empty((len(queries), len(vectors)), np.float32)
-    step = max(1, _BLOCK // vectors.shape[1])
+    step = max(1, _PAIRS // vectors.shape[1])
     for start in range(0, len(vectors), step):
         block = vectors[start : start + step].astype(np.float64)
         for query in range(len(queries)):
@@ -308,10 +316,8 @@ def _best(scores: Floats, k: int) -> npt.NDArray[np.intp]:
     return best
 
 
-def _positions(exclude: Excluded, ids: Ids) -> list[npt.NDArray[np.intp]] | None:
+def _positions(exclude: Sequence[Ids], ids: Ids) -> list[npt.NDArray[np.intp]]:
     """Where in ids (n,) the excluded ones stand; those that are not there are not looked for."""
-    if exclude is None:
-        return None
     out = []
     for some in exclude:
         at = np.searchsorted(ids, some)

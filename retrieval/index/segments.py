@@ -122,7 +122,7 @@ class Segments:
             mine = np.flatnonzero(owner == number)
             rows = np.searchsorted(held, ids[mine])
             if number < 0 or rows.max(initial=0) >= len(held) or (held[rows] != ids[mine]).any():
-                raise DamagedFileError(f"no segment of {self._folder} holds every item that its catalog lists")
+                raise DamagedFileError(self._folder, "has items in its catalog that no segment holds")
             out[mine] = vectors[rows]
         return out
 
@@ -148,14 +148,15 @@ class Segments:
                 shape, dtype, offset = dataset.shape, dataset.dtype, dataset.id.get_offset()
                 if shape != (record.rows, self._dim) or dtype != "<f4" or ids.shape != (record.rows,):
                     raise DamagedFileError(
-                        f"{path} holds vectors {shape} of {dtype} where the catalog says "
-                        f"{(record.rows, self._dim)} of float32"
+                        path,
+                        f"holds vectors {shape} of {dtype} where the catalog says "
+                        f"{(record.rows, self._dim)} of float32",
                     )
                 vectors: Any = dataset[:] if offset is None else None  # a foreign writer's chunked dataset
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise DamagedFileError(f"{path} is not a segment that can be read ({error})") from error
+            raise DamagedFileError(path, f"is not a segment that can be read ({error})") from error
         if (np.diff(ids) <= 0).any():
-            raise DamagedFileError(f"{path} holds ids that do not ascend")
+            raise DamagedFileError(path, "holds ids that do not ascend")
         if vectors is None:
             vectors = np.memmap(path, "<f4", "r", offset, shape)
         return np.ascontiguousarray(ids, dtype=np.int64), vectors

@@ -88,7 +88,7 @@ class Snapshot:
         late = nearest.exact_search(queries, loaded.vectors, loaded.ids, k, exclude)
         if loaded.structure is None:
             return late
-        count = k + max(map(len, exclude or ()), default=0) + nearest.SPARE
+        count = k + max(map(len, exclude or ()), default=0) + nearest.SPARE[0]
         if 10 * count > len(loaded.structure):  # so many that a graph is no help
             ids, vectors = self.everything()
             return nearest.exact_search(queries, vectors, ids, k, exclude)
@@ -126,5 +126,7 @@ class Snapshot:
             check(path, record.size, record.sha256, full=True)  # FAISS trusts what it reads
             return nearest.Structure.read(path, record.parameters, self._dim, record.items)
         except DamagedFileError as error:
-            self._warnings.append(f"{error}; searching exactly instead, until the index is built again")
+            self._warnings.append(
+                f"{str(path)!r} {error.problem}; searching exactly instead, until the index is built again."
+            )
             return None

@@ -89,17 +89,21 @@ class Index:
         """
         folder = Path(folder)
         if dim < 1:
-            raise RetrievalError(f"an index needs vectors of at least one number, not {dim}")
+            raise RetrievalError(f"An index needs vectors of at least one number, not {dim}; give the encoder's dim.")
+        if str(folder) != str(folder).encode(errors="replace").decode():
+            raise RetrievalError(f"The folder name {str(folder)!r} is not Unicode; choose another one.")
         if (folder / catalog.FILE).exists():
-            raise RetrievalError(f"{folder} is an index already; open that one, or choose another folder")
+            raise RetrievalError(f"{str(folder)!r} is an index already; open that one, or choose another folder.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
             if foreign:
-                raise RetrievalError(f"{folder} is not empty (it has {foreign[0]}); choose a new or an empty folder")
+                raise RetrievalError(
+                    f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder."
+                )
         except OSError as error:
             raise RetrievalError(
-                f"cannot make an index at {folder}: {error.strerror or error}; choose another folder"
+                f"No index can be made at {str(folder)!r} ({error.strerror or error}); choose another folder."
             ) from error
         Catalog.create(
             folder,
@@ -196,7 +200,9 @@ class Index:
         found = self._catalog.items(wanted)
         for id_ in wanted:
             if id_ not in found:
-                raise RetrievalError(f"the index {self.folder} has no item {id_}; its ids are shown by every query")
+                raise RetrievalError(
+                    f"The index {str(self.folder)!r} has no item {id_}; each query shows the ids of its hits."
+                )
         return [found[id_] for id_ in wanted]
 
     def find(self, path: str) -> Item | None:
@@ -258,9 +264,11 @@ class Index:
         """
         queries = unit_rows(queries, self.dim, "queries")
         if k < 0:
-            raise RetrievalError(f"k is {k}; ask for at least one neighbour")
+            raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
         if exclude is not None and len(exclude) != len(queries):
-            raise RetrievalError(f"there are {len(exclude)} lists of excluded ids for {len(queries)} queries")
+            raise RetrievalError(
+                f"There are {len(exclude)} lists of excluded ids for {len(queries)} queries; give one for each."
+            )
         left_out = None if exclude is None else [np.unique(np.asarray(ids, np.int64)) for ids in exclude]
         return self._snapshot.search(queries, k, left_out)
 
@@ -282,10 +290,10 @@ class Index:
         self._must_write()
         vectors = unit_rows(vectors, self.dim, "vectors")
         if len(vectors) != len(items):
-            raise RetrievalError(f"there are {len(vectors)} vectors for {len(items)} items; give one for each")
+            raise RetrievalError(f"There are {len(vectors)} vectors for {len(items)} items; give one for each.")
         there = self._catalog.among(new_paths(items))
         if there is not None:
-            raise RetrievalError(f"{there!r} is in the index {self.folder} already; remove it first")
+            raise RetrievalError(f"{there!r} is in the index {str(self.folder)!r} already; remove it first.")
         first = int(self._catalog.meta["next_id"])
         ids = np.arange(first, first + len(items), dtype=np.int64)
         if not len(ids):
@@ -364,7 +372,7 @@ class Index:
 
     def _must_write(self) -> None:
         if self._lock is None:
-            raise RetrievalError(f"the index {self.folder} was opened for reading; open it with write=True")
+            raise RetrievalError(f"The index {str(self.folder)!r} was opened for reading; open it with write=True.")
 
     def _tidy(self) -> None:
         """Delete what a killed writer left: it never got further than the segment after the last one.

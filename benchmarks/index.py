@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""What the index costs beside FAISS alone, and from which size an approximate structure is worth having.
+
+    python benchmarks/index.py overhead      our search against a bare faiss.IndexFlatIP, one query and batches
+    python benchmarks/index.py opening       a process that answers one query by path, against importing numpy
+    python benchmarks/index.py structure     exact search against the structure, by size: time, recall, build time
+
+Vectors are drawn from clusters. `overhead` and `structure` run on one thread and count processor time, which other
+programs disturb least; the two sides take turns, and a ratio is of one turn each. Tables are Markdown; --json for
+programs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from retrieval.index import Index, NewItem
+from retrieval.machine import describe
+
+K = 10
+
+QUERY_BY_PATH = """
+import sys
+from retrieval.index import Index
+with Index.open(sys.argv[1]) as index:
+    item = index.find(sys.argv[2])
+    scores, ids = index.search(index.vectors([item.id]), 10, exclude=[[item.id]])
+    index.items(ids[0])
+"""
+
+
+def clustered(n: int, d: int, seed: int) -> np.ndarray:
+    """Unit vectors float32 (n, d) around one centre for every 500 of them."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((max(1, n // 500), d), dtype=np.float32)
+    vectors = centres[rng.integers(0, len(centres), n)] + 0.7 * rng.standard_normal((n, d), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def fill(folder: Path, vectors: np.ndarray) -> Index:
+    """An index of these vectors, in segments of 10,000."""
+    index = Index.create(folder, vectors.shape[1], root="", encoder_hash="", details={})
+    for start in range(0, len(vectors), 10_000):
+        part = vectors[start : start + 10_000]
+        index.add(part, [NewItem(f"{start + i}.png") for i in range(len(part))])
+    return index
+
+
+def turns(ours: Callable[[int], object], other: Callable[[int], object], rounds: int, clock=time.process_time) -> Any:
+    """Run both `rounds` times in turn. Returns the median seconds of each, and the ratios' median, least and most."""
+    times: list[tuple[float, float]] = []
+    for turn in range(-1, rounds):
+        pair = []
+        for run in (ours, other) if turn % 2 else (other, ours):
+            start = clock()
+            run(max(turn, 0))
+            pair.append(clock() - start)
+        if turn >= 0:  # the first turn warms up
+            times.append((pair[0], pair[1]) if turn % 2 else (pair[1], pair[0]))
+    ratios = sorted(a / b for a, b in times)
+    return {
+        "ours_ms": 1000 * statistics.median(a for a, _ in times),
+        "other_ms": 1000 * statistics.median(b for _, b in times),
+        "ratio": statistics.median(ratios),
+        "least": ratios[0],
+        "most": ratios[-1],
+    }
+
+
+def overhead(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Our exact search against faiss.IndexFlatIP on 60,000 × 128."""
+    vectors = clustered(60_000, 128, seed)
+    queries = np.concatenate([vectors[::100], clustered(1400, 128, seed + 1)])
+    bare = faiss.IndexFlatIP(128)
+    bare.add(vectors)
+    rows = []
+    with fill(folder / "overhead", vectors) as index:
+        for size in (1, 10, 100, 1000):
+            starts = np.random.default_rng(seed).integers(0, len(queries) - size, (rounds, max(1, 20 // size)))
+
+            def each(search: Callable[[np.ndarray, int], object], turn: int, size: int = size, starts=starts) -> None:
+                for start in starts[turn]:
+                    search(queries[start : start + size], K)
+
+            row = turns(lambda turn: each(index.search, turn), lambda turn: each(bare.search, turn), rounds)
+            calls = starts.shape[1]
+            rows.append(
+                {"queries": size, **row, "ours_ms": row["ours_ms"] / calls, "other_ms": row["other_ms"] / calls}
+            )
+    return rows
+
+
+def opening(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """One process that answers one query, against one that imports numpy; wall-clock time."""
+    rows = []
+    for n in (10_000, 60_000):
+        place = folder / f"opening{n}"
+        fill(place, clustered(n, 128, seed)).close()
+        ours = [sys.executable, "-c", QUERY_BY_PATH, str(place), "17.png"]
+        other = [sys.executable, "-c", "import numpy"]
+        row = turns(
+            lambda _: subprocess.run(ours, check=True),  # noqa: B023
+            lambda _: subprocess.run(other, check=True),  # noqa: B023
+            rounds,
+            time.perf_counter,
+        )
+        rows.append({"items": n, **row})
+    return rows
+
+
+def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Exact search against the structure, one query at a time; the queries are not in the index."""
+    rows = []
+    for n, d in ((20_000, 128), (60_000, 128), (250_000, 128), (26_000, 1280)):
+        both = clustered(n + 1000, d, seed)
+        chosen = np.random.default_rng(seed).permutation(len(both))
+        vectors, queries = both[chosen[:n]], both[chosen[n:]]
+        place = folder / f"structure{n}x{d}"
+        with fill(place, vectors) as index:
+            _, truth = index.search(queries, K)
+        with Index.open(place) as exact, Index.open(place, write=True) as graph:
+            start = time.process_time()
+            graph.build_structure(exact_limit=0, seed=seed)
+            seconds = time.process_time() - start
+            _, found = graph.search(queries, K)
+            recall = np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(truth, found, strict=True)])
+            row = turns(
+                lambda turn: graph.search(queries[turn : turn + 1], K),  # noqa: B023
+                lambda turn: exact.search(queries[turn : turn + 1], K),  # noqa: B023
+                rounds,
+            )
+            rows.append(
+                {"items": n, "dim": d, "recall": float(recall), "build_s": seconds, **row, **graph.info()["structure"]}
+            )
+    return rows
+
+
+def main() -> int:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("overhead", "opening", "structure"))
+    parser.add_argument("--rounds", type=int, default=30, help="turns of each side (30)")
+    parser.add_argument("--seed", type=int, default=0, help="of the vectors (0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args()
+    faiss.omp_set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = {"overhead": overhead, "opening": opening, "structure": structure}[args.what](
+            args.rounds, args.seed, Path(folder)
+        )
+    if args.json:
+        print(json.dumps({"machine": describe(), "seed": args.seed, "rounds": args.rounds, "rows": rows}, indent=2))
+        return 0
+    print(f"{describe()}; seed {args.seed}, {args.rounds} rounds\n")
+    names = list(rows[0])
+    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
+    for row in rows:
+        cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
+        print("| " + " | ".join(cells) + " |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""`retrieval info`: what an index or a model is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import RetrievalError
+from retrieval.images import printable
+
+HELP = "Say what an index or a model is. Nothing is loaded: it takes a moment, whatever the size."
+
+EXAMPLES = """
+retrieval info indexes/photos
+retrieval info runs/cifar10
+retrieval info indexes/photos --json
+"""
+
+CATALOG, CONFIG, ENCODER = "catalog.sqlite", "config.json", "encoder"
+WIDTH = 14
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `retrieval info`."""
+    parser.add_argument("path", type=Path, metavar="PATH", help="the folder of an index, a training or a model")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Describe it."""
+    folder: Path = args.path
+    if (folder / CATALOG).exists():
+        described, lines = _index(folder)
+    else:
+        described, lines = _model(folder)
+    if args.json:
+        print(json.dumps(described, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(f"{name:<{WIDTH}}{value}" for name, value in lines if value is not None))
+    return 0
+
+
+def _index(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
+    from retrieval.index import Index
+
+    with Index.open(folder) as index:
+        described = index.info()
+        described["skipped_files"] = [{"path": path, "reason": reason} for path, reason in index.skipped()]
+    classes = ", ".join(f"{label} {count:,}" for label, count in described["largest"].items())
+    more = ", ..." if described["labels"] > len(described["largest"]) else ""
+    structure = described["structure"]
+    removed = f" (and {described['removed']:,} that were removed)" if described["removed"] else ""
+    return described, [
+        ("index", printable(folder)),
+        ("pictures", f"{described['items']:,}{removed}"),
+        ("left out", f"{described['skipped']:,} (--json lists them)" if described["skipped"] else None),
+        ("labels", f"{described['labels']:,}: {classes}{more}" if described["labels"] else "none"),
+        ("unlabelled", _if_any(described["items"] - described["labelled"] if described["labels"] else 0)),
+        ("vectors", f"{described['dim']:,} numbers each, in {described['segments']:,} files"),
+        ("search", "exact" if structure is None else _searched(structure)),
+        ("encoder", f"{described['encoder']['network'] or 'unknown'} ({described['encoder']['hash'][:12]})"),
+        ("decoder", described["decoder"]),
+        ("root", printable(described["root"])),
+        ("on disk", _size(described["bytes"])),
+        ("created", described["created"]),
+    ]
+
+
+def _searched(structure: dict[str, Any]) -> str:
+    return (
+        f"{structure['factory']} over {structure['items']:,}, recall@10 {structure['recall@10']:.4f} "
+        f"on {structure['measured_on']:,} held out"
+    )
+
+
+def _model(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
+    place = next((place for place in (folder, folder / ENCODER) if (place / CONFIG).is_file()), None)
+    if place is None:
+        raise RetrievalError(
+            f"{printable(folder)!r} is neither an index (no {CATALOG}) nor a model (no {CONFIG}); give the folder "
+            "that `retrieval build` or `retrieval train` wrote."
+        )
+    try:
+        config = json.loads((place / CONFIG).read_text(encoding="utf-8"))
+        size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+        described = {"kind": "model", "folder": printable(place), "bytes": size, **config}
+        preprocessing = config["preprocessing"]
+        side = f"{preprocessing['size']}×{preprocessing['size']} {preprocessing['mode']}"
+        classes = config["classes"]
+        lines: list[tuple[str, object]] = [
+            ("model", printable(place)),
+            ("network", config["network"]),
+            ("vectors", f"{config['dim']:,} numbers each"),
+            ("input", f"{side}, fitted by {preprocessing['fit']}"),
+            ("texts", "understood" if config.get("text") else None),
+            ("classes", f"{len(classes):,}: {', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"),
+            ("trained on", config.get("trained_on") or None),
+            ("on disk", _size(size)),
+            ("created", config.get("created") or None),
+        ]
+    except OSError as error:
+        raise RetrievalError(
+            f"{printable(place / CONFIG)!r} cannot be read ({error.strerror}); check its permissions."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RetrievalError(
+            f"{printable(place / CONFIG)!r} does not describe an encoder of this program; give the folder that "
+            "`retrieval train` wrote."
+        ) from error
+    return described, [line for line in lines if line != ("classes", "0: ")]
+
+
+def _if_any(count: int) -> str | None:
+    return f"{count:,}" if count else None
+
+
+def _size(count: int) -> str:
+    """Bytes, in the unit that a person would use."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

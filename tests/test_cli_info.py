@@ -1,0 +1,153 @@
+"""`retrieval info`, and the reader in docs/index-format.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.cli import main
+from retrieval.index import Index, NewItem
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def unit(n: int, d: int) -> np.ndarray:
+    vectors = np.random.default_rng(0).standard_normal((n, d))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / "index"
+    with Index.create(
+        folder, 16, root="photos", encoder_hash="0123456789abcdef" * 4, details={}, decoder="pillow 11.0"
+    ) as index:
+        items = [NewItem(f"{i}.png", None if i % 10 == 9 else f"class{i % 9 % 7}") for i in range(1200)]
+        index.add(unit(1200, 16)[:1000], items[:1000])
+        index.add(unit(1200, 16)[1000:], items[1000:])
+        index.remove([4])
+        index.record_skipped([("broken.jpg", "truncated")])
+    (folder / "encoder").mkdir()
+    (folder / "encoder" / "config.json").write_text(json.dumps(MODEL))
+    return folder
+
+
+MODEL = {
+    "format": "retrieval-encoder",
+    "network": "convnet",
+    "dim": 16,
+    "preprocessing": {"size": 32, "mode": "RGB", "fit": "crop"},
+    "classes": [f"class{i}" for i in range(7)],
+    "trained_on": "50,000 pictures",
+    "text": False,
+    "created": "2026-01-02T03:04:05+00:00",
+}
+
+
+def test_an_index_is_described_in_text(folder, capsys):
+    assert main(["info", str(folder)]) == 0
+    shown = dict(line.split(None, 1) for line in capsys.readouterr().out.replace("left out", "left-out").splitlines())
+    assert shown["index"] == str(folder)
+    assert shown["pictures"] == "1,199 (and 1 that were removed)"
+    assert shown["root"] == "photos"
+    assert shown["left-out"].startswith("1 ")
+    assert re.match(r"7: class\d \d+, .*, \.\.\.$", shown["labels"])
+    assert shown["unlabelled"] == "120"
+    assert shown["vectors"] == "16 numbers each, in 2 files"
+    assert shown["search"] == "exact"
+    assert shown["encoder"] == "convnet (0123456789ab)"
+    assert shown["decoder"] == "pillow 11.0"
+
+
+def test_an_index_is_described_as_json(folder, capsys):
+    with Index.open(folder, write=True) as index:
+        index.build_structure(exact_limit=0)
+        labels = index.labels()
+    assert main(["info", str(folder), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["kind"] == "index" and described["items"] == 1199 and described["dim"] == 16
+    assert described["labelled"] == sum(label is not None for label in labels)
+    assert all(count == labels.count(label) for label, count in described["largest"].items())
+    assert described["skipped_files"] == [{"path": "broken.jpg", "reason": "truncated"}]
+    assert described["structure"]["recall@10"] >= 0.99
+    assert described["bytes"] == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert main(["info", str(folder)]) == 0
+    assert re.search(r"search +IDMap2,HNSW32,Flat over 1,199, recall@10 [01]\.\d+ on", capsys.readouterr().out)
+
+
+def test_a_model_is_described(folder, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (folder / "encoder").rename(tmp_path / "run" / "encoder")
+    for place in (tmp_path / "run", tmp_path / "run" / "encoder"):
+        assert main(["info", str(place)]) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"^network +convnet$", out, re.MULTILINE)
+        assert re.search(r"^input +32×32 RGB, fitted by crop$", out, re.MULTILINE)
+        assert re.search(r"^classes +7: class0, .*class4, \.\.\.$", out, re.MULTILINE)
+        assert "texts" not in out
+    assert main(["info", str(tmp_path / "run"), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["kind"] == "model" and described["network"] == "convnet" and described["bytes"] > 0
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "vit"}', '{"preprocessing": 3}'])
+def test_other_configurations_are_refused(tmp_path, capsys, content):
+    (tmp_path / "config.json").write_text(content)
+    assert main(["info", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "does not describe an encoder" in error
+
+
+def test_other_folders_are_refused(tmp_path, capsys):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        assert main(["info", str(path)]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "neither an index" in error and str(path) in error
+
+
+def test_neither_torch_nor_faiss_is_needed(folder):
+    code = (
+        "import sys; from retrieval.cli import main; main(['info', sys.argv[1]]); "
+        "assert not {'torch', 'faiss', 'h5py'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_documented_reader_finds_what_search_finds(folder, tmp_path):
+    text = (REPOSITORY / "docs" / "index-format.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "reader.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "reader.py", folder, "33.png"], capture_output=True, text=True, check=True
+    )
+    printed = [line.split() for line in done.stdout.splitlines()]
+    with Index.open(folder) as index:
+        scores, ids = index.search(index.vectors([33]), len(index))
+        assert [int(id_) for id_, _, _ in printed] == ids[0].tolist()
+        assert [path for _, path, _ in printed] == [item.path for item in index.items(ids[0])]
+        np.testing.assert_allclose([float(score) for *_, score in printed], scores[0], atol=1e-6)
+
+
+def test_the_documented_tables_are_the_ones_written(folder):
+    import sqlite3
+
+    text = (REPOSITORY / "docs" / "index-format.md").read_text(encoding="utf-8")
+    with sqlite3.connect(folder / "catalog.sqlite") as catalog:
+        for table in ("segments", "items", "structures"):
+            section = text.split(f"**{table}**")[1].split("\n\n**")[0]
+            documented = [
+                name
+                for line in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+                for name in re.findall(r"`(\w+)`", line)
+            ]
+            assert documented == [row[1] for row in catalog.execute(f"PRAGMA table_info({table})")]
+        keys = re.findall(r"^\| `(\w+)`", text.split("**meta**")[1].split("**segments**")[0], re.MULTILINE)
+        assert sorted(keys) == sorted(key for (key,) in catalog.execute("SELECT key FROM meta"))
+        assert catalog.execute("PRAGMA application_id").fetchone() == (1381257814,)
+    catalog.close()
