@@ -15,12 +15,11 @@ import pytest
 import tiny
 from PIL import Image
 
-from retrieval import build as building
-from retrieval import images
-from retrieval.build import build
+from retrieval import images, indexing
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.indexing import build
 from retrieval.labels import label_rule
 from retrieval.reading import encode_files, read_picture
 
@@ -126,7 +125,7 @@ def test_only_what_changed_is_done(tmp_path: Path, model: Path, monkeypatch: pyt
 
     asked: list[Path] = []
     monkeypatch.setattr(
-        building, "encode_files", lambda files, *a, **b: (asked.extend(files), encode_files(files, *a, **b))[1]
+        indexing, "encode_files", lambda files, *a, **b: (asked.extend(files), encode_files(files, *a, **b))[1]
     )
     report = build(root, tmp_path / "index")
     assert {file.relative_to(root).as_posix() for file in asked} == {"cat/2.png", "dog/new.png", "dog/3.png"}
@@ -257,7 +256,7 @@ def test_what_is_no_index_is_left_alone(tmp_path: Path, model: Path, overwrite: 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:
     """Press Ctrl-C when so many pictures are encoded; commit after every four."""
-    monkeypatch.setattr(building, "COMMIT_PICTURES", 4)
+    monkeypatch.setattr(indexing, "COMMIT_PICTURES", 4)
 
     def stopping(*args: object, **options: object):  # type: ignore[no-untyped-def]
         for done, batch in enumerate(encode_files(*args, threads=1, batch=1)):  # type: ignore[arg-type]
@@ -265,7 +264,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(building, "encode_files", stopping)
+    monkeypatch.setattr(indexing, "encode_files", stopping)
 
 
 def test_a_stopped_build_goes_on(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,9 +124,9 @@ def test_files_without_permission(tmp_path: Path, model: Path) -> None:
 
 SLOW = """
 import sys, time
-from retrieval import build, reading
+from retrieval import indexing, reading
 from retrieval.cli import main
-build.COMMIT_PICTURES = 5
+indexing.COMMIT_PICTURES = 5
 read = reading.read_picture
 def slowly(*args):
     time.sleep(0.05)

@@ -14,10 +14,10 @@ import tiny
 from PIL import Image
 
 from retrieval import images
-from retrieval.build import build
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
+from retrieval.indexing import build
 from retrieval.search import Search
 
 

@@ -14,7 +14,7 @@ from retrieval.errors import RetrievalError
 from retrieval.images import printable
 
 if TYPE_CHECKING:
-    from retrieval.build import BuildReport
+    from retrieval.indexing import BuildReport
 
 HELP = "Fill an index from a folder of pictures; the same command again brings it up to date."
 EXAMPLES = """
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, and say what was done."""
-    from retrieval.build import build  # here, so that --help and wrong arguments do not wait for it
+    from retrieval.indexing import build  # here, so that --help and wrong arguments do not wait for it
 
     out = Path(args.out) if args.out is not None else _default_out(args.images)
     report = build(
