@@ -69,6 +69,7 @@ class _Evaluation:
         self.notes.append(
             f"Probe: fitted on {probe.trained_on:,} of {probe.available:,} labelled gallery pictures, with C = "
             f"{probe.cost:g} chosen on a fifth of them that the choice's fits did not see."
+            + ("" if probe.converged else " Its solver stopped before its tolerance was reached.")
         )
 
     def classifier(self, run: str | Path, pictures: PictureSet, queries: Labelled) -> None:
