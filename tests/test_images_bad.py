@@ -62,6 +62,8 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     assert reason(tmp_path / "pipe.png") == "not a regular file"
     assert reason(Path("/dev/zero")) == "not a regular file"
     assert reason(tmp_path / "nowhere.png") == "no such file"
+    for name in ("a\0b.png", "\ud800.png"):
+        assert reason(tmp_path / name) == "not a possible file name"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no users here")

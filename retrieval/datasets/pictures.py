@@ -23,7 +23,7 @@ Progress = Callable[[int], object]
 """Called with the number of pictures that were done since the last call (`progress.bar(...).update`)."""
 
 _T = TypeVar("_T")
-_CHUNK = 32
+_CHUNK = 8
 """Files that a thread takes at a time: enough that handing them out costs nothing."""
 
 _WORTH_A_THREAD = 0.0005

@@ -170,6 +170,8 @@ def _opened(source: Source, name: str) -> IO[bytes]:
     except OSError as error:
         broken = isinstance(error, FileNotFoundError) and path.is_symlink()
         raise UnreadableImage(name, "broken link" if broken else failure(error)) from error
+    except ValueError as error:  # a NUL, or surrogates that stand for no byte
+        raise UnreadableImage(name, "not a possible file name") from error
     reason = irregular(status.st_mode)
     if reason is None and status.st_size == 0:
         reason = "empty file"

@@ -77,7 +77,11 @@ def find(folder: str | os.PathLike[str]) -> Found:
 
 def printable(path: str | os.PathLike[str]) -> str:
     """A path as text that any stream can take; bytes that are not UTF-8 become backslash escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    text = os.fspath(path)
+    try:
+        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # surrogates that stand for no byte: not from a file system, but from JSON
+        return text.encode(errors="backslashreplace").decode()
 
 
 def irregular(mode: int) -> str | None:
