@@ -300,9 +300,13 @@ def test_one_writer_at_a_time_and_it_is_named(tmp_path):
     with Index.open(folder, write=True) as index:
         assert len(index) == 5
         index.close()  # twice is harmless
-    lock = WriterLock(folder)
+    (tmp_path / "new").mkdir()
+    lock = WriterLock(tmp_path / "new")  # another process is just making one there
+    with pytest.raises(RetrievalError, match="being written by process"):
+        Index.create(tmp_path / "new", 4, root="", encoder_hash="", details={})
     lock.release()
     lock.release()
+    Index.create(tmp_path / "new", 4, root="", encoder_hash="", details={}).close()
 
 
 def test_a_reader_sees_one_state_while_a_writer_works(tmp_path):

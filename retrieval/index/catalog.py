@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
@@ -78,23 +79,35 @@ _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
 
 
+def require(folder: Path) -> None:
+    """See to it that a folder is an index, as far as a look at its names tells.
+
+    Raises:
+        RetrievalError: it is none, or may not be looked into.
+    """
+    try:
+        if (folder / FILE).is_file():
+            return
+        if folder.is_dir():
+            raise RetrievalError(
+                f"{str(folder)!r} is not an index (it has no {FILE}); make one with `retrieval build`."
+            )
+    except OSError as error:
+        raise RetrievalError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions.") from error
+    raise RetrievalError(f"There is no index at {str(folder)!r}; make one with `retrieval build`.")
+
+
 class Catalog:
     """One open catalog. The only place that speaks SQL; a damaged file is noticed here and nowhere else."""
 
     def __init__(self, folder: Path, *, write: bool) -> None:
-        """Open the catalog of an index folder.
+        """Open the catalog of an index folder, which :func:`require` has seen.
 
         Raises:
-            RetrievalError: there is none, it is damaged, or a newer release wrote it.
+            RetrievalError: it is damaged, or a newer release wrote it.
         """
         self._path = folder / FILE
         self._copy: Any = None  # a temporary folder, where the log of a read-only catalog is read
-        if not folder.is_dir():
-            raise RetrievalError(f"There is no index at {str(folder)!r}; make one with `retrieval build`.")
-        if not self._path.is_file():
-            raise RetrievalError(
-                f"{str(folder)!r} is not an index (it has no {FILE}); make one with `retrieval build`."
-            )
         with self._damage_is_said():
             self._connection = self._connect(write)
         self._meta: Mapping[str, Any] = {"generation": 0}  # until it has been read
@@ -142,10 +155,13 @@ class Catalog:
     def segments(self) -> list[SegmentRecord]:
         """Every segment, by ascending id."""
         rows = self._all("SELECT id, file, rows, size, sha256 FROM segments WHERE added <= :now ORDER BY id")
+        records = []
         with self._damage_is_said():
-            return [
-                SegmentRecord(int(id_), str(f), int(rows_), int(size), str(sha)) for id_, f, rows_, size, sha in rows
-            ]
+            for id_, file, count, size, sha256 in rows:
+                if not (_is_within(file) and int(count) > 0):
+                    raise ValueError(f"segment {id_} is said to have {count} rows in {file!r}")
+                records.append(SegmentRecord(int(id_), file, int(count), int(size), str(sha256)))
+        return records
 
     def structure(self) -> StructureRecord | None:
         """The approximate structure in use, if there is one."""
@@ -155,6 +171,8 @@ class Catalog:
         )
         with self._damage_is_said():
             for file, factory, parameters, items, last, recall, queries, size, sha in rows:
+                if not _is_within(file):
+                    raise ValueError(f"a structure is said to lie in {file!r}")
                 return StructureRecord(
                     str(file), str(factory), dict(json.loads(parameters)), int(items), int(last),
                     float(recall), int(queries), int(size), str(sha),
@@ -201,7 +219,8 @@ class Catalog:
 
     def labels(self) -> list[str | None]:
         """Every item's label, by ascending id."""
-        return [label for (label,) in self._all(f"SELECT label FROM items WHERE {_LIVE} ORDER BY id")]  # noqa: S608
+        rows = self._all(f"SELECT label FROM items WHERE {_LIVE} ORDER BY id")  # noqa: S608
+        return [None if label is None else str(label) for (label,) in rows]
 
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
@@ -320,6 +339,8 @@ class Catalog:
             }.items():
                 if not isinstance(meta.get(key), kind):
                     raise ValueError(f"meta has no {key}")
+            if meta["dim"] < 1 or meta["next_id"] < 0:
+                raise ValueError(f"dim is {meta['dim']} and next_id {meta['next_id']}")
         return meta
 
     @contextlib.contextmanager
@@ -360,8 +381,14 @@ class Catalog:
             raise RetrievalError(
                 f"The catalog {str(self._path)!r} refused a change ({error}); build the index again."
             ) from error
-        except (sqlite3.Error, ValueError, TypeError, MemoryError, OverflowError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError, MemoryError, OverflowError) as error:
+            reason = " ".join(str(error).split())  # it may quote what it found
             raise RetrievalError(
-                f"The catalog {str(self._path)!r} cannot be used ({error}); if it is damaged, bring it back from a "
+                f"The catalog {str(self._path)!r} cannot be used ({reason}); if it is damaged, bring it back from a "
                 "copy or build the index again."
             ) from error
+
+
+def _is_within(file: object) -> bool:
+    """Whether a name from the catalog is that of a file in one of the index's own folders."""
+    return isinstance(file, str) and re.fullmatch(r"[a-z]+/[\w.-]+", file) is not None

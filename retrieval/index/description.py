@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def describe(folder: Path, catalog: Catalog, snapshot: Snapshot) -> dict[str, An
             "measured_on": structure.queries,
             "bytes": structure.size,
         },
-        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if _lasts(path)),
+        "bytes": sum(_size(path) for path in folder.rglob("*")),
         "encoder": {"network": _network(folder / "encoder"), "hash": meta["encoder_hash"]},
         "root": meta["root"],
         "decoder": meta.get("decoder"),
@@ -66,8 +67,14 @@ def describe(folder: Path, catalog: Catalog, snapshot: Snapshot) -> dict[str, An
     }
 
 
-def _lasts(path: Path) -> bool:
-    return path.is_file() and not path.name.endswith("-shm")  # SQLite's memory while the catalog is open
+def _size(path: Path) -> int:
+    """Bytes of a file that is the index's for good; 0 for anything else."""
+    try:
+        found = path.stat()
+    except OSError:  # a write-ahead log that another process has just tidied up
+        return 0
+    # The file "-shm" is memory that SQLite shares while a catalog is open.
+    return found.st_size if stat.S_ISREG(found.st_mode) and not path.name.endswith("-shm") else 0
 
 
 def _network(encoder: Path) -> str | None:

@@ -192,6 +192,8 @@ class Structure:
             raise DamagedFileError(path, "is not a structure that FAISS can read") from error
         if not isinstance(index, faiss.IndexIDMap2) or index.d != dim or index.ntotal != items:
             raise DamagedFileError(path, "is not the structure that the catalog describes")
+        if not isinstance(parameters.get("efSearch"), int):
+            raise DamagedFileError(path, f"is to be searched with {dict(parameters)} by the catalog")
         return cls(index, parameters)
 
     def write(self, path: Path) -> None:

@@ -117,11 +117,13 @@ class Segments:
             firsts = [self._read(number, full=False)[0][0] for number in range(len(self._records))]
             self._firsts = np.array(firsts, np.int64)
         owner = np.searchsorted(self._firsts, ids, side="right") - 1
+        if owner.min() < 0:
+            raise DamagedFileError(self._folder, "has items in its catalog that no segment holds")
         for number in np.unique(owner):
             held, vectors = self._read(int(number), full=False)
             mine = np.flatnonzero(owner == number)
             rows = np.searchsorted(held, ids[mine])
-            if number < 0 or rows.max(initial=0) >= len(held) or (held[rows] != ids[mine]).any():
+            if rows.max() >= len(held) or (held[rows] != ids[mine]).any():
                 raise DamagedFileError(self._folder, "has items in its catalog that no segment holds")
             out[mine] = vectors[rows]
         return out

@@ -59,6 +59,8 @@ class Snapshot:
         self._loading = threading.RLock()
         self._loaded: _Loaded | None = None
         self._everything: tuple[Ids, Floats] | None = None
+        if len(removed) > sum(record.rows for record in segments):
+            raise DamagedFileError(folder, "has fewer items than its catalog says were removed")
 
     def __len__(self) -> int:
         return sum(record.rows for record in self.segments) - len(self.removed)

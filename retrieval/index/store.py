@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
 from retrieval.index import catalog, lock, segments, structures
-from retrieval.index.catalog import Catalog
+from retrieval.index.catalog import Catalog, require
 from retrieval.index.checks import new_paths, unit_rows
 from retrieval.index.description import describe, libraries
+from retrieval.index.orphans import remove_orphans
 from retrieval.index.records import Item, NewItem
 from retrieval.index.segments import write_segment
 from retrieval.index.snapshot import Snapshot
@@ -46,22 +47,19 @@ class Index:
         ...     hits = index.items(ids[0])
     """
 
-    def __init__(self, folder: Path, *, write: bool) -> None:
+    def __init__(self, folder: Path, writing: lock.WriterLock | None) -> None:
         """Use :meth:`open` or :meth:`create`."""
         self.folder = folder
         self.warnings: list[str] = []
-        self._lock: lock.WriterLock | None = None
-        if write and (folder / catalog.FILE).is_file():
-            self._lock = lock.WriterLock(folder)
+        self._lock = writing
+        self._catalog = Catalog(folder, write=writing is not None)
         try:
-            self._catalog = Catalog(folder, write=write)
+            self._refresh()
+            if writing is not None:
+                remove_orphans(folder, self._snapshot.segments, self._catalog.files())
         except BaseException:
-            if self._lock is not None:
-                self._lock.release()
+            self._catalog.close()
             raise
-        self._refresh()
-        if write:
-            self._tidy()
 
     @classmethod
     def create(
@@ -92,32 +90,38 @@ class Index:
             raise RetrievalError(f"An index needs vectors of at least one number, not {dim}; give the encoder's dim.")
         if str(folder) != str(folder).encode(errors="replace").decode():
             raise RetrievalError(f"The folder name {str(folder)!r} is not Unicode; choose another one.")
-        if (folder / catalog.FILE).exists():
-            raise RetrievalError(f"{str(folder)!r} is an index already; open that one, or choose another folder.")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in _OURS)
-            if foreign:
-                raise RetrievalError(
-                    f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder."
-                )
+            there = {entry.name for entry in folder.iterdir()}
         except OSError as error:
             raise RetrievalError(
                 f"No index can be made at {str(folder)!r} ({error.strerror or error}); choose another folder."
             ) from error
-        Catalog.create(
-            folder,
-            {
-                "dim": int(dim),
-                "root": root,
-                "encoder_hash": encoder_hash,
-                "decoder": decoder,
-                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "libraries": libraries(),
-                "details": dict(details),
-            },
-        )
-        return cls(folder, write=True)
+        foreign = sorted(there - _OURS - {catalog.FILE})
+        if foreign and catalog.FILE not in there:
+            raise RetrievalError(
+                f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder."
+            )
+        writing = lock.WriterLock(folder)
+        try:
+            if (folder / catalog.FILE).exists():  # looked up under the lock: another process may have been faster
+                raise RetrievalError(f"{str(folder)!r} is an index already; open that one, or choose another folder.")
+            Catalog.create(
+                folder,
+                {
+                    "dim": int(dim),
+                    "root": root,
+                    "encoder_hash": encoder_hash,
+                    "decoder": decoder,
+                    "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                    "libraries": libraries(),
+                    "details": dict(details),
+                },
+            )
+            return cls(folder, writing)
+        except BaseException:
+            writing.release()
+            raise
 
     @classmethod
     def open(cls, folder: str | Path, *, write: bool = False) -> Self:
@@ -131,7 +135,16 @@ class Index:
             RetrievalError: it is no index, is damaged, was written by a newer release, or somebody else
             writes it.
         """
-        return cls(Path(folder), write=write)
+        folder = Path(folder)
+        require(folder)
+        if not write:
+            return cls(folder, None)
+        writing = lock.WriterLock(folder)
+        try:
+            return cls(folder, writing)
+        except BaseException:
+            writing.release()
+            raise
 
     def close(self) -> None:
         """Let go of the folder. Calling it twice is harmless."""
@@ -373,20 +386,3 @@ class Index:
     def _must_write(self) -> None:
         if self._lock is None:
             raise RetrievalError(f"The index {str(self.folder)!r} was opened for reading; open it with write=True.")
-
-    def _tidy(self) -> None:
-        """Delete what a killed writer left: it never got further than the segment after the last one.
-
-        Any other file stays, even one that the catalog does not name: if the catalog is damaged, that may be the
-        only copy.
-        """
-        for name in (segments.FOLDER, structures.FOLDER):  # an archive may have dropped an empty folder
-            (self.folder / name).mkdir(exist_ok=True)
-        known = self._catalog.files()
-        last = max((record.id for record in self._snapshot.segments), default=0)
-        orphans = [self.folder / segments.file_name(last + 1), *(self.folder / segments.FOLDER).glob("*.tmp")]
-        for path in (self.folder / structures.FOLDER).iterdir():  # derived, so nothing can be lost
-            if path.suffix in (".faiss", ".tmp") and f"{structures.FOLDER}/{path.name}" not in known:
-                orphans.append(path)
-        for path in orphans:
-            path.unlink(missing_ok=True)
