@@ -201,7 +201,7 @@ def test_report_as_json_table_and_files(report, tmp_path):
         (shapes(30, 0), {"within": "val"}, "only train and test"),
         (shapes(30, 0), {"within": "test", "queries": shapes(30, 1)}, "one or the other"),
         (shapes(30, 0), {"limit": 0}, "limit is 0"),
-        (replace(shapes(30, 0), labels=np.full(30, -1)), {"probe": False}, "shares its label"),
+        (replace(shapes(30, 0), labels=np.full(30, -1)), {}, "has no labels"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(pictures, options, words):

@@ -181,6 +181,12 @@ def evaluate_encoder(
     """
     _check_limit(limit)
     asking, shelf, protocol = _sides(pictures, queries, within)
+    for side in (asking, shelf):
+        if side is not None and (side.labels < 0).all():
+            raise RetrievalError(
+                f"{side.name} has no labels, so nobody knows which answers are right: give class folders, or a "
+                "CSV list with labels"
+            )
     generator = np.random.default_rng(seed)
     asking = _some(asking, limit, generator)
     shelf = None if shelf is None else _some(shelf, limit, generator)

@@ -104,9 +104,7 @@ class Report:
         """The figures as text for a terminal."""
         rows = [("measure", "value", f"{self.confidence:.0%} interval", "chance")]
         rows += [(m.name, f"{m.value:.4f}", _interval(m), f"{m.chance:.4f}") for m in self.measures]
-        left_out = ", ".join(
-            f"{number:,} {_LEFT_OUT[what]}" for what, number in self.counts.items() if what in _LEFT_OUT
-        )
+        left_out = [f"{self.counts[what]:,} {words}" for what, words in _LEFT_OUT.items() if self.counts[what]]
         took = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.seconds.items())
         return "\n".join(
             [
@@ -115,7 +113,7 @@ class Report:
                 "",
                 *_aligned(rows),
                 "",
-                f"Left out: {left_out}.",
+                f"Left out: {', '.join(left_out) or 'nothing'}.",
                 f"Ties: by expectation; {self.tied:.2%} of the relevant pictures tie with an irrelevant one.",
                 f"Intervals: bootstrap over queries, {self.resamples:,} resamples, seed {self.seed}.",
                 *self.notes,
