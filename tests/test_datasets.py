@@ -97,6 +97,14 @@ def test_damaged_pickles_are_one_sentence(tmp_path: Path, content: bytes) -> Non
         datasets.load(tmp_path / "set")
 
 
+@pytest.mark.parametrize("labels", ["x", "[[1], [2]]", '{"a": 1}', "[" * 100_000, "[1e400]", "[true, null]"])
+def test_damaged_label_files_are_one_sentence(tmp_path: Path, labels: str) -> None:
+    VERSIONS["npm"][1](tmp_path / "set")
+    (tmp_path / "set/test_lables.json").write_text(labels)
+    with pytest.raises(RetrievalError, match=r"CIFAR-10 in .* is damaged"):
+        datasets.load(tmp_path / "set")
+
+
 def test_a_forged_array_cannot_read_past_its_bytes() -> None:
     pickled = pickle.dumps({b"data": np.arange(12, dtype=np.uint8).reshape(3, 4)}, 2)
     assert cifar10.unpickle(pickled)[b"data"].tolist() == np.arange(12).reshape(3, 4).tolist()

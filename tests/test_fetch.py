@@ -345,6 +345,12 @@ def test_digits_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert fetch.fetch("digits", tmp_path).already
 
 
+def test_a_place_that_cannot_be_written_to(tmp_path: Path, small: PictureSet, server: Server) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RetrievalError, match=r"cannot be written to \(Not a directory\); choose another"):
+        fetch.fetch("cifar10", tmp_path / "file/in", site=server.url)
+
+
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RetrievalError, match="no set 'cifar11' to get; the names are cifar10, mnist"):
         fetch.fetch("cifar11", tmp_path)

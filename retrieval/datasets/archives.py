@@ -107,7 +107,15 @@ def _understood(path: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise RetrievalError(f"There is no permission to read {printable(path)!r}; change its mode.") from error
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+    ) as error:
         raise RetrievalError(
             f"The file {printable(path)!r} is damaged or incomplete ({str(error) or 'it ends early'}); "
             "get it once more."

@@ -34,6 +34,9 @@ _FILES = {*BATCHES, *(f"{b}.bin" for b in BATCHES), *(f"{b}.png" for b in BATCHE
 _FOLDERS = ("cifar-10-batches-py", "cifar-10-batches-bin", "package")
 _PIXELS = 3 * 32 * 32
 
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+"""What files of this layout with other contents can raise while they are taken apart."""
+
 _Batch = tuple[Pixels, NDArray[np.int64]]  # (n, 32, 32, 3) and (n,)
 
 
@@ -61,11 +64,11 @@ def load(source: Path) -> PictureSet:
         raise RetrievalError(f"CIFAR-10 in {printable(source)!r} lacks {', '.join(missing)}; get it once more.")
     try:
         batches = _ENDS[end](contents)
-        if any(len(pixels) != len(labels) or not len(labels) for pixels, labels in batches):
+        if any(labels.ndim != 1 or len(pixels) != len(labels) or not len(labels) for pixels, labels in batches):
             raise ValueError("the numbers of pictures and labels differ")
         if any(labels.min() < 0 or labels.max() >= len(CLASSES) for _, labels in batches):
             raise ValueError("there are labels beyond 0 … 9")
-    except (ValueError, TypeError, KeyError, images.UnreadableImage) as error:
+    except (*_DAMAGE, images.UnreadableImage) as error:
         raise RetrievalError(f"CIFAR-10 in {printable(source)!r} is damaged ({error}); get it once more.") from error
     return _assembled(batches)
 

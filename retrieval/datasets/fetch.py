@@ -96,7 +96,7 @@ def fetch(
 
     Args:
         name: one of :data:`NAMES`.
-        to: the folder that becomes `name`.h5's; downloads lie in `downloads/` there until they are used.
+        to: the folder for `name`.h5; downloads lie in `downloads/` there until they are used.
         source: a copy of the set in any layout that :func:`.load` recognises, instead of the network.
         site: URL of the folder of files, instead of that in :data:`SITES`.
         timeout: seconds after which a silent site counts as out of reach.
@@ -119,6 +119,10 @@ def fetch(
             pictures = _fetched(name, downloads, site or SITES[name], timeout)
         hdf5.save(pictures, path)
         shutil.rmtree(downloads, ignore_errors=True)
+    except OSError as error:
+        raise RetrievalError(
+            f"The folder {printable(to)!r} cannot be written to ({error.strerror or error}); choose another."
+        ) from error
     finally:
         _remove_empty(downloads, downloads.parent)
     return Fetched(pictures, path, already=False)

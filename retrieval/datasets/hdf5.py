@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,12 @@ def save(pictures: PictureSet, path: str | os.PathLike[str], progress: Progress 
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise RetrievalError(f"The file {printable(path)!r} cannot be written: {error}.") from error
+        raise RetrievalError(
+            f"The file {printable(path)!r} cannot be written ({error.strerror or error}); choose another place."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def load(path: str | os.PathLike[str], *, verify: bool = False) -> PictureSet:

@@ -41,6 +41,8 @@ def load(source: str | os.PathLike[str], progress: Progress | None = None) -> Pi
         raise RetrievalError(f"There is no file or folder {printable(path)!r}; give {UNDERSTOOD}.")
     except PermissionError as error:
         raise RetrievalError(f"There is no permission to read {printable(path)!r}; change its mode.") from error
+    except OSError as error:
+        raise RetrievalError(f"{printable(path)!r} cannot be read: {error.strerror or error}.") from error
 
 
 def _folder(path: Path, progress: Progress | None) -> PictureSet:

@@ -61,7 +61,7 @@ def find(folder: str | os.PathLike[str]) -> Found:
         RetrievalError: if there is no such folder.
     """
     root = Path(folder)
-    if not root.is_dir():
+    if not _is_folder(root):
         raise RetrievalError(f"There is no folder {printable(root)!r}; give one that holds pictures.")
     paths: list[str] = []
     skipped: list[Skipped] = []
@@ -120,7 +120,7 @@ def _walk(root: str) -> Iterator[tuple[str, str | None]]:
                 waiting.append(path)
             elif dot > 0 and entry.name[dot:].lower() in SUFFIXES:
                 yield path, _obstacle(entry)
-            elif entry.is_symlink() and _leads_to_folder(entry):
+            elif entry.is_symlink() and _is_folder(entry):
                 yield path, "link to a folder"
 
 
@@ -136,10 +136,10 @@ def _obstacle(entry: os.DirEntry[str]) -> str | None:
         return "broken link" if entry.is_symlink() else failure(error)
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link that leads to itself, a name that is too long
         return False
 
 
