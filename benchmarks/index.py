@@ -89,7 +89,7 @@ def overhead(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     rows = []
     with fill(folder / "overhead", vectors) as index:
         for size in (1, 10, 100, 1000):
-            starts = np.random.default_rng(seed).integers(0, len(queries) - size, (rounds, max(1, 20 // size)))
+            starts = np.random.default_rng(seed).integers(0, len(queries) - size, (rounds, max(1, 100 // size)))
 
             def each(search: Callable[[np.ndarray, int], object], turn: int, size: int = size, starts=starts) -> None:
                 for start in starts[turn]:
