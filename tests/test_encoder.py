@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_vectors_are_what_the_definition_says(folder: Path, runtime: encoder.Run
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_the_batch_does_not_matter(folder: Path, runtime: encoder.Runtime) -> None:
-    loaded = Encoder.load(folder, runtime=runtime)
+    loaded = Encoder.load(folder, runtime=runtime, threads=1 if runtime == "torch" else 2)
     pixels = pictures(30)
     together = loaded.encode(pixels)
     for batch in (1, 7, 1000):
@@ -105,6 +106,22 @@ def test_the_batch_does_not_matter(folder: Path, runtime: encoder.Runtime) -> No
     every_second = pixels[::2]  # not contiguous
     np.testing.assert_allclose(loaded.encode(every_second), together[::2], atol=1e-6)
     assert loaded.encode(pixels[:0]).shape == (0, 8)
+
+
+def test_many_threads_may_share_an_encoder(folder: Path) -> None:
+    pixels = pictures(40)
+    for runtime in ("torch", "onnx"):
+        shared = Encoder.load(folder, runtime=runtime, threads=1)
+        expected = shared.encode(pixels)
+        before = torch.get_num_threads(), torch.backends.cudnn.conv.fp32_precision
+        with ThreadPoolExecutor(4) as pool:
+            parts = pool.map(lambda i, e=shared: e.encode(pixels[i : i + 2]), range(0, 40, 2))
+            np.testing.assert_allclose(np.concatenate(list(parts)), expected, atol=1e-6)
+            inside = list(pool.map(lambda _: torch.get_num_threads(), range(8)))
+        assert (torch.get_num_threads(), torch.backends.cudnn.conv.fp32_precision) == before
+        assert {1, before[0]}.issuperset(inside)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == before[0]
 
 
 def test_a_query_does_not_import_torch(folder: Path) -> None:

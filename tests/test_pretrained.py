@@ -349,7 +349,7 @@ def test_a_model_of_texts_is_refused(tmp_path: Path) -> None:
         Encoder.load(f"hf:{tmp_path}")
 
 
-@pytest.mark.parametrize("name", ["facebook/dinov2-small", "no such name", "/nowhere/at/all"])
+@pytest.mark.parametrize("name", ["facebook/dinov2-small", "no such name", "/nowhere/at/all", ""])
 def test_without_the_hub_one_sentence(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from huggingface_hub import constants
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
+import threading
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -73,19 +76,46 @@ class TorchRunner:
             step = pictures_a_run(pixels, batch)
         else:
             step = CUDA_PICTURES_A_RUN if batch is None else batch
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
-            # TF32 would make a GPU's vectors differ from a CPU's in the fourth digit.
-            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                parts = [
-                    self.graph(torch.from_numpy(np.ascontiguousarray(pixels[i : i + step])).to(self.device))
-                    for i in range(0, len(pixels), step)
-                ]
-                vectors: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
-                return vectors
-        finally:
-            torch.set_num_threads(before)
+        with _settings(self._threads), torch.inference_mode():
+            parts = [
+                self.graph(torch.from_numpy(np.ascontiguousarray(pixels[i : i + step])).to(self.device))
+                for i in range(0, len(pixels), step)
+            ]
+            vectors: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+            return vectors
+
+
+_lock = threading.Lock()
+_users = 0
+_outside: tuple[int, str, str] = (0, "", "")
+
+
+@contextlib.contextmanager
+def _settings(threads: int) -> Iterator[None]:
+    """Let torch use so many cores in here, and a GPU full float32; from any number of threads at once.
+
+    TF32 would make a GPU's vectors differ from a CPU's in the fourth digit. torch keeps the number of cores for each
+    thread and, for threads to come, for the process; both are put back, and the rest by whoever leaves last.
+    """
+    global _users, _outside
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # it is made when asked for
+    products = torch.backends.cuda.matmul
+    own = torch.get_num_threads()
+    with _lock:
+        if not _users:
+            _outside = (own, convolutions.fp32_precision, products.fp32_precision)
+        _users += 1
+        torch.set_num_threads(threads)
+        convolutions.fp32_precision = products.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            torch.set_num_threads(own)
+            if not _users:
+                before, convolutions.fp32_precision, products.fp32_precision = _outside
+                torch.set_num_threads(before)
 
 
 def best_device() -> torch.device:

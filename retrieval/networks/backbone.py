@@ -155,7 +155,7 @@ def _fetch(source: str) -> Path:
         raise RetrievalError(
             f'The model hf:{source} needs the package transformers; run `pip install "retrieval[pretrained]"`.'
         ) from None
-    if Path(source).is_dir():
+    if source and Path(source).is_dir():
         return Path(source)
     try:
         return Path(
