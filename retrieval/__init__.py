@@ -1,3 +1,72 @@
-"""From a folder of pictures to a search engine you can trust."""
+"""From a folder of pictures to a search engine you can trust.
+
+The names below are loaded when they are first used, so that ``import retrieval`` costs nothing and a query does not
+wait for what a training needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from retrieval.errors import RetrievalError
+
+if TYPE_CHECKING:
+    from retrieval import datasets, measures
+    from retrieval.datasets import PictureSet
+    from retrieval.encoder import Encoder
+    from retrieval.evaluation import Report, evaluate_encoder, evaluate_index
+    from retrieval.index import Index
+    from retrieval.indexing import BuildReport, build
+    from retrieval.search import Answer, Hit, Search
+    from retrieval.training.loop import Trained, train
+    from retrieval.training.recipes import PRESETS, Recipe
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "retrieval.search",
+    "BuildReport": "retrieval.indexing",
+    "Encoder": "retrieval.encoder",
+    "Hit": "retrieval.search",
+    "Index": "retrieval.index",
+    "PRESETS": "retrieval.training.recipes",
+    "PictureSet": "retrieval.datasets",
+    "Recipe": "retrieval.training.recipes",
+    "Report": "retrieval.evaluation",
+    "Search": "retrieval.search",
+    "Trained": "retrieval.training.loop",
+    "build": "retrieval.indexing",
+    "evaluate_encoder": "retrieval.evaluation",
+    "evaluate_index": "retrieval.evaluation",
+    "train": "retrieval.training.loop",
+}
+
+__all__ = [
+    "PRESETS",
+    "Answer",
+    "BuildReport",
+    "Encoder",
+    "Hit",
+    "Index",
+    "PictureSet",
+    "Recipe",
+    "Report",
+    "RetrievalError",
+    "Search",
+    "Trained",
+    "build",
+    "datasets",
+    "evaluate_encoder",
+    "evaluate_index",
+    "measures",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in ("datasets", "measures"):
+        return importlib.import_module(f"retrieval.{name}")
+    raise AttributeError(f"module 'retrieval' has no attribute {name!r}")

@@ -330,7 +330,7 @@ def test_verb_prints_json(run, data, capsys):
 
 
 def test_verb_measures_an_index_that_was_built(run, data, tmp_path, capsys):
-    from retrieval.build import build
+    from retrieval.indexing import build
 
     build(data / "train", tmp_path / "index", model=run)
     assert main(["evaluate", str(tmp_path / "index"), "--json"]) == 0

@@ -306,14 +306,14 @@ def test_a_failed_addition_changes_nothing(folder, whole, monkeypatch, step):
     with Index.open(folder, write=True) as index:
         with monkeypatch.context() as patch:
             if step == "write":
-                patch.setattr("retrieval.index.files.os.fsync", lambda _: None)
+                patch.setattr("retrieval.files.os.fsync", lambda _: None)
                 patch.setattr(Path, "open", fail)
             elif step == "fsync":
-                patch.setattr("retrieval.index.files.os.fsync", fail)
+                patch.setattr("retrieval.files.os.fsync", fail)
             elif step == "replace":
                 patch.setattr(Path, "replace", fail)
             elif step == "sync_folder":
-                patch.setattr("retrieval.index.files.sync_folder", fail)
+                patch.setattr("retrieval.files.sync_folder", fail)
             else:
                 patch.setattr("retrieval.index.catalog.Catalog._set", fail_in_sqlite)
             with pytest.raises(RetrievalError, match=r"(No space left on device|disk is full)"):

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from retrieval.encoder.comparison import Comparison
 from retrieval.encoder.config import EncoderConfig
 from retrieval.errors import RetrievalError
+from retrieval.files import digest
 
 FORMAT = "retrieval-encoder"
 VERSION = 1
@@ -119,7 +120,7 @@ class Saved:
         for name in sorted(listed | there):
             if name not in there:
                 raise _damaged(self.folder / name, "it is missing")
-            self._check(name, _file_digest(self.folder / name))
+            self._check(name, digest(self.folder / name))
         return folder
 
     def copy(self, into: Path) -> None:
@@ -179,7 +180,7 @@ def write(
             **config.to_json(),
             "weights": weights,
             "onnx": None if comparison is None else dataclasses.asdict(comparison),
-            "files": {name: _file_digest(path) for path, name in names.items() if name not in _UNCHECKED},
+            "files": {name: digest(path) for path, name in names.items() if name not in _UNCHECKED},
         }
         (temporary / CONFIG).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
         for path in [*written, temporary / CONFIG, temporary]:
@@ -197,11 +198,6 @@ def write(
             old.rename(folder)
         for path in (temporary, old):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import __version__
-from retrieval.index.files import write_durably
+from retrieval.files import write_durably
 from retrieval.machine import cores, processor, versions
 
 _LEFT_OUT = {

@@ -3,7 +3,7 @@
 ``docs/index-format.md`` describes the folder. Nothing here needs torch, and the first search imports FAISS.
 """
 
-from retrieval.index.files import DamagedFileError
+from retrieval.index.damage import DamagedFileError
 from retrieval.index.records import Item, NewItem
 from retrieval.index.store import EXACT_LIMIT, Index
 

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from retrieval.errors import RetrievalError
-from retrieval.index.files import write_durably
+from retrieval.files import write_durably
 from retrieval.index.records import Item, NewItem, SegmentRecord, StructureRecord
 
 FILE = "catalog.sqlite"

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
-from retrieval.index.files import TEMPORARY, DamagedFileError, name_durably
+from retrieval.files import TEMPORARY, name_durably
+from retrieval.index.damage import DamagedFileError
 from retrieval.progress import bar
 
 Floats = npt.NDArray[np.float32]

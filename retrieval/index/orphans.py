@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from retrieval.errors import RetrievalError
+from retrieval.files import TEMPORARY
 from retrieval.index import segments, structures
-from retrieval.index.files import TEMPORARY
 from retrieval.index.records import SegmentRecord
 
 

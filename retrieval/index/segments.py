@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.index.files import DamagedFileError, check, write_durably
+from retrieval.files import write_durably
+from retrieval.index.damage import DamagedFileError, check
 from retrieval.index.records import SegmentRecord
 
 FOLDER = "segments"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.index.files import DamagedFileError, check
+from retrieval.index.damage import DamagedFileError, check
 from retrieval.index.records import SegmentRecord, StructureRecord
 from retrieval.index.segments import Segments
 

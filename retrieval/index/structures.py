@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval.index.files import DamagedFileError, check, digest
+from retrieval.files import digest
+from retrieval.index.damage import DamagedFileError, check
 from retrieval.index.records import StructureRecord
 from retrieval.index.snapshot import Snapshot
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from retrieval.errors import RetrievalError
-from retrieval.index.files import write_durably
+from retrieval.files import write_durably
 from retrieval.training.monitoring import Reading
 
 FORMAT = 1

@@ -27,8 +27,8 @@ from retrieval import networks
 from retrieval.datasets import PictureSet
 from retrieval.encoder import EncoderConfig, save_trained
 from retrieval.errors import RetrievalError
+from retrieval.files import write_durably
 from retrieval.images import Preprocessing
-from retrieval.index.files import write_durably
 from retrieval.losses import SoftmaxLoss, SupervisedContrastiveLoss, TripletLoss
 from retrieval.progress import bar
 from retrieval.sampling import ClassBatches, RandomTriplets

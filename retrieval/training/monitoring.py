@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from retrieval.index.files import write_durably
+from retrieval.files import write_durably
 from retrieval.training.recipes import Recipe
 
 WINDOW = 20

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: durable writing, checksums, deletion."""
+"""Files that are either whole or not there: durable writing, and checksums."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ from retrieval.errors import RetrievalError
 
 TEMPORARY = ".tmp"
 """How the name of a file that is still being written ends."""
-
-
-class DamagedFileError(RetrievalError):
-    """A file of the index is missing, or is not what the catalog says it is.
-
-    Attributes:
-        path: the file.
-        problem: what is wrong with it, to follow its name in a sentence.
-    """
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{str(path)!r} {problem}; bring it back from a copy, or build the index again.")
-        self.path = path
-        self.problem = problem
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> None:
@@ -78,25 +64,3 @@ def digest(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check(path: Path, size: int, sha256: str, *, full: bool) -> None:
-    """Compare a file with what the catalog says of it, before any library parses it.
-
-    Args:
-        path: the file.
-        size: bytes it must have.
-        sha256: the checksum it must have, in hexadecimal.
-        full: read it all and compare the checksum too; otherwise its size alone.
-
-    Raises:
-        DamagedFileError: it is missing, cannot be read, or differs.
-    """
-    try:
-        found = path.stat().st_size
-        if found != size:
-            raise DamagedFileError(path, f"has {found:,} bytes where the catalog says {size:,}")
-        if full and digest(path) != sha256:
-            raise DamagedFileError(path, "has changed since it was written (its checksum differs)")
-    except OSError as error:
-        raise DamagedFileError(path, f"cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,50 @@
+"""What the package offers, and what its documentation promises of it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import retrieval
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", retrieval.__all__)
+def test_every_name_is_there(name):
+    assert getattr(retrieval, name) is not None
+    assert getattr(retrieval, name) is getattr(retrieval, name), "a submodule must not take the name over"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = retrieval.nothing_like_it
+
+
+def test_importing_the_package_imports_next_to_nothing():
+    code = "import sys, retrieval; print(sorted({'numpy', 'torch', 'faiss', 'PIL', 'h5py'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_python_tour_of_the_readme_runs(tmp_path):
+    """As it stands in the README, but for the digits in place of CIFAR-10 and a shorter training."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert "epochs=8" in code and "cat/00000.png" in code
+    from retrieval import datasets
+
+    digits = datasets.load("digits")
+    datasets.save(digits, tmp_path / "data" / "digits.h5")
+    datasets.export(digits, tmp_path / "data" / "digits-test", split="test")
+    query = next((tmp_path / "data" / "digits-test").rglob("*.png")).relative_to(tmp_path)
+    code = code.replace("data/cifar10-test/cat/00000.png", query.as_posix())
+    code = code.replace("cifar10", "digits").replace("epochs=8", "epochs=1, widths='8,16', threads=1")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:5]] == ["1", "2", "3", "4", "5"]
+    assert "P@1" in done.stdout and "mAP" in done.stdout
