@@ -132,7 +132,12 @@ def build(
             job = _Job(index, root, rule, plan)
             runtime = None
             if plan.todo:
-                encoder = Encoder.load(index.folder / ENCODER, threads=1)
+                encoder = Encoder.load(index.folder / ENCODER, threads=1)  # what is used is what was saved
+                if encoder.hash != index.encoder_hash:
+                    raise RetrievalError(
+                        f"The encoder in the index {place.name!r} is not the one that it was built with "
+                        f"({encoder.hash[:12]}, not {index.encoder_hash[:12]}); build the index anew with --overwrite."
+                    )
                 encoder.optimise()
                 runtime = encoder.runtime
                 job.encode(encoder, threads or cores(), batch)
@@ -190,7 +195,7 @@ def _open(
         index.close()
         if not place.overwrite:
             raise RetrievalError(
-                f"The index {images.printable(place.out)!r} was built {problem}; "
+                f"The index {place.name!r} was built {problem}; "
                 "name another one with --out, or build it anew with --overwrite."
             )
         place.clear()  # what an earlier, stopped --overwrite with other choices left

@@ -11,8 +11,8 @@ from types import TracebackType
 
 from retrieval import images
 from retrieval.errors import RetrievalError
+from retrieval.files import write_durably
 from retrieval.index import Index, catalog
-from retrieval.index.files import write_durably
 from retrieval.index.lock import WriterLock
 
 ENCODER = "encoder"
@@ -40,19 +40,23 @@ class Place:
     """
 
     def __init__(self, out: Path, overwrite: bool) -> None:
-        self.out = out
-        self._beside = out.absolute().with_name(f".{out.absolute().name}.new")
-        self._old = self._beside.with_suffix(".old")
-        if self._old.exists():
-            self._recover()
-        if out.is_symlink() or out.exists():
-            usable = _is_index(out) or (out.is_dir() and not any(out.iterdir()))
-            if not usable:
-                raise RetrievalError(
-                    f"{images.printable(out)!r} exists and is no index, so it is left alone; "
-                    "name another folder with --out."
-                )
-        self.overwrite = overwrite and _is_index(out)
+        self.name = images.printable(out)  # as the user knows it
+        try:
+            out = out.resolve()  # beside the folder itself, not beside a link to it
+            self.out = out
+            self._beside = out.with_name(f".{out.name}.new")
+            self._old = out.with_name(f".{out.name}.old")
+            if self._old.exists():
+                self._recover()
+            there = _is_index(out)
+            usable = there or not out.exists() or (out.is_dir() and not any(out.iterdir()))
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: no name
+            raise _cannot_write(self.name, error) from None
+        if not usable:
+            raise RetrievalError(
+                f"{self.name!r} exists and is no index, so it is left alone; name another folder with --out."
+            )
+        self.overwrite = overwrite and there
         self.folder = self._beside if self.overwrite else out
         self._lock = WriterLock(out) if self.overwrite else None  # nobody may change what will be replaced
 
@@ -76,20 +80,16 @@ class Place:
         Args:
             fill: makes an index in the folder that it is given.
         """
-        self._clear_beside()
+        self.clear()
         try:
             fill(self._beside)
             if self.folder != self._beside:
                 self._beside.rename(self.folder)
         except OSError as error:
-            raise _cannot_write(self.out, error) from None
+            raise _cannot_write(self.name, error) from None
         except BaseException:
             shutil.rmtree(self._beside, ignore_errors=True)
             raise
-
-    def clear(self) -> None:
-        """Throw away what an earlier build with `overwrite` left unfinished."""
-        self._clear_beside()
 
     def discard(self, index: Index) -> None:
         """Throw away an index that was made in vain."""
@@ -104,7 +104,7 @@ class Place:
             self.out.rename(self._old)
             self._beside.rename(self.out)
         except OSError as error:
-            raise _cannot_write(self.out, error) from None
+            raise _cannot_write(self.name, error) from None
         shutil.rmtree(self._old, ignore_errors=True)
 
     def _recover(self) -> None:
@@ -114,11 +114,15 @@ class Place:
         else:
             self._old.rename(self.out)
 
-    def _clear_beside(self) -> None:
-        if not self._beside.exists():
-            return
-        WriterLock(self._beside).release()  # an error if somebody is at work on it
-        shutil.rmtree(self._beside, ignore_errors=True)
+    def clear(self) -> None:
+        """Throw away what an earlier build with `overwrite` left unfinished.
+
+        Raises:
+            RetrievalError: somebody is at work on it.
+        """
+        if self._beside.exists():
+            WriterLock(self._beside).release()
+            shutil.rmtree(self._beside, ignore_errors=True)
 
 
 def write_skipped(folder: Path, skipped: Sequence[images.Skipped]) -> None:
@@ -133,14 +137,13 @@ def write_skipped(folder: Path, skipped: Sequence[images.Skipped]) -> None:
         elif not file.exists() or file.read_bytes() != content:
             write_durably(file, content)
     except OSError as error:
-        raise _cannot_write(file, error) from None
+        raise _cannot_write(images.printable(file), error) from None
 
 
 def _is_index(folder: Path) -> bool:
     return (folder / catalog.FILE).is_file()
 
 
-def _cannot_write(path: Path, error: OSError) -> RetrievalError:
-    return RetrievalError(
-        f"{images.printable(path)!r} cannot be written ({error.strerror or error}); make room or choose another folder."
-    )
+def _cannot_write(name: str, error: Exception) -> RetrievalError:
+    why = getattr(error, "strerror", None) or error
+    return RetrievalError(f"{name!r} cannot be written ({why}); make room or choose another folder.")

@@ -376,7 +376,11 @@ def _files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[P
     """Picture files, with each folder replaced by the pictures in it."""
     files: list[Path] = []
     for one in map(Path, given):
-        if not one.is_dir():
+        try:
+            folder = one.is_dir()
+        except OSError:  # reading it will say why
+            folder = False
+        if not folder:
             files.append(one)
             continue
         found = images.find(one)

@@ -254,6 +254,15 @@ def test_what_is_no_index_is_left_alone(tmp_path: Path, model: Path, overwrite: 
     assert build(root, tmp_path / "empty", model=model, overwrite=overwrite).total == 2
 
 
+def test_places_that_cannot_be_written(tmp_path: Path, model: Path) -> None:
+    root = tiny.folder(tmp_path / "pictures", each=1)
+    (tmp_path / "loop").symlink_to("loop")
+    for out in (tmp_path / "loop", tmp_path / ("long" * 100), root / "cat/0.png/index", Path("/")):
+        with pytest.raises(RetrievalError):
+            build(root, out, model=model)
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "loop"}
+
+
 def stop_after(monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:
     """Press Ctrl-C when so many pictures are encoded; commit after every four."""
     monkeypatch.setattr(indexing, "COMMIT_PICTURES", 4)
@@ -330,6 +339,29 @@ def test_a_replacement_that_was_cut_off_is_put_right(tmp_path: Path, model: Path
     report = build(root, tmp_path / "index", model=model)
     assert (report.kept, report.changed) == (8, False)
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
+
+
+def test_an_encoder_that_was_exchanged_is_not_used(
+    tmp_path: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    shutil.rmtree(tmp_path / "index/encoder")
+    shutil.copytree(tiny.model(tmp_path_factory, seed=1) / "encoder", tmp_path / "index/encoder")
+    tiny.picture(77).save(root / "new.png")
+    with pytest.raises(RetrievalError, match="is not the one that it was built with"):
+        build(root, tmp_path / "index")
+    assert len(contents(tmp_path / "index")) == 8
+
+
+def test_a_link_to_an_index_stays_one(tmp_path: Path, model: Path) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    (tmp_path / "disk").mkdir()
+    build(root, tmp_path / "disk/index", model=model)
+    (tmp_path / "index").symlink_to("disk/index")
+    assert build(root, tmp_path / "index", model=model, labels="none", overwrite=True).added == 8
+    assert (tmp_path / "index").is_symlink()
+    assert set(contents(tmp_path / "disk/index").values()) == {(n, None) for n in range(8)}
 
 
 def test_labels(tmp_path: Path) -> None:

@@ -272,6 +272,15 @@ def test_ids_paths_vectors_and_the_query_itself(built: Path, tmp_path: Path) -> 
     assert ranked[0][0] == 7
 
 
+def test_names_cannot_play_with_the_terminal(tmp_path: Path, model: Path) -> None:
+    root = tiny.folder(tmp_path / "pictures", classes=("cat", "\033[31mdog\n"), each=1)
+    assert script("build_index.py", root, "--model", model, "--out", "index", cwd=tmp_path).returncode == 0
+    done = script("query.py", "index", "--id", 0, "--id", 1, "--include-self", cwd=tmp_path)
+    assert "\033" not in done.stdout
+    assert "\\x1b[31mdog\\n/0.png" in done.stdout
+    assert script("query.py", "index", "--id", 0, "-f", cwd=tmp_path).stdout == "pictures/cat/0.png\n"
+
+
 def test_unreadable_queries_are_left_out(built: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_text("no picture")
     index = built / "indexes/pictures"

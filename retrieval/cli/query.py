@@ -41,10 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-k", type=int, default=10, metavar="N", help="hits for each query (10)")
     more = parser.add_argument_group("other queries")
-    more.add_argument("--id", type=int, nargs="+", default=[], metavar="N", help="pictures of the index by id")
-    more.add_argument("--path", nargs="+", default=[], metavar="P", help="pictures of the index by path in it")
+    more.add_argument(
+        "--id", type=int, nargs="+", action="extend", default=[], metavar="N", help="pictures of the index by id"
+    )
+    more.add_argument(
+        "--path", nargs="+", action="extend", default=[], metavar="P", help="pictures of the index by path in it"
+    )
     more.add_argument("--vectors", metavar="FILE", help="a .npy file of vectors, a query a row")
-    more.add_argument("--text", nargs="+", default=[], help="words, where the index's model knows words")
+    more.add_argument(
+        "--text", nargs="+", action="extend", default=[], help="words, where the index's model knows words"
+    )
     parser.add_argument(
         "--include-self", action="store_true", help="do not leave the query itself, and its exact copies, out"
     )
@@ -135,9 +141,11 @@ def _print_files(root: Path, answers: Sequence[Answer]) -> None:
     """Paths as they can be used from here: relative if they lie below, absolute otherwise."""
     here = Path.cwd()
     base = root.relative_to(here) if root.is_relative_to(here) else root
+    sys.stdout.flush()
     for answer in answers:
         for hit in answer.hits:
-            print(base / hit.path)
+            sys.stdout.buffer.write(os.fsencode(base / hit.path) + b"\n")  # as bytes, since a name need not be UTF-8
+    sys.stdout.buffer.flush()
 
 
 def _print_tables(answers: Sequence[Answer]) -> None:
@@ -145,25 +153,31 @@ def _print_tables(answers: Sequence[Answer]) -> None:
     for position, answer in enumerate(answers):
         if position:
             print()
-        notes = [f"label {answer.label}"] if answer.label is not None else []
+        notes = [f"label {_shown(answer.label)}"] if answer.label is not None else []
         if answer.id is not None and not answer.query.startswith("id "):
             notes.append(f"id {answer.id}")
         copies = len(answer.left_out) - 1
         if copies > 0:
             notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
-        print(answer.query + (f"  ({', '.join(notes)})" if notes else ""))
+        print(_shown(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
             print("  nothing found: the index holds no other picture")
             continue
+        labels = [_shown(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
+        broad = max(5, *map(_width, labels))
         ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
-        labels = max(5, *(_width(hit.label or "-") for hit in answer.hits))
-        print(f"  rank  score   {'id':>{ids}}  " + (_padded("label", labels) + "  " if labelled else "") + "path")
-        for hit in answer.hits:
-            label = _padded(hit.label or "-", labels) + "  " if labelled else ""
+        print(f"  rank  score   {'id':>{ids}}  " + (_padded("label", broad) + "  " if labelled else "") + "path")
+        for hit, label in zip(answer.hits, labels, strict=True):
+            named = _padded(label, broad) + "  " if labelled else ""
             if colour and hit.relevant is not None:
-                label = f"\033[{32 if hit.relevant else 31}m{label}\033[0m"
-            print(f"  {hit.rank:4d}  {hit.score:6.3f}  {hit.id:{ids}d}  {label}{hit.path}")
+                named = f"\033[{32 if hit.relevant else 31}m{named}\033[0m"
+            print(f"  {hit.rank:4d}  {hit.score:6.3f}  {hit.id:{ids}d}  {named}{_shown(hit.path)}")
+
+
+def _shown(text: str) -> str:
+    """A name as a terminal may show it: what would move the cursor or change colours is spelt out."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _width(text: str) -> int:
