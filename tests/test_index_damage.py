@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
+from retrieval import files
 from retrieval.errors import RetrievalError
-from retrieval.index import Index, NewItem, files
+from retrieval.index import Index, NewItem
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 N, D = 120, 6
