@@ -32,7 +32,7 @@ elif [ $code -ne 0 ]; then
 fi
 
 step "2. Train an embedding: pictures of one class close together, others far away"
-run python train_triplet.py data/$name.h5 --out runs/$name --resume
+run python train_triplet.py data/$name.h5 --out runs/$name --minutes 5 --resume
 
 step "3. The test pictures, which the training never saw, as a folder of picture files"
 run retrieval data data/$name.h5 --export data/$name-test --split test

@@ -77,9 +77,9 @@ def choose(pictures: PictureSet, out: Path, epochs: int, names: list[str]) -> li
 def compare(pictures: PictureSet, out: Path, minutes: float) -> list[dict[str, Any]]:
     """The published recipe, the default one and a classifier in the same minutes, on the test pictures."""
     recipes = {
-        "published: seed network, random triplets": PRESETS["seed"].replace(minutes=minutes),
-        "default": DEFAULT.replace(minutes=minutes),
-        "default network as a classifier": DEFAULT.replace(minutes=minutes, loss="softmax"),
+        "published: seed network, random triplets": PRESETS["seed"].replace(epochs=1000, minutes=minutes),
+        "default": DEFAULT.replace(epochs=1000, minutes=minutes),
+        "default network as a classifier": DEFAULT.replace(epochs=1000, minutes=minutes, loss="softmax"),
     }
     results = []
     for name, recipe in recipes.items():

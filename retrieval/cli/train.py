@@ -16,7 +16,7 @@ EXAMPLES = """
 train_triplet.py data/cifar10.h5 --out runs/cifar10
 train_triplet.py my_photos/ --out runs/mine --net efficientnet_lite0 --epochs 5
 train_triplet.py data/cifar10.h5 --out runs/cifar10 --resume
-train_triplet.py data/cifar10.h5 --out runs/seed --recipe seed --minutes 5
+train_triplet.py data/cifar10.h5 --out runs/seed --recipe seed --epochs 3
 train_triplet.py data/cifar10.h5 --out runs/classifier --loss softmax
 """
 

@@ -351,7 +351,7 @@ class _Run:
         return SGD(groups, lr=1.0, momentum=momentum, nesterov=momentum > 0)
 
     def _epochs(self) -> int:
-        """The number of epochs, by the clock where the recipe says so.
+        """The number of epochs, fewer than asked for where the recipe limits the minutes.
 
         A few steps are timed on the network itself, which is then put back as it was.
         """
@@ -374,8 +374,7 @@ class _Run:
         validating = time.perf_counter() - start
         self.step = 0
         epoch = float(np.median(seconds[len(seconds) // 4 :])) * len(self.sampler) + validating
-        fitting = max(1, int(self.recipe.minutes * 60 / epoch))
-        return min(wanted, fitting) if self.recipe.epochs else fitting
+        return min(wanted, max(1, int(self.recipe.minutes * 60 / epoch)))
 
     def _validate(self) -> float:
         """P@1 of validation pictures among training pictures, on a fixed part of both."""

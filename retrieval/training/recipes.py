@@ -37,7 +37,7 @@ class Recipe:
     augment: str = _choice("auto", "flip, shift, cutout joined by commas; none; auto: flip,shift, grey only shift")
     epochs: int | None = _choice(None, "passes over the pictures (default: 8, more where that is under 1440 steps)")
     minutes: float | None = _choice(
-        None, "as many epochs as fit in so many minutes, measured at the start; with --epochs: at most those"
+        None, "at most so many minutes: fewer epochs where, by a measurement at the start, they would take longer"
     )
     lr: float | None = _choice(None, "peak learning rate (default: 0.2 from scratch, 0.01 from pretrained weights)")
     schedule: str = _choice("triangle", "triangle (warm up, then down to 0) or constant")
