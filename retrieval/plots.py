@@ -5,9 +5,8 @@ Drawn with Pillow alone, so that it is there in a fraction of a second and needs
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import os
+import io
 import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from retrieval import images
 from retrieval.errors import RetrievalError
+from retrieval.files import write_durably
 
 if TYPE_CHECKING:
     from retrieval.search import Answer, Hit
@@ -36,6 +36,8 @@ _MARGIN = 28
 _RULE = 44  # room for the line between the query and its hits
 _CELL = TILE + 46  # a tile and the score and label under it
 _HEAD = 30  # room above the first row: what the columns are
+
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".pdf": "PDF"}
 
 Colour = tuple[int, int, int]
 
@@ -219,16 +221,13 @@ def _face(size: int, wide: bool) -> ImageFont.FreeTypeFont:
 
 
 def _write(canvas: Image.Image, out: Path) -> None:
-    """Write under a temporary name first, so that a full disk leaves no half a picture behind."""
-    part = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
+    content = io.BytesIO()
     try:
+        canvas.save(content, format=_FORMATS[out.suffix.lower()], quality=90)
         out.parent.mkdir(parents=True, exist_ok=True)
-        canvas.save(part, quality=90) if out.suffix.lower() != ".png" else canvas.save(part)
-        part.replace(out)
-    except (OSError, ValueError) as problem:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    except (OSError, ValueError, KeyError):
         raise RetrievalError(
-            f"The picture of the results could not be written to {out} ({problem}); "
+            f"The picture of the results could not be written to {images.printable(out)!r}; "
             "name a .png, .jpg, .webp or .pdf file in a folder that can be written to."
         ) from None
+    write_durably(out, content.getvalue())

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from retrieval import images
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item
-from retrieval.labels import FOLDERS
 from retrieval.machine import cores
 
 if TYPE_CHECKING:
@@ -160,6 +159,8 @@ class Search:
     @cached_property
     def _classes(self) -> frozenset[str]:
         """The names of class folders, where labels come from folders."""
+        from retrieval.indexing.labels import FOLDERS  # here, as it brings all that a build needs
+
         if self.index.details.get("labels") != FOLDERS:
             return frozenset()
         return frozenset(label for label in self.index.labels() if label is not None)

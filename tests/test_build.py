@@ -15,12 +15,12 @@ import pytest
 import tiny
 from PIL import Image
 
-from retrieval import images, indexing
+from retrieval import images
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.indexing import build
-from retrieval.labels import label_rule
+from retrieval.indexing import build, building
+from retrieval.indexing.labels import label_rule
 from retrieval.reading import encode_files, read_picture
 
 
@@ -125,7 +125,7 @@ def test_only_what_changed_is_done(tmp_path: Path, model: Path, monkeypatch: pyt
 
     asked: list[Path] = []
     monkeypatch.setattr(
-        indexing, "encode_files", lambda files, *a, **b: (asked.extend(files), encode_files(files, *a, **b))[1]
+        building, "encode_files", lambda files, *a, **b: (asked.extend(files), encode_files(files, *a, **b))[1]
     )
     report = build(root, tmp_path / "index")
     assert {file.relative_to(root).as_posix() for file in asked} == {"cat/2.png", "dog/new.png", "dog/3.png"}
@@ -265,7 +265,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, model: Path) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:
     """Press Ctrl-C when so many pictures are encoded; commit after every four."""
-    monkeypatch.setattr(indexing, "COMMIT_PICTURES", 4)
+    monkeypatch.setattr(building, "COMMIT_PICTURES", 4)
 
     def stopping(*args: object, **options: object):  # type: ignore[no-untyped-def]
         for done, batch in enumerate(encode_files(*args, threads=1, batch=1)):  # type: ignore[arg-type]
@@ -273,7 +273,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(indexing, "encode_files", stopping)
+    monkeypatch.setattr(building, "encode_files", stopping)
 
 
 def test_a_stopped_build_goes_on(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

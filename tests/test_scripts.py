@@ -124,9 +124,10 @@ def test_files_without_permission(tmp_path: Path, model: Path) -> None:
 
 SLOW = """
 import sys, time
-from retrieval import indexing, reading
+from retrieval import reading
+from retrieval.indexing import building
 from retrieval.cli import main
-indexing.COMMIT_PICTURES = 5
+building.COMMIT_PICTURES = 5
 read = reading.read_picture
 def slowly(*args):
     time.sleep(0.05)

@@ -16,9 +16,9 @@ from retrieval import images, progress
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
-from retrieval.labels import AUTO, LabelRule, label_rule
+from retrieval.indexing.labels import AUTO, LabelRule, label_rule
+from retrieval.indexing.place import ENCODER, Place, write_skipped
 from retrieval.machine import cores
-from retrieval.place import ENCODER, Place, write_skipped
 from retrieval.reading import ReadPicture, choose_decoder, encode_files, recorded_decoder
 
 COMMIT_PICTURES = 4096
@@ -106,7 +106,7 @@ def build(
         out: the index's folder: new, empty or an index.
         model: what :meth:`retrieval.encoder.Encoder.load` takes; by default the index's own where it exists, and
             otherwise the one for photographs.
-        labels: "folders", "none", a CSV file's path, or "auto"; see :func:`retrieval.labels.label_rule`.
+        labels: "folders", "none", a CSV file's path, or "auto"; see :func:`retrieval.indexing.labels.label_rule`.
         decoder: what decodes JPEGs, "pillow" or "simplejpeg"; "auto" is the index's own where it exists, otherwise
             simplejpeg where it is installed, otherwise Pillow.
         threads: how many cores to use; all by default.
@@ -321,8 +321,10 @@ class _Job:
         if skipped != self._index.skipped():
             self._index.record_skipped(skipped)
         write_skipped(self._index.folder, skipped)
-        if gone or self.readable or not self._index.details.get("complete"):
+        complete = not (gone or self.readable) and self._index.details.get("complete")
+        if not complete or self._index.info()["structure"] is not None:  # which may be damaged
             self._index.build_structure()
+        if not complete:
             self._index.record_details({**self._index.details, "complete": True})
         return len(gone)
 
