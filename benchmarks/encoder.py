@@ -51,7 +51,7 @@ def ways(threads: int) -> dict[str, Run]:
     def torch_plain(pixels: Pixels) -> np.ndarray:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            return np.concatenate([plain(part).numpy() for part in torch.from_numpy(pixels).split(5)])
+            return np.concatenate([plain(part).numpy() for part in torch.from_numpy(pixels).split(2)])
 
     def at_once(pictures: int) -> Run:
         def run(pixels: Pixels) -> np.ndarray:
