@@ -433,3 +433,17 @@ def test_both_decoders(tmp_path: Path, model: Path) -> None:
 def test_numbers_are_checked(tmp_path: Path, name: str, value: int) -> None:
     with pytest.raises(RetrievalError, match=f"{name} is {value}"):
         build(tmp_path, tmp_path / "index", **{name: value})  # type: ignore[arg-type]
+
+
+def test_a_damaged_structure_is_made_again(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Index.build_structure
+    monkeypatch.setattr(Index, "build_structure", lambda index: whole(index, exact_limit=0))
+    root = tiny.folder(tmp_path / "pictures", each=30)
+    build(root, tmp_path / "index", model=model)
+    (structure,) = (tmp_path / "index/ann").glob("*.faiss")
+    content = structure.read_bytes()
+    assert not build(root, tmp_path / "index").changed
+    structure.write_bytes(content[: len(content) // 2])
+    assert not build(root, tmp_path / "index").changed
+    (structure,) = (tmp_path / "index/ann").glob("*.faiss")
+    assert structure.stat().st_size == len(content)

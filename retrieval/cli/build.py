@@ -96,7 +96,7 @@ def _tell(report: BuildReport, images: Path) -> None:
         ]
         counts = ", ".join(f"{count:,} {what}" for count, what in done if count)
         speed = report.pictures_per_second
-        pace = f", {speed:,.0f} pictures/s" if speed else ""
+        pace = f", {speed:,.0f} pictures/s" if speed and report.added + report.replaced >= 100 else ""
         print(f"{folder}: {report.total:,} pictures ({counts}) in {report.seconds:,.1f} s{pace}")
     else:
         print(f"{folder}: nothing to do, all {report.total:,} pictures are in it")
