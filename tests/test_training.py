@@ -204,6 +204,15 @@ def test_small_sets_get_more_epochs():
     assert epochs_for(Recipe(epochs=2), batches=10) == 2
 
 
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing():
+    recipe = Recipe(lr=0.5, warmup=0.2)
+    rates = [recipe.rate(step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.05) and rates[20] == pytest.approx(0.5) and rates[100] == 0
+    assert rates[:21] == sorted(rates[:21]) and rates[20:] == sorted(rates[20:], reverse=True)
+    assert {Recipe(lr=0.3, schedule="constant").rate(step, 10) for step in range(10)} == {0.3}
+    assert Recipe(lr=0.5, warmup=1.0).rate(99, 100) < 0.5
+
+
 def test_seed_recipe_is_the_published_one():
     recipe = PRESETS["seed"]
     assert (recipe.margin, recipe.lr, recipe.triplets_per_batch, recipe.triplets_per_epoch) == (1.0, 0.01, 128, 100_000)

@@ -253,7 +253,7 @@ class _Run:
         seed = int(np.random.SeedSequence([self.recipe.seed, self.step]).generate_state(1)[0])
         draws = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # what the network itself draws (dropout)
-        lr = self._rate()
+        lr = self.recipe.rate(self.step, len(self.sampler) * self.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.modules.train()
@@ -274,16 +274,6 @@ class _Run:
     def _normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (n, h, w, c) → float32 (n, c, h, w), channels last in memory."""
         return (pixels.to(self.device).permute(0, 3, 1, 2).float() - self.mean) / self.std
-
-    def _rate(self) -> float:
-        recipe, steps = self.recipe, len(self.sampler) * self.epochs
-        peak = recipe.lr or 0.0
-        if recipe.schedule == "constant":
-            return peak
-        rising = recipe.warmup * steps
-        if self.step < rising:
-            return peak * (0.1 + 0.9 * self.step / rising)
-        return peak * (steps - self.step) / (steps - rising)
 
     def _watch(self, reading: Reading) -> None:
         if not math.isfinite(reading.loss):

@@ -81,6 +81,16 @@ class Recipe:
             changes["lr"] = 0.01 if pretrained else 0.2
         return self.replace(**changes)
 
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of one step of so many, counted from 0."""
+        peak = self.lr or 0.0
+        if self.schedule == "constant":
+            return peak
+        rising = self.warmup * steps
+        if step < rising:
+            return peak * (0.1 + 0.9 * step / rising)
+        return peak * (steps - step) / (steps - rising)
+
 
 def epochs_for(recipe: Recipe, batches: int) -> int:
     """How many epochs of so many batches a recipe asks for, before any limit on the minutes."""
