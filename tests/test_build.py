@@ -327,6 +327,45 @@ def test_a_replacement_that_was_stopped_for_another_model_is_begun_anew(
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
 
 
+def test_overwriting_keeps_the_model_unless_another_is_given(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index", labels="none", overwrite=True)
+    (tmp_path / ".index.new/catalog.sqlite").write_bytes(b"?")  # what was left behind can be made again
+    report = build(root, tmp_path / "index", labels="none", overwrite=True)
+    assert (report.added, report.labels) == (8, "none")
+    with Index.open(tmp_path / "index") as index:
+        assert index.encoder_hash == Encoder.load(model).hash
+
+
+def test_a_build_that_is_killed_while_it_begins_can_be_run_again(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the point up to which it came: no half-made index is taken for one."""
+    root = tiny.folder(tmp_path / "pictures", each=1)
+    for overwrite in (False, True):
+        for name in ("save", "create"):
+
+            def die(*_: object, **__: object) -> None:
+                raise SystemExit  # which nothing catches, like a kill
+
+            with monkeypatch.context() as patch:
+                patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+                patch.setattr(building.Encoder if name == "save" else building.Index, name, die)
+                with pytest.raises(SystemExit):
+                    build(root, tmp_path / "index", model=model, overwrite=overwrite)
+            assert build(root, tmp_path / "index", model=model, overwrite=overwrite).total == 2
+            assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
+            if not overwrite:
+                shutil.rmtree(tmp_path / "index")
+        build(root, tmp_path / "index", model=model)
+
+
 @pytest.mark.parametrize("moved", [False, True])
 def test_a_replacement_that_was_cut_off_is_put_right(tmp_path: Path, model: Path, moved: bool) -> None:
     """The process was killed between moving the old index away and moving the new one in, or right after."""

@@ -111,7 +111,8 @@ def build(
             simplejpeg where it is installed, otherwise Pillow.
         threads: how many cores to use; all by default.
         batch: pictures that a thread reads before it encodes them; by default what is fast and takes little memory.
-        overwrite: build anew beside an index that exists, and take its place at the end.
+        overwrite: build anew beside an index that exists, and take its place at the end; with its model unless
+            another is given.
 
     Raises:
         RetrievalError: no picture in the folder can be read; `out` is something else than an index; the index was
@@ -177,14 +178,13 @@ def _open(
     decoder: str,
 ) -> tuple[Index, LabelRule, bool]:
     """The index to write to, continued or made; the label rule; and whether it was made now."""
-    encoder: Encoder | None = None
-    if model is not None or not place.exists:
-        encoder = Encoder.load(model, threads=1)
-    if place.exists:
-        index = Index.open(place.folder, write=True)
+    if model is None and place.overwrite:
+        model = place.out / ENCODER
+    encoder = Encoder.load(model, threads=1) if model is not None or not place.exists else None
+    index = _existing(place)
+    if index is not None:
         try:
-            recorded = index.details.get("labels")
-            rule = label_rule(labels, root, paths, recorded)
+            rule = label_rule(labels, root, paths, index.details.get("labels"))
             problem = _difference(index, root, encoder, model, decoder, rule)
             if problem is None:
                 choose_decoder(recorded_decoder(index.decoder))  # it may be missing on this machine
@@ -198,11 +198,12 @@ def _open(
                 f"The index {place.name!r} was built {problem}; "
                 "name another one with --out, or build it anew with --overwrite."
             )
-        place.clear()  # what an earlier, stopped --overwrite with other choices left
     encoder = encoder or Encoder.load(model, threads=1)
     rule = label_rule(labels, root, paths)
 
     def make(folder: Path) -> None:
+        encoder.save(folder / ENCODER)
+        # The catalog comes last: a folder that has one is an index.
         Index.create(
             folder,
             encoder.dim,
@@ -211,10 +212,22 @@ def _open(
             details={"labels": rule.name, "complete": False},
             decoder=choose_decoder(decoder),
         ).close()
-        encoder.save(folder / ENCODER)
 
     place.make(make)
     return Index.open(place.folder, write=True), rule, True
+
+
+def _existing(place: Place) -> Index | None:
+    """The index that is there, to be continued."""
+    if not place.exists:
+        return None
+    try:
+        return Index.open(place.folder, write=True)
+    except RetrievalError:
+        if not place.overwrite:
+            raise
+        place.clear()  # what an earlier --overwrite left can be made again, unless somebody is making it
+        return None
 
 
 def _difference(
