@@ -67,7 +67,7 @@ def test_batch_all_is_the_mean_over_the_active_triplets(margin, classes):
     active = (hinges > 0).sum()
     loss, share = batch_all_triplet_loss(embeddings, labels, margin)
     assert float(share) == pytest.approx(float(active) / len(hinges))
-    assert loss.item() == pytest.approx(float(hinges.sum() / active), abs=1e-12)
+    assert loss.item() == pytest.approx((hinges.sum() / active).item(), abs=1e-12)
     expected = gradient(hinges.sum() / active, embeddings)
     torch.testing.assert_close(gradient(loss, embeddings), expected, atol=1e-12, rtol=1e-9)
 
