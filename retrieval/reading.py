@@ -36,9 +36,6 @@ PIXELS_A_BATCH = 2**20
 PICTURES_A_BATCH = 256
 """Most pictures that one thread reads before it encodes, however small they are."""
 
-PICTURES_ON_GPU = 128
-"""Pictures that one thread reads before a GPU encodes them: fewer leave most of it idle."""
-
 _Work = TypeVar("_Work")
 _Done = TypeVar("_Done")
 
@@ -98,7 +95,7 @@ def encode_files(
         The batches, in the order of `files`. At most `threads` + 1 are in memory besides the one that is yielded.
     """
     p = encoder.config.preprocessing
-    step = batch or _batch_size(len(files), p, encoder.runtime, threads)
+    step = batch or max(1, min(PICTURES_A_BATCH, PIXELS_A_BATCH // p.size**2, -(-len(files) // threads)))
 
     def work(start: int) -> EncodedBatch:
         pictures = tuple(_read_or_skip(file, p, decoder) for file in files[start : start + step])
@@ -107,11 +104,6 @@ def encode_files(
         return EncodedBatch(start, pictures, encoder.encode(np.stack(pixels) if pixels else np.empty(square, np.uint8)))
 
     return _in_order(work, range(0, len(files), step), threads)
-
-
-def _batch_size(files: int, p: images.Preprocessing, runtime: str, threads: int) -> int:
-    most = PICTURES_ON_GPU if runtime.startswith("torch on") else min(PICTURES_A_BATCH, PIXELS_A_BATCH // p.size**2)
-    return max(1, min(most, -(-files // threads)))
 
 
 def read_picture(path: Path, p: images.Preprocessing, decoder: images.Decoder) -> ReadPicture:

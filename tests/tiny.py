@@ -13,7 +13,7 @@ SIZE = 32
 
 def model(factory: pytest.TempPathFactory, seed: int = 0) -> Path:
     """A run folder with a tiny untrained network, saved once in a session."""
-    run = factory.getbasetemp() / f"run{seed}"
+    run = factory.getbasetemp() / f"tiny-network-{seed}"  # no name that mktemp() gives
     if not run.exists():
         import torch
 

@@ -27,6 +27,9 @@ COMMIT_PICTURES = 4096
 COMMIT_SECONDS = 20.0
 """Seconds after which it is committed anyway: about what a killed build has to do again."""
 
+PICTURES_ON_GPU = 128
+"""Pictures that a thread reads before a GPU encodes them: fewer would leave most of it idle."""
+
 
 @dataclass(frozen=True)
 class BuildReport:
@@ -141,7 +144,8 @@ def build(
                     )
                 encoder.optimise()
                 runtime = encoder.runtime
-                job.encode(encoder, threads or cores(), batch)
+                on_gpu = runtime.startswith("torch on")
+                job.encode(encoder, threads or cores(), batch or (PICTURES_ON_GPU if on_gpu else None))
             if not plan.kept and not job.readable:
                 raise _nothing_readable(root, (*found.skipped, *job.skipped))
             removed = job.finish(found.skipped)
