@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from retrieval import datasets
+from retrieval import datasets, networks
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -62,7 +62,7 @@ def test_a_training_learns_and_leaves_everything_behind(tmp_path):
     assert encoder.config.classes == made_up().classes and encoder.config.trained_on == "made-up"
     assert encoder.card is not None and f"{trained.precision_at_1:.3f}" in encoder.card
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    assert recipe["epochs"] == 3 and recipe["augment"] == "flip,shift" and recipe["lr"] == 0.2
+    assert recipe["epochs"] == 3 and recipe["augment"] == "flip,shift" and recipe["lr"] == 0.07
     with (tmp_path / "run" / "curves.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(trained.history)
     assert [dataclasses.astuple(r)[:3] for r in read_history(tmp_path / "run" / "curves.csv")] == [
@@ -281,3 +281,17 @@ def test_augmentation_changes_each_picture_by_its_own_draw():
     assert ((cut == 0).sum((1, 2, 3)) == 3 * 8 * 8).all()
     with pytest.raises(RetrievalError, match="'flop'"):
         augmentation.parse("flip,flop")
+
+
+def test_a_training_may_start_from_imagenet_weights(tmp_path):
+    """The whole network is trained on, and the encoder keeps the preprocessing that the weights were made for."""
+    recipe = QUICK.replace(net="efficientnet_lite0", dim=8, epochs=1, classes_per_batch=2, pictures_per_class=2)
+    trained = train(made_up(n=16, classes=2), tmp_path / "run", recipe.replace(validation=0))
+    assert trained.recipe.lr == 0.01
+    encoder = Encoder.load(tmp_path / "run")
+    assert encoder.dim == 8 and encoder.config.preprocessing.size == 224
+    untouched = networks.create("efficientnet_lite0", dim=8).state_dict()
+    moved = [name for name, tensor in weights(tmp_path / "run").items() if not torch.equal(tensor, untouched[name])]
+    assert "embedding.weight" in moved and any("stem" in name or name.startswith("features.0") for name in moved)
+    with pytest.raises(RetrievalError, match="--size"):
+        train(made_up(), tmp_path / "other", recipe.replace(size=100))

@@ -39,7 +39,7 @@ class Recipe:
     minutes: float | None = _choice(
         None, "at most so many minutes: fewer epochs where, by a measurement at the start, they would take longer"
     )
-    lr: float | None = _choice(None, "peak learning rate (default: 0.2 from scratch, 0.01 from pretrained weights)")
+    lr: float | None = _choice(None, "peak learning rate (default: 0.07 from scratch, 0.01 from pretrained weights)")
     schedule: str = _choice("triangle", "triangle (warm up, then down to 0) or constant")
     warmup: float = _choice(0.2, "triangle: share of the steps until the peak")
     momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0)")
@@ -78,7 +78,7 @@ class Recipe:
             # a mirrored digit or letter is another one, a mirrored photograph is not
             changes["augment"] = "flip,shift" if channels == 3 else "shift"
         if self.lr is None:
-            changes["lr"] = 0.01 if pretrained else 0.2
+            changes["lr"] = 0.01 if pretrained else 0.07
         return self.replace(**changes)
 
     def rate(self, step: int, steps: int) -> float:
