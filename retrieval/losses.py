@@ -73,8 +73,11 @@ def supervised_contrastive_loss(embeddings: Tensor, labels: Tensor, temperature:
     return per_anchor.sum() / (count > 0).sum().clamp_min(1)
 
 
+MINING = ("all", "semi-hard", "hard", "given")
+
+
 class TripletLoss(nn.Module):
-    """Triplets made from a batch by one of the ways of :data:`retrieval.mining.NAMES`.
+    """Triplets made from a batch by one of the ways of :data:`MINING`.
 
     Args:
         margin: how much farther than the positive the negative has to be, in squared distance.
@@ -87,8 +90,8 @@ class TripletLoss(nn.Module):
 
     def __init__(self, margin: float = 0.2, mining: str = "all") -> None:
         super().__init__()
-        if mining not in NAMES_OF_MINING:
-            raise RetrievalError(f"There is no mining {mining!r}; choose one of {', '.join(NAMES_OF_MINING)}.")
+        if mining not in MINING:
+            raise RetrievalError(f"There is no mining {mining!r}; choose one of {', '.join(MINING)}.")
         self.margin = margin
         self.mining = mining
 
@@ -142,7 +145,3 @@ class SoftmaxLoss(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return F.cross_entropy(embeddings @ self.weight.T + self.bias, labels), torch.tensor(math.nan)
-
-
-NAMES = ("triplet", "supcon", "softmax")
-NAMES_OF_MINING = ("all", "semi-hard", "hard", "given")

@@ -70,7 +70,8 @@ def test_ctrl_c_keeps_what_was_done(photos, tmp_path):
     ("arguments", "code", "words"),
     [
         (["nowhere", "--out", "run"], 1, "nowhere"),
-        (["PHOTOS", "--out", "run", "--mining", "hardest"], 1, "hardest"),
+        (["PHOTOS", "--out", "run", "--mining", "hardest"], 2, "hardest"),
+        (["PHOTOS", "--out", "run", "--margin", "-1"], 1, "-1"),
         (["PHOTOS", "--out", "run", "--epochs", "many"], 2, "many"),
         (["PHOTOS", "--out", "run", "--net", "resnet"], 1, "resnet"),
     ],

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from retrieval import datasets, networks
+from retrieval import datasets, losses, networks
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.training import augmentation, loop
 from retrieval.training.loop import train
 from retrieval.training.monitoring import Monitor, read_history, spread
-from retrieval.training.recipes import PRESETS, Recipe, epochs_for
+from retrieval.training.recipes import CHOICES, PRESETS, Recipe, epochs_for
 
 QUICK = Recipe(
     widths="16,32",
@@ -211,6 +211,10 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing():
     assert rates[:21] == sorted(rates[:21]) and rates[20:] == sorted(rates[20:], reverse=True)
     assert {Recipe(lr=0.3, schedule="constant").rate(step, 10) for step in range(10)} == {0.3}
     assert Recipe(lr=0.5, warmup=1.0).rate(99, 100) < 0.5
+
+
+def test_the_choices_are_those_that_the_losses_know():
+    assert CHOICES["mining"] == losses.MINING
 
 
 def test_seed_recipe_is_the_published_one():

@@ -77,5 +77,7 @@ def _overview(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"retrieval {__version__}")
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="what to do")
-    parser.parse_args(argv)
+    if argv:
+        parser.parse_args(argv)  # leaves: there is no such verb, or it was --help or --version
+    parser.print_help(sys.stderr)
     return 2

@@ -9,7 +9,7 @@ import math
 import sys
 from typing import Any
 
-from retrieval.training.recipes import PRESETS, Recipe
+from retrieval.training.recipes import CHOICES, PRESETS, Recipe
 
 HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together."
 EXAMPLES = """
@@ -38,17 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("choices of the recipe (defaults are those of --recipe default)")
     for field in dataclasses.fields(Recipe):
         default = "" if field.default in (None, "auto") else f" (default: {field.default})"
+        kind = {"str": str, "int": int, "float": float}[str(field.type).partition(" ")[0]]
+        choices = CHOICES.get(field.name)
         group.add_argument(
             "--" + field.name.replace("_", "-"),
-            type=_type(str(field.type)),
+            type=kind,
+            choices=choices,
             default=argparse.SUPPRESS,
-            metavar=_type(str(field.type)).__name__.upper(),
-            help=str(field.metadata["help"]).replace("%", "%%") + default,
+            metavar=None if choices else {str: "NAME", int: "N", float: "X"}[kind],
+            help=str(field.metadata["help"]) + default,
         )
-
-
-def _type(annotation: str) -> type:
-    return {"str": str, "int": int, "float": float}[annotation.split(" ")[0]]
 
 
 def run(args: argparse.Namespace) -> int:

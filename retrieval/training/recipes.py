@@ -51,7 +51,7 @@ class Recipe:
     device: str = _choice("auto", "auto, cpu, cuda")
 
     def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
+        for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise RetrievalError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(choices)}.")
         for name, least in _LEAST.items():
@@ -97,7 +97,7 @@ def epochs_for(recipe: Recipe, batches: int) -> int:
     return recipe.epochs or max(8, min(400, math.ceil(1440 / batches)))
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "loss": ("triplet", "supcon", "softmax"),
     "mining": ("all", "semi-hard", "hard", "given"),
     "sampler": ("classes", "random-triplets"),
