@@ -13,8 +13,8 @@ programs.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +25,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+from turns import take_turns
 
 from retrieval.index import Index, NewItem
 from retrieval.machine import describe
@@ -60,23 +61,17 @@ def fill(folder: Path, vectors: np.ndarray) -> Index:
 
 
 def turns(ours: Callable[[int], object], other: Callable[[int], object], rounds: int, clock=time.process_time) -> Any:
-    """Run both `rounds` times in turn. Returns the median seconds of each, and the ratios' median, least and most."""
-    times: list[tuple[float, float]] = []
-    for turn in range(-1, rounds):
-        pair = []
-        for run in (ours, other) if turn % 2 else (other, ours):
-            start = clock()
-            run(max(turn, 0))
-            pair.append(clock() - start)
-        if turn >= 0:  # the first turn warms up
-            times.append((pair[0], pair[1]) if turn % 2 else (pair[1], pair[0]))
-    ratios = sorted(a / b for a, b in times)
+    """Run both `rounds` times in turn, with the number of the round. Median milliseconds, and ratios ours / other."""
+
+    def numbered(run: Callable[[int], object]) -> Callable[[], object]:
+        turn = itertools.count(-1)  # the first round warms up
+        return lambda: run(max(next(turn), 0))
+
+    both = take_turns({"other": numbered(other), "ours": numbered(ours)}, rounds, clock)
     return {
-        "ours_ms": 1000 * statistics.median(a for a, _ in times),
-        "other_ms": 1000 * statistics.median(b for _, b in times),
-        "ratio": statistics.median(ratios),
-        "least": ratios[0],
-        "most": ratios[-1],
+        "ours_ms": 1000 * both["ours"]["seconds"],
+        "other_ms": 1000 * both["other"]["seconds"],
+        **{name: both["ours"][name] for name in ("ratio", "least", "most")},
     }
 
 
