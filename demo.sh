@@ -43,7 +43,7 @@ run python build_index.py data/$name-test --model runs/$name --out indexes/$name
 step "5. Query it with a picture of every other class"
 # the first picture file of each folder, and of those every other one
 queries=$(find data/$name-test -name '*.png' | LC_ALL=C sort |
-    awk '{ folder = $0; sub("/[^/]*$", "", folder) } !(folder in seen) { seen[folder]; if (n++ % 2 == 0) print }')
+    awk '{ folder = $0; sub("/[^/]*$", "", folder) } !(folder in seen) { seen[folder]; if (n++ % 2) print }')
 # shellcheck disable=SC2086  # one word a picture: the names were made here and have no spaces
 run python query.py indexes/$name $queries --save demo.png
 

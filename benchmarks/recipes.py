@@ -41,16 +41,9 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "hardest triplets": {"mining": "hard"},
     "margin 0.1": {"margin": 0.1},
     "margin 0.4": {"margin": 0.4},
-    "supervised contrastive": {"loss": "supcon"},
-    "classifier": {"loss": "softmax"},
     "lr 0.03": {"lr": 0.03},
     "lr 0.2": {"lr": 0.2},
-    "10 classes x 50": {"pictures_per_class": 50},
-    "widths 32,128,256": {"widths": "32,128,256"},
-    "widths 64,256,256": {"widths": "64,256,256"},
-    "64 dimensions": {"dim": 64},
-    "with cutout": {"augment": "flip,shift,cutout"},
-    "no augmentation": {"augment": "none"},
+    "supervised contrastive": {"loss": "supcon"},
 }
 
 
@@ -129,8 +122,8 @@ def main() -> int:
     parser.add_argument("what", choices=("choose", "compare"))
     parser.add_argument("data", help="what `retrieval data cifar10 --to data` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trainings and their results")
-    parser.add_argument("--epochs", type=int, default=3, help="choose: epochs of each candidate (default: 3)")
-    parser.add_argument("--minutes", type=float, default=5, help="compare: for each training (default: 5)")
+    parser.add_argument("--epochs", type=int, default=2, help="choose: epochs of each candidate (default: 2)")
+    parser.add_argument("--minutes", type=float, default=4, help="compare: for each training (default: 4)")
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), help="choose: these alone")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
