@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from retrieval import images, networks
 from retrieval.encoder import Encoder, EncoderConfig, encoder, save_trained, store
-from retrieval.encoder.comparison import Comparison
 from retrieval.errors import RetrievalError
 from retrieval.networks.backbone import Backbone
 from retrieval.networks.backbone_input import preprocessing_of
@@ -114,19 +114,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def only_vectors(torch_runner: Any, onnx_runner: Any, p: images.Preprocessing, threads: int) -> Comparison:
-    """Whichever runtime is faster at this moment is no matter here."""
-    pixels = np.random.default_rng(0).integers(0, 256, (4, p.size, p.size, 3), np.uint8)
-    difference = float(np.abs(torch_runner(pixels) - onnx_runner(pixels)).max())
-    return Comparison(difference <= 1e-5, f"vectors differ by {difference}", difference)
-
-
 @pytest.fixture(scope="module")
 def saved(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder a model, each with an encoder as an index keeps it; tests that change one copy it."""
     root = tmp_path_factory.mktemp("indexes")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoder, "compare", only_vectors)
+        patch.setattr(encoder, "compare", tiny.only_vectors)
         for make in OWN_VECTOR:
             Encoder.load(f"hf:{models / make.__name__}").save(root / make.__name__ / "encoder")
     return root
@@ -266,7 +259,7 @@ def test_a_processor_that_only_torchvision_has(tmp_path: Path) -> None:
 
 
 def test_start_of_a_training(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "compare", only_vectors)
+    monkeypatch.setattr(encoder, "compare", tiny.only_vectors)
     name = f"hf:{models / 'dinov2'}"
     torch.manual_seed(0)
     network = networks.create(name, dim=5)

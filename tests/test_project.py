@@ -165,7 +165,7 @@ def test_wrong_arguments_are_told_and_exit_2(arguments: tuple[str, ...]) -> None
     assert result.returncode == 2
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
-    assert re.search(r"^retrieval.*: error: ", result.stderr, re.MULTILINE)
+    assert re.search(r"^(retrieval.*: error|usage): ", result.stderr, re.MULTILINE)
     if arguments == ("draw",):
         assert "draw" in result.stderr
         assert "query" in result.stderr  # what there is instead
