@@ -206,7 +206,7 @@ class Encoder:
         """Make ready for many pictures: the GPU if there is one, else the faster of torch and ONNX Runtime.
 
         The first time, this exports the network and compares the two on made-up pictures, which takes a few
-        seconds; :meth:`save` records the result. ONNX Runtime is kept only where no coordinate of a vector
+        seconds; :meth:`save` records the result. ONNX Runtime is taken only where no coordinate of a vector
         differs by more than 1e-5, and where it is faster.
         """
         if _cuda_driver_present():
@@ -214,10 +214,10 @@ class Encoder:
             if runner.name != "torch":
                 self._runner = runner
                 return
-        self._runner = self._onnx_runner() if self._compared().kept else self._torch_runner()
+        self._runner = self._onnx_runner() if self._compared().faster else self._torch_runner()
 
     def save(self, folder: str | Path) -> None:
-        """Save `config.json`, the weights, `network.onnx` where it is equal and faster, and the card.
+        """Save `config.json`, the weights, `network.onnx` where it is equal, and the card.
 
         The folder appears complete or not at all; an encoder that is there already is replaced.
 
