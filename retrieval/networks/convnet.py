@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +41,8 @@ class ConvNet(nn.Module):
                 "give fewer --widths or a larger --size."
             )
         self.dim = dim
-        self.preprocessing = Preprocessing(
-            size=size,
-            mode="RGB" if channels == 3 else "L",
-            fit="stretch",
-            mean=(0.5,) * channels,
-            std=(0.25,) * channels,
-        )
+        mode: Literal["RGB", "L"] = "RGB" if channels == 3 else "L"
+        self.preprocessing = Preprocessing(size, mode, fit="stretch", mean=(0.5,), std=(0.25,))
         patch = channels * 2 * 2
         self.stem = nn.Conv2d(channels, 2 * patch, 2)
         self.stem.weight.requires_grad_(False)

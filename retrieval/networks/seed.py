@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from retrieval.errors import RetrievalError
@@ -27,13 +29,8 @@ class SeedNetwork(nn.Module):
         if side < 1:
             raise RetrievalError(f"The seed network needs pictures of at least 12 pixels a side, not {size}.")
         self.dim = dim
-        self.preprocessing = Preprocessing(
-            size=size,
-            mode="RGB" if channels == 3 else "L",
-            fit="stretch",
-            mean=(0.5,) * channels,
-            std=(0.5,) * channels,
-        )
+        mode: Literal["RGB", "L"] = "RGB" if channels == 3 else "L"
+        self.preprocessing = Preprocessing(size, mode, fit="stretch", mean=(0.5,), std=(0.5,))
         layers: list[nn.Module] = []
         for inputs, kernel in ((channels, 5), (32, 3), (32, 3)):
             layers += [nn.Conv2d(inputs, 32, kernel), nn.AvgPool2d(2, stride=1), nn.ReLU()]

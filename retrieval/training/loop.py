@@ -217,8 +217,7 @@ class _Run:
     def finish(self) -> Trained:
         """Write the curves and the encoder; the checkpoint goes last, so that a kill in between loses nothing."""
         trained = Trained(self.out, self.recipe.replace(epochs=self.epochs), self.history, self.warnings, self.seconds)
-        title = f"{self.name}: {self.recipe.net}, {self.recipe.loss}"
-        write_history(self.history, self.out, title)
+        write_history(self.history, self.out, f"{self.name}: {self.recipe.net}, {self.recipe.loss}")
         choices = json.dumps(dataclasses.asdict(trained.recipe), indent=2) + "\n"
         write_durably(self.out / "recipe.json", choices.encode())
         network = self.network.eval().to("cpu", memory_format=torch.contiguous_format)
@@ -375,8 +374,7 @@ class _Run:
         queries = random.permutation(len(self.validation))[:QUERIES]
         if not hasattr(self, "_queries"):
             self._queries = Source(self.validation.select(queries), self.preprocessing)
-        every = np.arange(len(queries))
-        similar = self._embed(self._queries, every) @ self._embed(self.source, gallery).T
+        similar = self._embed(self._queries, np.arange(len(queries))) @ self._embed(self.source, gallery).T
         found = self.train.labels[gallery][similar.argmax(1).cpu().numpy()]
         return float((found == self.validation.labels[queries]).mean())
 
