@@ -64,6 +64,8 @@ def test_ctrl_c_keeps_what_was_done(photos, tmp_path):
     assert process.returncode == 130 and "Traceback" not in errors and "goes on from there" in errors
     blocked = train(*long)
     assert blocked.returncode == 1 and "--resume" in blocked.stderr
+    changed = train(photos, "--out", run, "--resume", "--epochs", "3")
+    assert changed.returncode == 1 and "began with" in changed.stderr and "Traceback" not in changed.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from retrieval import datasets, losses, networks
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.training import augmentation, loop
+from retrieval.training import augmentation, folder, loop
 from retrieval.training.loop import train
 from retrieval.training.monitoring import Monitor, read_history, spread
 from retrieval.training.recipes import CHOICES, PRESETS, Recipe, epochs_for
@@ -102,19 +104,23 @@ def test_one_seed_repeats_and_another_differs(tmp_path):
 @pytest.mark.parametrize("stop", [1, 7, 18])
 def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, recipe, stop):
     whole = train(made_up(), tmp_path / "whole", recipe)
-    one_step = loop._Run._one_step
+    forward, steps = loop._Run._forward, itertools.count(1)
 
-    def interrupted(self, *args):
-        if self.step == stop:
-            raise KeyboardInterrupt
-        return one_step(self, *args)
+    def interrupted(self, x):
+        """Ctrl-C in the middle of a step: the network has seen the batch, and no weight has moved yet."""
+        out = forward(self, x)
+        if self.modules.training and next(steps) == stop:
+            signal.raise_signal(signal.SIGINT)
+        return out
 
-    monkeypatch.setattr(loop._Run, "_one_step", interrupted)
+    monkeypatch.setattr(loop._Run, "_forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(made_up(), tmp_path / "parts", recipe)
     monkeypatch.undo()
     with pytest.raises(RetrievalError, match="--resume"):
         train(made_up(), tmp_path / "parts", recipe)
+    with pytest.raises(RetrievalError, match="began with seed 0, not 7"):
+        train(made_up(), tmp_path / "parts", recipe.replace(seed=7), resume=True)
     parts = train(made_up(), tmp_path / "parts", resume=True)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     a, b = ([dataclasses.replace(r, seconds=0) for r in t.history] for t in (whole, parts))
@@ -126,16 +132,19 @@ def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, recipe, stop):
 
 
 def test_a_checkpoint_is_not_taken_for_another_set_or_another_file(tmp_path, monkeypatch):
-    def stopped(self, *args):
-        raise KeyboardInterrupt
+    forward = loop._Run._forward
 
-    monkeypatch.setattr(loop._Run, "_one_step", stopped)
+    def interrupted(self, x):
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.undo()
+        return forward(self, x)
+
+    monkeypatch.setattr(loop._Run, "_forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(made_up(), tmp_path / "run", QUICK)
-    monkeypatch.undo()
     with pytest.raises(RetrievalError, match="other pictures"):
         train(made_up(seed=5), tmp_path / "run", resume=True)
-    checkpoint = tmp_path / "run" / loop.CHECKPOINT
+    checkpoint = tmp_path / "run" / folder.CHECKPOINT
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(RetrievalError, match="no checkpoint"):
         train(made_up(), tmp_path / "run", resume=True)
@@ -143,7 +152,7 @@ def test_a_checkpoint_is_not_taken_for_another_set_or_another_file(tmp_path, mon
 
 def test_a_finished_run_is_not_overwritten(tmp_path):
     train(made_up(), tmp_path / "run", QUICK.replace(epochs=1))
-    assert loop.finished(tmp_path / "run")
+    assert folder.finished(tmp_path / "run")
     with pytest.raises(RetrievalError, match="finished"):
         train(made_up(), tmp_path / "run", QUICK)
     (tmp_path / "mine").mkdir()
@@ -242,9 +251,9 @@ def test_bad_choices_are_refused_by_name(change, named):
 def test_files_are_decoded_and_bad_ones_left_out(tmp_path):
     pictures = made_up(n=64)
     for i, (pixels, label) in enumerate(zip(pictures.pixels, pictures.labels, strict=True)):
-        folder = tmp_path / "photos" / f"class {label}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
+        place = tmp_path / "photos" / f"class {label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place / f"{i}.png")
     (tmp_path / "photos" / "class 0" / "broken.png").write_bytes(b"\x89PNG not")
     said = []
     recipe = QUICK.replace(epochs=1, size=12, validation=0)

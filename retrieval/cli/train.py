@@ -52,17 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from retrieval import datasets
-    from retrieval.training import loop
+    from retrieval.training import folder, loop
 
     names = {field.name for field in dataclasses.fields(Recipe)}
     chosen: dict[str, Any] = {name: value for name, value in vars(args).items() if name in names}
-    if args.resume and loop.finished(args.out):
+    if args.resume and folder.finished(args.out):
         print(f"{args.out} is trained already; there is nothing to resume.")
         return 0
+    # an unfinished training knows its own choices: they need not be repeated
+    silent = args.resume and not chosen and args.recipe == "default"
     trained = loop.train(
         datasets.load(args.data),
         args.out,
-        PRESETS[args.recipe].replace(**chosen),
+        None if silent else PRESETS[args.recipe].replace(**chosen),
         resume=args.resume,
         warn=print_warning,
     )

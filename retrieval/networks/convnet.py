@@ -18,8 +18,8 @@ class ConvNet(nn.Module):
     """A whitening stem and stages of two 3×3 convolutions, each stage halving the side.
 
     The stem's 2×2 filters are not learned: they are the principal directions of the training pictures' patches, scaled
-    to equal variance, each with both signs. So the first steps need not find them out, which is worth an epoch or more
-    (the idea is that of Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU").
+    to equal variance, each with both signs, so that the first steps need not find them out (the idea is that of Jordan
+    2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU").
 
     Args:
         dim: length of the embedding.

@@ -7,6 +7,7 @@ that was stopped goes on bit for bit (on a CPU, with as many threads) from its l
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -35,12 +36,13 @@ from retrieval.sampling import ClassBatches, RandomTriplets
 from retrieval.training import checkpoints
 from retrieval.training.augmentation import augment, parse
 from retrieval.training.card import card
+from retrieval.training.folder import CHECKPOINT, Saved, open_run, same_recipe
 from retrieval.training.hardware import choose_device, choose_precision, threads
+from retrieval.training.interrupts import held_back
 from retrieval.training.monitoring import Monitor, Reading, spread, write_history
 from retrieval.training.pictures import Source, fingerprint, readable
 from retrieval.training.recipes import Recipe, epochs_for
 
-CHECKPOINT = "checkpoint.safetensors"
 CLASSIFIER = "classifier.safetensors"
 """Beside the encoder of a run with the softmax loss: ``weight`` (classes, dim) and ``bias`` (classes,); the logits are
 ``unit_embeddings @ weight.T + bias``."""
@@ -78,51 +80,24 @@ def train(
     Args:
         pictures: a labelled set. Its ``val`` split watches the training; without one, a part of ``train`` is held out.
         out: the run's folder: ``encoder/``, ``recipe.json``, ``curves.csv``, ``curves.png``.
-        recipe: what to do; :class:`~retrieval.training.recipes.Recipe` with its defaults if None.
+        recipe: what to do; if None, what the checkpoint began with, or the defaults.
         resume: go on from the folder's checkpoint; a finished run is left as it is.
         warn: told of a collapse when it is noticed.
 
     Raises:
         RetrievalError: nothing to learn from, a folder that holds a run already, a checkpoint of another run, or a loss
-            that is no longer a number.
+            that is no longer a number; or another recipe than the checkpoint began with.
     """
     out = Path(out)
-    recipe = recipe or Recipe()
-    saved = _open_run(out, resume)
+    saved = open_run(out, resume)
     if saved is not None:
-        recipe = Recipe(**saved.about["asked"])
+        recipe = same_recipe(out, recipe, Recipe(**saved.about["asked"]))
+    recipe = recipe or Recipe()
     run = _Run(pictures, out, recipe, warn)
     with threads(recipe.threads), torch.random.fork_rng(devices=[]):
         run.prepare(saved)
         run.go()
         return run.finish()
-
-
-@dataclass(frozen=True)
-class _Saved:
-    step: int
-    about: dict[str, Any]
-    tensors: dict[str, Tensor]
-
-
-def finished(out: str | Path) -> bool:
-    """Whether a folder holds a training that was carried to its end."""
-    return (Path(out) / "encoder" / "config.json").is_file() and not (Path(out) / CHECKPOINT).exists()
-
-
-def _open_run(out: Path, resume: bool) -> _Saved | None:
-    checkpoint = out / CHECKPOINT
-    if resume and checkpoint.is_file():
-        return _Saved(*checkpoints.read(checkpoint))
-    if checkpoint.is_file():
-        raise RetrievalError(
-            f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
-        )
-    if (out / "encoder").exists():
-        raise RetrievalError(f"{out} holds a finished training; choose another --out, or remove it first.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RetrievalError(f"{out} exists and is no training of ours; choose another --out.")
-    return None
 
 
 class _Run:
@@ -152,7 +127,7 @@ class _Run:
                 f"{pictures.name} has no labelled training pictures; give class folders, or a CSV with a label column."
             )
 
-    def prepare(self, saved: _Saved | None) -> None:
+    def prepare(self, saved: Saved | None) -> None:
         """Network, loss, optimizer and schedule, new or as a checkpoint left them."""
         asked = self.asked
         torch.manual_seed(asked.seed)
@@ -194,25 +169,24 @@ class _Run:
         started = time.perf_counter() - self.seconds
         written = time.perf_counter()
         first = self.step // batches
-        with bar(batches * self.epochs, "Training", "steps", initial=self.step) as progress:
-            try:
-                for epoch in range(first, self.epochs):
-                    for i, (x, labels) in enumerate(self._batches(epoch, skip=self.step - epoch * batches)):
-                        last = self.step + 1 == (epoch + 1) * batches
-                        reading = self._one_step(epoch, x, labels)
-                        self.seconds = time.perf_counter() - started
-                        quality = self._validate() if last else math.nan
-                        self.history.append(dataclasses.replace(reading, seconds=self.seconds, precision_at_1=quality))
-                        self._watch(self.history[-1])
-                        if i % 10 == 0 or last:
-                            progress.set_postfix(self._numbers(), refresh=False)
-                        progress.update(1)
-                        if last or time.perf_counter() - written > CHECKPOINT_SECONDS:
-                            self.save()
-                            written = time.perf_counter()
-            except KeyboardInterrupt:
-                self.save()
-                raise
+        with bar(batches * self.epochs, "Training", "steps", initial=self.step) as progress, held_back() as stopped:
+            for epoch in range(first, self.epochs):
+                for i, (x, labels) in enumerate(self._batches(epoch, skip=self.step - epoch * batches)):
+                    last = self.step + 1 == (epoch + 1) * batches
+                    reading = self._one_step(epoch, x, labels)
+                    self.seconds = time.perf_counter() - started
+                    quality = self._validate() if last else math.nan
+                    self.history.append(dataclasses.replace(reading, seconds=self.seconds, precision_at_1=quality))
+                    self._watch(self.history[-1])
+                    if i % 10 == 0 or last:
+                        progress.set_postfix(self._numbers(), refresh=False)
+                    progress.update(1)
+                    stop = stopped()
+                    if last or stop or time.perf_counter() - written > CHECKPOINT_SECONDS:
+                        self.save()
+                        written = time.perf_counter()
+                    if stop:
+                        raise KeyboardInterrupt
 
     def finish(self) -> Trained:
         """Write the curves and the encoder; the checkpoint goes last, so that a kill in between loses nothing."""
@@ -350,12 +324,12 @@ class _Run:
         self.epochs = wanted
         before = {name: tensor.clone() for name, tensor in self.modules.state_dict().items()}
         seconds = []
-        for x, labels in self._batches(0, skip=0):
-            start = time.perf_counter()
-            self._one_step(0, x, labels)
-            seconds.append(time.perf_counter() - start)
-            if len(seconds) == 20:
-                break
+        with bar(min(20, len(self.sampler)), "Timing", "steps") as progress:
+            for x, labels in itertools.islice(self._batches(0, skip=0), 20):
+                start = time.perf_counter()
+                self._one_step(0, x, labels)
+                seconds.append(time.perf_counter() - start)
+                progress.update(1)
         self.modules.load_state_dict(before)
         self.optimizer = self._optimizer()
         start = time.perf_counter()

@@ -46,7 +46,7 @@ def spread(embeddings: Tensor) -> float:
 class Monitor:
     """Watches the last :data:`WINDOW` steps and says once, in one sentence, when and why the embedding has collapsed.
 
-    Collapse is a batch whose embeddings all lie within a spread of 0.02 (fresh networks start near 0.1 to 0.5), or a
+    Collapse is a batch whose embeddings all lie within a spread of 0.02 (the default network begins near 0.3), or a
     loss that is no number. For supervised contrastive and softmax losses only the spread is looked at.
     """
 

@@ -18,7 +18,8 @@ def _choice(default: Any, help_: str, **more: Any) -> Any:
 class Recipe:
     """What a training does. The command line's flags are these fields, their help texts and defaults.
 
-    The defaults were chosen on a validation split of CIFAR-10's training pictures by ``benchmarks/recipes.py``.
+    Mining, margin, loss and learning rate were chosen on a validation split of CIFAR-10's training pictures by
+    ``benchmarks/recipes.py``; docs/training.md shows the figures.
     """
 
     net: str = _choice("convnet", "convnet, seed, efficientnet_lite0 (ImageNet weights), or hf:NAME_OR_FOLDER")

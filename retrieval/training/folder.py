@@ -1,0 +1,62 @@
+"""What a run's folder holds already: nothing, an unfinished training, a finished one, or something else."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from retrieval.errors import RetrievalError
+from retrieval.training import checkpoints
+from retrieval.training.recipes import Recipe
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint: steps done, what the run is, and the tensors for :func:`retrieval.training.checkpoints.restore`."""
+
+    step: int
+    about: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def finished(out: str | Path) -> bool:
+    """Whether a folder holds a training that was carried to its end."""
+    return (Path(out) / "encoder" / "config.json").is_file() and not (Path(out) / CHECKPOINT).exists()
+
+
+def open_run(out: Path, resume: bool) -> Saved | None:
+    """The checkpoint to go on from, or None where a training can begin.
+
+    Raises:
+        RetrievalError: the folder holds something that must not be overwritten.
+    """
+    checkpoint = out / CHECKPOINT
+    if resume and checkpoint.is_file():
+        return Saved(*checkpoints.read(checkpoint))
+    if checkpoint.is_file():
+        raise RetrievalError(
+            f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
+        )
+    if (out / "encoder").exists():
+        raise RetrievalError(f"{out} holds a finished training; choose another --out, or remove it first.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RetrievalError(f"{out} exists and is no training of ours; choose another --out.")
+    return None
+
+
+def same_recipe(out: Path, asked: Recipe | None, began: Recipe) -> Recipe:
+    """What a checkpoint began with, which nobody may change on the way."""
+    before, now = dataclasses.asdict(began), dataclasses.asdict(asked or began)
+    for name, value in before.items():
+        if now[name] != value:
+            raise RetrievalError(
+                f"The training in {out} began with {name} {value}, not {now[name]}; "
+                "leave the choices out to go on with it, or train anew with another --out."
+            )
+    return began
