@@ -4,7 +4,7 @@
 """
 
 from retrieval.index.damage import DamagedFileError
-from retrieval.index.records import Item, NewItem
-from retrieval.index.store import EXACT_LIMIT, Index
+from retrieval.index.records import Item, NewItem, StructureRecord
+from retrieval.index.store import Index
 
-__all__ = ["EXACT_LIMIT", "DamagedFileError", "Index", "Item", "NewItem"]
+__all__ = ["DamagedFileError", "Index", "Item", "NewItem", "StructureRecord"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,31 @@ def unit_rows(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDAr
             "divide each row by its length, and leave out rows that are zero or not finite."
         )
     return vectors
+
+
+def code_rows(vectors: npt.NDArray[Any], dim: int, what: str) -> npt.NDArray[np.uint8]:
+    """Binary codes (n, dim / 8), C-contiguous.
+
+    Args:
+        vectors: codes themselves, uint8 (n, dim / 8) with the first bit lowest, or real numbers (n, dim), of which
+            those above 0 become a 1.
+        dim: bits in a code.
+        what: they are called in a message ("queries").
+
+    Raises:
+        RetrievalError: another shape or type, or numbers that are not finite.
+    """
+    vectors = np.asarray(vectors)
+    if vectors.dtype == np.uint8 and vectors.ndim == 2 and vectors.shape[1] == dim // 8:
+        return np.ascontiguousarray(vectors)
+    if vectors.dtype.kind != "f" or vectors.ndim != 2 or vectors.shape[1] != dim:
+        raise RetrievalError(
+            f"The {what} are {vectors.dtype} of shape {vectors.shape} where this index takes codes, uint8 "
+            f"(n, {dim // 8}), or numbers to make them from, float (n, {dim}); make them with the index's model."
+        )
+    if not np.isfinite(vectors).all():
+        raise RetrievalError(f"The {what} hold numbers that are not finite; leave such rows out.")
+    return np.packbits(vectors > 0, axis=1, bitorder="little")
 
 
 def new_paths(items: Sequence[NewItem]) -> set[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from pathlib import Path
+from typing import IO
 
 from retrieval.errors import RetrievalError
-from retrieval.files import digest
+from retrieval.files import checksum
 
 
 class DamagedFileError(RetrievalError):
@@ -22,23 +25,58 @@ class DamagedFileError(RetrievalError):
         self.problem = problem
 
 
-def check(path: Path, size: int, sha256: str, *, full: bool) -> None:
-    """Compare a file with what the catalog says of it, before any library parses it.
+class OpenFile:
+    """A file of the index, held open: a writer may give it up and delete it meanwhile.
 
-    Args:
-        path: the file.
-        size: bytes it must have.
-        sha256: the checksum it must have, in hexadecimal.
-        full: read it all and compare the checksum too; otherwise its size alone.
-
-    Raises:
-        DamagedFileError: it is missing, cannot be read, or differs.
+    One that cannot be opened is an error when it is read, not before, as nobody may want to.
     """
-    try:
-        found = path.stat().st_size
-        if found != size:
-            raise DamagedFileError(path, f"has {found:,} bytes where the catalog says {size:,}")
-        if full and digest(path) != sha256:
-            raise DamagedFileError(path, "has changed since it was written (its checksum differs)")
-    except OSError as error:
-        raise DamagedFileError(path, f"cannot be read: {error.strerror or error}") from error
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.missing = False
+        self._descriptor = -1
+        self._reason = ""
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._descriptor)
+        except OSError as error:
+            self.missing = isinstance(error, FileNotFoundError)
+            self._reason = error.strerror or str(error)
+
+    @property
+    def name(self) -> str:
+        """A name by which a library can open it, also after it was deleted."""
+        return f"/dev/fd/{self._descriptor}"
+
+    def reader(self) -> IO[bytes]:
+        """A file object of its own.
+
+        Raises:
+            DamagedFileError: it could not be opened.
+        """
+        try:
+            return open(self.name, "rb")  # noqa: PTH123 (a place of its own in the file, which dup would not give)
+        except OSError as error:
+            raise DamagedFileError(self.path, f"cannot be read: {self._reason or error.strerror}") from error
+
+    def check(self, size: int, expected: str, *, full: bool) -> None:
+        """Compare it with what the catalog says of it.
+
+        Args:
+            size: bytes it must have.
+            expected: the checksum it must have.
+            full: read it all and compare the checksum too; otherwise its size alone.
+
+        Raises:
+            DamagedFileError: it is missing, cannot be read, or differs.
+        """
+        if self._descriptor < 0:
+            raise DamagedFileError(self.path, f"cannot be read: {self._reason}")
+        try:
+            found = os.fstat(self._descriptor).st_size
+            if found != size:
+                raise DamagedFileError(self.path, f"has {found:,} bytes where the catalog says {size:,}")
+            if full and checksum(Path(self.name)) != expected:
+                raise DamagedFileError(self.path, "has changed since it was written (its checksum differs)")
+        except OSError as error:
+            raise DamagedFileError(self.path, f"cannot be read: {error.strerror or error}") from error

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from retrieval import __version__
-from retrieval.index.catalog import FORMAT_VERSION, Catalog
-from retrieval.index.snapshot import Snapshot
+from retrieval.index.catalog import Catalog
+from retrieval.index.database import FORMAT_VERSION
+from retrieval.index.records import State
 
 LARGEST = 5
 """How many classes a description names."""
@@ -30,33 +31,34 @@ def libraries() -> dict[str, str]:
     return versions
 
 
-def describe(folder: Path, catalog: Catalog, snapshot: Snapshot) -> dict[str, Any]:
+def describe(folder: Path, catalog: Catalog, state: State) -> dict[str, Any]:
     """Everything about an index that fits a page, as JSON can hold it; see :meth:`retrieval.index.Index.info`."""
     meta = catalog.meta
     labels = [(label, count) for label, count in catalog.label_counts() if label is not None]
-    structure = snapshot.structure
+    structure = state.structure
     return {
         "kind": "index",
         "folder": str(folder),
         "format": FORMAT_VERSION,
-        "items": len(snapshot),
-        "removed": len(snapshot.removed),
+        "items": state.items,
+        "removed": sum(record.rows for record in state.segments) - state.items,
         "dim": meta["dim"],
+        "storage": meta["storage"],
         "labels": len(labels),
         "labelled": sum(count for _, count in labels),
         "largest": dict(labels[:LARGEST]),
-        "segments": len(snapshot.segments),
+        "segments": len(state.segments),
         "structure": None
         if structure is None
         else {
             "factory": structure.factory,
             "parameters": dict(structure.parameters),
             "items": structure.items,
-            "recall@10": structure.recall,
-            "measured_on": structure.queries,
+            "measured": dict(structure.measured),
             "bytes": structure.size,
         },
         "bytes": sum(_size(path) for path in folder.rglob("*")),
+        "attributes": sorted(catalog.attribute_kinds()),
         "encoder": {"network": _network(folder / "encoder"), "hash": meta["encoder_hash"]},
         "root": meta["root"],
         "decoder": meta.get("decoder"),

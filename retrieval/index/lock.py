@@ -1,17 +1,21 @@
-"""One writer at a time."""
+"""One writer at a time, and whether anybody reads."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import json
 import os
 import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from retrieval.errors import RetrievalError
 
 FILE = "writer.lock"
+READERS = "readers.lock"
 
 
 class WriterLock:
@@ -60,6 +64,54 @@ class WriterLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a forked child may still have the file open
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class ReaderMark:
+    """What tells a writer that somebody reads, from construction to :meth:`release`.
+
+    Readers share a ``flock`` on the file ``readers.lock``. Only a writer that wants to forget removed items for good
+    looks at it, and does not if it is taken; nobody waits for long. Where the file cannot be made or locked (a
+    read-only disk) there is no mark.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = _open_readers(folder)
+        for _ in range(20):  # a writer that is forgetting just now has it for a moment
+            if self._descriptor < 0 or _try_lock(self._descriptor, fcntl.LOCK_SH):
+                break
+            time.sleep(0.005)
+
+    def release(self) -> None:
+        """Say that this one reads no longer. Calling it twice is harmless."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+@contextlib.contextmanager
+def nobody_reads(folder: Path) -> Iterator[bool]:
+    """Whether no reader is there now; if so, none comes while this lasts."""
+    descriptor = _open_readers(folder)
+    try:
+        yield descriptor >= 0 and _try_lock(descriptor, fcntl.LOCK_EX)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _open_readers(folder: Path) -> int:
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        with contextlib.suppress(OSError):
+            return os.open(folder / READERS, flags | os.O_CLOEXEC, 0o644)
+    return -1
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _describe(note: bytes) -> str:

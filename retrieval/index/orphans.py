@@ -1,37 +1,40 @@
-"""What a killed writer leaves behind."""
+"""Files that no longer belong to an index, or never did."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
 from pathlib import Path
 
 from retrieval.errors import RetrievalError
 from retrieval.files import TEMPORARY
-from retrieval.index import segments, structures
-from retrieval.index.records import SegmentRecord
+from retrieval.index import segments
+from retrieval.index.catalog import Catalog
+
+STRUCTURES = "ann"
+"""The folder of approximate structures."""
 
 
-def remove_orphans(folder: Path, records: Sequence[SegmentRecord], known: Collection[str]) -> None:
-    """Delete the files of a writer that was killed before its transaction.
+def remove_orphans(folder: Path, catalog: Catalog) -> None:
+    """Delete the files of a writer that was killed before its transaction, and what it gave up and did not delete.
 
-    It never got further than the segment after the last one. Any other file stays, even a segment that the catalog
+    It never got further than the segment with the next number. Any other file stays, even a segment that the catalog
     does not name: if the catalog is damaged, that may be the only copy. Structures are derived, so nothing is lost.
 
     Args:
         folder: the index folder; the caller holds its lock.
-        records: the segments in the catalog.
-        known: every file in the catalog, relative to the folder.
+        catalog: of this folder.
 
     Raises:
         RetrievalError: the folder cannot be written.
     """
-    orphans = [folder / segments.file_name(max((record.id for record in records), default=0) + 1)]
+    known = catalog.files()
+    orphans = [folder / segments.file_name(int(catalog.meta["next_segment"]))]
     try:
-        for name in (segments.FOLDER, structures.FOLDER):  # an archive may have dropped an empty folder
+        for name in (segments.FOLDER, STRUCTURES):  # an archive may have dropped an empty folder
             (folder / name).mkdir(exist_ok=True)
             orphans += (folder / name).glob("*" + TEMPORARY)
-        for path in (folder / structures.FOLDER).glob("*.faiss"):
-            if f"{structures.FOLDER}/{path.name}" not in known:
+        for path in (folder / STRUCTURES).iterdir():
+            if f"{STRUCTURES}/{path.name}" not in known:
                 orphans.append(path)
         for path in orphans:
             path.unlink(missing_ok=True)
@@ -40,3 +43,15 @@ def remove_orphans(folder: Path, records: Sequence[SegmentRecord], known: Collec
             f"The index {str(folder)!r} cannot be written ({error.strerror or error}); "
             "allow writing there, or work on a copy of the folder."
         ) from error
+    sweep(folder, catalog)
+
+
+def sweep(folder: Path, catalog: Catalog) -> None:
+    """Delete the files that the catalog has given up. Readers that hold them open do not notice."""
+    garbage = catalog.garbage()
+    if not garbage:
+        return
+    for file in garbage:
+        with contextlib.suppress(OSError):  # the next writer tries again
+            (folder / file).unlink(missing_ok=True)
+    catalog.forget_garbage(file for file in garbage if not (folder / file).exists())

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Value = str | int | float
+"""What an attribute of an item can be."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +21,7 @@ class SegmentRecord:
     file: str
     rows: int
     size: int
-    sha256: str
+    checksum: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +66,73 @@ class StructureRecord:
     """What the catalog knows of one approximate structure.
 
     Attributes:
-        file: its FAISS file, relative to the index folder.
-        factory: what FAISS calls it.
+        file: its file, relative to the index folder.
+        factory: what it is ("HNSW32,Flat").
         parameters: those of a search.
-        items: how many vectors it holds.
-        last_item: the highest id in it; what came later is searched exactly.
-        recall: recall@10 against exact search, measured when it was built.
-        queries: on how many held-out vectors it was measured.
+        ids: int64 (items,), ascending: the item at each of its positions. Items above the last are searched exactly.
+        measured: what was found out about it when it was built ("recall", "queries", ...), as JSON can hold it.
         size: of the file, in bytes.
-        sha256: of the file.
+        checksum: of the file.
     """
 
     file: str
     factory: str
     parameters: Mapping[str, int]
-    items: int
-    last_item: int
-    recall: float
-    queries: int
+    ids: npt.NDArray[np.int64] = field(repr=False, compare=False)
+    measured: Mapping[str, Any]
     size: int
-    sha256: str
+    checksum: str
+
+    @property
+    def items(self) -> int:
+        """How many vectors it holds, those removed since included."""
+        return len(self.ids)
+
+    @property
+    def last_item(self) -> int:
+        """The highest id in it."""
+        return int(self.ids[-1])
+
+
+@dataclass(frozen=True)
+class State:
+    """What the catalog says at one generation.
+
+    Attributes:
+        generation: the number of the last change.
+        items: how many items there are.
+        segments: by ascending id; their items' ids ascend, too.
+        structure: the approximate structure in use, if there is one.
+        removed: ids int64, ascending, that are no longer in the index and may still be in a segment.
+    """
+
+    generation: int
+    items: int
+    segments: tuple[SegmentRecord, ...]
+    structure: StructureRecord | None
+    removed: npt.NDArray[np.int64] = field(repr=False, compare=False)
+
+
+def to_runs(ids: npt.NDArray[np.int64]) -> bytes:
+    """Ascending ids as pairs (first, how many) of consecutive ones: int64, little-endian."""
+    breaks = np.flatnonzero(np.diff(ids) != 1) + 1
+    firsts = ids[np.concatenate([[0], breaks])] if len(ids) else ids
+    counts = np.diff(np.concatenate([[0], breaks, [len(ids)]])) if len(ids) else ids
+    return np.stack([firsts, counts], axis=1).astype("<i8").tobytes()
+
+
+def from_runs(runs: bytes) -> npt.NDArray[np.int64]:
+    """What :func:`to_runs` wrote.
+
+    Raises:
+        ValueError: it wrote no such thing.
+    """
+    pairs = np.frombuffer(runs, "<i8").reshape(-1, 2)
+    firsts, counts = pairs[:, 0], pairs[:, 1]
+    if len(pairs) and (
+        firsts.min() < 0 or counts.min() < 1 or counts.sum() > 1 << 31 or (firsts[1:] <= (firsts + counts)[:-1]).any()
+    ):
+        raise ValueError("runs of ids that do not ascend")
+    ends = np.cumsum(counts)
+    ids: npt.NDArray[np.int64] = np.repeat(firsts - (ends - counts), counts)
+    return ids + np.arange(len(ids), dtype=np.int64)

@@ -1,33 +1,41 @@
 """Segments: immutable HDF5 files that hold the vectors.
 
-A segment has two datasets, ``vectors`` (float32, n × d) and ``ids`` (int64, n, ascending), uncompressed and
-in one piece each, so that rows can be read where they lie. It is written once and never changed.
+A segment has two datasets, ``vectors`` (n × d; float32, float16, or uint8 for binary codes) and ``ids`` (int64, n,
+ascending), uncompressed and in one piece each, so that rows can be read where they lie. It is written once and never
+changed; small ones are merged into larger ones as they gather.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.files import write_durably
-from retrieval.index.damage import DamagedFileError, check
+from retrieval.errors import RetrievalError
+from retrieval.files import TEMPORARY, checksum, name_durably
+from retrieval.index.damage import DamagedFileError, OpenFile
 from retrieval.index.records import SegmentRecord
 
 FOLDER = "segments"
 FORMAT = "retrieval-segment"
-VERSION = 1
+VERSION = 2
 
-FULL_CHECK = 1 << 26
-"""Bytes up to which a segment's checksum is compared even if only a few of its rows are wanted.
+STORAGES = {"float32": "<f4", "float16": "<f2", "binary": "|u1"}
+"""What vectors can be kept as, and HDF5's name for it."""
 
-Hashing runs at 0.5 to 1 GB/s, so this is a tenth of a second at most. Larger ones are then checked by their
-size (and HDF5's own checksums of its headers); a search that reads them whole checks them whole.
-"""
+FULL_CHECK = 1 << 30
+"""Bytes up to which a segment's checksum is compared even if only a few of its rows are wanted: some tenths of a
+second at most. Larger ones are then checked by their size (and HDF5's own checksums of its headers), and in full by
+``retrieval verify``; a search that copies them to memory checks them in full, too."""
+
+FANOUT = 16
+"""Segments of about one size that are merged into the next one: see :func:`to_merge`."""
+
+_ALIGNED = 4096
 
 
 def file_name(number: int) -> str:
@@ -35,131 +43,176 @@ def file_name(number: int) -> str:
     return f"{FOLDER}/{number:08d}.h5"
 
 
-def write_segment(
-    folder: Path, number: int, vectors: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
-) -> SegmentRecord:
-    """Write vectors (n, d) and their ids (n,) as segment ``number`` of an index folder, durably.
+def columns(dim: int, storage: str) -> int:
+    """How many numbers a row of a segment has: a byte holds eight bits of a binary code."""
+    return dim // 8 if storage == "binary" else dim
 
-    Returns:
-        The record to commit in the catalog; until then the file belongs to nothing.
+
+def to_merge(records: Sequence[SegmentRecord], rows: int) -> list[SegmentRecord]:
+    """The segments that a new one of so many rows should take in, so that their number stays small.
+
+    Sizes fall into classes, each :data:`FANOUT` times the last. Where the youngest segments are as many of one class
+    (or smaller), they become one. So n rows added one at a time make at most ``15 · log16(n)`` segments, and each row
+    is written at most ``log16(n)`` times (the log-structured merge tree of O'Neil et al. 1996, in its tiered form).
     """
-    import h5py
-
-    # Made in memory: a full disk is then an ordinary OSError at one place, and not HDF5's at any.
-    # "v110": headers carry checksums of their own.
-    with h5py.File("segment", "w", driver="core", backing_store=False, libver="v110") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        file.create_dataset("vectors", data=vectors, dtype="<f4")
-        file.create_dataset("ids", data=ids, dtype="<i8")
-        file.flush()
-        image = file.id.get_file_image()
-    name = file_name(number)
-    write_durably(folder / name, image)
-    return SegmentRecord(number, name, len(ids), len(image), hashlib.sha256(image).hexdigest())
+    merged: list[SegmentRecord] = []
+    while True:
+        size = max(rows, 1)
+        rest = records[: len(records) - len(merged)]
+        run = 0
+        while run < len(rest) and _tier(rest[-1 - run].rows) <= _tier(size):
+            run += 1
+        if run < FANOUT - 1:
+            return merged
+        taken = list(rest[len(rest) - run :])
+        merged = taken + merged
+        rows += sum(record.rows for record in taken)
 
 
-class Segments:
-    """The vectors of an index, read from its segments.
+def _tier(rows: int) -> int:
+    return (rows.bit_length() - 1) // 4  # powers of 16
 
-    Rows are memory-mapped where only some are wanted, and copied to memory where all are.
+
+def write_segment(
+    folder: Path,
+    number: int,
+    blocks: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]],
+    rows: int,
+    width: int,
+    storage: str,
+) -> SegmentRecord:
+    """Write segment ``number`` of an index folder, durably.
 
     Args:
         folder: the index folder.
-        records: its segments, in ascending order of their ids.
+        number: of the segment.
+        blocks: ids (m,) and vectors (m, width), one after the other; only one is in memory at a time.
+        rows: how many there are in all.
+        width: numbers in a row.
+        storage: a key of :data:`STORAGES`.
+
+    Returns:
+        The record to commit in the catalog; until then the file belongs to nothing.
+
+    Raises:
+        RetrievalError: the disk is full, or the folder cannot be written.
+    """
+    name = file_name(number)
+    path = folder / name
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        at_vectors, at_ids = _make_room(temporary, rows, width, storage)
+        # Plain writes into the room that HDF5 has made: a full disk is then an ordinary OSError at one place, and
+        # blocks need not fit into memory together.
+        with temporary.open("r+b") as file:
+            for ids, vectors in blocks:
+                _write_at(file, at_ids, ids.astype("<i8", copy=False))
+                _write_at(file, at_vectors, vectors.astype(STORAGES[storage], copy=False))
+                at_ids += ids.nbytes
+                at_vectors += len(vectors) * width * np.dtype(STORAGES[storage]).itemsize
+        record = SegmentRecord(number, name, rows, temporary.stat().st_size, checksum(temporary))
+    except (OSError, RuntimeError) as error:  # RuntimeError: HDF5, when it cannot even make room
+        _discard(temporary)
+        raise RetrievalError(
+            f"{str(path)!r} cannot be written ({getattr(error, 'strerror', None) or error}); make room, or allow "
+            "writing there."
+        ) from error
+    except BaseException:
+        _discard(temporary)
+        raise
+    name_durably(temporary, path)
+    return record
+
+
+def _make_room(path: Path, rows: int, width: int, storage: str) -> tuple[int, int]:
+    """Make an HDF5 file with room for a segment; where in it the vectors and the ids begin."""
+    import h5py
+
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    places = []
+    # "v110": headers carry checksums of their own.
+    with h5py.File(path, "w", libver="v110", alignment_threshold=_ALIGNED, alignment_interval=_ALIGNED) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        for key, shape, dtype in (("vectors", (rows, width), STORAGES[storage]), ("ids", (rows,), "<i8")):
+            kind = h5py.h5t.py_create(np.dtype(dtype))
+            space = h5py.h5s.create_simple(shape)
+            places.append(h5py.h5d.create(file.id, key.encode(), kind, space, plist).get_offset())
+    return places[0], places[1]
+
+
+def _write_at(file: IO[bytes], place: int, array: npt.NDArray[Any]) -> None:
+    file.seek(place)
+    file.write(np.ascontiguousarray(array).data.cast("B"))
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+class Segment:
+    """One segment file, open: it can be read even after a writer has merged it away and deleted it.
+
+    Args:
+        folder: the index folder.
+        record: what the catalog knows of it.
         dim: how many numbers a vector has.
+        storage: a key of :data:`STORAGES`.
     """
 
-    def __init__(self, folder: Path, records: Sequence[SegmentRecord], dim: int) -> None:
-        self._folder = folder
-        self._records = tuple(records)
-        self._dim = dim
-        self._checked: set[int] = set()
-        self._firsts: npt.NDArray[np.int64] | None = None  # each segment's lowest id; segments ascend
-        self._open: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]] = {}
+    def __init__(self, folder: Path, record: SegmentRecord, dim: int, storage: str) -> None:
+        self.record = record
+        self._width = columns(dim, storage)
+        self._dtype = np.dtype(STORAGES[storage])
+        self.file = OpenFile(folder / record.file)
+        self._checked = False
+        self._mapped: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None
 
-    def load(
-        self, removed: npt.NDArray[np.int64], after: int = -1
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Everything above an id, in memory, checked against its checksums.
+    def read(self, *, full: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+        """Ids (n,), ascending, and vectors (n, width) where they lie in the file.
 
         Args:
-            removed: ids to leave out, ascending.
-            after: only items whose id is above this one.
-
-        Returns:
-            ids (n,) ascending, and vectors (n, d), C-contiguous.
+            full: compare the checksum of all of it, however large it is.
 
         Raises:
-            DamagedFileError: a segment is missing or not what the catalog says.
+            DamagedFileError: it is missing, or not what the catalog says.
         """
-        parts = []
-        for number, record in enumerate(self._records):
-            ids, vectors = self._read(number, full=True)
-            if record.rows and ids[-1] > after:
-                keep = ids > after
-                if len(removed):
-                    keep &= ~np.isin(ids, removed, assume_unique=True)
-                parts.append((ids, vectors) if keep.all() else (ids[keep], vectors[keep]))
-        if not parts:
-            return np.empty(0, np.int64), np.empty((0, self._dim), np.float32)
-        return np.concatenate([ids for ids, _ in parts]), np.concatenate([vectors for _, vectors in parts])
+        full = full or self.record.size <= FULL_CHECK
+        if self._mapped is None or (full and not self._checked):
+            self.file.check(self.record.size, self.record.checksum, full=full)
+            self._checked = self._checked or full
+        if self._mapped is None:
+            self._mapped = self._parse()
+        return self._mapped
 
-    def rows(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The vectors (n, d) of these ids (n,), in any order, each of which must be in some segment.
-
-        Raises:
-            DamagedFileError: a segment is missing, not what the catalog says, or lacks an id.
-        """
-        out = np.empty((len(ids), self._dim), np.float32)
-        if not len(ids):
-            return out
-        if self._firsts is None:
-            firsts = [self._read(number, full=False)[0][0] for number in range(len(self._records))]
-            self._firsts = np.array(firsts, np.int64)
-        owner = np.searchsorted(self._firsts, ids, side="right") - 1
-        if owner.min() < 0:
-            raise DamagedFileError(self._folder, "has items in its catalog that no segment holds")
-        for number in np.unique(owner):
-            held, vectors = self._read(int(number), full=False)
-            mine = np.flatnonzero(owner == number)
-            rows = np.searchsorted(held, ids[mine])
-            if rows.max() >= len(held) or (held[rows] != ids[mine]).any():
-                raise DamagedFileError(self._folder, "has items in its catalog that no segment holds")
-            out[mine] = vectors[rows]
-        return out
-
-    def _read(self, number: int, *, full: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        record = self._records[number]
-        full = full or record.size <= FULL_CHECK
-        if number not in self._open or (full and number not in self._checked):
-            check(self._folder / record.file, record.size, record.sha256, full=full)
-            if full:
-                self._checked.add(number)
-        if number not in self._open:
-            self._open[number] = self._parse(record)
-        return self._open[number]
-
-    def _parse(self, record: SegmentRecord) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def _parse(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         import h5py
 
-        path = self._folder / record.file
+        path, shape = self.file.path, (self.record.rows, self._width)
         try:
-            with h5py.File(path, "r", locking=False) as file:  # HDF5's own locks fail on read-only disks
+            with (
+                self.file.reader() as raw,
+                h5py.File(raw, "r", locking=False) as file,  # HDF5's own locks fail on read-only disks
+            ):
                 ids: Any = file["ids"][:]
                 dataset = file["vectors"]
-                shape, dtype, offset = dataset.shape, dataset.dtype, dataset.id.get_offset()
-                if shape != (record.rows, self._dim) or dtype != "<f4" or ids.shape != (record.rows,):
+                offset = dataset.id.get_offset()
+                if dataset.shape != shape or dataset.dtype != self._dtype or ids.shape != shape[:1]:
                     raise DamagedFileError(
                         path,
-                        f"holds vectors {shape} of {dtype} where the catalog says "
-                        f"{(record.rows, self._dim)} of float32",
+                        f"holds vectors {dataset.shape} of {dataset.dtype} where the catalog says {shape} of "
+                        f"{self._dtype}",
                     )
                 vectors: Any = dataset[:] if offset is None else None  # a foreign writer's chunked dataset
+            if vectors is None:
+                with self.file.reader() as raw:
+                    # A plain view of the map: every operation on a numpy.memmap makes another one.
+                    vectors = np.asarray(np.memmap(raw, self._dtype, "r", offset, shape))
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             raise DamagedFileError(path, f"is not a segment that can be read ({error})") from error
-        if (np.diff(ids) <= 0).any():
+        if ids.dtype.kind != "i" or (np.diff(ids) <= 0).any():
             raise DamagedFileError(path, "holds ids that do not ascend")
-        if vectors is None:
-            vectors = np.memmap(path, "<f4", "r", offset, shape)
         return np.ascontiguousarray(ids, dtype=np.int64), vectors

@@ -3,132 +3,381 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.index.damage import DamagedFileError, check
-from retrieval.index.records import SegmentRecord, StructureRecord
-from retrieval.index.segments import Segments
+from retrieval.index.damage import DamagedFileError, OpenFile
+from retrieval.index.records import State, StructureRecord
+from retrieval.index.rows import Rows
+from retrieval.index.segments import FULL_CHECK, Segment, columns
+
+if TYPE_CHECKING:
+    from retrieval.index.nearest.exact import Allowed
+    from retrieval.index.nearest.structures import Selection, Structure
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+Answers = tuple[Floats, Ids]
+
+EXACT_SHARE = 0.05
+"""Share of items that a filter must leave for a structure to be searched; below it exact search is as fast.
+
+``benchmarks/filters.py`` measures it.
+"""
+
+_FILTERS = 16
+"""Filters whose results are kept for the next query."""
 
 
-class _Loaded(NamedTuple):
-    """What a search needs: everything if there is no structure, what came after it otherwise."""
+class Searcher(NamedTuple):
+    """A structure, and how it is asked.
 
-    structure: Any
+    Attributes:
+        structure: the structure.
+        parameters: those of its search. ``candidates`` is how many times k are scored exactly.
+        ids: int64 (m,), ascending: the item at each of its positions.
+    """
+
+    structure: Structure
+    parameters: Mapping[str, int]
     ids: Ids
-    vectors: Floats
+
+
+class _Ready(NamedTuple):
+    """What a search needs besides the rows."""
+
+    searcher: Searcher
+    rows: Ids | None  # the row of each position, −1 for an item that is gone; None if position and row are the same
+    tail: int  # rows from here on came after the structure was built
+
+
+class _Filtered(NamedTuple):
+    """Which rows a search may return."""
+
+    mask: npt.NDArray[np.bool_]
+    rows: int
+    pieces: dict[int, Allowed | None]  # by the first row of a piece
+    selections: dict[int, Selection]  # by structure
 
 
 class Snapshot:
     """Vectors and structure of an index at one generation. It loads what it needs when it is first needed.
 
-    Any number of threads may use one.
+    Any number of threads may use one. Files are held open, so that it outlives a writer that gives them up.
 
     Args:
         folder: the index folder.
-        segments: those of this generation.
-        removed: ids that a segment holds and the index no longer does, ascending.
-        structure: the approximate structure, if there is one.
+        state: of the catalog at this generation.
         dim: how many numbers a vector has.
+        storage: what they are kept as; see :data:`retrieval.index.segments.STORAGES`.
+        in_memory: whether all vectors are copied to memory for searching.
         warnings: a sentence is added to this list where something damaged was worked around.
+        before: the last generation's, whose files and vectors this one goes on using.
     """
 
     def __init__(
         self,
         folder: Path,
-        segments: Sequence[SegmentRecord],
-        removed: Ids,
-        structure: StructureRecord | None,
+        state: State,
         dim: int,
+        storage: str,
+        *,
+        in_memory: bool,
         warnings: list[str],
+        before: Snapshot | None = None,
     ) -> None:
-        self.segments = tuple(segments)
-        self.removed = removed
-        self.structure = structure
         self._folder = folder
-        self._segments = Segments(folder, segments, dim)
+        self.state = state
+        self.storage = storage
+        self._width = columns(dim, storage)
         self._dim = dim
+        self._in_memory = in_memory
         self._warnings = warnings
         self._loading = threading.RLock()
-        self._loaded: _Loaded | None = None
-        self._everything: tuple[Ids, Floats] | None = None
-        if len(removed) > sum(record.rows for record in segments):
-            raise DamagedFileError(folder, "has fewer items than its catalog says were removed")
+        known = {} if before is None else {segment.record: segment for segment in before.segments}
+        self.segments: list[Segment] = [
+            known.get(record) or Segment(folder, record, dim, storage) for record in state.segments
+        ]
+        self._structure_file = None if state.structure is None else OpenFile(folder / state.structure.file)
+        self._mapped: Rows | None = None
+        self._rows: Rows | None = None
+        self._live: _Filtered | None = None  # None: every row may be returned
+        self._ready: _Ready | None = None
+        self._is_ready = False
+        self._filtered: OrderedDict[str, _Filtered] = OrderedDict()
+        self._before = before._rows if before is not None and in_memory else None
+        self._read: tuple[StructureRecord, Searcher] | None = None
+        if before is not None and before._read is not None and before._read[0] == state.structure:
+            self._read = before._read
+        if state.items > sum(record.rows for record in state.segments):
+            raise DamagedFileError(folder, "has more items in its catalog than its segments hold")
 
     def __len__(self) -> int:
-        return sum(record.rows for record in self.segments) - len(self.removed)
+        return self.state.items
 
-    def rows(self, ids: Ids) -> Floats:
-        """The vectors (n, d) of ids (n,) that are in the index."""
-        with self._loading:
-            everything = self._everything
-        if everything is not None:
-            return everything[1][np.searchsorted(everything[0], ids)]
-        return self._segments.rows(ids)
+    def missing(self) -> bool:
+        """Whether a file is not there, since a writer has given it up or since it is lost."""
+        files = [segment.file for segment in self.segments]
+        return any(file.missing for file in files + ([self._structure_file] if self._structure_file else []))
 
-    def everything(self) -> tuple[Ids, Floats]:
-        """Every id (n,), ascending, and every vector (n, d)."""
-        with self._loading:
-            if self._everything is None:
-                self._everything = self._segments.load(self.removed)
-            return self._everything
+    def vectors(self, ids: Ids) -> npt.NDArray[Any]:
+        """The vectors (n, width) of ids (n,) that are in the index."""
+        rows = self._rows if self._rows is not None else self._mapped_rows()
+        at = rows.at(ids)
+        if len(at) and at.min() < 0:
+            raise DamagedFileError(self._folder, "has items in its catalog that no segment holds")
+        return rows.gather(at)
 
-    def search(self, queries: Floats, k: int, exclude: Sequence[Ids] | None) -> tuple[Floats, Ids]:
-        """The k nearest; see :meth:`retrieval.index.Index.search`, which has checked the arguments."""
-        from retrieval.index import (
-            nearest,  # FAISS takes a third of a second, which nothing else need wait for
-        )
+    def everything(self) -> tuple[Ids, npt.NDArray[Any]]:
+        """Every id (n,), ascending, and every vector (n, width)."""
+        self._load()
+        rows = self._load_rows()
+        if self._live is None and len(rows.arrays) == 1 and rows.arrays[0].dtype != np.float16:
+            return rows.ids, rows.arrays[0]
+        live = np.arange(len(rows)) if self._live is None else np.flatnonzero(self._live.mask)
+        return rows.ids[live], rows.gather(live)
 
-        loaded = self._load()
-        late = nearest.exact_search(queries, loaded.vectors, loaded.ids, k, exclude)
-        if loaded.structure is None:
-            return late
-        count = k + max(map(len, exclude or ()), default=0) + nearest.SPARE[0]
-        if 10 * count > len(loaded.structure):  # so many that a graph is no help
-            ids, vectors = self.everything()
-            return nearest.exact_search(queries, vectors, ids, k, exclude)
-        candidates = loaded.structure.candidates(queries, count, self.removed)
-        for row, left_out in zip(candidates, exclude or (), strict=False):
-            row[np.isin(row, left_out)] = -1
-        early = nearest.rank(queries, candidates, self.rows, k)
-        scores, found = nearest.merge([early, late], k)
-        short = np.flatnonzero((early[1] < 0).any(axis=1))  # parts of a graph can be out of reach
-        if len(short):
-            ids, vectors = self.everything()
-            some = None if exclude is None else [exclude[int(query)] for query in short]
-            scores[short], found[short] = nearest.exact_search(queries[short], vectors, ids, k, some)
-        return scores, found
+    def live_rows(self) -> tuple[Rows, npt.NDArray[np.bool_] | None]:
+        """All rows, and which of them are in the index; None for all."""
+        self._load()
+        return self._load_rows(), None if self._live is None else self._live.mask
 
-    def _load(self) -> _Loaded:
-        with self._loading:
-            if self._loaded is None:
-                structure = self._read_structure()
-                if structure is None or self.structure is None:
-                    self._loaded = _Loaded(None, *self.everything())
-                else:
-                    late = self._segments.load(self.removed, self.structure.last_item)
-                    self._loaded = _Loaded(structure, *late)
-            return self._loaded
+    # Searching
 
-    def _read_structure(self) -> Any:
+    def search(
+        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Ids] | None, chosen: tuple[str, Ids] | None
+    ) -> Answers:
+        """The k nearest; see :meth:`retrieval.index.Index.search`, which has checked the arguments.
+
+        Args:
+            queries: as segments hold vectors, but floats as float32.
+            k: how many.
+            exclude: for each query the ids it must not get, ascending.
+            chosen: an expression and the ids, ascending, that it selects.
+        """
+        if not self._is_ready:
+            self._load()
+        allowed = self._live if chosen is None else self._filter(*chosen)
+        if self._ready is None:
+            return self._exact(queries, k, exclude, allowed)
+        return self._approximate(self._ready, queries, k, exclude, allowed, chosen is not None)
+
+    def search_with(self, searcher: Searcher, queries: Floats, k: int) -> Answers:
+        """The k nearest by a structure that is not (yet) the index's own."""
+        self._load()
+        return self._approximate(self._make_ready(searcher), queries, k, None, self._live, False)
+
+    def range_search(self, queries: npt.NDArray[Any], score: float, chosen: tuple[str, Ids] | None) -> list[Answers]:
+        """Everything that scores at least so much, best first, for each query."""
+        from retrieval.index.nearest import range_search
+        from retrieval.index.nearest.binary import hamming_range_search
+
+        self._load()
+        allowed = self._live if chosen is None else self._filter(*chosen)
+        search = hamming_range_search if self.storage == "binary" else range_search
+        found: list[list[Answers]] = [[] for _ in queries]
+        rows = self._load_rows()
+        for where, vectors in rows.pieces():
+            some = self._piece(allowed, where)
+            for row, answer in enumerate(search(queries, vectors, rows.ids[where], score, some)):
+                found[row].append(answer)
+        out = []
+        for parts in found:
+            scores = np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in parts)])
+            ids = np.concatenate([np.empty(0, np.int64), *(ids for _, ids in parts)])
+            order = np.lexsort((ids, -scores))
+            out.append((scores[order], ids[order]))
+        return out
+
+    def _exact(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        exclude: Sequence[Ids] | None,
+        allowed: _Filtered | None,
+        first: int = 0,
+    ) -> Answers:
+        """The k best of all rows from `first` on."""
+        from retrieval.index import nearest  # FAISS takes a third of a second, which nothing else need wait for
+
+        search: Any = nearest.exact_search
+        if self.storage == "binary":
+            from retrieval.index.nearest.binary import exact_hamming
+
+            search = exact_hamming
+        rows = self._load_rows()
+        parts: list[Answers] = []
+        for where, vectors in rows.pieces(first):
+            some = self._piece(allowed, where)
+            parts.append(search(queries, vectors, rows.ids[where], k, exclude, some))
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+        return nearest.merge(parts, k)
+
+    def _approximate(
+        self,
+        ready: _Ready,
+        queries: Floats,
+        k: int,
+        exclude: Sequence[Ids] | None,
+        allowed: _Filtered | None,
+        filtered: bool,
+    ) -> Answers:
         from retrieval.index import nearest
 
-        record = self.structure
-        if record is None:
+        structure, parameters, _ = ready.searcher
+        rows = self._load_rows()
+        spare = nearest.SPARE[0] + (0 if exclude is None else max(map(len, exclude), default=0))
+        count = (k + spare) * parameters.get("candidates", 1)
+        # A structure is no help where nearly everything is asked for, or where few may be returned.
+        few = filtered and allowed is not None and allowed.rows <= max(EXACT_SHARE * len(rows), 10 * count)
+        if 10 * (k + spare) > len(structure) or few or not k:
+            return self._exact(queries, k, exclude, allowed)
+        selection = None if allowed is None else self._selection(allowed, ready)
+        found = structure.candidates(queries, min(count, len(structure)), parameters, selection)
+        if ready.rows is not None:
+            found = np.where(found < 0, -1, ready.rows[found])
+        if found.shape[1] > 2 * (k + spare) and len(rows.arrays) == 1 and rows.arrays[0].dtype == np.float32:
+            found = nearest.shortlist(queries, rows.arrays[0], np.ascontiguousarray(found), k + spare)
+        if exclude is not None:
+            for row, left_out in zip(found, exclude, strict=True):
+                row[np.isin(row, rows.at(left_out))] = -1
+        scores, best = nearest.rank(queries, found, rows.gather, k)
+        ids = rows.ids[best]
+        short = best[:, -1] < 0  # parts of a graph can be out of reach, and filters can leave less than is there
+        if short.any():
+            ids[best < 0] = -1
+            lacking = np.flatnonzero(short)
+            some = None if exclude is None else [exclude[int(query)] for query in lacking]
+            scores[lacking], ids[lacking] = self._exact(queries[lacking], k, some, allowed)
+        if ready.tail < len(rows):
+            late = self._exact(queries, k, exclude, allowed, ready.tail)
+            return nearest.merge([(scores, ids), late], k)
+        return scores, ids
+
+    # Which rows may be returned
+
+    def _filter(self, expression: str, ids: Ids) -> _Filtered:
+        with self._loading:
+            if expression in self._filtered:
+                self._filtered.move_to_end(expression)
+                return self._filtered[expression]
+            rows = self._load_rows()
+            mask = np.zeros(len(rows), bool)
+            at = rows.at(ids)
+            mask[at[at >= 0]] = True
+            made = _Filtered(mask, len(ids), {}, {})
+            self._filtered[expression] = made
+            if len(self._filtered) > _FILTERS:
+                self._filtered.popitem(last=False)
+            return made
+
+    def known_filter(self, expression: str) -> bool:
+        """Whether the ids of an expression are at hand."""
+        return expression in self._filtered
+
+    @staticmethod
+    def _piece(allowed: _Filtered | None, where: slice) -> Allowed | None:
+        """What may be returned of one piece; None for all of it."""
+        if allowed is None:
             return None
-        path = self._folder / record.file
+        if where.start not in allowed.pieces:
+            from retrieval.index.nearest import Allowed
+
+            mask = allowed.mask[where]
+            allowed.pieces[where.start] = None if mask.all() else Allowed(mask)
+        return allowed.pieces[where.start]
+
+    @staticmethod
+    def _selection(allowed: _Filtered, ready: _Ready) -> Selection | None:
+        structure = ready.searcher.structure
+        if id(structure) not in allowed.selections:
+            from retrieval.index.nearest.structures import Selection
+
+            mask = (
+                allowed.mask[: len(structure)]
+                if ready.rows is None
+                else np.where(ready.rows < 0, False, allowed.mask[ready.rows])
+            )
+            allowed.selections[id(structure)] = Selection(
+                mask, np.packbits(mask, bitorder="little"), int(np.count_nonzero(mask))
+            )
+        selection = allowed.selections[id(structure)]
+        return None if selection.count == len(structure) else selection
+
+    # Loading
+
+    def _mapped_rows(self) -> Rows:
+        with self._loading:
+            if self._mapped is None:
+                self._mapped = Rows.mapped(self.segments, self._width)
+            return self._mapped
+
+    def _load_rows(self) -> Rows:
+        if self._rows is not None:
+            return self._rows
+        with self._loading:
+            if self._rows is None:
+                self._rows = (
+                    Rows.loaded(self.segments, self._width, self.state.removed, self._before)
+                    if self._in_memory
+                    else self._mapped_rows()
+                )
+                self._before = None
+            return self._rows
+
+    def _load(self) -> None:
+        with self._loading:
+            if self._is_ready:
+                return
+            rows = self._load_rows()
+            dead = rows.at(self.state.removed)
+            dead = dead[dead >= 0]
+            if len(rows) - len(dead) != self.state.items:
+                raise DamagedFileError(
+                    self._folder,
+                    f"has {self.state.items:,} items in its catalog and {len(rows) - len(dead):,} in its segments",
+                )
+            if len(dead):
+                mask = np.ones(len(rows), bool)
+                mask[dead] = False
+                self._live = _Filtered(mask, len(rows) - len(dead), {}, {})
+            searcher = self._read_structure()
+            self._ready = None if searcher is None else self._make_ready(searcher)
+            self._is_ready = True
+
+    def _make_ready(self, searcher: Searcher) -> _Ready:
+        rows = self._load_rows()
+        ids = searcher.ids
+        same = len(ids) <= len(rows) and (rows.ids[: len(ids)] == ids).all()
+        tail = int(np.searchsorted(rows.ids, ids[-1], side="right"))
+        return _Ready(searcher, None if same else rows.at(ids), tail)
+
+    def _read_structure(self) -> Searcher | None:
+        record, file = self.state.structure, self._structure_file
+        if record is None or file is None:
+            return None
+        if self._read is not None:
+            return self._read[1]
+        from retrieval.index.nearest import structures
+
+        mapped = not self._in_memory
         try:
-            check(path, record.size, record.sha256, full=True)  # FAISS trusts what it reads
-            return nearest.Structure.read(path, record.parameters, self._dim, record.items)
+            # FAISS trusts what it reads.
+            file.check(record.size, record.checksum, full=not mapped or record.size <= FULL_CHECK)
+            structure = structures.read(record.factory, Path(file.name), self._dim, record.items, mapped=mapped)
         except DamagedFileError as error:
             self._warnings.append(
-                f"{str(path)!r} {error.problem}; searching exactly instead, until the index is built again."
+                f"{str(file.path)!r} {error.problem}; searching exactly instead, until the index is built again."
             )
             return None
+        searcher = Searcher(structure, record.parameters, record.ids)
+        self._read = record, searcher
+        return searcher

@@ -1,6 +1,5 @@
-"""Nearest neighbours: the one package that knows FAISS."""
+"""Nearest neighbours: the one package that knows FAISS (and rabitqlib)."""
 
-from retrieval.index.nearest.exact import RECALL, SPARE, exact_search, merge, rank
-from retrieval.index.nearest.graph import Structure
+from retrieval.index.nearest.exact import SPARE, Allowed, exact_search, merge, range_search, rank, shortlist
 
-__all__ = ["RECALL", "SPARE", "Structure", "exact_search", "merge", "rank"]
+__all__ = ["SPARE", "Allowed", "exact_search", "merge", "range_search", "rank", "shortlist"]

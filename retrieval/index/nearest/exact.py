@@ -1,4 +1,4 @@
-"""Nearest neighbours: the one module that knows FAISS.
+"""Exact search: the k nearest of all, or all above a score.
 
 What comes back never depends on FAISS's rounding, which differs between a single query and a batch. FAISS
 only names candidates, a few more than asked for; each is then scored anew by one routine (:func:`_scores`),
@@ -9,7 +9,8 @@ stand by ascending id.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import faiss
@@ -27,9 +28,6 @@ Two are nearly always enough; the few queries for which they are not are asked a
 help either (many equal vectors, say), everything is scored.
 """
 
-RECALL = 0.99
-"""What an approximate structure must reach (recall@10), or exact search stays."""
-
 _BATCH = 8
 """Queries from which FAISS is told to multiply matrices.
 
@@ -38,6 +36,9 @@ multiplying matrices is three times slower.
 """
 _DEFAULT_BLAS_THRESHOLD = faiss.cvar.distance_compute_blas_threshold
 
+_FEW = 4096
+"""Vectors so few that copying them together costs less than having FAISS select."""
+
 _PAIRS = 1 << 16
 """Numbers that are scored anew at a time: half a megabyte as float64, which stays in the processor's cache."""
 
@@ -45,7 +46,31 @@ _ALL = 1 << 22
 """Scores that are held at a time when everything is scored: 16 MB."""
 
 
-def exact_search(queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Excluded = None) -> tuple[Floats, Ids]:
+class Allowed:
+    """Which of n vectors a search may return, in the forms that searches want. Made once for each filter.
+
+    Attributes:
+        mask: bool (n,).
+        positions: int64, ascending: where the mask is true.
+    """
+
+    def __init__(self, mask: npt.NDArray[np.bool_]) -> None:
+        self.mask = mask
+        self.positions = np.flatnonzero(mask)
+        self.bitmap = np.packbits(mask, bitorder="little")
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @cached_property
+    def selector(self) -> Any:
+        """The same for FAISS, which only points at the bitmap."""
+        return faiss.IDSelectorBitmap(self.bitmap)  # type: ignore[call-arg, arg-type]  # FAISS wraps it at run time
+
+
+def exact_search(
+    queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Excluded = None, allowed: Allowed | None = None
+) -> tuple[Floats, Ids]:
     """The k best of all vectors, without error.
 
     Args:
@@ -54,10 +79,14 @@ def exact_search(queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Ex
         ids: (n,), ascending.
         k: how many are wanted; more than n is no error.
         exclude: for each query the ids it must not get, ascending, or None.
+        allowed: which of the vectors may be returned; all if None.
 
     Returns:
         scores (nq, k) and ids (nq, k), best first, equal scores by ascending id, padded with −inf and −1.
     """
+    if allowed is not None and (len(allowed) <= _FEW or len(queries) >= _BATCH):
+        # FAISS passes over vectors one by one where it has to select, and does not multiply matrices then.
+        return exact_search(queries, vectors[allowed.positions], ids[allowed.positions], k, exclude)
     nq, n = len(queries), len(vectors)
     scores = np.full((nq, k), -np.inf, np.float32)
     found = np.full((nq, k), -1, np.int64)
@@ -68,9 +97,9 @@ def exact_search(queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Ex
     doubtful = np.arange(nq)
     for spare in SPARE:
         count = k + most + spare
-        if not len(doubtful) or 2 * count >= n:
+        if not len(doubtful) or 2 * count >= (n if allowed is None else len(allowed)):
             break
-        near, rows = _flat_candidates(queries[doubtful], vectors, count)
+        near, rows = _flat_candidates(queries[doubtful], vectors, count, allowed)
         again = _rescore(queries[doubtful], vectors, rows)
         if left_out is not None:
             for place, query in enumerate(doubtful):
@@ -84,6 +113,8 @@ def exact_search(queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Ex
     for start in range(0, len(doubtful), group):
         some = doubtful[start : start + group]
         for query, row in zip(some, _score_all(queries[some], vectors), strict=True):
+            if allowed is not None:
+                row[~allowed.mask] = -np.inf
             if left_out is not None:
                 row[left_out[query]] = -np.inf
             places = _best(row, k)
@@ -91,6 +122,47 @@ def exact_search(queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Ex
             scores[query, : len(places)] = row[places]
             found[query, : len(places)] = ids[places]
     return scores, found
+
+
+def range_search(
+    queries: Floats, vectors: Floats, ids: Ids, score: float, allowed: Allowed | None = None
+) -> list[tuple[Floats, Ids]]:
+    """All vectors that score at least so much.
+
+    Args:
+        queries: (nq, d), unit rows.
+        vectors: (n, d), unit rows.
+        ids: (n,), ascending.
+        score: the least that counts.
+        allowed: which of the vectors may be returned; all if None.
+
+    Returns:
+        for each query scores (m,) and ids (m,), by ascending id.
+    """
+    least = score - _rounding(vectors.shape[1])
+    parts: list[list[tuple[Floats, Ids]]] = [[] for _ in queries]
+    step = max(1, _ALL // max(1, len(queries)))
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step]
+        near = queries @ block.T >= least
+        if allowed is not None:
+            near &= allowed.mask[start : start + step]
+        query, place = np.nonzero(near)
+        exact = np.empty(len(query), np.float32)
+        for first in range(0, len(query), (pairs := max(1, _PAIRS // vectors.shape[1]))):
+            some = slice(first, first + pairs)
+            exact[some] = _scores(queries[query[some]], block[place[some]])
+        kept = exact >= score
+        query, place, exact = query[kept], place[kept], exact[kept]
+        ends = np.searchsorted(query, np.arange(len(queries) + 1))
+        for row in range(len(queries)):
+            mine = slice(ends[row], ends[row + 1])
+            parts[row].append((exact[mine], ids[start : start + step][place[mine]]))
+    return [
+        (np.concatenate([scores for scores, _ in row] or [np.empty(0, np.float32)]),
+         np.concatenate([found for _, found in row] or [np.empty(0, np.int64)]))
+        for row in parts
+    ]  # fmt: skip
 
 
 def merge(parts: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
@@ -101,40 +173,76 @@ def merge(parts: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
 
-def rank(queries: Floats, candidates: Ids, vectors_of: Any, k: int) -> tuple[Floats, Ids]:
-    """Score candidates anew and keep the k best.
+def rank(queries: Floats, rows: Ids, vectors_of: Callable[[Ids], Floats], k: int) -> tuple[Floats, Ids]:
+    """Score candidates exactly and keep the k best.
 
     Args:
         queries: (nq, d), unit rows.
-        candidates: (nq, m) ids, −1 where there is none.
-        vectors_of: function from ids (p,) to their vectors (p, d).
+        rows: int64 (nq, m), m at least k: row numbers, −1 where there is none, each at most once for a query.
+        vectors_of: function from row numbers (p,) to their vectors (p, d).
         k: how many are wanted.
 
     Returns:
-        scores and ids (nq, k) as :func:`exact_search` gives them.
+        scores and row numbers (nq, k), best first, equal scores by ascending row, padded with −inf and −1.
     """
-    nq = len(queries)
-    scores = np.full((nq, max(k, candidates.shape[1])), -np.inf, np.float32)
-    ids = np.full(scores.shape, -1, np.int64)
-    query, place = np.nonzero(candidates >= 0)
+    if len(rows) == 1:  # as lean as it can be: beside a graph's ten microseconds everything counts
+        some = rows[0]
+        if some.min() < 0:
+            some = some[some >= 0]
+        exact = _scores(queries, vectors_of(some))
+        order = np.lexsort((some, -exact))[:k]
+        if len(order) == k:
+            return exact[order][None], some[order][None]
+        scores, best = np.full((1, k), -np.inf, np.float32), np.full((1, k), -1, np.int64)
+        scores[0, : len(order)], best[0, : len(order)] = exact[order], some[order]
+        return scores, best
+    again = np.full(rows.shape, -np.inf, np.float32)
+    query, place = np.nonzero(rows >= 0)
     step = max(1, _PAIRS // queries.shape[1])
     for start in range(0, len(query), step):
-        some = slice(start, start + step)
-        chosen = candidates[query[some], place[some]]
-        scores[query[some], place[some]] = _scores(queries[query[some]], vectors_of(chosen))
-        ids[query[some], place[some]] = chosen
-    return merge([(scores, ids)], k)
+        pairs = slice(start, start + step)
+        again[query[pairs], place[pairs]] = _scores(queries[query[pairs]], vectors_of(rows[query[pairs], place[pairs]]))
+    order = np.lexsort((rows, -again))[:, :k]
+    return np.take_along_axis(again, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
-def _flat_candidates(queries: Floats, vectors: Floats, count: int) -> tuple[Floats, Ids]:
+def shortlist(queries: Floats, vectors: Floats, rows: Ids, count: int) -> Ids:
+    """The about `count` best of many candidates, by FAISS's float32 scores.
+
+    Args:
+        queries: (nq, d), unit rows, C-contiguous.
+        vectors: (n, d), unit rows, C-contiguous.
+        rows: int64 (nq, m), C-contiguous: row numbers, −1 where there is none.
+        count: how many are wanted of each.
+
+    Returns:
+        int64 (nq, count).
+    """
+    near = np.empty(rows.shape, np.float32)
+    faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]
+        faiss.swig_ptr(near), faiss.swig_ptr(queries), faiss.swig_ptr(vectors), faiss.swig_ptr(rows),
+        queries.shape[1], len(rows), rows.shape[1],
+    )  # fmt: skip
+    best = np.argpartition(-near, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(rows, best, axis=1)
+
+
+def _flat_candidates(queries: Floats, vectors: Floats, count: int, allowed: Allowed | None) -> tuple[Floats, Ids]:
+    nq, (n, d) = len(queries), vectors.shape
+    scores, rows = np.empty((nq, count), np.float32), np.empty((nq, count), np.int64)
+    pointers = [faiss.swig_ptr(np.ascontiguousarray(array)) for array in (queries, vectors)]
+    search = partial(
+        faiss.knn_inner_product, *pointers, d, nq, n, count, faiss.swig_ptr(scores), faiss.swig_ptr(rows),
+        None if allowed is None else allowed.selector,
+    )  # fmt: skip
     # The setting is the whole process's, but it changes only speed and rounding, and neither reaches an
     # answer.
-    if len(queries) < _BATCH:
-        scores, rows = faiss.knn(queries, vectors, count, metric=faiss.METRIC_INNER_PRODUCT)
+    if nq < _BATCH:
+        search()
     else:
         faiss.cvar.distance_compute_blas_threshold = 1
         try:
-            scores, rows = faiss.knn(queries, vectors, count, metric=faiss.METRIC_INNER_PRODUCT)
+            search()
         finally:
             faiss.cvar.distance_compute_blas_threshold = _DEFAULT_BLAS_THRESHOLD
     return scores, rows

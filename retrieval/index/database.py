@@ -1,0 +1,179 @@
+"""One SQLite file: opened as the folder allows, changed one transaction at a time, its damage told in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from retrieval.errors import RetrievalError
+
+APPLICATION_ID = 0x52545256  # "RTRV"; `file catalog.sqlite` shows it
+FORMAT_VERSION = 2
+
+_META = {"generation": int, "next_id": int, "next_segment": int, "items": int, "dim": int, "encoder_hash": str,
+         "root": str, "storage": str}  # fmt: skip
+
+
+class Database:
+    """The file, open.
+
+    It runs in SQLite's write-ahead mode, in which readers and the one writer do not wait for each other. Every change
+    is one transaction with a number, its *generation*; :attr:`meta` is as it was when the file was opened, when
+    :meth:`reread` was called, or when it was last changed here.
+    """
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        """Open it.
+
+        Raises:
+            RetrievalError: it is damaged, belongs to another program, or another release wrote it.
+        """
+        self._path = path
+        self._copy: Any = None  # a temporary folder, where the log of a read-only catalog is read
+        with self.damage_is_said():
+            self._connection = self._connect(write)
+        self._meta: Mapping[str, Any] = {"generation": 0}  # until it has been read
+        try:
+            self.reread()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file. Calling it twice is harmless."""
+        self._connection.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the index knows about itself."""
+        return self._meta
+
+    @property
+    def generation(self) -> int:
+        """The number of the last change that is seen here."""
+        return int(self._meta["generation"])
+
+    def all(self, sql: str, **values: object) -> list[Any]:
+        """The rows of a query, in which ``:now`` is the generation."""
+        with self.damage_is_said():
+            return self._connection.execute(sql, {"now": self.generation, **values}).fetchall()
+
+    def reread(self) -> None:
+        """See what others have changed since."""
+        ((application,),) = self.all("PRAGMA application_id")
+        ((version,),) = self.all("PRAGMA user_version")
+        folder = str(self._path.parent)
+        if application != APPLICATION_ID:
+            raise RetrievalError(f"{str(self._path)!r} belongs to another program; give the folder of an index.")
+        if version > FORMAT_VERSION:
+            raise RetrievalError(
+                f"{folder!r} was written by a newer release (format {version}, this one reads up to "
+                f"{FORMAT_VERSION}); upgrade retrieval."
+            )
+        if version < FORMAT_VERSION:
+            raise RetrievalError(
+                f"{folder!r} has the format {version} of an early release, and this one reads {FORMAT_VERSION}; "
+                "build it again with --overwrite."
+            )
+        rows = self.all("SELECT key, value FROM meta")
+        with self.damage_is_said():
+            meta = {str(key): json.loads(value) for key, value in rows}
+            for key, kind in _META.items():
+                if not isinstance(meta.get(key), kind):
+                    raise ValueError(f"meta has no {key}")
+            if meta["dim"] < 1 or meta["next_id"] < 0 or meta["next_segment"] < 1:
+                raise ValueError(f"dim is {meta['dim']} and next_id {meta['next_id']}")
+        self._meta = meta
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """One state of the file for all the queries inside, whatever a writer commits meanwhile."""
+        with self.damage_is_said():
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with self.damage_is_said():
+                self._connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[tuple[sqlite3.Connection, int]]:
+        """One transaction, and the number of its generation."""
+        now = self.generation + 1
+        with self.damage_is_said():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection, now
+                self.put(self._connection, "generation", now)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self.reread()
+
+    @staticmethod
+    def put(connection: sqlite3.Connection, key: str, value: object) -> None:
+        """Set one thing that the index knows about itself, inside :meth:`change`."""
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+
+    @contextlib.contextmanager
+    def damage_is_said(self) -> Iterator[None]:
+        """SQLite notices damage at any statement, and rows of a damaged file may hold anything."""
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            raise RetrievalError(
+                f"The catalog {str(self._path)!r} refused a change ({error}); build the index again."
+            ) from error
+        except (sqlite3.Error, OSError, ValueError, TypeError, MemoryError, OverflowError) as error:
+            reason = " ".join(str(error).split())  # it may quote what it found
+            raise RetrievalError(
+                f"The catalog {str(self._path)!r} cannot be used ({reason}); if it is damaged, bring it back from a "
+                "copy or build the index again."
+            ) from error
+
+    def _connect(self, write: bool) -> sqlite3.Connection:
+        if write or os.access(self._path.parent, os.W_OK):
+            # A reader opens read-write as well: the last one to close a catalog then tidies up its
+            # write-ahead log.
+            connection = self._try("rw")
+            if write:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+            else:
+                connection.execute("PRAGMA query_only = ON")
+            return connection
+        # A folder that cannot be written, where SQLite may not find or make the files it shares with a
+        # writer.
+        with contextlib.suppress(sqlite3.OperationalError):
+            return self._try("ro")
+        log = self._path.with_name(self._path.name + "-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return self._try("ro&immutable=1")
+        import shutil
+        import tempfile
+
+        self._copy = tempfile.TemporaryDirectory(prefix="retrieval-")  # what a killed writer committed is in the log
+        for path in (self._path, log):
+            shutil.copy(path, self._copy.name)
+        return self._try("rw", Path(self._copy.name) / self._path.name)
+
+    def _try(self, mode: str, path: Path | None = None) -> sqlite3.Connection:
+        # Absolute, since SQLite reads the rest of a relative URI's first part as a host.
+        uri = f"file:{quote(os.fsencode((path or self._path).absolute()))}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the file
+        except BaseException:
+            connection.close()
+            raise
+        return connection
