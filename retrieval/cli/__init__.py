@@ -21,9 +21,18 @@ VERBS = {
     "data": "get a labelled set of pictures, or turn one into another form",
     "train": "train an embedding on labelled pictures",
     "build": "fill an index from a folder of pictures",
+    "sync": "bring an index up to date with its folder: new, changed, renamed and deleted pictures",
+    "add": "add pictures to an index",
+    "remove": "take pictures out of an index",
+    "attach": "attach attributes to pictures, to filter by",
     "query": "find the pictures that look like this one",
     "evaluate": "measure how good the answers are",
+    "tune": "find the fastest structure that reaches a recall",
     "info": "say what an index or a model is",
+    "verify": "check every file of an index",
+    "compact": "give back the room of what was removed",
+    "export": "write an index's vectors in another format",
+    "import": "make an index from vectors in another format",
 }
 
 
@@ -42,7 +51,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     try:
         if verb is None:
             return _overview(argv)
-        module = importlib.import_module(f"retrieval.cli.{verb}")
+        # "import" cannot be the name of a module that Python code imports.
+        module = importlib.import_module(f"retrieval.cli.{'import_' if verb == 'import' else verb}")
         parser = argparse.ArgumentParser(
             prog=prog or f"retrieval {verb}",
             description=module.HELP,

@@ -12,7 +12,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,10 @@ CREATE TABLE skipped (
 """
 
 _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
+_fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
 _REMOVED = f"""
-SELECT DISTINCT id FROM items AS old
+SELECT DISTINCT id FROM items AS old INDEXED BY items_removed
 WHERE removed <= :now AND NOT EXISTS (SELECT 1 FROM items WHERE id = old.id AND {_LIVE})
 ORDER BY id
 """  # noqa: S608
@@ -284,7 +285,7 @@ class Catalog(Database):
             replaced = max(old.rowcount, 0)
             connection.executemany(
                 "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                ((first_id + place, *astuple(item), now) for place, item in enumerate(items)),
+                ((first_id + place, *_fields(item), now) for place, item in enumerate(items)),
             )
             if replaced:  # what the user attached to a path stays with it
                 connection.execute(
@@ -314,6 +315,10 @@ class Catalog(Database):
             if purge:
                 connection.execute("DELETE FROM items WHERE removed IS NOT NULL")
                 connection.execute("DELETE FROM attributes WHERE removed IS NOT NULL")
+        if purge:  # give the room back, too; if somebody opens the catalog just now, a later call does
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._connection.execute("VACUUM")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def update(self, items: Mapping[int, NewItem]) -> None:
         """Begin a new version of items that are in the index."""
@@ -323,7 +328,7 @@ class Catalog(Database):
             )
             connection.executemany(
                 "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                ((id_, *astuple(item), now) for id_, item in items.items()),
+                ((id_, *_fields(item), now) for id_, item in items.items()),
             )
 
     def remove(self, ids: Sequence[int]) -> None:

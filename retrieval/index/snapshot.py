@@ -174,12 +174,15 @@ class Snapshot:
 
     def range_search(self, queries: npt.NDArray[Any], score: float, chosen: tuple[str, Ids] | None) -> list[Answers]:
         """Everything that scores at least so much, best first, for each query."""
-        from retrieval.index.nearest import range_search
-        from retrieval.index.nearest.binary import hamming_range_search
+        from retrieval.index import nearest
 
+        search: Any = nearest.range_search
+        if self.storage == "binary":
+            from retrieval.index.nearest.binary import hamming_range_search
+
+            search = hamming_range_search
         self._load()
         allowed = self._live if chosen is None else self._filter(*chosen)
-        search = hamming_range_search if self.storage == "binary" else range_search
         found: list[list[Answers]] = [[] for _ in queries]
         rows = self._load_rows()
         for where, vectors in rows.pieces():
