@@ -58,7 +58,8 @@ def _index(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
         ("left out", f"{described['skipped']:,} (--json lists them)" if described["skipped"] else None),
         ("labels", f"{described['labels']:,}: {classes}{more}" if described["labels"] else "none"),
         ("unlabelled", _if_any(described["items"] - described["labelled"] if described["labels"] else 0)),
-        ("vectors", f"{described['dim']:,} numbers each, in {described['segments']:,} files"),
+        ("vectors", f"{described['dim']:,} numbers each ({described['storage']}), in {described['segments']:,} files"),
+        ("attributes", ", ".join(map(printable, described["attributes"])) or None),
         ("search", "exact" if structure is None else _searched(structure)),
         ("encoder", f"{described['encoder']['network'] or 'unknown'} ({described['encoder']['hash'][:12]})"),
         ("decoder", described["decoder"]),
@@ -69,10 +70,13 @@ def _index(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
 
 
 def _searched(structure: dict[str, Any]) -> str:
-    return (
-        f"{structure['factory']} over {structure['items']:,}, recall@10 {structure['recall@10']:.4f} "
-        f"on {structure['measured_on']:,} held out"
+    measured = structure["measured"]
+    found = (
+        f", recall@{measured['k']} {measured['recall']:.4f} on {measured['queries']:,} queries"
+        if {"k", "recall", "queries"} <= measured.keys()
+        else ""
     )
+    return f"{structure['factory']} over {structure['items']:,}{found}"
 
 
 def _model(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ def unit_rows(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDAr
     if vectors.dtype != np.float32:
         raise RetrievalError(f"The {what} are {vectors.dtype} where an index takes float32; convert them.")
     vectors = np.ascontiguousarray(vectors)
+    if len(vectors) == 1 and abs(math.sqrt(vectors[0] @ vectors[0]) - 1) <= UNIT_TOLERANCE:
+        return vectors  # a single query is not to wait for what a batch needs
     with np.errstate(over="ignore", invalid="ignore"):
         length = np.sqrt(np.vecdot(vectors, vectors))
     wrong = np.flatnonzero(~(np.abs(length - 1) <= UNIT_TOLERANCE))  # so written that NaN is wrong

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,13 @@ EXACT_SHARE = 0.05
 
 _FILTERS = 16
 """Filters whose results are kept for the next query."""
+
+
+@cache
+def _nearest() -> Any:
+    from retrieval.index import nearest  # FAISS takes a third of a second, which nothing but a search need wait for
+
+    return nearest
 
 
 class Searcher(NamedTuple):
@@ -174,8 +182,7 @@ class Snapshot:
 
     def range_search(self, queries: npt.NDArray[Any], score: float, chosen: tuple[str, Ids] | None) -> list[Answers]:
         """Everything that scores at least so much, best first, for each query."""
-        from retrieval.index import nearest
-
+        nearest = _nearest()
         search: Any = nearest.range_search
         if self.storage == "binary":
             from retrieval.index.nearest.binary import hamming_range_search
@@ -206,8 +213,7 @@ class Snapshot:
         first: int = 0,
     ) -> Answers:
         """The k best of all rows from `first` on."""
-        from retrieval.index import nearest  # FAISS takes a third of a second, which nothing else need wait for
-
+        nearest = _nearest()
         search: Any = nearest.exact_search
         if self.storage == "binary":
             from retrieval.index.nearest.binary import exact_hamming
@@ -233,18 +239,17 @@ class Snapshot:
         allowed: _Filtered | None,
         filtered: bool,
     ) -> Answers:
-        from retrieval.index import nearest
-
+        nearest = _nearest()
         structure, parameters, _ = ready.searcher
         rows = self._load_rows()
         spare = nearest.SPARE[0] + (0 if exclude is None else max(map(len, exclude), default=0))
-        count = (k + spare) * parameters.get("candidates", 1)
+        count = min((k + spare) * parameters.get("candidates", 1), len(structure))
         # A structure is no help where nearly everything is asked for, or where few may be returned.
         few = filtered and allowed is not None and allowed.rows <= max(EXACT_SHARE * len(rows), 10 * count)
-        if 10 * (k + spare) > len(structure) or few or not k:
+        if 10 * (k + spare) > len(structure) or few or not k or not len(queries):
             return self._exact(queries, k, exclude, allowed)
         selection = None if allowed is None else self._selection(allowed, ready)
-        found = structure.candidates(queries, min(count, len(structure)), parameters, selection)
+        found = structure.candidates(queries, count, parameters, selection)
         if ready.rows is not None:
             found = np.where(found < 0, -1, ready.rows[found])
         if found.shape[1] > 2 * (k + spare) and len(rows.arrays) == 1 and rows.arrays[0].dtype == np.float32:
@@ -254,10 +259,9 @@ class Snapshot:
                 row[np.isin(row, rows.at(left_out))] = -1
         scores, best = nearest.rank(queries, found, rows.gather, k)
         ids = rows.ids[best]
-        short = best[:, -1] < 0  # parts of a graph can be out of reach, and filters can leave less than is there
-        if short.any():
+        if best[:, -1].min() < 0:  # parts of a graph can be out of reach, and filters can leave less than is there
             ids[best < 0] = -1
-            lacking = np.flatnonzero(short)
+            lacking = np.flatnonzero(best[:, -1] < 0)
             some = None if exclude is None else [exclude[int(query)] for query in lacking]
             scores[lacking], ids[lacking] = self._exact(queries[lacking], k, some, allowed)
         if ready.tail < len(rows):
