@@ -13,6 +13,7 @@ import pytest
 
 from retrieval.cli import main
 from retrieval.index import Index, NewItem
+from retrieval.index.nearest import structures
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -59,7 +60,7 @@ def test_an_index_is_described_in_text(folder, capsys):
     assert shown["left-out"].startswith("1 ")
     assert re.match(r"7: class\d \d+, .*, \.\.\.$", shown["labels"])
     assert shown["unlabelled"] == "120"
-    assert shown["vectors"] == "16 numbers each, in 2 files"
+    assert shown["vectors"] == "16 numbers each (float32), in 2 files"
     assert shown["search"] == "exact"
     assert shown["encoder"] == "convnet (0123456789ab)"
     assert shown["decoder"] == "pillow 11.0"
@@ -67,7 +68,10 @@ def test_an_index_is_described_in_text(folder, capsys):
 
 def test_an_index_is_described_as_json(folder, capsys):
     with Index.open(folder, write=True) as index:
-        index.build_structure(exact_limit=0)
+        ids, vectors = index.all_vectors()
+        structure = structures.build("HNSW32,Flat", vectors, seed=0)
+        index.set_structure(structure, {"efSearch": 64}, ids=ids, measured={"k": 10, "recall": 0.995, "queries": 300})
+        index.attach({int(ids[0]): {"price": 3}})
         labels = index.labels()
     assert main(["info", str(folder), "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
@@ -75,10 +79,11 @@ def test_an_index_is_described_as_json(folder, capsys):
     assert described["labelled"] == sum(label is not None for label in labels)
     assert all(count == labels.count(label) for label, count in described["largest"].items())
     assert described["skipped_files"] == [{"path": "broken.jpg", "reason": "truncated"}]
-    assert described["structure"]["recall@10"] >= 0.99
+    assert described["structure"]["measured"] == {"k": 10, "recall": 0.995, "queries": 300}
+    assert described["attributes"] == ["price"]
     assert described["bytes"] == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert main(["info", str(folder)]) == 0
-    assert re.search(r"search +IDMap2,HNSW32,Flat over 1,199, recall@10 [01]\.\d+ on", capsys.readouterr().out)
+    assert re.search(r"search +HNSW32,Flat over 1,199, recall@10 0\.9950 on 300 queries", capsys.readouterr().out)
 
 
 def test_a_model_is_described(folder, tmp_path, capsys):

@@ -19,6 +19,7 @@ import pytest
 from retrieval import files
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
+from retrieval.index.nearest import structures
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 N, D = 120, 6
@@ -41,8 +42,8 @@ def whole(tmp_path_factory) -> Path:
         index.add(unit(N)[70:], named(50, 70))
         index.remove([5])
         index.record_skipped([("a", "empty file")])
-        index.build_structure(exact_limit=0)
-        assert index.info()["structure"] is not None
+        ids, vectors = index.all_vectors()
+        index.set_structure(structures.build("HNSW32,Flat", vectors, seed=0), {"efSearch": 64}, ids=ids)
     return folder
 
 
@@ -132,7 +133,7 @@ def test_a_catalog_that_forgot_a_segment_does_not_cost_it(folder):
 
 def set_version(path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
 
 
@@ -152,7 +153,7 @@ def other_program(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_version, r"newer release \(format 2, this one reads up to 1\); upgrade"),
+        (set_version, r"newer release \(format 3, this one reads up to 2\); upgrade"),
         (drop_dim, "meta has no dim"),
         (other_program, "belongs to another program"),
         (lambda path: path.write_bytes(b""), "belongs to another program"),
@@ -187,7 +188,7 @@ def test_a_segment_with_the_right_checksum_and_the_wrong_content_is_refused(fold
         file["ids"] = {"order": ids[::-1], "ids": ids[:40]}.get(wrong, ids)
     with sqlite3.connect(folder / "catalog.sqlite") as connection:
         connection.execute(
-            "UPDATE segments SET size = ?, sha256 = ? WHERE id = 2", (path.stat().st_size, files.digest(path))
+            "UPDATE segments SET size = ?, checksum = ? WHERE id = 2", (path.stat().st_size, files.checksum(path))
         )
     connection.close()
     with pytest.raises(RetrievalError, match=r"00000002\.h5"):
@@ -201,7 +202,7 @@ def test_a_segment_may_be_compressed_by_somebody_else(folder, whole):
         file["ids"] = np.arange(70, 120)
     with sqlite3.connect(folder / "catalog.sqlite") as connection:
         connection.execute(
-            "UPDATE segments SET size = ?, sha256 = ? WHERE id = 2", (path.stat().st_size, files.digest(path))
+            "UPDATE segments SET size = ?, checksum = ? WHERE id = 2", (path.stat().st_size, files.checksum(path))
         )
     connection.close()
     for found, expected in zip(use_everything(folder), use_everything(whole), strict=True):
@@ -274,7 +275,7 @@ def test_a_killed_writer_leaves_whole_batches_and_no_lock(tmp_path):
         next_segment = index.info()["segments"] + 1
     (folder / "segments" / f"{next_segment:08d}.h5").write_bytes(b"orphan")
     (folder / "segments" / f"{next_segment:08d}.h5.tmp").write_bytes(b"orphan")
-    (folder / "ann" / "00000007.faiss.tmp").write_bytes(b"orphan")
+    (folder / "ann" / "00000007.ann.tmp").write_bytes(b"orphan")
     (folder / "segments" / "notes.txt").write_text("somebody's own")
     Index.open(folder, write=True).close()
     assert len(list((folder / "segments").glob("*.*"))) == next_segment  # the notes are one more
@@ -316,7 +317,7 @@ def test_a_failed_addition_changes_nothing(folder, whole, monkeypatch, step):
             elif step == "sync_folder":
                 patch.setattr("retrieval.files.sync_folder", fail)
             else:
-                patch.setattr("retrieval.index.catalog.Catalog._set", fail_in_sqlite)
+                patch.setattr("retrieval.index.database.Database.put", fail_in_sqlite)
             with pytest.raises(RetrievalError, match=r"(No space left on device|disk is full)"):
                 index.add(unit(4, seed=3), named(4, 500))
         for found, expected_array in zip(use_everything(folder), expected, strict=True):

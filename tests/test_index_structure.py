@@ -1,38 +1,56 @@
-"""An index with an approximate structure."""
+"""An index with an approximate structure: what it has to do itself, whatever the structure is."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from vectors import brute, clustered, make, named, unit
 
+from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.nearest import structures
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+N, D = 4000, 24
+
+
+def give_structure(index: Index, factory: str = "HNSW32,Flat", **parameters: int) -> None:
+    ids, vectors = index.all_vectors()
+    structure = structures.build(factory, vectors, seed=0)
+    index.set_structure(structure, parameters or {"efSearch": 64}, ids=ids, measured={"recall": 0.99})
 
 
 @pytest.fixture(scope="module")
 def structured(tmp_path_factory) -> tuple[Path, np.ndarray]:
-    vectors = clustered(4000, 24)
+    vectors = clustered(N, D)
     folder = tmp_path_factory.mktemp("structured") / "index"
     with make(folder, vectors, parts=3) as index:
-        index.build_structure(exact_limit=1000)
+        give_structure(index)
     return folder, vectors
 
 
-def test_a_structure_is_measured_and_meets_its_recall(structured):
+@pytest.fixture
+def folder(structured, tmp_path) -> Path:
+    return Path(shutil.copytree(structured[0], tmp_path / "index"))
+
+
+def recall(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, expected, strict=True)]))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_structure_finds_nearly_all_and_scores_exactly(structured, mapped):
     folder, vectors = structured
-    queries = clustered(200, 24, seed=5)
-    with Index.open(folder) as index:
+    queries = clustered(200, D, seed=5)
+    with Index.open(folder, mapped=mapped) as index:
         recorded = index.info()["structure"]
-        assert recorded["items"] == 4000 and recorded["measured_on"] == 400
+        assert recorded["items"] == N and recorded["measured"] == {"recall": 0.99}
         scores, ids = index.search(queries, 10)
-        expected_scores, expected_ids = brute(queries, vectors, np.arange(4000), 10)
-        recall = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(ids, expected_ids, strict=True)])
-        assert recorded["recall@10"] >= 0.99 and recall >= 0.97
-        same = ids == expected_ids
+        expected_scores, expected = brute(queries, vectors, np.arange(N), 10)
+        assert recall(ids, expected) >= 0.97
+        same = ids == expected
         np.testing.assert_array_equal(scores[same], expected_scores[same])  # re-scored, not as the graph rounds
         for row in range(0, 200, 17):
             alone = index.search(queries[row : row + 1], 10)
@@ -41,48 +59,69 @@ def test_a_structure_is_measured_and_meets_its_recall(structured):
         assert index.warnings == []
         # so many that exact search answers
         np.testing.assert_array_equal(
-            index.search(queries[:2], 900)[1], brute(queries[:2], vectors, np.arange(4000), 900)[1]
+            index.search(queries[:2], 900)[1], brute(queries[:2], vectors, np.arange(N), 900)[1]
         )
-        assert (index.search(queries[:1], 4005)[1] >= 0).sum() == 4000
+        assert (index.search(queries[:1], N + 5)[1] >= 0).sum() == N
         _, others = index.search(vectors[:50], 10, exclude=[[i] for i in range(50)])
         assert (others >= 0).all() and (others != np.arange(50)[:, None]).all()
 
 
-def copy_of(folder: Path, to: Path) -> Path:
-    import shutil
-
-    shutil.copytree(folder, to)
-    return to
-
-
-def test_changes_after_a_structure_are_searched_exactly(structured, tmp_path):
-    folder = copy_of(structured[0], tmp_path / "index")
-    vectors = np.concatenate([structured[1], clustered(100, 24, seed=9)])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_changes_after_a_structure_are_searched_exactly(structured, folder, compacted):
+    vectors = np.concatenate([structured[1], clustered(100, D, seed=9)])
     with Index.open(folder, write=True) as index:
-        file = index.info()["structure"]["factory"], sorted((folder / "ann").iterdir())
-        removed = index.search(vectors[:30], 3)[1][:, 1].tolist()
-        index.add(vectors[4000:], named(100, 4000))
-        index.remove(set(removed))
-        ids = index.search(vectors[4000:], 5)[1]
-        np.testing.assert_array_equal(ids[:, 0], np.arange(4000, 4100))
+        removed = sorted(set(index.search(vectors[:30], 3)[1][:, 1].tolist()))
+        index.add(vectors[N:], named(100, N))
+        index.remove(removed)
+        if compacted:
+            index.compact()  # positions of the structure lose their row
+        assert index.structure is not None
+        ids = index.search(vectors[N:], 5)[1]
+        np.testing.assert_array_equal(ids[:, 0], np.arange(N, N + 100))
         assert not np.isin(index.search(vectors[:30], 50)[1], removed).any()
-        kept = np.setdiff1d(np.arange(4100), removed)
+        kept = np.setdiff1d(np.arange(N + 100), removed)
         expected = brute(vectors[:60], vectors[kept], kept, 10)[1]
         ids = index.search(vectors[:60], 10)[1]
-        assert np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(ids, expected, strict=True)]) >= 0.97
-        index.build_structure(exact_limit=1000)  # little has changed, so it stays
-        assert file == (index.info()["structure"]["factory"], sorted((folder / "ann").iterdir()))
-        index.add(clustered(600, 24, seed=10), named(600, 4100))
-        index.build_structure(exact_limit=1000)  # much has
-        assert index.info()["structure"]["items"] == len(index)
-        assert len(list((folder / "ann").iterdir())) == 1 and file[1] != sorted((folder / "ann").iterdir())
-        index.build_structure(exact_limit=10**9)
-        assert index.info()["structure"] is None and not list((folder / "ann").iterdir())
+        assert recall(ids, expected) >= 0.97
+    with Index.open(folder) as index:
+        np.testing.assert_array_equal(index.search(vectors[:60], 10)[1], ids)
+    with Index.open(folder, write=True) as index:
+        index.set_structure(None)
+        assert index.structure is None and not list((folder / "ann").iterdir())
+        np.testing.assert_array_equal(index.search(vectors[:60], 10)[1], expected)
+
+
+def test_an_index_that_changes_goes_on_with_the_structure_it_has_read(structured, folder, monkeypatch):
+    with Index.open(folder, write=True) as index:
+        before = index.search(structured[1][:5], 3)[1]
+        monkeypatch.setattr(structures, "read", None)  # it would be called
+        index.add(clustered(5, D, seed=3), named(5, N))
+        index.remove([N])
+        np.testing.assert_array_equal(index.search(structured[1][:5], 3)[1], before)
+
+
+def test_filters_reach_into_the_structure(structured, folder):
+    vectors = structured[1]
+    with Index.open(folder, write=True) as index:
+        index.attach({i: {"half": i % 2, "rare": i % 100} for i in range(N)})
+        for where, mask in (
+            ("half = 1", np.arange(N) % 2 == 1),
+            ("rare = 7", np.arange(N) % 100 == 7),
+            ("half = 5", np.zeros(N, bool)),
+        ):
+            kept = np.flatnonzero(mask)
+            expected_scores, expected = brute(vectors[:40], vectors[kept], kept, 10)
+            scores, ids = index.search(vectors[:40], 10, where=where)
+            assert np.isin(ids[ids >= 0], kept).all()
+            assert ((ids >= 0).sum(axis=1) == min(10, len(kept))).all()
+            assert not len(kept) or recall(ids, expected) >= 0.97
+            if len(kept) < 0.05 * N:
+                np.testing.assert_array_equal(ids, expected)
+                np.testing.assert_array_equal(scores, expected_scores)
 
 
 @pytest.mark.parametrize("how", ["flipped", "truncated", "missing"])
-def test_a_damaged_structure_is_worked_around_and_rebuilt(structured, tmp_path, how):
-    folder = copy_of(structured[0], tmp_path / "index")
+def test_a_damaged_structure_is_worked_around(structured, folder, how):
     (file,) = (folder / "ann").iterdir()
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
@@ -92,15 +131,9 @@ def test_a_damaged_structure_is_worked_around_and_rebuilt(structured, tmp_path, 
         file.write_bytes(content if how == "flipped" else content[:-100])
     vectors = structured[1]
     with Index.open(folder) as index:
-        np.testing.assert_array_equal(
-            index.search(vectors[:5], 4)[1], brute(vectors[:5], vectors, np.arange(4000), 4)[1]
-        )
+        np.testing.assert_array_equal(index.search(vectors[:5], 4)[1], brute(vectors[:5], vectors, np.arange(N), 4)[1])
         (warning,) = index.warnings
         assert file.name in warning and "searching exactly" in warning
-    with Index.open(folder, write=True) as index:
-        index.build_structure(exact_limit=1000)
-        index.search(vectors[:5], 4)
-        assert index.warnings == [] and index.info()["structure"] is not None
 
 
 @pytest.mark.parametrize("kind", ["identical", "two points", "few"])
@@ -113,16 +146,15 @@ def test_a_structure_over_degenerate_vectors_still_gives_k(tmp_path, kind):
     else:
         vectors = vectors[:15]
     with make(tmp_path / "index", vectors) as index:
-        index.build_structure(exact_limit=0)
+        give_structure(index)
         ids = index.search(vectors[:4], 20)[1]
-        assert all(len(set(row[row >= 0])) == min(20, len(vectors)) for row in ids.tolist() for row in [np.array(row)])
-        assert (index.info()["structure"] is None) == (kind == "few")
+        for row in ids:
+            assert len(set(row[row >= 0].tolist())) == min(20, len(vectors))
 
 
-def test_vectors_that_no_graph_can_order_stay_exact(tmp_path, monkeypatch):
-    from retrieval.index import nearest
-
-    monkeypatch.setattr(nearest, "RECALL", 1.1)
-    with make(tmp_path / "index", unit(500, 8)) as index:
-        index.build_structure(exact_limit=0)
-        assert index.info()["structure"] is None and not list((tmp_path / "index" / "ann").iterdir())
+def test_a_structure_of_other_vectors_is_refused(tmp_path):
+    with make(tmp_path / "index", unit(50, 8)) as index:
+        for other in (unit(49, 8), unit(50, 6)):
+            with pytest.raises(RetrievalError, match="does not fit"):
+                index.set_structure(structures.build("HNSW32,Flat", other, seed=0), {"efSearch": 16})
+        assert index.structure is None

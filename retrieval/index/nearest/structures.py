@@ -1,0 +1,86 @@
+"""Approximate structures: one small interface, and what stands behind each name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
+
+
+class Selection(NamedTuple):
+    """Positions that a search may return.
+
+    Attributes:
+        mask: bool (m,).
+        bitmap: the same as uint8 (⌈m / 8⌉,), the first of eight lowest.
+        count: how many are true.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    bitmap: npt.NDArray[np.uint8]
+    count: int
+
+
+class Structure(Protocol):
+    """What names about the nearest of unit vectors, by the positions that these had when it was built.
+
+    Attributes:
+        factory: what it is.
+        dim: numbers in a vector.
+    """
+
+    factory: str
+    dim: int
+
+    def __len__(self) -> int: ...
+
+    def candidates(
+        self, queries: Floats, count: int, parameters: Mapping[str, int], selection: Selection | None = None
+    ) -> Positions:
+        """About the `count` nearest of each query (nq, d): int64 (nq, count), −1 where fewer were found."""
+        ...
+
+    def write(self, path: Path) -> None:
+        """Write it durably."""
+        ...
+
+    def bytes(self) -> int:
+        """About how much memory it takes."""
+        ...
+
+
+def build(factory: str, vectors: Floats, *, seed: int = 0, progress: Any = None) -> Structure:
+    """Build one over unit vectors (n, d), the same for the same seed."""
+    from retrieval.index.nearest.faiss_structures import FaissStructure
+
+    return FaissStructure.build(factory, vectors, seed=seed, progress=progress)
+
+
+def read(factory: str, path: Path, dim: int, items: int, *, mapped: bool = False) -> Structure:
+    """Read what :meth:`Structure.write` wrote."""
+    from retrieval.index.nearest.faiss_structures import FaissStructure
+
+    return FaissStructure.read(factory, path, dim, items, mapped=mapped)
+
+
+def efforts(factory: str, n: int) -> list[dict[str, int]]:
+    """Search parameters from cheap to thorough."""
+    compressed = any(code in factory for code in ("PQ", "RaBitQ", "PCA", "SQ"))
+    multiples = (2, 4, 10) if compressed else (1,)
+    if "IVF" in factory:
+        lists = int(factory.split("IVF")[1].split(",")[0])
+        return [
+            {"nprobe": probe, "candidates": times}
+            for probe in (1, 2, 4, 8, 16, 32, 64, 128, 256)
+            if probe <= lists
+            for times in multiples
+        ]
+    if "HNSW" in factory:
+        return [{"efSearch": width, "candidates": times} for width in (16, 32, 64, 128, 256, 512) for times in multiples]
+    return [{"candidates": times} for times in (1, 2, 4, 10, 20)]
