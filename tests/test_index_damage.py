@@ -243,10 +243,11 @@ for round in range(rounds):
             if batch % 3 == 2:
                 index.remove(ids)
     os.close(write)
+    first = os.read(read, 100) if round == 0 else b""  # however slow the machine is, one addition gets done
     time.sleep(random.uniform(0.005, 0.06))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    told = os.read(read, 10**6).split()
+    told = (first + os.read(read, 10**6)).split()
     os.close(read)
     print(max(map(int, told), default=-1), flush=True)
     with Index.open(folder) as index:
@@ -272,13 +273,13 @@ def test_a_killed_writer_leaves_whole_batches_and_no_lock(tmp_path):
     told = max(map(int, done.stdout.split()))
     assert told > 0
     with Index.open(folder) as index:
-        next_segment = index.info()["segments"] + 1
+        there, next_segment = index.info()["segments"], index._catalog.meta["next_segment"]
     (folder / "segments" / f"{next_segment:08d}.h5").write_bytes(b"orphan")
     (folder / "segments" / f"{next_segment:08d}.h5.tmp").write_bytes(b"orphan")
     (folder / "ann" / "00000007.ann.tmp").write_bytes(b"orphan")
     (folder / "segments" / "notes.txt").write_text("somebody's own")
     Index.open(folder, write=True).close()
-    assert len(list((folder / "segments").glob("*.*"))) == next_segment  # the notes are one more
+    assert len(list((folder / "segments").iterdir())) == there + 1  # the notes are one more
     with Index.open(folder, write=True) as index:
         assert index.add(np.eye(6, dtype=np.float32)[:1], [NewItem("last")])[0] > told  # what was told was kept
         names = {path.name for path in (folder / "segments").iterdir()}
