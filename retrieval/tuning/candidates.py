@@ -1,0 +1,152 @@
+"""Which structures are worth trying for n vectors of d numbers, and what each will cost, from n and d alone.
+
+Nothing here is built or measured. Every factory that comes out of :func:`candidates` can be built: lists have vectors
+enough to be trained, a projection is narrower than the vectors, quantizers divide what they quantize.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+FEWEST = 1000
+"""Vectors from which structures are tried; exact search of fewer takes as long as calling a structure does."""
+
+PER_LIST = 39
+"""Vectors that each inverted list needs to be trained, as FAISS asks of its k-means."""
+
+_NSG = ["NSG32,Flat"]
+_MOST_FOR_NSG = 200_000
+"""Vectors up to which NSG is tried: it is built from exact neighbours, which takes the square of their number."""
+
+_WIDTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Numbers that vectors are projected to."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A structure to try.
+
+    Attributes:
+        factory: what it is, in the words of :mod:`retrieval.index.nearest`.
+        growth: building n vectors takes about n to this power.
+    """
+
+    factory: str
+    growth: float
+
+
+def candidates(n: int, d: int, *, rabitqlib: bool = False) -> list[Candidate]:
+    """The structures worth trying, the most promising kinds first.
+
+    Args:
+        n: vectors it will hold.
+        d: numbers in each.
+        rabitqlib: that library is there.
+    """
+    if n < FEWEST:
+        return []
+    factories = [*_graphs(n, d, rabitqlib), *_lists(n, d), *_flat(d), *(_NSG if n <= _MOST_FOR_NSG else [])]
+    return [Candidate(factory, _growth(factory)) for factory in factories]
+
+
+def _flat(d: int) -> list[str]:
+    """Every vector is looked at, in fewer bytes."""
+    return ["SQfp16", "SQ8", *_fast_scan(d), *(["BFlat"] if _has_codes(d) else [])]
+
+
+def _lists(n: int, d: int) -> list[str]:
+    """Vectors in lists, of which the nearest few are looked at."""
+    out = []
+    for count in _list_counts(n):
+        inside = ["Flat", "SQ8", *_fast_scan(d), *(["RaBitQ"] if d >= 64 else [])]
+        out += [f"IVF{count},{codec}" for codec in inside]
+        for width in projections(n, d):
+            out += [f"PCA{width},IVF{count},{codec}" for codec in ("SQ8", *_fast_scan(width))]
+        if _has_codes(d):
+            out.append(f"BIVF{count}")
+    return out
+
+
+def _graphs(n: int, d: int, rabitqlib: bool) -> list[str]:
+    """Vectors linked with their neighbours."""
+    out = ["SymphonyQG32"] if rabitqlib and d >= 64 else []
+    out += [f"PCA{width},HNSW{links}_SQ8" for width in projections(n, d) for links in (16, 32)]
+    out += [f"HNSW{links}{codec}" for links in (16, 32) for codec in ("_SQ8", "_SQfp16", ",Flat")]
+    return [*out, "BHNSW32"] if _has_codes(d) else out
+
+
+def _has_codes(d: int) -> bool:
+    """Whether the signs of d numbers tell enough, and fill whole bytes."""
+    return d >= 64 and d % 8 == 0
+
+
+def _list_counts(n: int) -> list[int]:
+    """Powers of two near the square root of n and four times that, as far as the vectors suffice to train them."""
+    near = 2 ** round(math.log2(math.sqrt(n)))
+    return [count for count in (near, 4 * near) if PER_LIST * count <= n]
+
+
+def projections(n: int, d: int) -> list[int]:
+    """About a half and a quarter of d, where n vectors say enough about their d × d covariance."""
+    if n < 2 * d:
+        return []
+    fitting = [[width for width in _WIDTHS if width <= share] for share in (d // 2, d // 4)]
+    return list(dict.fromkeys(widths[-1] for widths in fitting if widths))
+
+
+def _fast_scan(d: int) -> list[str]:
+    """Four bits for every two numbers, compared many at a time."""
+    return [f"PQ{d // 2}x4fs"] if d >= 16 and d % 2 == 0 else []
+
+
+def _growth(factory: str) -> float:
+    if factory.startswith("NSG"):
+        return 2.0
+    if "IVF" in factory:
+        return 1.5  # as many lists as the root of n, and each vector is compared with all of them
+    return 1.15 if re.search("HNSW|Symphony", factory) else 1.0
+
+
+def for_sample(factory: str, n: int) -> str:
+    """The same structure for a sample of n vectors: with fewer lists, where it has lists."""
+    counts = _list_counts(n) or [1]
+    return re.sub(r"IVF(\d+)", lambda match: f"IVF{min(int(match[1]), counts[0])}", factory)
+
+
+def estimate_bytes(factory: str, n: int, d: int) -> int:
+    """About how much memory a structure takes.
+
+    Per vector its code (float32 4·d, fp16 2·d, SQ8 d, PQm x4fs m/2, RaBitQ and binary d/8, RaBitQ 8 more), in lists 8
+    for its number, in graphs of M links 8·M + 24 (HNSW, which has 2·M at the ground) or 4·M (NSG), and in SymphonyQG,
+    beside float32, its M neighbours' codes of d/8, numbers of 4 and factors of 12. Once: the lists' centres of 4·d
+    each and a projection's matrix of 4·d·d′. After a projection d is d′; SymphonyQG pads it to a multiple of 64.
+    """
+    once = 0.0
+    if match := re.match(r"PCA(\d+),", factory):
+        once += 4 * d * int(match[1])
+        d, factory = int(match[1]), factory[match.end() :]
+    if match := re.match(r"SymphonyQG(\d+)", factory):
+        padded = -(-d // 64) * 64
+        return n * (4 * padded + int(match[1]) * (padded // 8 + 16))
+    each = 0.0
+    if match := re.match(r"B?IVF(\d+)", factory):
+        once += int(match[1]) * (d / 8 if factory[0] == "B" else 4 * d)
+        each += 8
+    if match := re.match(r"B?HNSW(\d+)", factory):
+        each += 8 * int(match[1]) + 24
+    if match := re.match(r"NSG(\d+)", factory):
+        each += 4 * int(match[1])
+    return math.ceil(once + n * (each + _code_bytes(factory, d)))
+
+
+def _code_bytes(factory: str, d: int) -> float:
+    if factory[0] == "B":
+        return d / 8
+    if match := re.search(r"PQ(\d+)x4fs", factory):
+        return int(match[1]) / 2
+    for code, size in (("SQfp16", 2 * d), ("SQ8", d), ("RaBitQ", d / 8 + 8)):
+        if code in factory:
+            return size
+    return 4 * d

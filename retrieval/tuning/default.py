@@ -1,0 +1,156 @@
+"""What an index gets where nobody asked for anything: exact search as long as that is fast, then recall 0.99."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
+
+from retrieval.files import checksum
+from retrieval.index import Index
+from retrieval.index.records import StructureRecord
+from retrieval.tuning.candidates import FEWEST, PER_LIST, estimate_bytes, projections
+from retrieval.tuning.choosing import EXACT, MARGIN, Point
+from retrieval.tuning.measuring import Measuring
+from retrieval.tuning.queries import draw
+from retrieval.tuning.trial import Trial
+from retrieval.tuning.tuning import RECALL, measured
+
+FAST_ENOUGH = 0.01
+"""Seconds that one exact query may take on one thread, so that search stays exact."""
+
+STALE = 0.1
+"""Share of items that came or went since a structure was built, above which it is built again."""
+
+K = 10
+
+_TIMED = 9
+"""Exact queries that are timed; their median counts."""
+
+_MANY = 5_000_000
+"""Vectors from which lists are tried before graphs, which would take hours to build."""
+
+_FIRST = 0.1
+"""About how many seconds single queries are timed for each setting."""
+
+
+def default_structure(index: Index, *, memory: int | None = None, seed: int = 0) -> None:
+    """See to it that an index is fast to search, and leave it alone where it is.
+
+    - A structure that is whole, and of which less than a tenth has changed, stays.
+    - One that a tuning chose is built again, with more effort where it has come to need that for the recall. So is
+      exact search kept where a tuning chose that. Neither holds for more than twice as many items.
+    - Otherwise search is exact as long as one query takes at most :data:`FAST_ENOUGH` seconds, as measured here.
+    - Otherwise the first of a short list (:func:`short_list`) that reaches recall@10 of 0.99 on vectors held out is
+      built over everything; exact search stays where none does.
+
+    Args:
+        index: open for writing.
+        memory: most bytes of the structure and the stored vectors.
+        seed: of what is held out.
+
+    Raises:
+        RetrievalError: a segment is damaged, or the disk is full.
+    """
+    if not len(index) or index.storage == "binary":
+        return
+    record = index.structure
+    if record is not None and not _is_whole(index, record):
+        index.set_structure(None)  # now, so that what comes next does not stumble over it
+        record = None
+    if record is not None and _is_fresh(index, record):
+        return
+    aim, first = _tuned(index) or (_Aim(RECALL, K), None)
+    if first == EXACT or (first is None and seconds_exact(index, seed) <= FAST_ENOUGH):
+        index.set_structure(None)
+        return
+    stored = 4 * len(index) * index.dim
+    factories = [*([] if first is None else [first]), *short_list(len(index), index.dim)]
+    for factory in dict.fromkeys(factories):
+        fits = memory is None or stored + estimate_bytes(factory, len(index), index.dim) <= memory
+        if fits and _build(index, factory, aim, seed):
+            return
+    index.set_structure(None)
+
+
+def short_list(n: int, d: int) -> list[str]:
+    """What is tried by default for n vectors of d numbers, the first choice first; FAISS's alone, so that the index can
+    be searched wherever this program is installed."""
+    if n < FEWEST:
+        return []
+    graphs = [*(f"PCA{width},HNSW32_SQ8" for width in projections(n, d)[:1] if d >= 96), "HNSW32_SQ8", "HNSW32,Flat"]
+    if n < _MANY:
+        return graphs
+    lists = 2 ** int(np.log2(min(16 * n**0.5, n / PER_LIST)))
+    return [f"IVF{lists},SQ8", *graphs]
+
+
+def seconds_exact(index: Index, seed: int = 0) -> float:
+    """How long one exact query takes on one thread: the median of a few, by vectors of the index itself."""
+    trial = Trial(index, np.empty(0, np.int64))
+    rows = np.random.default_rng(seed).choice(len(trial), _TIMED + 1)
+    times = []
+    with threadpool_limits(1):
+        for row in rows:
+            start = time.perf_counter()
+            trial.exact(trial.vectors[row : row + 1], K)
+            times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))  # the first one loads what the others find loaded
+
+
+def _is_whole(index: Index, record: StructureRecord) -> bool:
+    path = index.folder / record.file
+    try:
+        return path.stat().st_size == record.size and checksum(path) == record.checksum
+    except OSError:
+        return False
+
+
+def _is_fresh(index: Index, record: StructureRecord) -> bool:
+    """Whether most of what a structure holds is in the index, and the other way round."""
+    there = np.isin(index.all_vectors()[0], record.ids, assume_unique=True)
+    gone, came = record.items - int(there.sum()), int((~there).sum())
+    return gone + came <= STALE * len(index)
+
+
+class _Aim(NamedTuple):
+    recall: float
+    k: int
+
+
+def _tuned(index: Index) -> tuple[_Aim, str] | None:
+    """What a tuning was for and what it chose, if there was one of about as many items."""
+    tuning = index.tuning
+    try:
+        if tuning is None or tuning["chosen"] is None or len(index) > 2 * int(tuning["items"]):
+            return None
+        reached, wanted = float(tuning["chosen"]["recall"]), tuning["wishes"]["recall"]
+        recall = min(RECALL, reached) if wanted is None else float(wanted)
+        return _Aim(recall, max(1, int(tuning["k"]))), str(tuning["chosen"]["factory"])
+    except (KeyError, TypeError, ValueError):  # not what a tuning of this release records
+        return None
+
+
+def _build(index: Index, factory: str, aim: _Aim, seed: int) -> bool:
+    """Build a structure and make it the index's, if it reaches the recall and is worth it."""
+    from retrieval.index.nearest import structures
+
+    held_out, queries = draw(index, None, np.random.default_rng(seed))
+    trial = Trial(index, held_out)
+    measuring = Measuring(trial, queries, aim.k)
+    structure = structures.build(factory, trial.vectors, seed=seed)
+    exact = measuring.first(trial.exact, _FIRST)[1]
+    for parameters in structures.efforts(factory, len(trial)):
+        found, speed = measuring.first(trial.search(structure, parameters), _FIRST)
+        if found.mean() < aim.recall:
+            continue
+        if speed.single < MARGIN * exact.single:
+            return False
+        point = replace(Point(factory), recall=float(found.mean()), **vars(speed))
+        whole = structures.build(factory, index.all_vectors()[1], seed=seed)
+        index.set_structure(whole, parameters, measured=measured(point, measuring.k, len(queries)))
+        return True
+    return False
