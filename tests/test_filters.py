@@ -29,6 +29,8 @@ CREATE INDEX by_value ON attributes (name, value);
 CREATE INDEX by_item ON attributes (item);
 """
 NOW = 5
+NOON = 1714564800  # 2024-05-01T12:00 in UTC, in seconds since 1970
+SECONDS = [-43201, -43200, -1, 0, 1, 29, 30, 31, 59, 60, 43199, 43200, -NOON, -NOON - 1, -NOON - 86401]
 LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
 COLUMNS = ("id", "path", "label", "width", "height", "size", "mtime_ns")
 
@@ -99,7 +101,7 @@ def rows(rng: random.Random, count: int) -> list[Row]:
             "width": rng.choice([0, 7, 400]),
             "height": rng.randrange(1000),
             "size": rng.choice([0, 2**40, 400]),
-            "mtime_ns": int(rng.gauss(1714564830, 90000)) * 10**9 + rng.choice([0, 1, 999_999_999]),
+            "mtime_ns": (NOON + rng.choice(SECONDS)) * 10**9 + rng.choice([0, 1, 999_999_999]),
         }
         for name, values in (
             ("iso", NUMBERS),
@@ -125,7 +127,7 @@ def made() -> tuple[list[Row], sqlite3.Connection]:
     connection.executescript(SCHEMA)
     live = rows(rng, 400)
     for old, new, row, more in zip(rows(rng, 400), rows(rng, 400), live, rows(rng, 400), strict=True):
-        for version, added, removed in ((old, 1, 3), (row, 3, rng.choice([None, 6])), (new, 6, None)):
+        for version, added, removed in ((old, 1, NOW), (row, NOW, rng.choice([None, NOW + 1])), (new, NOW + 1, None)):
             values = [row["id"], *(version[name] for name in COLUMNS[1:]), added, removed]
             connection.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             for name in KINDS:
