@@ -18,20 +18,11 @@ from numpy.typing import NDArray
 
 from retrieval import images
 from retrieval.errors import RetrievalError
-from retrieval.index import Index, Item
+from retrieval.index import Index, Item, filters
 from retrieval.machine import cores
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
-
-COPY = 0.99
-"""Score above which a picture of the index may be a copy, byte for byte, of the query.
-
-It would be 1 but for rounding, which differs between the machines that encoded the two.
-"""
-
-SPARE = 8
-"""How many more than `k` are looked up, for the query itself and its copies."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,7 @@ class Answer:
         id: the query's id where it is itself in the index, or None.
         hits: the best first.
         picture: the query's file; None for a text or a vector.
-        left_out: ids of the query itself, and of its exact copies, that the hits leave out.
+        left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
     """
 
     query: str
@@ -171,6 +162,7 @@ class Search:
         k: int = 10,
         *,
         include_self: bool = False,
+        where: str | None = None,
         skipped: list[images.Skipped] | None = None,
     ) -> list[Answer]:
         """Find what looks like these pictures.
@@ -183,17 +175,18 @@ class Search:
             pictures: picture files, or folders, all of whose pictures are queries.
             k: how many hits an answer has, at most.
             include_self: leave nothing out.
+            where: a filter that hits must match (``docs/filters.md``); if k others match, k come back.
             skipped: takes in what cannot be read; without it that is an error.
 
         Returns:
             One answer a picture that can be read, in order.
 
         Raises:
-            RetrievalError: a picture cannot be read, or the index has no encoder that fits.
+            RetrievalError: a picture cannot be read, the filter is wrong, or the index has no encoder that fits.
         """
         from retrieval.reading import ReadPicture, encode_files, recorded_decoder
 
-        _check_k(k)
+        self._check(k, where)
         left_out: list[images.Skipped] = []
         files = _files([pictures] if isinstance(pictures, str | Path) else pictures, left_out)
         questions: list[_Question] = []
@@ -212,25 +205,29 @@ class Search:
             skipped.extend(left_out)
         elif left_out:
             raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
-        return self._answers(questions, np.concatenate(vectors), k, include_self)
+        return self._answers(questions, np.concatenate(vectors), k, include_self, where)
 
-    def query_ids(self, ids: Sequence[int], k: int = 10, *, include_self: bool = False) -> list[Answer]:
+    def query_ids(
+        self, ids: Sequence[int], k: int = 10, *, include_self: bool = False, where: str | None = None
+    ) -> list[Answer]:
         """Find what looks like pictures of the index; no encoder is loaded.
 
         Raises:
-            RetrievalError: an id is not in the index.
+            RetrievalError: an id is not in the index, or the filter is wrong.
         """
-        _check_k(k)
+        self._check(k, where)
         items = self.index.items(ids)
-        return self._of_items([f"id {item.id}" for item in items], items, k, include_self)
+        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where)
 
-    def query_paths(self, paths: Sequence[str], k: int = 10, *, include_self: bool = False) -> list[Answer]:
+    def query_paths(
+        self, paths: Sequence[str], k: int = 10, *, include_self: bool = False, where: str | None = None
+    ) -> list[Answer]:
         """The same by path in the index: relative to its root, with `/` between the parts.
 
         Raises:
-            RetrievalError: a path is not in the index.
+            RetrievalError: a path is not in the index, or the filter is wrong.
         """
-        _check_k(k)
+        self._check(k, where)
         items = []
         for path in paths:
             item = self.index.find(path)
@@ -240,25 +237,28 @@ class Search:
                     f"give a path relative to {images.printable(self.root)!r}."
                 )
             items.append(item)
-        return self._of_items(paths, items, k, include_self)
+        return self._of_items(paths, items, k, include_self, where)
 
-    def query_vectors(self, vectors: NDArray[Any], k: int = 10, *, names: Sequence[str] | None = None) -> list[Answer]:
+    def query_vectors(
+        self, vectors: NDArray[Any], k: int = 10, *, names: Sequence[str] | None = None, where: str | None = None
+    ) -> list[Answer]:
         """Find what is nearest to vectors; no encoder is loaded.
 
         Args:
             vectors: (n, dim) or (dim,), any real type. Rows are scaled to unit length.
             k: how many hits an answer has, at most.
             names: what to call each in its answer; `vector 0` and so on by default.
+            where: a filter that hits must match.
 
         Raises:
-            RetrievalError: another shape or type, or a row is zero or not finite.
+            RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        _check_k(k)
+        self._check(k, where)
         rows = self._unit_rows(np.asarray(vectors))
         names = names or [f"vector {row}" for row in range(len(rows))]
-        return self._answers([_Question(name) for name in names], rows, k, include_self=True)
+        return self._answers([_Question(name) for name in names], rows, k, True, where)
 
-    def query_file(self, file: str | Path, k: int = 10) -> list[Answer]:
+    def query_file(self, file: str | Path, k: int = 10, *, where: str | None = None) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         try:
             vectors = np.load(file, allow_pickle=False)
@@ -270,23 +270,26 @@ class Search:
                 f"give a .npy file of shape (n, {self.index.dim})."
             ) from None
         count = len(vectors) if vectors.ndim > 1 else 1
-        return self.query_vectors(vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)])
+        return self.query_vectors(vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)], where=where)
 
-    def query_texts(self, texts: Sequence[str], k: int = 10) -> list[Answer]:
+    def query_texts(self, texts: Sequence[str], k: int = 10, *, where: str | None = None) -> list[Answer]:
         """Find what these words describe, in an index that was built with a CLIP-like model.
 
         Raises:
-            RetrievalError: the index's model knows pictures only.
+            RetrievalError: the index's model knows pictures only, or the filter is wrong.
         """
-        _check_k(k)
-        return self._answers([_Question(text) for text in texts], self.encoder.encode_text(texts), k, include_self=True)
+        self._check(k, where)
+        vectors = self.encoder.encode_text(texts)
+        return self._answers([_Question(text) for text in texts], vectors, k, True, where)
 
-    def _of_items(self, names: Sequence[str], items: Sequence[Item], k: int, include_self: bool) -> list[Answer]:
+    def _of_items(
+        self, names: Sequence[str], items: Sequence[Item], k: int, include_self: bool, where: str | None
+    ) -> list[Answer]:
         questions = [
             _Question(name, self.root / item.path, item, item.sha256, item.label)
             for name, item in zip(names, items, strict=True)
         ]
-        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self)
+        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where)
 
     def _question(self, file: Path, sha256: str) -> _Question:
         item = None
@@ -305,49 +308,50 @@ class Search:
         return next((name for name in names if name in self._classes), None)
 
     def _answers(
-        self, questions: Sequence[_Question], vectors: NDArray[np.float32], k: int, include_self: bool
+        self,
+        questions: Sequence[_Question],
+        vectors: NDArray[np.float32],
+        k: int,
+        include_self: bool,
+        where: str | None,
     ) -> list[Answer]:
         if not questions:
             return []
-        width = k + SPARE
-        while True:
-            scores, ids = self.index.search(vectors, width)
-            # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
-            known = {item.id: item for item in self.index.items(sorted({*ids[ids >= 0].tolist()}))}
-            found = [
-                [(float(score), known[int(id_)]) for score, id_ in zip(*row, strict=True) if id_ >= 0]
-                for row in zip(scores, ids, strict=True)
-            ]
-            if width >= len(self.index) or not any(map(_may_go_on, questions, found)):
-                break
-            width *= 4
-        return [self._answer(*pair, k, include_self) for pair in zip(questions, found, strict=True)]
-
-    @staticmethod
-    def _answer(question: _Question, found: Sequence[tuple[float, Item]], k: int, include_self: bool) -> Answer:
-        itself = [item for _, item in found if item.sha256 == question.sha256]
-        item = question.item or (itself[0] if itself else None)
-        label = item.label if item is not None else question.label
-        left_out = () if include_self else tuple(sorted(same.id for same in itself))
-        hits = [(score, item) for score, item in found if item.id not in left_out][:k]
-        return Answer(
-            query=question.query,
-            label=label,
-            id=None if item is None else item.id,
-            hits=tuple(
-                Hit(
-                    rank=rank,
-                    id=hit.id,
-                    path=hit.path,
-                    label=hit.label,
-                    score=score,
-                    relevant=None if label is None or hit.label is None else hit.label == label,
+        copies = [self._copies(question) for question in questions]
+        left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
+        scores, ids = self.index.search(vectors, k, exclude=left_out if any(left_out) else None, where=where)
+        # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
+        known = {item.id: item for item in self.index.items(sorted({*ids[ids >= 0].tolist()}))}
+        answers = []
+        for question, same, without, *found in zip(questions, copies, left_out, scores, ids, strict=True):
+            item = question.item or (same[0] if same else None)
+            label = item.label if item is not None else question.label
+            hits = [(float(score), known[int(id_)]) for score, id_ in zip(*found, strict=True) if id_ >= 0]
+            answers.append(
+                Answer(
+                    query=question.query,
+                    label=label,
+                    id=None if item is None else item.id,
+                    hits=tuple(_hit(rank, hit, score, label) for rank, (score, hit) in enumerate(hits, 1)),
+                    picture=question.picture,
+                    left_out=without,
                 )
-                for rank, (score, hit) in enumerate(hits, 1)
-            ),
-            picture=question.picture,
-            left_out=left_out,
-        )
+            )
+        return answers
+
+    def _copies(self, question: _Question) -> list[Item]:
+        """The query itself, where it is in the index, and its exact copies, by ascending id."""
+        same = self.index.find_sha256(question.sha256) if question.sha256 else []
+        if question.item is not None and question.item not in same:  # vectors that belong to no file
+            return [question.item]
+        return same
+
+    def _check(self, k: int, where: str | None) -> None:
+        """Refuse what is wrong before anything is read or encoded for it."""
+        if k < 1:
+            raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
+        if where is not None:
+            filters.compile(where, self.index.attribute_kinds())
 
     def _unit_rows(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
         rows = vectors[None] if vectors.ndim == 1 else vectors
@@ -368,9 +372,9 @@ class Search:
         return unit
 
 
-def _may_go_on(question: _Question, found: Sequence[tuple[float, Item]]) -> bool:
-    """Whether more copies of the query could follow below what was found."""
-    return bool(found) and question.sha256 is not None and found[-1][0] >= COPY
+def _hit(rank: int, item: Item, score: float, label: str | None) -> Hit:
+    relevant = None if label is None or item.label is None else item.label == label
+    return Hit(rank=rank, id=item.id, path=item.path, label=item.label, score=score, relevant=relevant)
 
 
 def _files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[Path]:
@@ -393,8 +397,3 @@ def _files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[P
 def _placed(file: Path) -> Path:
     """Where a file lies, absolute; if it is a link, where the link lies, as an index has it."""
     return file.parent.resolve() / file.name
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise RetrievalError(f"k is {k}; ask for at least 1 hit.")

@@ -26,6 +26,7 @@ query.py indexes/photos holiday.jpg                       # a table
 query.py indexes/photos a.jpg b.jpg some/folder -k 5      # several queries
 query.py indexes/photos holiday.jpg --save grid.png --open
 query.py indexes/photos --id 17 --path 2019/IMG_0042.jpg  # pictures of the index; loads no network
+query.py indexes/photos holiday.jpg --where 'label = "beach" and modified >= 2024-05-01'
 query.py indexes/photos holiday.jpg -k 50 -f | xargs -d '\\n' cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 """
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument("--vectors", metavar="FILE", help="a .npy file of vectors, a query a row")
     more.add_argument(
         "--text", nargs="+", action="extend", default=[], help="words, where the index's model knows words"
+    )
+    parser.add_argument(
+        "--where", metavar="FILTER", help='hits must match this, as label = "cat" and iso <= 400 (docs/filters.md)'
     )
     parser.add_argument(
         "--include-self", action="store_true", help="do not leave the query itself, and its exact copies, out"
@@ -83,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         elif args.files:
             _print_files(search.root, answers)
         else:
-            _print_tables(answers)
+            _print_tables(answers, filtered=args.where is not None)
         if answers and (args.save or args.open):
             _draw(search.root, answers, args.save, args.open)
         for warning in search.index.warnings:
@@ -93,17 +97,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    include_self = args.include_self
+    k, where, include_self = args.k, args.where, args.include_self
     if args.pictures:
-        answers += search.query(args.pictures, args.k, include_self=include_self, skipped=skipped)
+        answers += search.query(args.pictures, k, include_self=include_self, where=where, skipped=skipped)
     if args.id:
-        answers += search.query_ids(args.id, args.k, include_self=include_self)
+        answers += search.query_ids(args.id, k, include_self=include_self, where=where)
     if args.path:
-        answers += search.query_paths(args.path, args.k, include_self=include_self)
+        answers += search.query_paths(args.path, k, include_self=include_self, where=where)
     if args.vectors:
-        answers += search.query_file(args.vectors, args.k)
+        answers += search.query_file(args.vectors, k, where=where)
     if args.text:
-        answers += search.query_texts(args.text, args.k)
+        answers += search.query_texts(args.text, k, where=where)
     return answers
 
 
@@ -148,7 +152,7 @@ def _print_files(root: Path, answers: Sequence[Answer]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _print_tables(answers: Sequence[Answer]) -> None:
+def _print_tables(answers: Sequence[Answer], *, filtered: bool) -> None:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
         if position:
@@ -161,7 +165,7 @@ def _print_tables(answers: Sequence[Answer]) -> None:
             notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
         print(_shown(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            print("  nothing found: the index holds no other picture")
+            print(f"  nothing found: the index holds no other picture{' that the filter lets through' * filtered}")
             continue
         labels = [_shown(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
