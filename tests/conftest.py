@@ -2,6 +2,32 @@
 
 import signal
 
+import pytest
+
 # A runner that was started in the background ignores Ctrl-C and hands that on to its children, some of which tests
 # interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`: tests that vary one thing many times vary it some ten times as often, and the large ones run."""
+    parser.addoption("--long", action="store_true", help="also run what takes minutes: more kills, more data")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark of a test, or of one of its parameters, that runs only then."""
+    config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave those tests out otherwise."""
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; run pytest --long"))
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether the tests may take minutes."""
+    return bool(request.config.getoption("--long"))
