@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Filtered search: recall and time by how many items the filter lets through.
+
+    python benchmarks/filters.py                         60,000 clustered vectors of 128 numbers
+    python benchmarks/filters.py --items 250000
+    python benchmarks/filters.py --plot docs/images/filters.png
+    python benchmarks/filters.py --json
+
+Two filters of each selectivity: one lets items through that lie scattered among the others, one whole clusters, which
+most queries are far from. Four ways of searching, one query at a time on one thread, take turns:
+
+    ours          the index with its structure: the filter goes into the structure, or few enough items are compared
+    in structure  the filter always goes into the structure
+    after search  the usual makeshift: ask without the filter, drop what does not match, and ask for four times as many
+                  until k are left or everything was asked for
+    exact         the same index without a structure
+
+Recall@10 is against `exact`. The filter's own cost, its SQL, is paid once and stands in a column of its own. Times are
+the processor's, per query, ratios against `exact`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from index import clustered, fill
+from turns import markdown, take_turns
+
+from retrieval.index import Index, snapshot
+from retrieval.machine import describe
+
+K = 10
+SELECTIVITIES = (0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+WAYS = ("exact", "after search", "in structure", "ours")
+FINE = 1_000_000
+"""The numbers that filters are made of go from 0 up to this."""
+
+
+def attach(index: Index, vectors: np.ndarray, seed: int) -> None:
+    """Give every item a random number, and one by the nearest of a thousand random items."""
+    rng = np.random.default_rng(seed)
+    scattered = rng.permutation(len(vectors)) * FINE // len(vectors)
+    centres = vectors[rng.permutation(len(vectors))[:1000]]
+    near = np.concatenate([np.argmax(part @ centres.T, axis=1) for part in np.array_split(vectors, 100)])
+    order = np.lexsort((scattered, rng.permutation(1000)[near]))
+    together = np.empty(len(vectors), np.int64)
+    together[order] = np.arange(len(vectors)) * FINE // len(vectors)
+    index.attach(
+        {row: {"scattered": int(scattered[row]), "together": int(together[row])} for row in range(len(vectors))}
+    )
+
+
+def after_search(index: Index, query: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """Search without the filter until k of what is found match."""
+    width = K
+    while True:
+        _, ids = index.search(query, width)
+        found = ids[0][ids[0] >= 0]
+        found = found[matches[found]][:K]
+        if len(found) == K or width >= len(index):
+            return found
+        width = min(4 * width, len(index))
+
+
+def recall(found: list[np.ndarray], truth: list[np.ndarray]) -> float:
+    """Share of the true neighbours that were found, the mean over queries."""
+    return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, truth, strict=True)]))
+
+
+def measure(
+    graph: Index, exact: Index, queries: np.ndarray, where: str, rounds: int, a_round: int
+) -> dict[str, dict[str, float]]:
+    """For each way its recall, and what :func:`take_turns` says of its time."""
+    matches = np.zeros(len(graph), bool)
+    matches[graph.select(where)] = True
+
+    def with_share(share: float) -> Callable[[np.ndarray], np.ndarray]:
+        def search(query: np.ndarray) -> np.ndarray:
+            snapshot.EXACT_SHARE = share
+            _, ids = graph.search(query, K, where=where)
+            return ids[0][ids[0] >= 0]
+
+        return search
+
+    def exactly(query: np.ndarray) -> np.ndarray:
+        _, ids = exact.search(query, K, where=where)
+        return ids[0][ids[0] >= 0]
+
+    ways = {
+        "exact": exactly,
+        "after search": lambda query: after_search(graph, query, matches),
+        "in structure": with_share(0.0),
+        "ours": with_share(snapshot.EXACT_SHARE),
+    }
+    found = {name: [way(query) for query in queries[:, None]] for name, way in ways.items()}
+
+    def some(way: Callable[[np.ndarray], np.ndarray]) -> Callable[[], None]:
+        def run() -> None:
+            for query in queries[:a_round, None]:
+                way(query)
+
+        return run
+
+    times = take_turns({name: some(way) for name, way in ways.items()}, rounds, time.process_time)
+    return {
+        name: {
+            "recall": recall(found[name], found["exact"]),
+            "ms": 1000 * times[name]["seconds"] / a_round,
+            **{key: times[name][key] for key in ("ratio", "least", "most")},
+        }
+        for name in WAYS
+    }
+
+
+def main() -> int:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=60_000, help="vectors in the index (60,000)")
+    parser.add_argument("--dim", type=int, default=128, help="numbers in a vector (128)")
+    parser.add_argument("--queries", type=int, default=200, help="of which recall is the mean (200)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each way, of 20 queries (7)")
+    parser.add_argument("--seed", type=int, default=0, help="of vectors and filters (0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it, too")
+    args = parser.parse_args()
+    faiss.omp_set_num_threads(1)
+    both = clustered(args.items + args.queries, args.dim, args.seed)
+    chosen = np.random.default_rng(args.seed).permutation(len(both))
+    vectors, queries = both[chosen[: args.items]], both[chosen[args.items :]]
+    share = snapshot.EXACT_SHARE
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        with fill(Path(folder) / "index", vectors) as index:
+            attach(index, vectors, args.seed)
+        with Index.open(Path(folder) / "index") as exact, Index.open(Path(folder) / "index", write=True) as graph:
+            graph.build_structure(exact_limit=0, seed=args.seed)
+            for name in ("scattered", "together"):
+                for selectivity in SELECTIVITIES:
+                    snapshot.EXACT_SHARE = share
+                    where = f"{name} < {round(selectivity * FINE)}"
+                    select = take_turns({"select": lambda where=where: graph.select(where)}, 3, time.process_time)
+                    measured = measure(graph, exact, queries, where, args.rounds, min(20, args.queries))
+                    row: dict[str, Any] = {"filter": name, "selectivity": selectivity}
+                    row["select ms"] = 1000 * select["select"]["seconds"]
+                    rows.append({**row, "ways": measured})
+                    print(f"{where}: done", file=sys.stderr)
+            structure = graph.info()["structure"]
+    if args.plot is not None:
+        draw(rows, args.plot)
+    about = {"machine": describe(), "items": args.items, "dim": args.dim, "seed": args.seed, "rounds": args.rounds}
+    if args.json:
+        print(json.dumps({**about, "structure": structure, "exact_share": share, "rows": rows}, indent=2))
+        return 0
+    print(f"{about}\n")
+    print(markdown([_flat(row) for row in rows]))
+    return 0
+
+
+def draw(rows: list[dict[str, Any]], file: Path) -> None:
+    """Time and recall by selectivity, a column for each kind of filter."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    names = list(dict.fromkeys(row["filter"] for row in rows))
+    figure, axes = pyplot.subplots(2, len(names), sharex=True, sharey="row", figsize=(4.5 * len(names), 6))
+    for column, name in enumerate(names):
+        some = [row for row in rows if row["filter"] == name]
+        for way in WAYS:
+            for line, measure_ in enumerate(("ms", "recall")):
+                values = [row["ways"][way][measure_] for row in some]
+                axes[line, column].plot(
+                    [row["selectivity"] for row in some],
+                    values,
+                    label=way,
+                    marker=".",
+                    linewidth=2.5 if way == "ours" else 1.2,
+                    zorder=3 if way == "ours" else 2,
+                )
+        axes[0, column].set(xscale="log", yscale="log", title=f"{name} items match")
+        axes[1, column].set(xscale="log", xlabel="share of items that match")
+    axes[0, 0].set_ylabel("milliseconds a query")
+    axes[1, 0].set_ylabel("recall@10")
+    axes[0, 0].legend(frameon=False)
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(file, dpi=130)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in row.items() if name != "ways"}
+    for way in WAYS:
+        flat[f"{way}: recall"] = f"{row['ways'][way]['recall']:.3f}"
+        flat["ms" + " " * len(flat)] = f"{row['ways'][way]['ms']:.3f}"
+    return flat
+
+
+if __name__ == "__main__":
+    sys.exit(main())
