@@ -7,25 +7,30 @@ no thread of a network waits for another that is busy decoding. ``benchmarks/bui
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
 import io
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from retrieval import images
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure, irregular
+from retrieval.quantities import show_bytes
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
@@ -39,8 +44,64 @@ PICTURES_A_BATCH = 256
 _Work = TypeVar("_Work")
 _Done = TypeVar("_Done")
 
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM")
+
+_PLAIN, _OTHER = 10, 28
+"""Bytes for each pixel that decoding takes at its peak: of pictures in plain colours, which are turned at most (8 were
+measured), and of all others, which are converted (27 for floating-point TIFF and transparent WebP)."""
+
 _ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # the EXIF orientations that swap width and height
+
+
+class Contents(Protocol):
+    """What remembers which files' bytes were met before; asked from many threads at a time."""
+
+    def claim(self, sha256: str) -> bool:
+        """Whether whoever asks is to decode and encode these bytes, because nobody has or is about to."""
+
+    def spoil(self, sha256: str, reason: str) -> None:
+        """Learn that bytes that were claimed are no picture that can be read, and why."""
+
+
+class Room:
+    """Memory for pictures that are being decoded: each waits until it fits beside the others.
+
+    Args:
+        size: bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._free = size
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Have so many bytes, `size` at most, to oneself for a while."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= count)
+            self._free -= count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += count
+                self._changed.notify_all()
+
+
+class Fingerprint(NamedTuple):
+    """What identifies a file's content.
+
+    Attributes:
+        size: bytes.
+        mtime_ns: when the file last changed, nanoseconds since 1970.
+        sha256: of the bytes, in hexadecimal.
+    """
+
+    size: int
+    mtime_ns: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -48,15 +109,15 @@ class ReadPicture:
     """A picture file's pixels, as the network wants them, and what identifies the file.
 
     Attributes:
-        pixels: uint8 (size, size, channels).
-        width: of the picture as it is shown, pixels.
+        pixels: uint8 (size, size, channels); None where the content was known, and not decoded.
+        width: of the picture as it is shown, pixels; 0 where it was not decoded.
         height: likewise.
         size: of the file, bytes.
         mtime_ns: when the file last changed, nanoseconds since 1970.
         sha256: of the file's bytes, in hexadecimal.
     """
 
-    pixels: images.Pixels
+    pixels: images.Pixels | None
     width: int
     height: int
     size: int
@@ -71,7 +132,7 @@ class EncodedBatch:
     Attributes:
         start: the place of its first file among all that were asked for.
         pictures: one a file of the batch, in order: what is known of it, or why it was left out.
-        vectors: float32 (m, dim), unit rows: one a file that was read, in order.
+        vectors: float32 (m, dim), unit rows: one a file that was decoded, in order.
     """
 
     start: int
@@ -80,7 +141,15 @@ class EncodedBatch:
 
 
 def encode_files(
-    files: Sequence[Path], encoder: Encoder, decoder: images.Decoder, *, threads: int, batch: int | None = None
+    files: Sequence[str | Path],
+    encoder: Encoder,
+    decoder: images.Decoder,
+    *,
+    threads: int,
+    batch: int | None = None,
+    root: Path = Path(),
+    contents: Contents | None = None,
+    room: Room | None = None,
 ) -> Iterator[EncodedBatch]:
     """Read and encode files.
 
@@ -90,50 +159,109 @@ def encode_files(
         decoder: what decodes JPEGs.
         threads: how many batches are worked on at a time.
         batch: files in one batch; by default what keeps memory small and the cores busy.
+        root: where relative paths start from.
+        contents: what says which files need not be decoded, because a file of the same bytes is or was.
+        room: what files and their pixels may take; those that never fit are left out. Without it each thread decodes
+            one picture at a time, whatever that takes.
 
     Yields:
         The batches, in the order of `files`. At most `threads` + 1 are in memory besides the one that is yielded.
     """
     p = encoder.config.preprocessing
-    step = batch or max(1, min(PICTURES_A_BATCH, PIXELS_A_BATCH // p.size**2, -(-len(files) // threads)))
+    step = batch or max(1, min(pictures_a_batch(p), -(-len(files) // threads)))
 
     def work(start: int) -> EncodedBatch:
-        pictures = tuple(_read_or_skip(file, p, decoder) for file in files[start : start + step])
-        pixels = [picture.pixels for picture in pictures if isinstance(picture, ReadPicture)]
+        some = files[start : start + step]
+        pictures = tuple(_or_skipped(partial(read_picture, root / file, p, decoder, contents, room)) for file in some)
+        decoded = (picture.pixels for picture in pictures if isinstance(picture, ReadPicture))
+        pixels = [one for one in decoded if one is not None]
         square = (0, p.size, p.size, p.channels)
         return EncodedBatch(start, pictures, encoder.encode(np.stack(pixels) if pixels else np.empty(square, np.uint8)))
 
     return _in_order(work, range(0, len(files), step), threads)
 
 
-def read_picture(path: Path, p: images.Preprocessing, decoder: images.Decoder) -> ReadPicture:
+def pictures_a_batch(p: images.Preprocessing) -> int:
+    """How many pictures a thread reads before it encodes them, unless somebody wants another number."""
+    return max(1, min(PICTURES_A_BATCH, PIXELS_A_BATCH // p.size**2))
+
+
+def hash_files(
+    files: Sequence[str | Path], *, threads: int, root: Path = Path()
+) -> Generator[Fingerprint | images.Skipped]:
+    """Read files without looking at what they show.
+
+    Args:
+        files: any number of files.
+        threads: how many are read at a time.
+        root: where relative paths start from.
+
+    Yields:
+        What identifies each file, or why it cannot be read, in the order of `files`.
+    """
+    return _in_order(lambda file: _or_skipped(partial(_fingerprint, root / file)), files, threads)
+
+
+def read_picture(
+    path: Path,
+    p: images.Preprocessing,
+    decoder: images.Decoder,
+    contents: Contents | None = None,
+    room: Room | None = None,
+) -> ReadPicture:
     """Read one file, once: its bytes are hashed and decoded from memory.
+
+    Args:
+        path: the file.
+        p: what the network expects.
+        decoder: what decodes JPEGs.
+        contents: what says whether these bytes need decoding; without it they are decoded.
+        room: where there must be enough of it first.
 
     Raises:
         UnreadableImage: for whatever is wrong with the file.
         RetrievalError: the decoder is simplejpeg and not installed.
     """
-    name = images.printable(path)
+    with _opened(path) as (file, status), contextlib.ExitStack() as held:
+        if room is not None:
+            needed = 3 * status.st_size + decoding_bytes(file, p.size)  # decoders make copies of the file
+            if needed > room.size:
+                reason = f"needs {show_bytes(needed)} of memory"
+                raise images.UnreadableImage(images.printable(path), reason)
+            held.enter_context(room.hold(needed))
+        data = file.readall()
+        digest = hashlib.sha256(data).hexdigest()
+        if contents is not None and not contents.claim(digest):
+            return ReadPicture(None, 0, 0, status.st_size, status.st_mtime_ns, digest)
+        try:
+            pixels, width, height = _decode(data, p, decoder)
+        except images.UnreadableImage as problem:
+            if contents is not None:
+                contents.spoil(digest, problem.reason)
+            raise images.UnreadableImage(images.printable(path), problem.reason) from problem
+        return ReadPicture(pixels, width, height, status.st_size, status.st_mtime_ns, digest)
+
+
+def decoding_bytes(file: IO[bytes], size: int) -> int:
+    """About how much memory decoding takes at most, by the picture's header; 0 if it is none.
+
+    Args:
+        file: is left where it starts.
+        size: the shorter side that is needed, pixels, to which JPEGs are reduced while they are decoded.
+    """
     try:
-        # Opening a pipe would wait for somebody to write to it; the flag changes nothing for a file.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor)
-            status = os.fstat(descriptor)
-            reason = irregular(status.st_mode)
-            if reason is None and status.st_size > images.MAX_BYTES:
-                reason = f"too large ({status.st_size:,} bytes)"
-            if reason is not None:
-                raise images.UnreadableImage(name, reason)
-            data = file.readall()
-    except OSError as error:
-        broken = isinstance(error, FileNotFoundError) and path.is_symlink()
-        raise images.UnreadableImage(name, "broken link" if broken else failure(error)) from error
-    try:
-        pixels, width, height = _decode(data, p, decoder)
-    except images.UnreadableImage as problem:
-        raise images.UnreadableImage(name, problem.reason) from problem
-    digest = hashlib.sha256(data).hexdigest()
-    return ReadPicture(pixels, width, height, status.st_size, status.st_mtime_ns, digest)
+        header = Image.open(file, formats=_FORMATS)
+        pixels = header.width * header.height
+        if header.format in ("JPEG", "MPO"):
+            scale = next((scale for scale in (8, 4, 2) if min(header.size) >= scale * size), 1)
+            coefficients = 2 * len(header.getbands()) * pixels if header.info.get("progressive") else 0
+            return coefficients + _OTHER * pixels // scale**2
+        plain = header.mode in ("1", "L", "P", "RGB") and "transparency" not in header.info and header.format != "WEBP"
+        return (_PLAIN if plain else _OTHER) * pixels
+    except Exception:  # a decoder raises anything; whoever decodes the file will say what is wrong
+        return 0
+    finally:
+        file.seek(0)
 
 
 def choose_decoder(choice: str) -> str:
@@ -165,11 +293,37 @@ def recorded_decoder(recorded: str | None) -> images.Decoder:
     return "simplejpeg" if (recorded or "").startswith("simplejpeg") else "pillow"
 
 
-def _read_or_skip(path: Path, p: images.Preprocessing, decoder: images.Decoder) -> ReadPicture | images.Skipped:
+def _or_skipped(read: Callable[[], _Done]) -> _Done | images.Skipped:
     try:
-        return read_picture(path, p, decoder)
+        return read()
     except images.UnreadableImage as problem:
         return images.Skipped(problem.path, problem.reason)
+
+
+def _fingerprint(path: Path) -> Fingerprint:
+    with _opened(path) as (file, status):
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Fingerprint(status.st_size, status.st_mtime_ns, digest)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[io.FileIO, os.stat_result]]:
+    """An open file, and its size and time as it is opened; whatever goes wrong with it is an `UnreadableImage`."""
+    name = images.printable(path)
+    try:
+        # Opening a pipe would wait for somebody to write to it; the flag changes nothing for a file.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor)
+            status = os.fstat(descriptor)
+            reason = irregular(status.st_mode)
+            if reason is None and status.st_size > images.MAX_BYTES:
+                reason = f"too large ({status.st_size:,} bytes)"
+            if reason is not None:
+                raise images.UnreadableImage(name, reason)
+            yield file, status
+    except OSError as error:
+        broken = isinstance(error, FileNotFoundError) and path.is_symlink()
+        raise images.UnreadableImage(name, "broken link" if broken else failure(error)) from error
 
 
 def _decode(data: bytes, p: images.Preprocessing, decoder: images.Decoder) -> tuple[images.Pixels, int, int]:
@@ -196,7 +350,7 @@ def _decode_jpeg(data: bytes, p: images.Preprocessing, decoder: images.Decoder) 
     return images.prepare(images.open_picture(io.BytesIO(data), size=p.size, mode=p.mode), p)
 
 
-def _in_order(work: Callable[[_Work], _Done], tasks: Iterable[_Work], threads: int) -> Iterator[_Done]:
+def _in_order(work: Callable[[_Work], _Done], tasks: Iterable[_Work], threads: int) -> Generator[_Done]:
     """`map` on some threads that stays at most `threads` + 1 tasks ahead of whoever takes the results."""
     if threads == 1:
         yield from map(work, tasks)

@@ -1,11 +1,10 @@
-"""Building an index: what gets into it, what is left out, and what happens the second time."""
+"""Building an index: what gets into it, and what is left out."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import os
-import shutil
 import time
 import zlib
 from pathlib import Path
@@ -13,31 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from built import contents
 from PIL import Image
 
 from retrieval import images
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.indexing import build, building
-from retrieval.indexing.labels import label_rule
+from retrieval.indexing import build
 from retrieval.reading import encode_files, read_picture
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.model(tmp_path_factory)
-
-
-def contents(out: Path) -> dict[str, tuple[int, str | None]]:
-    """path → (id, label) of everything in an index."""
-    with Index.open(out) as index:
-        ids, _ = index.all_vectors()
-        return {item.path: (item.id, item.label) for item in index.items(ids)}
-
-
-def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_every_vector_is_its_own_files(tmp_path: Path, model: Path) -> None:
@@ -103,46 +91,6 @@ def test_no_more_is_read_ahead_than_the_threads_need(
     assert sum(begun) == 40
 
 
-def test_the_second_time_there_is_nothing_to_do(tmp_path: Path, model: Path) -> None:
-    root = tiny.folder(tmp_path / "pictures")
-    build(root, tmp_path / "index", model=model)
-    before = {name: (tmp_path / "index" / name).stat().st_mtime_ns for name in files(tmp_path / "index")}
-    for given in (None, model):
-        report = build(root, tmp_path / "index", model=given)
-        assert (report.changed, report.kept, report.total, report.runtime) == (False, 8, 8, None)
-    after = {name: (tmp_path / "index" / name).stat().st_mtime_ns for name in files(tmp_path / "index")}
-    assert {**before, "writer.lock": 0} == {**after, "writer.lock": 0}
-
-
-def test_only_what_changed_is_done(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tiny.folder(tmp_path / "pictures")
-    build(root, tmp_path / "index", model=model)
-    before = contents(tmp_path / "index")
-    (root / "cat" / "1.png").unlink()
-    tiny.picture(77, 40, 40).save(root / "cat" / "2.png")
-    tiny.picture(78).save(root / "dog" / "new.png")
-    (root / "dog" / "3.png").write_bytes(b"no longer a picture")
-
-    asked: list[Path] = []
-    monkeypatch.setattr(
-        building, "encode_files", lambda files, *a, **b: (asked.extend(files), encode_files(files, *a, **b))[1]
-    )
-    report = build(root, tmp_path / "index")
-    assert {file.relative_to(root).as_posix() for file in asked} == {"cat/2.png", "dog/new.png", "dog/3.png"}
-    assert (report.added, report.replaced, report.removed, report.kept, report.total) == (1, 1, 2, 5, 7)
-
-    after = contents(tmp_path / "index")
-    assert set(after) == set(before) - {"cat/1.png", "dog/3.png"} | {"dog/new.png"}
-    assert all(after[path] == before[path] for path in after if path not in ("cat/2.png", "dog/new.png"))
-    with Index.open(tmp_path / "index") as index:
-        item = index.find("cat/2.png")
-        assert item is not None
-        assert (item.width, item.label) == (40, "cat")
-        encoder = Encoder.load(model)
-        expected = encoder.encode(images.read(root / "cat/2.png", encoder.config.preprocessing)[None])
-        np.testing.assert_allclose(index.vectors([item.id]), expected, atol=1e-6)
-
-
 def test_bad_files_are_listed_and_stop_nothing(tmp_path: Path, model: Path) -> None:
     root = tiny.folder(tmp_path / "pictures")
     whole = (root / "cat" / "0.png").read_bytes()
@@ -200,20 +148,6 @@ def test_nothing_readable_is_an_error_and_leaves_nothing(tmp_path: Path, model: 
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
-def test_an_empty_folder_does_not_empty_an_index(tmp_path: Path, model: Path) -> None:
-    """A disk that is not mounted looks just like this."""
-    root = tiny.folder(tmp_path / "pictures")
-    build(root, tmp_path / "index", model=model)
-    shutil.rmtree(root)
-    root.mkdir()
-    with pytest.raises(RetrievalError, match="There is no picture in"):
-        build(root, tmp_path / "index", model=model)
-    (root / "bad.png").touch()
-    with pytest.raises(RetrievalError, match="None of the 1 pictures"):
-        build(root, tmp_path / "index", model=model)
-    assert len(contents(tmp_path / "index")) == 8
-
-
 def test_what_does_not_fit_the_index_is_refused(
     tmp_path: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -263,191 +197,6 @@ def test_places_that_cannot_be_written(tmp_path: Path, model: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "loop"}
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, pictures: int) -> None:
-    """Press Ctrl-C when so many pictures are encoded; commit after every four."""
-    monkeypatch.setattr(building, "COMMIT_PICTURES", 4)
-
-    def stopping(*args: object, **options: object):  # type: ignore[no-untyped-def]
-        for done, batch in enumerate(encode_files(*args, threads=1, batch=1)):  # type: ignore[arg-type]
-            if done == pictures:
-                raise KeyboardInterrupt
-            yield batch
-
-    monkeypatch.setattr(building, "encode_files", stopping)
-
-
-def test_a_stopped_build_goes_on(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tiny.folder(tmp_path / "pictures", each=6)
-    build(root, tmp_path / "straight", model=model)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 10)
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "index", model=model)
-    assert len(contents(tmp_path / "index")) == 10
-    with Index.open(tmp_path / "index") as index:
-        assert index.details["complete"] is False
-    report = build(root, tmp_path / "index", model=model)
-    assert (report.kept, report.added, report.total) == (10, 2, 12)
-    assert contents(tmp_path / "index") == contents(tmp_path / "straight")
-    with Index.open(tmp_path / "index") as index:
-        assert index.details["complete"] is True
-
-
-def test_overwriting_keeps_the_old_one_until_the_new_is_done(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    root = tiny.folder(tmp_path / "pictures", each=6)
-    build(root, tmp_path / "index", model=model)
-    other = tiny.model(tmp_path_factory, seed=1)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 9)
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "index", model=other, overwrite=True)
-    with Index.open(tmp_path / "index") as index:
-        assert index.encoder_hash == Encoder.load(model).hash
-        assert len(index) == 12
-    report = build(root, tmp_path / "index", model=other, overwrite=True)
-    assert (report.kept, report.added, report.total, report.index) == (9, 3, 12, tmp_path / "index")
-    with Index.open(tmp_path / "index") as index:
-        assert index.encoder_hash == Encoder.load(other).hash
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
-
-
-def test_a_replacement_that_was_stopped_for_another_model_is_begun_anew(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    root = tiny.folder(tmp_path / "pictures")
-    build(root, tmp_path / "index", model=model)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 5)
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "index", model=tiny.model(tmp_path_factory, seed=1), overwrite=True)
-    report = build(root, tmp_path / "index", model=model, labels="none", overwrite=True)
-    assert (report.added, report.kept, report.labels) == (8, 0, "none")
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
-
-
-def test_overwriting_keeps_the_model_unless_another_is_given(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tiny.folder(tmp_path / "pictures")
-    build(root, tmp_path / "index", model=model)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 5)
-        with pytest.raises(KeyboardInterrupt):
-            build(root, tmp_path / "index", labels="none", overwrite=True)
-    (tmp_path / ".index.new/catalog.sqlite").write_bytes(b"?")  # what was left behind can be made again
-    report = build(root, tmp_path / "index", labels="none", overwrite=True)
-    assert (report.added, report.labels) == (8, "none")
-    with Index.open(tmp_path / "index") as index:
-        assert index.encoder_hash == Encoder.load(model).hash
-
-
-def test_a_build_that_is_killed_while_it_begins_can_be_run_again(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the point up to which it came: no half-made index is taken for one."""
-    root = tiny.folder(tmp_path / "pictures", each=1)
-    for overwrite in (False, True):
-        for name in ("save", "create"):
-
-            def die(*_: object, **__: object) -> None:
-                raise SystemExit  # which nothing catches, like a kill
-
-            with monkeypatch.context() as patch:
-                patch.setattr(shutil, "rmtree", lambda *_, **__: None)
-                patch.setattr(building.Encoder if name == "save" else building.Index, name, die)
-                with pytest.raises(SystemExit):
-                    build(root, tmp_path / "index", model=model, overwrite=overwrite)
-            assert build(root, tmp_path / "index", model=model, overwrite=overwrite).total == 2
-            assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
-            if not overwrite:
-                shutil.rmtree(tmp_path / "index")
-        build(root, tmp_path / "index", model=model)
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_a_replacement_that_was_cut_off_is_put_right(tmp_path: Path, model: Path, moved: bool) -> None:
-    """The process was killed between moving the old index away and moving the new one in, or right after."""
-    root = tiny.folder(tmp_path / "pictures")
-    build(root, tmp_path / "index", model=model)
-    if moved:
-        shutil.copytree(tmp_path / "index", tmp_path / ".index.old")
-    else:
-        (tmp_path / "index").rename(tmp_path / ".index.old")
-    report = build(root, tmp_path / "index", model=model)
-    assert (report.kept, report.changed) == (8, False)
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
-
-
-def test_an_encoder_that_was_exchanged_is_not_used(
-    tmp_path: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    root = tiny.folder(tmp_path / "pictures")
-    build(root, tmp_path / "index", model=model)
-    shutil.rmtree(tmp_path / "index/encoder")
-    shutil.copytree(tiny.model(tmp_path_factory, seed=1) / "encoder", tmp_path / "index/encoder")
-    tiny.picture(77).save(root / "new.png")
-    with pytest.raises(RetrievalError, match="is not the one that it was built with"):
-        build(root, tmp_path / "index")
-    assert len(contents(tmp_path / "index")) == 8
-
-
-def test_a_link_to_an_index_stays_one(tmp_path: Path, model: Path) -> None:
-    root = tiny.folder(tmp_path / "pictures")
-    (tmp_path / "disk").mkdir()
-    build(root, tmp_path / "disk/index", model=model)
-    (tmp_path / "index").symlink_to("disk/index")
-    assert build(root, tmp_path / "index", model=model, labels="none", overwrite=True).added == 8
-    assert (tmp_path / "index").is_symlink()
-    assert set(contents(tmp_path / "disk/index").values()) == {(n, None) for n in range(8)}
-
-
-def test_labels(tmp_path: Path) -> None:
-    def auto(*paths: str) -> list[str | None]:
-        rule = label_rule("auto", tmp_path, paths)
-        return [rule(path) for path in paths]
-
-    assert auto("cat/1.png", "dog/2.png") == ["cat", "dog"]
-    assert auto("latin/a/1.png", "latin/b/1.png", "greek/a/1.png") == ["latin/a", "latin/b", "greek/a"]
-    assert auto("cat/1.png", "cat/2.png") == [None, None]  # one folder tells nothing apart
-    assert auto("cat/1.png", "dog/2.png", "3.png") == [None] * 3
-    assert auto("cat/1.png", "dog/big/2.png") == [None] * 2
-    assert auto("1.png", "2.png") == [None] * 2
-    folders = label_rule("folders", tmp_path, ["3.png", "dog/big/2.png"])
-    assert [folders("3.png"), folders("dog/big/2.png")] == [None, "dog/big"]
-    assert label_rule("none", tmp_path, ["cat/1.png", "dog/2.png"])("cat/1.png") is None
-    assert label_rule("auto", tmp_path, ["cat/1.png", "dog/2.png"], recorded="none").name == "none"
-
-
-def test_labels_from_a_list(tmp_path: Path, model: Path) -> None:
-    root = tiny.folder(tmp_path / "pictures", each=1)
-    listed = tmp_path / "list.csv"
-    listed.write_text(
-        'label,path\n"a ""quoted"", one",cat/0.png\nkind,pictures/dog/0.png\nx,missing.png\n', "utf-8-sig"
-    )
-    report = build(root, tmp_path / "index", model=model, labels=listed)
-    assert (report.labels, report.classes) == ("csv", 2)
-    assert {path: label for path, (_, label) in contents(tmp_path / "index").items()} == {
-        "cat/0.png": 'a "quoted", one',
-        "dog/0.png": "kind",
-    }
-    assert not build(root, tmp_path / "index", labels=listed).changed
-    listed.write_text("path,label\ncat/0.png,other\n")
-    with pytest.raises(RetrievalError, match="with other labels"):
-        build(root, tmp_path / "index", labels=listed)
-    for text, message in (
-        ("path,label\nnowhere.png,x\n", "name none of the 2 pictures"),
-        ("file,class\ncat/0.png,x\n", "have the columns class, file; two must be called path and label"),
-        ("", r"have the columns \(none\)"),
-    ):
-        listed.write_text(text)
-        with pytest.raises(RetrievalError, match=message):
-            build(root, tmp_path / "new", model=model, labels=listed)
-    with pytest.raises(RetrievalError, match="cannot be read"):
-        build(root, tmp_path / "new", model=model, labels=tmp_path / "absent.csv")
-
-
 def test_both_decoders(tmp_path: Path, model: Path) -> None:
     pytest.importorskip("simplejpeg")
     root = tmp_path / "pictures"
@@ -472,17 +221,3 @@ def test_both_decoders(tmp_path: Path, model: Path) -> None:
 def test_numbers_are_checked(tmp_path: Path, name: str, value: int) -> None:
     with pytest.raises(RetrievalError, match=f"{name} is {value}"):
         build(tmp_path, tmp_path / "index", **{name: value})  # type: ignore[arg-type]
-
-
-def test_a_damaged_structure_is_made_again(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Index.build_structure
-    monkeypatch.setattr(Index, "build_structure", lambda index: whole(index, exact_limit=0))
-    root = tiny.folder(tmp_path / "pictures", each=30)
-    build(root, tmp_path / "index", model=model)
-    (structure,) = (tmp_path / "index/ann").glob("*.faiss")
-    content = structure.read_bytes()
-    assert not build(root, tmp_path / "index").changed
-    structure.write_bytes(content[: len(content) // 2])
-    assert not build(root, tmp_path / "index").changed
-    (structure,) = (tmp_path / "index/ann").glob("*.faiss")
-    assert structure.stat().st_size == len(content)

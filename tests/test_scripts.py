@@ -125,9 +125,9 @@ def test_files_without_permission(tmp_path: Path, model: Path) -> None:
 SLOW = """
 import sys, time
 from retrieval import reading
-from retrieval.indexing import building
+from retrieval.indexing import limits
 from retrieval.cli import main
-building.COMMIT_PICTURES = 5
+limits.COMMIT_PICTURES = 5
 read = reading.read_picture
 def slowly(*args):
     time.sleep(0.05)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.errors import RetrievalError
 from retrieval.images import printable
+from retrieval.quantities import parse_bytes
 
 if TYPE_CHECKING:
     from retrieval.indexing import BuildReport
@@ -48,12 +49,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what decodes JPEGs; an index keeps to one (auto: simplejpeg where it is installed)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (all)")
-    parser.add_argument("--batch", type=int, metavar="N", help="pictures read at a time by each thread")
+    parser.add_argument(
+        "--vectors",
+        choices=["float32", "float16"],
+        help="what vectors are kept as; an index keeps to one (float32; float16 is half the size)",
+    )
+    add_checksum(parser)
+    add_means(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="build anew; an old index is replaced when the new one is done"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def add_checksum(parser: argparse.ArgumentParser) -> None:
+    """Declare how files are compared."""
+    parser.add_argument(
+        "--checksum",
+        action="store_true",
+        help="compare every file by its content, also where size and time of change are what they were",
+    )
+
+
+def add_means(parser: argparse.ArgumentParser) -> None:
+    """Declare what every verb that encodes pictures may use."""
+    parser.add_argument("--threads", type=int, metavar="N", help="cores to use (all)")
+    parser.add_argument("--batch", type=int, metavar="N", help="pictures read at a time by each thread")
+    parser.add_argument(
+        "--memory",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="what the process may take, such as 500MB or 2GB; pictures too large for it are left out (no limit)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,12 +96,12 @@ def run(args: argparse.Namespace) -> int:
         decoder=args.decoder,
         threads=args.threads,
         batch=args.batch,
+        vectors=args.vectors,
+        checksum=args.checksum,
+        memory=args.memory,
         overwrite=args.overwrite,
     )
-    if args.json:
-        print(json.dumps(report.to_json(), indent=2))
-    else:
-        _tell(report, Path(args.images))
+    print_report(report, as_json=args.json)
     return 0
 
 
@@ -85,21 +112,30 @@ def _default_out(images: str) -> Path:
     return Path("indexes") / name
 
 
-def _tell(report: BuildReport, images: Path) -> None:
+def print_report(report: BuildReport, *, as_json: bool, listed: bool = True) -> None:
+    """Say what a build, a sync or an addition did."""
+    if as_json:
+        print(json.dumps(report.to_json(), indent=2))
+        return
     folder = printable(report.index)
-    if report.changed:
+    if report.changed or report.touched:
         done = [
             (report.added, "new"),
             (report.replaced, "changed"),
+            (report.renamed, "renamed"),
             (report.removed, "gone"),
+            (report.touched, "touched"),
             (report.kept, "kept"),
+            (report.relabelled, "with another label"),
         ]
         counts = ", ".join(f"{count:,} {what}" for count, what in done if count)
         speed = report.pictures_per_second
         pace = f", {speed:,.0f} pictures/s" if speed and report.added + report.replaced >= 100 else ""
         print(f"{folder}: {report.total:,} pictures ({counts}) in {report.seconds:,.1f} s{pace}")
     else:
-        print(f"{folder}: nothing to do, all {report.total:,} pictures are in it")
+        print(f"{folder}: nothing to do, all {report.kept:,} pictures are in it")
+    if report.copied:
+        print(f"not encoded: {report.copied:,}, of the same bytes as others")
     if report.classes:
         print(f"labels: {report.classes:,}, from {'folders' if report.labels == 'folders' else 'the list'}")
     if report.skipped:
@@ -108,7 +144,8 @@ def _tell(report: BuildReport, images: Path) -> None:
             f"left out: {len(report.skipped):,} ("
             + ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(6))
             + (", ..." if len(reasons) > 6 else "")
-            + f"), listed in {folder}/skipped.csv"
+            + ")"
+            + (f", listed in {folder}/skipped.csv" if listed else "")
         )
     if report.changed and sys.stdout.isatty():
         print(f"ask it: query.py {shlex.quote(folder)} PICTURE --save results.png")

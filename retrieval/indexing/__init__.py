@@ -1,5 +1,9 @@
-"""A folder of pictures into an index: what to do, the labels, the place, going on after a stop."""
+"""Pictures into an index, and an index up to date with its pictures: build, sync, add, remove."""
 
-from retrieval.indexing.building import BuildReport, build
+from retrieval.indexing.adding import add_pictures
+from retrieval.indexing.building import build
+from retrieval.indexing.removing import Removal, remove_pictures
+from retrieval.indexing.report import BuildReport
+from retrieval.indexing.syncing import sync
 
-__all__ = ["BuildReport", "build"]
+__all__ = ["BuildReport", "Removal", "add_pictures", "build", "remove_pictures", "sync"]

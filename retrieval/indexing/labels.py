@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from retrieval.errors import RetrievalError
 
-AUTO, FOLDERS, NONE = "auto", "folders", "none"
+AUTO, FOLDERS, NONE, CSV = "auto", "folders", "none", "csv"
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,36 @@ class LabelRule:
 
     Attributes:
         name: what an index records: "folders", "none", or "csv" and the list's SHA-256. Rules of the same name give
-            the same labels.
+            the same labels, but for plain "csv": from a list that is not at hand.
         listed: path → label, where the labels come from a list.
     """
 
     name: str
     listed: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, path: str) -> str | None:
+    @property
+    def kind(self) -> str:
+        """Where labels come from: "folders", "none" or "csv"."""
+        return self.name.partition(" ")[0]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether pictures keep the labels that they have, and new ones have none, as the list is not at hand."""
+        return self.name == CSV
+
+    def __call__(self, path: str, before: str | None = None) -> str | None:
         """The label of one picture.
 
         Args:
-            path: relative to the folder of pictures, with ``/`` between the parts.
+            path: relative to the folder of pictures, with ``/`` between the parts; absolute if it lies outside, which
+                is no class folder.
+            before: the label that it had.
         """
+        if self.keeps:
+            return before
         if self.name == FOLDERS:
-            folder = str(PurePosixPath(path).parent)
-            return None if folder == "." else folder
+            folder = PurePosixPath(path).parent
+            return None if folder.is_absolute() or folder == PurePosixPath() else str(folder)
         return self.listed.get(path)
 
 
@@ -45,8 +59,8 @@ def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | No
     Args:
         choice: "folders": a picture's label is its folder's path below `root`; "none"; the path of a CSV file with
             the columns ``path`` (below `root`, or as seen from the list) and ``label``; or "auto": what `recorded`
-            says, and otherwise folders where they look like classes: there are at least two, every picture lies in
-            one, and all at the same depth.
+            says (where that is a list, pictures keep their labels), and otherwise folders where they look like classes:
+            there are at least two, every picture lies in one, and all at the same depth.
         root: the folder of pictures.
         paths: the pictures in it, relative, with ``/``.
         recorded: the rule by which an index was begun.
@@ -54,8 +68,9 @@ def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | No
     Raises:
         RetrievalError: the list cannot be read, or names none of the pictures.
     """
-    if choice == AUTO and recorded in (FOLDERS, NONE):
-        return LabelRule(recorded)
+    kind = str(recorded).partition(" ")[0]
+    if choice == AUTO and kind in (FOLDERS, NONE, CSV):
+        return LabelRule(kind)
     if choice == AUTO:
         folders = {PurePosixPath(path).parent for path in paths}
         depths = {len(folder.parts) for folder in folders}
@@ -90,7 +105,7 @@ def _listed(file: Path, root: Path, paths: frozenset[str]) -> LabelRule:
             f"The labels {str(file)!r} name none of the {len(paths):,} pictures in {str(root)!r}; "
             "their paths must be relative to that folder or to the list's own."
         )
-    return LabelRule(f"csv {hashlib.sha256(content).hexdigest()}", listed)
+    return LabelRule(f"{CSV} {hashlib.sha256(content).hexdigest()}", listed)
 
 
 def _seen_from(root: Path, file: Path) -> str | None:

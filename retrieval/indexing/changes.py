@@ -1,0 +1,118 @@
+"""What has changed among an index's pictures, by the size and time of each file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrieval.index import Index
+
+Stamp = tuple[int, int]
+"""A file's size, bytes, and time of change, nanoseconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What there is to look into. Paths are relative to the folder of pictures, or absolute where they lie outside.
+
+    Attributes:
+        new: files that are not in the index.
+        doubtful: files that are, and have another size or time than then.
+        gone: what is in the index and no longer there.
+        kept: how many pictures are as they were.
+        outside: how many of those lie outside the folder.
+    """
+
+    new: Sequence[str]
+    doubtful: Sequence[str]
+    gone: Sequence[str]
+    kept: int
+    outside: int = 0
+
+
+def in_folder(index: Index, root: Path, paths: Sequence[str], *, checksum: bool = False) -> Changes:
+    """Compare an index with its whole folder.
+
+    What is in the index and on the disk stays, also if nobody would find it by its name. What was added from outside
+    (absolute paths) is none of the folder's business.
+
+    Args:
+        index: the index.
+        root: the folder of pictures.
+        paths: all that were found in it.
+        checksum: doubt every file, whatever its size and time.
+    """
+    known = index.known()
+    doubtful: list[str] = []
+    gone: list[str] = []
+    inside = outside = 0
+    for path, before in known.items():
+        if is_outside(path):
+            outside += 1
+            continue
+        try:
+            now = stamp(root / path)
+        except OSError:  # which says nothing about the picture: no permission, a network that is down
+            now = before
+        if now is None:
+            gone.append(path)
+        elif checksum or now != before:
+            doubtful.append(path)
+        else:
+            inside += 1
+    new = [path for path in paths if path not in known]
+    return Changes(new, sorted(doubtful), sorted(gone), inside + outside, outside)
+
+
+def of_files(index: Index, root: Path, paths: Iterable[str]) -> Changes:
+    """Compare an index with some files; all others are left alone."""
+    new: list[str] = []
+    doubtful: list[str] = []
+    kept = 0
+    for path in paths:
+        item = index.find(path)
+        if item is None:
+            new.append(path)
+        elif is_as_it_was(root / path, (item.size, item.mtime_ns)):
+            kept += 1
+        else:
+            doubtful.append(path)
+    return Changes(new, doubtful, (), kept)
+
+
+def is_outside(path: str) -> bool:
+    """Whether a picture was added from outside the index's folder of pictures."""
+    return os.path.isabs(path)  # noqa: PTH117 (a text)
+
+
+def stamp(file: Path) -> Stamp | None:
+    """A file's size and time of change; None if there is no such file.
+
+    Raises:
+        OSError: whether there is cannot be said.
+    """
+    try:
+        status = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def is_as_it_was(file: Path, before: Stamp) -> bool:
+    """Whether a file is there, and has this size and time of change."""
+    try:
+        return stamp(file) == before
+    except OSError:
+        return False
+
+
+def size_of(file: Path) -> int | None:
+    """A file's size, bytes; None if it is not there, or does not say."""
+    try:
+        there = stamp(file)
+    except OSError:
+        return None
+    return there and there[0]
