@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from retrieval import measures
 from retrieval.measures import Interval, Ranking
-from retrieval.tuning.trial import Floats, Ids, Search
+from retrieval.tuning.trial import Floats, Ids, Search, Vectors
 
 MAP_QUERIES = 300
 """Most queries that are asked for all their R relevant items."""
@@ -36,7 +36,7 @@ class Loss:
 def losses(
     exact: Search,
     approximate: Search,
-    queries: Floats,
+    queries: Vectors,
     query_labels: npt.NDArray[np.int64],
     labels: npt.NDArray[np.int64],
     k: int,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
-from retrieval.tuning.trial import Floats, Search, Trial
+from retrieval.tuning.trial import Search, Trial, Vectors
 
 ROUNDS = 5
 """Times that those compared take turns."""
@@ -52,7 +52,7 @@ class Measuring:
         queries: the same.
     """
 
-    def __init__(self, trial: Trial, queries: Floats, k: int) -> None:
+    def __init__(self, trial: Trial, queries: Vectors, k: int) -> None:
         self.k = min(k, len(trial))
         self.queries = queries
         self._worst = trial.exact(queries, self.k)[0][:, -1:]  # the true k-th score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
-Search = Callable[[Floats, int], tuple[Floats, Ids]]
+Vectors = npt.NDArray[Any]
+"""float32 (n, d), or codes uint8 (n, d / 8)."""
+Search = Callable[[Vectors, int], tuple[Floats, Ids]]
 """From queries (nq, d) and k to scores (nq, k) and positions (nq, k)."""
 
 
@@ -43,15 +45,14 @@ class Trial:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def exact(self, queries: Floats, k: int) -> tuple[Floats, Ids]:
+    def exact(self, queries: Vectors, k: int) -> tuple[Floats, Ids]:
         """The k nearest; scores (nq, k) and positions (nq, k)."""
         from retrieval.index import nearest
 
         if self._binary:
             from retrieval.index.nearest.binary import exact_hamming
 
-            found: tuple[Floats, Ids] = exact_hamming(queries, self.vectors, self._positions, k)
-            return found
+            return exact_hamming(queries, self.vectors, self._positions, k)
         return nearest.exact_search(queries, self.vectors, self._positions, k)
 
     def search(self, structure: Structure | None, parameters: Mapping[str, int]) -> Search:
@@ -62,7 +63,7 @@ class Trial:
             return self.exact
         vectors, gather = self.vectors, self.vectors.__getitem__
 
-        def approximate(queries: Floats, k: int) -> tuple[Floats, Ids]:
+        def approximate(queries: Vectors, k: int) -> tuple[Floats, Ids]:
             wanted = k + nearest.SPARE[0]
             if 10 * wanted > len(structure):
                 return self.exact(queries, k)
