@@ -3,18 +3,24 @@
 
     python benchmarks/index.py overhead      our search against a bare faiss.IndexFlatIP, one query and batches
     python benchmarks/index.py opening       a process that answers one query by path, against importing numpy
+    python benchmarks/index.py million       opening an index of a million items, adding 1,000, removing 1,000
     python benchmarks/index.py structure     exact search against the structure, by size: time, recall, build time
 
 Vectors are drawn from clusters. `overhead` and `structure` run on one thread and count processor time, which other
-programs disturb least; the two sides take turns, and a ratio is of one turn each. Tables are Markdown; --json for
-programs.
+programs disturb least; the two sides take turns, and a ratio is of one turn each. `million` counts the clock's time and
+compares with what the disk and SQLite need at least: opening the catalog alone and reading one row; writing the bytes
+of the new vectors, ids and paths into a file and fsyncing it; doing so with 1,000 pages of 4 kB, which is what as many
+items scattered over a table touch. Tables are Markdown; --json for programs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -25,6 +31,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+from contest.data import clustered
 from turns import take_turns
 
 from retrieval.index import Index, NewItem
@@ -42,20 +49,11 @@ with Index.open(sys.argv[1]) as index:
 """
 
 
-def clustered(n: int, d: int, seed: int) -> np.ndarray:
-    """Unit vectors float32 (n, d) around one centre for every 500 of them."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((max(1, n // 500), d), dtype=np.float32)
-    vectors = centres[rng.integers(0, len(centres), n)] + 0.7 * rng.standard_normal((n, d), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
-
-
-def fill(folder: Path, vectors: np.ndarray) -> Index:
-    """An index of these vectors, in segments of 10,000."""
+def fill(folder: Path, vectors: np.ndarray, step: int = 10_000) -> Index:
+    """An index of these vectors, added so many at a time."""
     index = Index.create(folder, vectors.shape[1], root="", encoder_hash="", details={})
-    for start in range(0, len(vectors), 10_000):
-        part = vectors[start : start + 10_000]
+    for start in range(0, len(vectors), step):
+        part = vectors[start : start + step]
         index.add(part, [NewItem(f"{start + i}.png") for i in range(len(part))])
     return index
 
@@ -116,6 +114,47 @@ def opening(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def million(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Opening and changing an index of a million vectors of 128 numbers, against what disk and SQLite need."""
+    n, some = 1_000_000, 1000
+    place, beside = folder / "million", folder / "beside"
+    fill(place, clustered(n, 128, seed), step=100_000).close()
+    new = [clustered(some, 128, seed + 1 + turn) for turn in range(rounds + 1)]
+    names = itertools.count()
+    doomed = iter(np.random.default_rng(seed).permutation(n)[: (rounds + 1) * some].reshape(-1, some).tolist())
+
+    def opened(_: int) -> None:
+        with Index.open(place) as index:
+            index.find("17.png")
+
+    def opened_by_sqlite(_: int) -> None:
+        with contextlib.closing(sqlite3.connect(place / "catalog.sqlite")) as catalog:
+            catalog.execute("SELECT * FROM items WHERE id = 17").fetchone()
+
+    def written(content: bytes) -> None:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def added(turn: int) -> None:
+        index.add(new[turn], [NewItem(f"new/{next(names)}.png") for _ in range(some)])
+
+    paths = "".join(f"new/{number}.png" for number in range(some)).encode()
+    content = new[0].tobytes() + np.arange(some).tobytes() + paths
+    clock = time.perf_counter
+    with Index.open(place, write=True) as index:
+        index.search(new[0][:1], K)  # a service that changes its index has it in memory
+        rows = {
+            "opening": turns(opened, opened_by_sqlite, rounds, clock),
+            "adding 1,000": turns(added, lambda _: written(content), rounds, clock),
+            "removing 1,000": turns(
+                lambda _: index.remove(next(doomed)), lambda _: written(bytes(4096 * some)), rounds, clock
+            ),
+        }
+    return [{"items": n, "what": what, **row} for what, row in rows.items()]
+
+
 def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     """Exact search against the structure, one query at a time; the queries are not in the index."""
     rows = []
@@ -146,16 +185,15 @@ def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
 def main() -> int:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("overhead", "opening", "structure"))
+    parser.add_argument("what", choices=("overhead", "opening", "million", "structure"))
     parser.add_argument("--rounds", type=int, default=30, help="turns of each side (30)")
     parser.add_argument("--seed", type=int, default=0, help="of the vectors (0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     faiss.omp_set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        rows = {"overhead": overhead, "opening": opening, "structure": structure}[args.what](
-            args.rounds, args.seed, Path(folder)
-        )
+        measure = {"overhead": overhead, "opening": opening, "million": million, "structure": structure}[args.what]
+        rows = measure(args.rounds, args.seed, Path(folder))
     if args.json:
         print(json.dumps({"machine": describe(), "seed": args.seed, "rounds": args.rounds, "rows": rows}, indent=2))
         return 0
