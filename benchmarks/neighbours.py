@@ -12,9 +12,10 @@ is another task, if a similar one.) A neighbour counts as found if its score rea
 has a process of its own on one core; all build their index first, then they take turns, a round through all their
 parameters each, and the order of every other round is reversed. Speeds are queries per second of the processor's time,
 medians of the rounds with the least and the most; at a recall the fastest parameters that reach it. What is measured is
-kept in --work, so that a run that was stopped goes on. Which library is missing is said in its row.
+kept in --work, so that a run that was stopped goes on. Which library is missing is said in its row. All indexes of a
+task are in memory at once: those of a million vectors take 20 GB and an hour to build, so --ours and --peers name some.
 
-The libraries want an environment of their own; four of them need a C++ compiler and some minutes:
+The libraries want an environment of their own; four need a C++ compiler, LoRANN's with 6 GB of memory, for ten minutes:
 
     python3 -m venv runs/peers
     runs/peers/bin/pip install -c constraints.txt -e .
@@ -123,7 +124,9 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of vectors (0)")
     parser.add_argument("--ours", nargs="*", default=list(FACTORIES), metavar="FACTORY", help="our structures")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), metavar="NAME", help="others")
+    parser.add_argument(
+        "--peers", nargs="*", choices=PEERS, default=list(PEERS), metavar="NAME", help=f"others, of {sorted(PEERS)}"
+    )
     parser.add_argument("--plot", type=Path, help="report: also draw this file")
     parser.add_argument("--json", action="store_true", help="print everything that was measured as JSON")
     args = parser.parse_args()

@@ -120,12 +120,12 @@ def prepare(
         if about["request"] != request:
             raise RetrievalError(f"{str(folder)!r} was begun with {about['request']}; name another --work folder.")
         return Task(folder, about)
-    folder.mkdir(parents=True, exist_ok=True)
     base, queries = make()
     rng = np.random.default_rng(request["seed"])
     if 0 < request["items"] < len(base):
         base = base[np.sort(rng.permutation(len(base))[: request["items"]])]
     queries = queries[rng.permutation(len(queries))[: request["queries"]]]
+    folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "base.npy", base)
     np.save(folder / "queries.npy", queries)
     np.save(folder / "tenth.npy", tenth_scores(base, queries))
