@@ -1,0 +1,20 @@
+"""Vectors to and from other programs: FAISS, NumPy, clip-retrieval, TEXMEX, ann-benchmarks.
+
+One module a format; ``docs/exchange.md`` says what each holds and what is lost.
+"""
+
+from retrieval.exchange.ann_benchmarks import AnnBenchmarks, load_ann_benchmarks
+from retrieval.exchange.exporting import ExportReport, export_index
+from retrieval.exchange.formats import FORMATS
+from retrieval.exchange.importing import NO_ENCODER, ImportReport, import_index
+
+__all__ = [
+    "FORMATS",
+    "NO_ENCODER",
+    "AnnBenchmarks",
+    "ExportReport",
+    "ImportReport",
+    "export_index",
+    "import_index",
+    "load_ann_benchmarks",
+]

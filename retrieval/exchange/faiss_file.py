@@ -1,0 +1,51 @@
+"""FAISS files: ids and vectors, or the structure that makes an index fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.errors import RetrievalError
+from retrieval.exchange.contents import Contents, Ids
+from retrieval.exchange.vectors import Part, Source, require_rows
+from retrieval.images import printable
+from retrieval.progress import bar
+
+
+def write(contents: Contents, path: Path) -> None:
+    """Write all vectors of an index under their ids; the caller gives the file a temporary name.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    from retrieval.index.nearest.exchange import write_flat
+
+    def blocks() -> Iterator[tuple[npt.NDArray[Any], Ids]]:
+        with bar(len(contents), "Exporting", "vectors") as progress:
+            for ids, rows in contents.blocks():
+                yield rows, ids
+                progress.update(len(rows))
+
+    write_flat(path, contents.index.dim, blocks(), binary=contents.binary)
+
+
+def read(path: Path) -> Source:
+    """The vectors of any FAISS index that can give them back, as a process beside this one reads them.
+
+    Raises:
+        RetrievalError: it cannot be read, is damaged, or gives no vectors back.
+    """
+    from retrieval.index.nearest.exchange import read_vectors
+
+    found = read_vectors(path)
+    values, counts = np.unique(found.ids, return_counts=True)
+    if len(values) < len(found.ids):
+        twice = int(values[np.argmax(counts)])
+        raise RetrievalError(f"{printable(path)!r} has the id {twice} {counts.max()} times; give each vector its own.")
+    note = None if found.exact else f"{found.kind} keeps only something near the vectors that it was given"
+    vectors = require_rows(found.vectors, str(path))
+    return Source([Part(str(path), vectors, found.ids)], binary=vectors.dtype == np.uint8, note=note)
