@@ -173,7 +173,19 @@ def test_wrong_arguments_are_told_and_exit_2(arguments: tuple[str, ...]) -> None
 
 @pytest.mark.parametrize(
     "module",
-    ["", ".images", ".datasets", ".index", ".measures", ".encoder", ".search", ".indexing", ".evaluation"],
+    [
+        "",
+        ".images",
+        ".datasets",
+        ".index",
+        ".measures",
+        ".encoder",
+        ".search",
+        ".indexing",
+        ".evaluation",
+        ".exchange",
+        ".tuning",
+    ],
 )
 def test_import_waits_for_nothing_heavy(module: str) -> None:
     heavy = {"torch", "sklearn", "matplotlib", "transformers", "onnxruntime", "tqdm"}

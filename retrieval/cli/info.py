@@ -61,12 +61,20 @@ def _index(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
         ("vectors", f"{described['dim']:,} numbers each ({described['storage']}), in {described['segments']:,} files"),
         ("attributes", ", ".join(map(printable, described["attributes"])) or None),
         ("search", "exact" if structure is None else _searched(structure)),
-        ("encoder", f"{described['encoder']['network'] or 'unknown'} ({described['encoder']['hash'][:12]})"),
+        ("encoder", _encoder(described["encoder"])),
         ("decoder", described["decoder"]),
         ("root", printable(described["root"])),
         ("on disk", _size(described["bytes"])),
         ("created", described["created"]),
     ]
+
+
+def _encoder(encoder: dict[str, Any]) -> str:
+    from retrieval.exchange import NO_ENCODER
+
+    if encoder["network"] is None and encoder["hash"].startswith(NO_ENCODER):
+        return "none (imported)"
+    return f"{encoder['network'] or 'unknown'} ({encoder['hash'][:12]})"
 
 
 def _searched(structure: dict[str, Any]) -> str:
