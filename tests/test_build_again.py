@@ -14,7 +14,7 @@ from retrieval import images
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.indexing import build, building, ingest
+from retrieval.indexing import build, building, ingest, limits, updating
 from retrieval.reading import encode_files
 
 
@@ -212,15 +212,36 @@ def test_a_structure_is_seen_to_where_nothing_has_changed(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be damaged; who builds it knows."""
+    from retrieval import tuning
     from retrieval.index.nearest import structures
 
-    seen: list[int] = []
-    monkeypatch.setattr(Index, "build_structure", lambda index: seen.append(len(index)))
+    seen: list[tuple[int, int | None]] = []
+    monkeypatch.setattr(tuning, "default_structure", lambda index, memory: seen.append((len(index), memory)))
     root = tiny.folder(tmp_path / "pictures", each=30)
     build(root, tmp_path / "index", model=model)
     build(root, tmp_path / "index")
-    assert seen == [60]
+    assert seen == [(60, None)]
     with Index.open(tmp_path / "index", write=True) as index:
         index.set_structure(structures.build("HNSW32,Flat", index.all_vectors()[1]), {"efSearch": 16})
     assert not build(root, tmp_path / "index").changed
-    assert seen == [60, 60]
+    assert seen == [(60, None)] * 2
+
+
+def test_without_the_memory_for_a_structure_a_later_build_makes_it(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retrieval import tuning
+
+    seen: list[int | None] = []
+    monkeypatch.setattr(tuning, "default_structure", lambda index, memory: seen.append(memory))
+    monkeypatch.setattr(limits, "_growth", lambda *_: 0)
+    monkeypatch.setattr(limits, "resident", lambda: 0)
+    monkeypatch.setattr(updating, "resident", lambda: 100 * 10**6 - 1000)
+    root = tiny.folder(tmp_path / "pictures", each=10)
+    assert build(root, tmp_path / "index", model=model, memory=100 * 10**6).added == 20
+    assert not build(root, tmp_path / "index", memory=100 * 10**6).changed
+    assert seen == []
+    assert not build(root, tmp_path / "index", memory=100 * 10**6 + 4 * 20 * 16 * 2).changed
+    assert seen == [500 + 4 * 20 * 16]
+    assert not build(root, tmp_path / "index").changed
+    assert len(seen) == 1

@@ -49,7 +49,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def same_as_anew(root: Path, index: Path, model: Path, where: Path) -> None:
     """An index is what a new build of its folder would be, but for the ids."""
-    build(root, where, model=model, threads=1)
+    build(root, where, model=model, labels="folders", threads=1)
     assert {path: label for path, (_, label) in contents(index).items()} == {
         path: label for path, (_, label) in contents(where).items()
     }

@@ -103,16 +103,19 @@ def _check_moved(index: Index, name: str, root: Path, paths: tuple[str, ...]) ->
 
 def _count_by_content(index: Index, root: Path, paths: tuple[str, ...], items: int) -> int:
     """How many of an index's pictures are in a folder under any name, as far as needed to know if half of them are."""
-    met: set[int] = set()
+    met = 0
+    unmet: dict[str, int] = {}  # content → items that have it, less the files that had it so far
     hashes = hash_files(paths, threads=cores(), root=root)
     with progress.bar(len(paths), "Comparing", "pictures") as bar, contextlib.closing(hashes):
         for done, found in enumerate(hashes):
-            if 2 * len(met) >= items or 2 * (len(met) + len(paths) - done) < items:
+            if 2 * met >= items or 2 * (met + len(paths) - done) < items:
                 break
             bar.update()
-            if not isinstance(found, images.Skipped):
-                same = (item.id for item in index.find_sha256(found.sha256) if not is_outside(item.path))
-                one = next((id_ for id_ in same if id_ not in met), None)
-                if one is not None:
-                    met.add(one)
-    return len(met)
+            if isinstance(found, images.Skipped):
+                continue
+            if found.sha256 not in unmet:
+                unmet[found.sha256] = sum(not is_outside(item.path) for item in index.find_sha256(found.sha256))
+            if unmet[found.sha256]:
+                unmet[found.sha256] -= 1
+                met += 1
+    return met

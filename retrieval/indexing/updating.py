@@ -17,7 +17,7 @@ from retrieval.indexing.changes import Changes, Stamp, is_as_it_was
 from retrieval.indexing.contents import Displaced
 from retrieval.indexing.ingest import Ingest, Ingested, mark_incomplete
 from retrieval.indexing.labels import CSV, LabelRule
-from retrieval.indexing.limits import Limits, limits
+from retrieval.indexing.limits import Limits, limits, resident
 from retrieval.indexing.place import ENCODER, write_skipped
 from retrieval.indexing.report import BuildReport, nothing_readable
 from retrieval.machine import cores
@@ -253,12 +253,25 @@ class Update:
     def _complete(self) -> None:
         """Make the index fast to search, and note that nothing is left to do."""
         before = self._index.details
+        fast = True
         if not before.get("complete") or self._index.structure is not None:  # which may be damaged
-            self._index.build_structure()
+            fast = self._see_to_structure()
         labels = before.get("labels") if self._rule.keeps else self._rule.name
-        after = {**before, "labels": labels, "complete": True}
+        after = {**before, "labels": labels, "complete": fast}
         if after != before:
             self._index.record_details(after)
+
+    def _see_to_structure(self) -> bool:
+        """Build what makes the index fast to search, if it is worth it; False if there is no memory to find out."""
+        from retrieval.tuning import default_structure  # here, as it brings FAISS
+
+        memory = None
+        if self._means.memory is not None:
+            memory = (self._means.memory - resident()) // 2  # it is tried on a part first, beside which it is built
+            if 4 * len(self._index) * self._index.dim > memory:
+                return False
+        default_structure(self._index, memory=memory)
+        return True
 
     def _update(self, items: dict[int, NewItem]) -> None:
         if items:
