@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.measures import bootstrap, difference
+from retrieval.measures import bootstrap, compare, difference
 
 
 def test_intervals_cover_the_true_mean_about_95_times_in_100():
@@ -44,6 +44,11 @@ def test_more_confidence_is_a_wider_interval():
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
+def test_one_class_has_no_interval():
+    interval = bootstrap([0.5, 0.7], over=[3, 3])[0]
+    assert interval.value == 0.6 and math.isnan(interval.low) and math.isnan(interval.high)
+
+
 def test_one_value_has_no_interval():
     interval = bootstrap([0.5])[0]
     assert interval.value == 0.5 and math.isnan(interval.low) and math.isnan(interval.high)
@@ -61,6 +66,77 @@ def test_paired_difference_sees_what_two_intervals_cannot():
     assert nothing.low < 0 < nothing.high
 
 
+def test_over_classes_is_wider_where_queries_of_a_class_are_alike():
+    rng = np.random.default_rng(4)
+    classes = np.repeat(np.arange(20), 30)
+    values = rng.normal(size=20)[classes] + 0.1 * rng.normal(size=600)
+    queries, whole = bootstrap(values)[0], bootstrap(values, over=classes)[0]
+    assert queries.value == whole.value == pytest.approx(values.mean())
+    assert whole.high - whole.low > 4 * (queries.high - queries.low)
+    lonely = bootstrap(values, over=np.arange(600))[0]  # classes of one query each are queries
+    assert (lonely.low, lonely.high) == pytest.approx((queries.low, queries.high))
+
+
+def test_intervals_over_classes_cover_the_true_mean_about_95_times_in_100():
+    rng = np.random.default_rng(5)
+    covered, plain = 0, 0
+    for trial in range(200):
+        sizes = rng.integers(1, 8, 40)
+        classes = np.repeat(np.arange(40), sizes)
+        values = rng.normal(size=40)[classes] + 0.3 * rng.normal(size=sizes.sum())
+        interval = bootstrap(values, over=classes, resamples=200, seed=trial)[0]
+        covered += interval.low <= 0 <= interval.high
+        interval = bootstrap(values, resamples=200, seed=trial)[0]
+        plain += interval.low <= 0 <= interval.high
+    assert 0.9 <= covered / 200 <= 0.98
+    assert plain / 200 < 0.8  # what drawing queries would claim
+
+
+def test_over_classes_as_drawing_them_by_hand():
+    rng = np.random.default_rng(6)
+    classes, values = rng.integers(-3, 4, 50), rng.random(50)
+    ours = bootstrap(values, over=classes, resamples=4000, seed=1)[0]
+    names = np.unique(classes)
+    means = [np.concatenate([values[classes == c] for c in rng.choice(names, names.size)]).mean() for _ in range(4000)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert (ours.low, ours.high) == pytest.approx((low, high), abs=0.02)
+
+
+def test_strata_keep_their_sizes():
+    """Where the strata explain everything, nothing is left to chance."""
+    strata = np.repeat([0, 1, 2], [10, 40, 50])
+    values = strata / 2
+    fixed, free = bootstrap(values, strata=strata)[0], bootstrap(values)[0]
+    assert fixed.low == fixed.high == pytest.approx(values.mean())
+    assert free.high - free.low > 0.1
+    both = bootstrap(values + np.arange(100) % 2, strata=strata, over=np.arange(100) // 5)[0]
+    assert both.low < both.value < both.high
+
+
+def test_comparison_says_which_is_higher_or_that_it_cannot_tell():
+    rng = np.random.default_rng(7)
+    hard = rng.random(300)
+    better, noise = hard - 0.05 + 0.02 * rng.normal(size=300), hard + 0.1 * rng.normal(size=300)
+    first = compare(hard, better, names=("A", "B"))
+    assert first.verdict.startswith("A is higher than B by 0.0") and first.difference.low > 0
+    assert (first.first.value, first.second.value) == pytest.approx((hard.mean(), better.mean()))
+    second = compare(better, hard, names=("A", "B"))
+    assert second.verdict.startswith("B is higher than A by 0.0")
+    assert second.difference.value == pytest.approx(-first.difference.value)
+    assert "the sample cannot tell A and B apart" in compare(hard, noise, names=("A", "B")).verdict
+    assert "cannot tell" in compare([0.5], [0.2]).verdict
+    assert compare(hard, hard).verdict.startswith("the sample cannot tell the first and the second apart")
+
+
+def test_comparison_over_classes_is_more_careful():
+    rng = np.random.default_rng(8)
+    classes = np.repeat(np.arange(6), 50)
+    a = rng.random(300)
+    b = a - np.array([0.2, -0.1, 0.15, -0.12, 0.1, 0.02])[classes]  # better on some classes, worse on others
+    assert "is higher" in compare(a, b).verdict
+    assert "cannot tell" in compare(a, b, over=classes).verdict
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -68,6 +144,9 @@ def test_paired_difference_sees_what_two_intervals_cannot():
         (lambda: bootstrap([0.5, math.nan]), "gaps"),
         (lambda: bootstrap([0.5, 0.6], confidence=95), "between 0 and 1"),
         (lambda: difference([1.0, 2.0], [1.0]), "same queries twice"),
+        (lambda: bootstrap([0.5, 0.6], over=[1]), "classes of shape"),
+        (lambda: bootstrap([0.5, 0.6], strata=[1, 2, 3]), "strata of shape"),
+        (lambda: bootstrap([0.5, 0.6, 0.7], over=[1, 1, 2], strata=[1, 2, 2]), "two strata"),
     ],
 )
 def test_what_has_no_interval_is_refused(call, words):

@@ -12,7 +12,7 @@ HELP = "Measure how good the answers are: of a model on labelled pictures, or of
 EXAMPLES = """
 retrieval evaluate runs/cifar10 data/cifar10.h5
 retrieval evaluate runs/cifar10 data/cifar10.h5 --classifier runs/classifier --save measured.json
-retrieval evaluate runs/cifar10 data/cifar10.h5 --within test
+retrieval evaluate runs/cifar10 data/cifar10.h5 --within test --clustering --like pml
 retrieval evaluate default my_photos/ --within train --limit 2000
 retrieval evaluate indexes/cifar10
 retrieval evaluate indexes/cifar10 --queries new_photos/ --json
@@ -41,6 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classifier", metavar="RUN", help="set the accuracy of this run, trained with --loss softmax, beside"
     )
+    parser.add_argument(
+        "--clustering", action="store_true", help="also cluster the queries by k-means: NMI and AMI with their labels"
+    )
+    parser.add_argument(
+        "--like",
+        choices=("pml", "oml"),
+        help="also print what pytorch-metric-learning or open-metric-learning would, by its own definitions",
+    )
+    parser.add_argument(
+        "--over",
+        choices=("queries", "classes"),
+        help="what the intervals are drawn over (default: queries; classes where the model has seen none of them)",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="draw at most N pictures a side; of an index, N queries")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is drawn (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -58,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from retrieval.index import Index
 
     queries = None if args.queries is None else datasets.load(args.queries)
-    options = {"queries": queries, "probe": args.probe, "limit": args.limit, "seed": args.seed, "subject": args.subject}
+    names = ("probe", "clustering", "like", "limit", "seed", "subject")
+    options = {"queries": queries} | {name: getattr(args, name) for name in names}
     if (Path(args.subject) / "catalog.sqlite").is_file():
         for name in ("data", "within", "classifier"):
             if getattr(args, name) is not None:
@@ -68,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
                 )
         encoder = None if queries is None else Encoder.load(args.subject, threads=1 if queries.files else None)
         with Index.open(args.subject) as index:
-            report = evaluation.evaluate_index(index, encoder=encoder, **options)
+            report = evaluation.evaluate_index(index, encoder=encoder, over=args.over or "queries", **options)
     else:
         if args.data is None:
             raise RetrievalError(f"{args.subject!r} is no index, so it needs labelled pictures: name them after it")
@@ -77,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         encoder = Encoder.load(args.subject, threads=1 if from_files else None)
         encoder.optimise()
         report = evaluation.evaluate_encoder(
-            encoder, pictures, within=args.within, classifier=args.classifier, **options
+            encoder, pictures, within=args.within, classifier=args.classifier, over=args.over, **options
         )
     if args.save is not None:
         report.save(args.save)

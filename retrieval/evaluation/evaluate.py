@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from retrieval import measures, progress
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
+from retrieval.evaluation import figures
 from retrieval.evaluation.classifier import Classifier
 from retrieval.evaluation.report import Measure, Report
 from retrieval.evaluation.vectors import Labelled, encode
@@ -26,6 +27,11 @@ NEIGHBOURS = 10
 TWIN = 1 - 1e-6
 """Scores from here on are those of one vector, up to the last digits of a float."""
 
+A_SAMPLE = 20
+"""So many classes at least make a sample that intervals can be drawn over."""
+
+Unit = Literal["queries", "classes"]
+
 
 @dataclass
 class _Evaluation:
@@ -33,6 +39,8 @@ class _Evaluation:
 
     Attributes:
         subject, data: for the report. seed: of everything that is drawn.
+        clustering: whether to cluster the queries. like: whose figures to give, too.
+        over: what intervals are drawn over.
         columns: for each measure beyond the rankings' own a value for each query, readable or not.
         notes, seconds: for the report.
         unreadable: files left out so far.
@@ -41,6 +49,9 @@ class _Evaluation:
     subject: str
     data: str
     seed: int
+    clustering: bool
+    like: figures.Peer | None
+    over: Unit = "queries"
     columns: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -68,7 +79,7 @@ class _Evaluation:
         self.columns["linear SVM probe"] = probe.correct
         self.notes.append(
             f"Probe: fitted on {probe.trained_on:,} of {probe.available:,} labelled gallery pictures, with C = "
-            f"{probe.cost:g} chosen on a fifth of them that the choice's fits did not see."
+            f"{probe.chosen:g} chosen on a fifth of them that the choice's fits did not see."
             + ("" if probe.converged else " Its solver stopped before its tolerance was reached.")
         )
 
@@ -93,11 +104,16 @@ class _Evaluation:
                 queries.vectors, queries.labels, *shelf, own=own, neighbours=neighbours, advance=bar.update
             )
         knn_name = f"kNN accuracy (k={neighbours})"
-        values = dict(rankings.values) | {name: column[rankings.queries] for name, column in self.columns.items()}
+        values = {name: column for name, column in rankings.values.items() if name == "P@1" or name[-2:] != "@1"}
+        values |= {name: column[rankings.queries] for name, column in self.columns.items()}
         with self.timed("intervals"):
             intervals = measures.bootstrap(
-                np.stack(list(values.values()), axis=1), confidence=CONFIDENCE, seed=self.seed
+                np.stack(list(values.values()), axis=1),
+                over=rankings.labels if self.over == "classes" else None,
+                confidence=CONFIDENCE,
+                seed=self.seed,
             )
+        others = self._others(queries, gallery, own)
         self._warn(rankings)
         return Report(
             subject=self.subject,
@@ -106,7 +122,8 @@ class _Evaluation:
             measures=tuple(
                 Measure(name, i.value, i.low, i.high, i.n, rankings.chance.get(name, rankings.chance[knn_name]))
                 for name, i in zip(values, intervals, strict=True)
-            ),
+            )
+            + others,
             counts={
                 "queries": len(rankings.queries),
                 "gallery": rankings.gallery,
@@ -120,6 +137,7 @@ class _Evaluation:
             notes=tuple(self.notes),
             seconds=self.seconds,
             seed=self.seed,
+            over=self.over,
             confidence=CONFIDENCE,
             resamples=measures.RESAMPLES,
             per_query={
@@ -130,6 +148,25 @@ class _Evaluation:
                 **values,
             },
         )
+
+    def _others(
+        self, queries: Labelled, gallery: Labelled | None, own: npt.NDArray[np.int64] | None
+    ) -> tuple[Measure, ...]:
+        """The measures that no query has a value of."""
+        with self.timed("verification"):
+            found = figures.verification(queries, gallery, own, confidence=CONFIDENCE, seed=self.seed)
+        if found:
+            self.notes.append(
+                f"AUC, EER and FPR: of {found[0].n:,} pairs of a query and another picture of the gallery, half of "
+                "them of one class; their intervals are drawn over classes."
+            )
+        if self.clustering:
+            with self.timed("clustering"):
+                found += figures.clustering(queries, seed=self.seed)
+        if self.like is not None:
+            with self.timed(f"as {self.like}"):
+                found += figures.of_peer(self.like, queries, gallery, own)
+        return tuple(found)
 
     def _warn(self, rankings: measures.Rankings) -> None:
         few = int((rankings.relevant < 10).sum())
@@ -154,6 +191,9 @@ def evaluate_encoder(
     neighbours: int = NEIGHBOURS,
     probe: bool = True,
     classifier: str | Path | None = None,
+    clustering: bool = False,
+    like: figures.Peer | None = None,
+    over: Unit | None = None,
     limit: int | None = None,
     seed: int = 0,
     subject: str | None = None,
@@ -171,6 +211,10 @@ def evaluate_encoder(
         neighbours: the k of the kNN accuracy.
         probe: also fit a linear SVM on the gallery, and judge it on the queries.
         classifier: a run trained with ``--loss softmax``, to be asked for the classes of the same queries.
+        clustering: also cluster the queries, and compare with their labels.
+        like: also give the figures of pytorch-metric-learning ("pml") or open-metric-learning ("oml").
+        over: draw the intervals over "queries" or over "classes". None: over classes where these are a sample, which
+            is taken to be so where the encoder was trained on none of them and there are :data:`A_SAMPLE` or more.
         limit: at most so many pictures a side, drawn at random.
         seed: of the bootstrap, the probe's samples and the drawing.
         subject: what to call the encoder in the report.
@@ -191,7 +235,7 @@ def evaluate_encoder(
     asking = _some(asking, limit, generator)
     shelf = None if shelf is None else _some(shelf, limit, generator)
     data = pictures.name if queries is None else f"{pictures.name}, asked by {queries.name}"
-    run = _Evaluation(subject or f"{encoder.config.network} ({encoder.hash[:12]})", data, seed)
+    run = _Evaluation(subject or f"{encoder.config.network} ({encoder.hash[:12]})", data, seed, clustering, like)
     if within in ("train", "val") and encoder.config.trained_on == pictures.name:
         run.notes.append(f"The encoder was trained on {pictures.name}, and these pictures may have been among them.")
     if limit is not None:
@@ -199,6 +243,9 @@ def evaluate_encoder(
             f"At most {limit:,} pictures a side were drawn: only compare with figures of equally many pictures."
         )
     asked = run.encode(encoder, asking, "queries")
+    shown = {asked.classes[label] for label in np.unique(asked.labels) if label >= 0}
+    new = bool(encoder.config.classes) and not shown & set(encoder.config.classes)
+    run.over = over or ("classes" if new and len(shown) >= A_SAMPLE else "queries")
     gallery = None if shelf is None else run.encode(encoder, shelf, "gallery")
     if gallery is not None:
         asked = asked.relabelled(gallery.classes)
@@ -216,6 +263,9 @@ def evaluate_index(
     encoder: Encoder | None = None,
     neighbours: int = NEIGHBOURS,
     probe: bool = True,
+    clustering: bool = False,
+    like: figures.Peer | None = None,
+    over: Unit = "queries",
     limit: int | None = None,
     seed: int = 0,
     subject: str | None = None,
@@ -227,7 +277,8 @@ def evaluate_index(
         queries: labelled pictures that are not in the index; their test split where they have one. Without them each
             picture of the index is asked for among all others, and there is no probe.
         encoder: the one that the index was built with; needed for `queries`.
-        neighbours, probe, seed, subject: as in :func:`evaluate_encoder`.
+        neighbours, probe, clustering, like, seed, subject: as in :func:`evaluate_encoder`.
+        over: draw the intervals over "queries" or over "classes".
         limit: at most so many queries, drawn at random; the gallery stays whole.
 
     Raises:
@@ -235,12 +286,14 @@ def evaluate_index(
     """
     _check_limit(limit)
     gallery = _indexed(index)
-    run = _Evaluation(subject or str(index.folder), "its own pictures", seed)
+    run = _Evaluation(subject or str(index.folder), "its own pictures", seed, clustering, like, over)
     generator = np.random.default_rng(seed)
     if queries is None:
         rows = _drawn(len(gallery), limit, generator)
-        asked = Labelled(gallery.names[rows], gallery.classes, gallery.labels[rows], gallery.vectors[rows], rows)
         protocol = "{queries} pictures of the index, each against all others of {gallery}, ranked exactly"
+        if len(rows) == len(gallery):
+            return run.report(gallery, None, None, protocol, neighbours)
+        asked = Labelled(gallery.names[rows], gallery.classes, gallery.labels[rows], gallery.vectors[rows], rows)
         return run.report(asked, gallery, rows, protocol, neighbours)
     if encoder is None or encoder.hash != index.encoder_hash:
         which = "none was given" if encoder is None else f"{encoder.hash[:12]} was given"

@@ -32,10 +32,10 @@ class Measure:
     Attributes:
         name: as in docs/measuring.md.
         value: the mean over queries.
-        low: lower end of the confidence interval; NaN where there is only one query.
+        low: lower end of the confidence interval; NaN where there is none, as of one query.
         high: its upper end.
-        n: over how many queries.
-        chance: what telling nothing apart would score.
+        n: over how many queries, or pairs.
+        chance: what telling nothing apart would score; NaN where nobody has said.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Report:
         notes: what a reader should know before believing a figure, a sentence each.
         seconds: how long each part took.
         seed: of everything that was drawn.
+        over: what the intervals are drawn over, queries or classes.
         confidence: of the intervals.
         resamples: of the bootstrap.
         machine: processor and cores.
@@ -77,6 +78,7 @@ class Report:
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
     seed: int
+    over: str
     confidence: float
     resamples: int
     machine: str = field(default_factory=lambda: f"{processor()}, {cores()} cores")
@@ -103,7 +105,7 @@ class Report:
     def table(self) -> str:
         """The figures as text for a terminal."""
         rows = [("measure", "value", f"{self.confidence:.0%} interval", "chance")]
-        rows += [(m.name, f"{m.value:.4f}", _interval(m), f"{m.chance:.4f}") for m in self.measures]
+        rows += [(m.name, _number(m.value), _interval(m), _number(m.chance)) for m in self.measures]
         left_out = [f"{self.counts[what]:,} {words}" for what, words in _LEFT_OUT.items() if self.counts[what]]
         took = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.seconds.items())
         return "\n".join(
@@ -115,7 +117,7 @@ class Report:
                 "",
                 f"Left out: {', '.join(left_out) or 'nothing'}.",
                 f"Ties: by expectation; {self.tied:.2%} of the relevant pictures tie with an irrelevant one.",
-                f"Intervals: bootstrap over queries, {self.resamples:,} resamples, seed {self.seed}.",
+                f"Intervals: bootstrap over {self.over}, {self.resamples:,} resamples, seed {self.seed}.",
                 *self.notes,
                 f"Time: {took} ({self.machine}).",
             ]
@@ -130,6 +132,10 @@ class Report:
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **self.per_query)
         write_durably(Path(path), content.getvalue())
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 def _interval(measure: Measure) -> str:

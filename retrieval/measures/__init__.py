@@ -4,30 +4,65 @@ Each measure states its denominator; ties count by expectation; queries without 
 and counted. docs/measuring.md has the definitions in one place.
 """
 
-from retrieval.measures.exhaustive import UNLABELLED, Rankings, rank
-from retrieval.measures.intervals import RESAMPLES, Interval, bootstrap, difference
-from retrieval.measures.probes import Probe, linear_probe
+from retrieval.measures.arrays import UNLABELLED
+from retrieval.measures.clustering import Clustering, agreement, cluster
+from retrieval.measures.exhaustive import rank, rank_by, rank_judged
+from retrieval.measures.few_shot import FewShot, Trials, draw_trials, few_shot, few_shot_of_scores
+from retrieval.measures.intervals import RESAMPLES, Comparison, Interval, bootstrap, compare, difference
+from retrieval.measures.pairs import Pairs, pair_scores
+from retrieval.measures.peers import like_oml, like_pml
+from retrieval.measures.probes import Probe, kernel_probe, knn_probe, linear_probe, logistic_probe
 from retrieval.measures.ranking import (
     Ranking,
     average_precision,
     average_precision_at_r,
+    ndcg,
     precision_at,
     r_precision,
 )
+from retrieval.measures.rankings import Rankings
+from retrieval.measures.recall import intersection, recall_of
+from retrieval.measures.relevance import Judgements
+from retrieval.measures.verification import Roc, verify
 
 __all__ = [
     "RESAMPLES",
     "UNLABELLED",
+    "Clustering",
+    "Comparison",
+    "FewShot",
     "Interval",
+    "Judgements",
+    "Pairs",
     "Probe",
     "Ranking",
     "Rankings",
+    "Roc",
+    "Trials",
+    "agreement",
     "average_precision",
     "average_precision_at_r",
     "bootstrap",
+    "cluster",
+    "compare",
     "difference",
+    "draw_trials",
+    "few_shot",
+    "few_shot_of_scores",
+    "intersection",
+    "kernel_probe",
+    "knn_probe",
+    "like_oml",
+    "like_pml",
     "linear_probe",
+    "logistic_probe",
+    "ndcg",
+    "pair_scores",
     "precision_at",
     "r_precision",
     "rank",
+    "rank_by",
+    "rank_judged",
+    "recall_of",
+    "verify",
 ]

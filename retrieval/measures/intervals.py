@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over queries."""
+"""How sure a figure is: bootstrap intervals over queries or over classes, and whether two systems differ."""
 
 from __future__ import annotations
 
@@ -27,23 +27,50 @@ class Interval:
     n: int
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same queries.
+
+    Attributes:
+        first, second: the mean of each, with its own interval.
+        difference: first − second, query by query, with the interval of that.
+        verdict: which of them is higher and by how much, or that the sample cannot tell.
+    """
+
+    first: Interval
+    second: Interval
+    difference: Interval
+    verdict: str
+
+
 def bootstrap(
-    values: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    values: npt.ArrayLike,
+    *,
+    over: npt.ArrayLike | None = None,
+    strata: npt.ArrayLike | None = None,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> list[Interval]:
     """Percentile bootstrap interval of each column's mean (Efron 1979).
 
     All columns see the same resamples, so that measures of the same queries vary together. The interval says
     how much the mean would move with other queries of the same kind; gallery, network and training stay as
-    they are.
+    they are. With `over` whole classes are drawn, each with all its queries (the cluster bootstrap): that says how
+    much the mean would move with other classes, too, and is the one to quote where the classes are a sample.
 
     Args:
         values: (n, m), one row a query and one column a measure; (n,) for one measure.
+        over: integers (n,), the class of each query. Classes are drawn in place of queries; the mean stays one over
+            queries.
+        strata: integers (n,), the stratum of each query. Each keeps its number of draws: for samples that were
+            stratified themselves. A class must not lie in two of them.
         confidence: share of the resampled means that lie inside, between 0 and 1.
-        resamples: how many times n queries are drawn with replacement.
+        resamples: how many times as many are drawn with replacement as there are.
         seed: of the draws; the same seed gives the same interval.
 
     Raises:
-        RetrievalError: there is no value, or one is not a number.
+        RetrievalError: there is no value, one is not a number, or classes and strata do not fit.
     """
     table = np.asarray(values, np.float64)
     table = table[:, None] if table.ndim == 1 else table
@@ -58,24 +85,35 @@ def bootstrap(
         )
     n = len(table)
     centre = table.mean(axis=0)
-    if n < 2:
+    units, of = (n, np.arange(n)) if over is None else _numbered(over, n, "classes")
+    if units < 2:
         return [Interval(float(mean), math.nan, math.nan, n) for mean in centre]
-    generator = np.random.default_rng(seed)
+    draws = Draws(units, None if strata is None else _strata(strata, of, units, n), seed)
+    sums = table if over is None else np.stack([np.bincount(of, column, units) for column in table.T], axis=1)
+    sizes = np.bincount(of, minlength=units).astype(np.float64)
     means = np.empty((resamples, table.shape[1]))
     for row in means:  # one resample at a time: n × resamples numbers would not fit for large n
-        row[:] = np.bincount(generator.integers(0, n, n), minlength=n) @ table
+        times = draws.next()
+        row[:] = (times @ sums) / (times @ sizes)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means / n, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return [Interval(float(m), float(a), float(b), n) for m, a, b in zip(centre, low, high, strict=True)]
 
 
 def difference(
-    a: npt.ArrayLike, b: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    *,
+    over: npt.ArrayLike | None = None,
+    strata: npt.ArrayLike | None = None,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Interval:
     """Interval of mean(a) − mean(b) for two systems measured on the same queries (n,), query by query.
 
     The pairs are drawn together, which takes out what makes a query easy or hard for both. If the interval
-    holds 0, this sample cannot tell the two apart.
+    holds 0, this sample cannot tell the two apart. Arguments as for :func:`bootstrap`.
     """
     left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if left.ndim != 1 or left.shape != right.shape:
@@ -83,4 +121,77 @@ def difference(
             f"a paired difference needs the same queries twice, not {left.shape} and {right.shape}: "
             "measure both on them"
         )
-    return bootstrap(left - right, confidence=confidence, resamples=resamples, seed=seed)[0]
+    return bootstrap(left - right, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)[0]
+
+
+def compare(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    *,
+    names: tuple[str, str] = ("the first", "the second"),
+    over: npt.ArrayLike | None = None,
+    strata: npt.ArrayLike | None = None,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Two systems on the same queries: what each scores, their difference, and what can be said about it.
+
+    Args:
+        a, b: (n,), what each query scored with the one and with the other, in the same order.
+        names: what to call them.
+        over, strata, confidence, resamples, seed: as for :func:`bootstrap`.
+    """
+    gap = difference(a, b, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)
+    both = np.stack([np.asarray(a, np.float64), np.asarray(b, np.float64)], axis=1)
+    one, other = bootstrap(both, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)
+    if gap.low > 0:
+        verdict = f"{names[0]} is higher than {names[1]} by {gap.value:.4f} ({gap.low:.4f} to {gap.high:.4f})"
+    elif gap.high < 0:
+        verdict = f"{names[1]} is higher than {names[0]} by {-gap.value:.4f} ({-gap.high:.4f} to {-gap.low:.4f})"
+    elif math.isnan(gap.low):
+        verdict = f"one value cannot tell {names[0]} and {names[1]} apart"
+    else:
+        verdict = (
+            f"the sample cannot tell {names[0]} and {names[1]} apart: they differ by {gap.value:+.4f} "
+            f"({gap.low:+.4f} to {gap.high:+.4f})"
+        )
+    return Comparison(one, other, gap, verdict)
+
+
+class Draws:
+    """Resample after resample: how often each unit is drawn."""
+
+    def __init__(self, units: int, strata: list[npt.NDArray[np.int64]] | None, seed: int) -> None:
+        """Of `units` units, or of each of the strata (positions of units) as many as it has."""
+        self._units, self._strata = units, strata
+        self._generator = np.random.default_rng(seed)
+
+    def next(self) -> npt.NDArray[np.int64]:
+        """int64 (units,): their numbers of draws."""
+        if self._strata is None:
+            return np.bincount(self._generator.integers(0, self._units, self._units), minlength=self._units)
+        times = np.empty(self._units, np.int64)
+        for members in self._strata:
+            drawn = self._generator.integers(0, members.size, members.size)
+            times[members] = np.bincount(drawn, minlength=members.size)
+        return times
+
+
+def _numbered(given: npt.ArrayLike, n: int, what: str) -> tuple[int, npt.NDArray[np.int64]]:
+    """How many different ones there are, and int64 (n,), which each is."""
+    array = np.asarray(given)
+    if array.shape != (n,):
+        raise RetrievalError(f"{n} values come with {what} of shape {array.shape}: give one for each")
+    different, places = np.unique(array, return_inverse=True)
+    return different.size, places
+
+
+def _strata(given: npt.ArrayLike, of: npt.NDArray[np.int64], units: int, n: int) -> list[npt.NDArray[np.int64]]:
+    """The units of each stratum."""
+    count, places = _numbered(given, n, "strata")
+    stratum = np.empty(units, np.int64)
+    stratum[of] = places
+    if (stratum[of] != places).any():
+        raise RetrievalError("a class lies in two strata: draw over queries, or give strata that hold whole classes")
+    return [np.flatnonzero(stratum == one) for one in range(count)]

@@ -3,7 +3,8 @@
 Items that share a score have no order among themselves. Every measure here is its expectation over all orders
 of such items, each as likely as any other (McSherry and Najork, "Computing information retrieval performance
 measures efficiently in the presence of tied scores", ECIR 2008). So no measure depends on the order in which
-items happen to be stored, and a ranking in which everything is tied scores what a random order scores.
+items happen to be stored, and a ranking in which everything is tied scores what a random order scores. Only the
+interpolated precision has no such form; it is that of the worst order, which does not depend on luck either.
 
 A :class:`Ranking` is a ranking seen from its relevant items: all that these measures need, and exact.
 """
@@ -11,6 +12,7 @@ A :class:`Ranking` is a ranking seen from its relevant items: all that these mea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from retrieval.errors import RetrievalError
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Ranking:
         relevant_above: int64 (g,), relevant items ranked strictly before the group.
         items: how many items were ranked.
         total: R, how many relevant items there are; never only those found within some k.
+        gains: float64 (g,), the sum of the group's grades. None: each relevant item's grade is 1.
+        ideal: float64 (total,), all grades, highest first. None: the same.
     """
 
     above: Ints
@@ -40,6 +45,8 @@ class Ranking:
     relevant_above: Ints
     items: int
     total: int
+    gains: Doubles | None = None
+    ideal: Doubles | None = None
 
     @classmethod
     def of(cls, scores: Floats, relevant: npt.NDArray[np.bool_]) -> Ranking:
@@ -58,21 +65,48 @@ class Ranking:
                 f"scores {scores.shape} and relevant {relevant.shape} ({relevant.dtype}) must be one row "
                 "each of the same length, the second of booleans: give one score and one yes or no for each item"
             )
-        if np.isnan(scores).any():
-            raise RetrievalError(f"{int(np.isnan(scores).sum())} scores are not a number: leave those items out")
-        if not relevant.any():
-            raise RetrievalError("no item is relevant, so this query has no measure: leave it out and count it")
+        _check(scores, relevant)
         return cls.of_sorted(np.sort(scores), np.sort(scores[relevant]))
 
     @classmethod
-    def of_sorted(cls, scores: Floats, relevant_scores: Floats) -> Ranking:
-        """The same from ascending scores (n,) of all items and of the relevant ones (R,), without a check."""
+    def of_grades(cls, scores: Floats, grades: npt.ArrayLike) -> Ranking:
+        """The ranking of items by descending score, with graded relevance.
+
+        Args:
+            scores: float (n,), higher is better, no NaN.
+            grades: numbers (n,): 0 for an irrelevant item, above 0 for a relevant one.
+
+        Raises:
+            RetrievalError: the shapes differ, a score is NaN, a grade is negative or not finite, or none is
+                above 0.
+        """
+        scores, graded = np.asarray(scores), np.asarray(grades, np.float64)
+        if scores.ndim != 1 or scores.shape != graded.shape:
+            raise RetrievalError(f"{graded.shape} grades for {scores.shape} scores: give one of each for every item")
+        if not (np.isfinite(graded) & (graded >= 0)).all():
+            raise RetrievalError(f"grades reach from {graded.min()} to {graded.max()}: give finite ones from 0 upwards")
+        relevant = np.flatnonzero(graded > 0)
+        _check(scores, graded > 0)
+        order = relevant[np.argsort(scores[relevant], kind="stable")]
+        return cls.of_sorted(np.sort(scores), scores[order], graded[order])
+
+    @classmethod
+    def of_sorted(cls, scores: Floats, relevant_scores: Floats, grades: Doubles | None = None) -> Ranking:
+        """The same from ascending scores (n,) of all items and of the relevant ones (R,), without a check.
+
+        Args:
+            scores: of all items, ascending.
+            relevant_scores: of the relevant ones, ascending.
+            grades: float64 (R,), the grade of each of these; 1 if None.
+        """
         items, total = scores.size, relevant_scores.size
         end = np.searchsorted(scores, relevant_scores, side="right")
         tied = (end >= 2) & (scores[end - 2] == relevant_scores)
+        ideal = None if grades is None else np.sort(grades)[::-1]
         if not tied.any():
             ones = np.ones(total, np.int64)
-            return cls((items - end)[::-1], ones, ones, np.arange(total), items, total)
+            gains = None if grades is None else grades[::-1]
+            return cls((items - end)[::-1], ones, ones, np.arange(total), items, total, gains, ideal)
         # One row a distinct score. Only the tied ones need a second search for the lower end of their group.
         last = np.flatnonzero(np.append(relevant_scores[1:] != relevant_scores[:-1], True))
         relevant = np.diff(last, prepend=-1)
@@ -80,13 +114,35 @@ class Ranking:
         size = np.ones(last.size, np.int64)
         size[tied] = end[tied] - np.searchsorted(scores, relevant_scores[last[tied]], side="left")
         above, relevant_above = items - end, total - 1 - last
-        return cls(above[::-1], size[::-1], relevant[::-1], relevant_above[::-1], items, total)
+        gains = None if grades is None else np.add.reduceat(grades, last + 1 - relevant)[::-1]
+        return cls(above[::-1], size[::-1], relevant[::-1], relevant_above[::-1], items, total, gains, ideal)
+
+    @classmethod
+    def of_counts(cls, sizes: Ints, relevant: Ints, grades: tuple[Doubles, Doubles] | None = None) -> Ranking:
+        """The same from how many items share each score, without a check.
+
+        Args:
+            sizes: int64 (s,), how many items have the best score, the next one and so on; 0 is allowed.
+            relevant: int64 (s,), how many of these are relevant.
+            grades: float64 (s,), their grades' sums, and float64 (R,), all grades, highest first; all 1 if None.
+        """
+        held = np.flatnonzero(relevant)
+        above, relevant_above = np.cumsum(sizes) - sizes, np.cumsum(relevant) - relevant
+        gains, ideal = (None, None) if grades is None else (grades[0][held], grades[1])
+        items, total = int(sizes.sum()), int(relevant.sum())
+        return cls(above[held], sizes[held], relevant[held], relevant_above[held], items, total, gains, ideal)
 
     @classmethod
     def by_chance(cls, items: int, total: int) -> Ranking:
         """The ranking of `items` of which `total` are relevant when nothing tells them apart."""
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing, nothing, nothing, nothing, items, total).shuffled()
+
+    def shuffled(self) -> Ranking:
+        """The same items when nothing tells them apart."""
         one = np.ones(1, np.int64)
-        return cls(0 * one, items * one, total * one, 0 * one, items, total)
+        gains = None if self.ideal is None else self.ideal.sum(keepdims=True)
+        return Ranking(0 * one, self.items * one, self.total * one, 0 * one, self.items, self.total, gains, self.ideal)
 
     def hits(self, k: int) -> float:
         """Expected number of relevant items among the first k."""
@@ -101,6 +157,23 @@ class Ranking:
             raise RetrievalError(f"P@k was asked for k = {k}: k must be at least 1")
         return self.hits(k) / k
 
+    def recall(self, k: int) -> float:
+        """Relevant items among the first k, divided by R: the share of them that was found."""
+        return self.hits(k) / self.total
+
+    def hit_rate(self, k: int) -> float:
+        """Probability that at least one of the first k is relevant."""
+        above, size, relevant = int(self.above[0]), int(self.size[0]), int(self.relevant[0])
+        inside = min(k - above, size)
+        if inside <= 0:
+            return 0.0
+        # of the group's places `inside` count, and `relevant` hold a relevant item: the chance that none does both
+        fewer, more = sorted((inside, relevant))
+        if fewer + more > size:
+            return 1.0
+        taken = np.arange(fewer)
+        return 1.0 - float(np.prod((size - more - taken) / (size - taken)))
+
     def r_precision(self) -> float:
         """Precision among the first R, where R is the number of relevant items."""
         return self.hits(self.total) / self.total
@@ -112,6 +185,65 @@ class Ranking:
         (Musgrave, Belongie and Lim, "A metric learning reality check", ECCV 2020). No interpolation, no
         trapezoids.
         """
+        return self._precisions(cutoff) / self.total
+
+    def average_precision_at(self, k: int) -> float:
+        """AP@k: sum over relevant items at rank i ≤ k of P@i, divided by min(R, k), which a perfect ranking
+        reaches. Never divided by the hits found within k."""
+        return self._precisions(k) / min(self.total, k)
+
+    def reciprocal_rank(self) -> float:
+        """1 / rank of the first relevant item."""
+        above, size, relevant = int(self.above[0]), int(self.size[0]), int(self.relevant[0])
+        if relevant == 1:
+            return float(_harmonic(self.above[:1], self.above[:1] + size)[0]) / size
+        # The first of them is at the group's place t with a probability that falls at least as fast as
+        # (1 − relevant/size)^t: what lies where this is below 1e-18 adds nothing.
+        last = min(size - relevant + 1, 42 * size // relevant + 1)
+        t = np.arange(1, last + 1)
+        probability = np.cumprod(np.append(relevant / size, (size - relevant + 1 - t[:-1]) / (size - t[:-1])))
+        return float((probability / (above + t)).sum())
+
+    def ndcg(self, k: int | None = None) -> float:
+        """Normalised discounted cumulative gain: Σ grade(i) / log2(i + 1) over ranks i ≤ k, divided by that of
+        the best order of all relevant items, found or not.
+
+        The gain is the grade itself (Järvelin and Kekäläinen 2002), as in scikit-learn; for 2^grade − 1 give
+        these as grades. Without k over the full ranking.
+        """
+        discounts, sums = _discounts(max(self.items, self.total).bit_length())
+        k = self.items if k is None else k
+        above, size = self.above[:k], self.size[:k]
+        inside = np.clip(k - above, 0, size)
+        discount = np.where(inside > 0, discounts[above], 0)  # right where the group is one item
+        tied = np.flatnonzero(size > 1)
+        discount[tied] = (sums[above[tied] + inside[tied]] - sums[above[tied]]) / size[tied]
+        gains = self.relevant if self.gains is None else self.gains
+        if self.ideal is None:
+            best = sums[min(k, self.total)]
+        else:
+            ideal = self.ideal[:k]
+            best = ideal @ discounts[: ideal.size]
+        return float(gains[:k] @ discount) / float(best)
+
+    def interpolated_precision(self, levels: npt.ArrayLike) -> Doubles:
+        """For each recall level the highest precision at any rank whose recall reaches it (TREC's interpolation).
+
+        Of a group of equal scores the irrelevant items come first, which is the worst order; so the curve has its
+        corners where a threshold on the score could stand.
+
+        Args:
+            levels: numbers (l,) from 0 to 1.
+        """
+        found = self.relevant_above + self.relevant
+        precision = found / (self.above + self.size)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        needed = np.ceil(np.asarray(levels, np.float64) * self.total * (1 - 1e-12))  # 0.3 · 10 is above 3
+        curve: Doubles = best[np.searchsorted(found, needed)]
+        return curve
+
+    def _precisions(self, cutoff: int | None) -> float:
+        """Expected sum of P@i over the relevant items at ranks i ≤ cutoff."""
         above, size, relevant, relevant_above = self.above, self.size, self.relevant, self.relevant_above
         if cutoff is not None:
             reached = int(np.searchsorted(above, cutoff))
@@ -122,23 +254,50 @@ class Ranking:
         if tied.size:
             inside = size[tied] if cutoff is None else np.minimum(size[tied], cutoff - above[tied])
             precision[tied] = _tied_sum(above[tied], size[tied], relevant[tied], relevant_above[tied], inside)
-        return float(precision.sum()) / self.total
+        return float(precision.sum())
 
 
-def _tied_sum(above: Ints, size: Ints, relevant: Ints, relevant_above: Ints, inside: Ints) -> npt.NDArray[np.float64]:
+def _check(scores: Floats, relevant: npt.NDArray[np.bool_]) -> None:
+    if np.isnan(scores).any():
+        raise RetrievalError(f"{int(np.isnan(scores).sum())} scores are not a number: leave those items out")
+    if not relevant.any():
+        raise RetrievalError("no item is relevant, so this query has no measure: leave it out and count it")
+
+
+def _tied_sum(above: Ints, size: Ints, relevant: Ints, relevant_above: Ints, inside: Ints) -> Doubles:
     """Expected sum of P@i over the relevant items at the first `inside` ranks of each group of equal scores.
 
     A rank holds a relevant item with probability r/n; given that, each other rank of the group holds one with
-    probability (r − 1)/(n − 1).
+    probability s = (r − 1)/(n − 1). So behind a items, b of them relevant, the sum is r/n · Σ (b + 1 + js)/(a + 1 + j)
+    over j < inside, and (b + 1 + js)/(a + 1 + j) = s + (b + 1 − s(a + 1))/(a + 1 + j).
     """
-    group = np.repeat(np.arange(size.size), inside)
-    start = np.cumsum(inside) - inside
-    before = np.arange(group.size) - start[group]  # ranks of the same group before this one
     slope = (relevant - 1) / (size - 1)
-    found = relevant_above[group] + 1 + before * slope[group]
-    terms = relevant[group] / size[group] * found / (above[group] + before + 1)
-    sums: npt.NDArray[np.float64] = np.add.reduceat(terms, start)
+    rest = relevant_above + 1 - slope * (above + 1)
+    sums: Doubles = relevant / size * (slope * inside + rest * _harmonic(above, above + inside))
     return sums
+
+
+_FEW = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 65))])
+
+
+def _harmonic(low: Ints, high: Ints) -> Doubles:
+    """1/(low + 1) + … + 1/high to the last digits: summed up to 64, by Euler and Maclaurin's series beyond."""
+
+    most = _FEW.size - 1
+    ends = np.array([low, high])
+    few = _FEW[np.minimum(ends, most)]
+    ends = np.maximum(ends, most)
+    x = 1 / (ends + 0.5) ** 2
+    rest = x * (1 / 24 - x * (7 / 960 - x * 31 / 8064))
+    sums: Doubles = few[1] - few[0] + np.log1p((ends[1] - ends[0]) / (ends[0] + 0.5)) + (rest[1] - rest[0])
+    return sums
+
+
+@lru_cache(maxsize=8)
+def _discounts(bits: int) -> tuple[Doubles, Doubles]:
+    """1/log2(i + 1) for the ranks i = 1 … 2^bits, and the sums of the first 0, 1, 2, … of them."""
+    discounts = 1 / np.log2(np.arange(2, 2**bits + 2))
+    return discounts, np.concatenate([[0.0], np.cumsum(discounts)])
 
 
 def precision_at(scores: Floats, relevant: npt.NDArray[np.bool_], k: int) -> float:
@@ -161,3 +320,8 @@ def average_precision_at_r(scores: Floats, relevant: npt.NDArray[np.bool_]) -> f
     """What MAP@R averages: average precision cut at rank R, divided by R. See :meth:`Ranking.of`."""
     ranking = Ranking.of(scores, relevant)
     return ranking.average_precision(ranking.total)
+
+
+def ndcg(scores: Floats, grades: npt.ArrayLike, k: int | None = None) -> float:
+    """NDCG of one ranking with the true ideal. See :meth:`Ranking.of_grades` and :meth:`Ranking.ndcg`."""
+    return Ranking.of_grades(scores, grades).ndcg(k)

@@ -17,6 +17,9 @@ import numpy.typing as npt
 Labels = npt.NDArray[np.int64]
 Table = npt.NDArray[np.float64]
 
+TABLE = 2**20
+"""Numbers that are multiplied at a time."""
+
 
 def vote(truth: int, sure: Labels, tied: Labels, places: int) -> float:
     """Probability that a plain majority vote answers `truth`.
@@ -31,11 +34,20 @@ def vote(truth: int, sure: Labels, tied: Labels, places: int) -> float:
         classes, votes = np.unique(sure if places == 0 else np.concatenate([sure, tied]), return_counts=True)
         winners = classes[votes == votes.max()]
         return 1 / winners.size if truth in winners else 0.0
-    votes_of, ties_of = Counter(sure.tolist()), Counter(tied.tolist())
-    if places == 1 and not votes_of:  # k = 1, as P@1
-        return ties_of[truth] / tied.size
-    others = Counter((votes_of[c], ties_of[c]) for c in votes_of.keys() | ties_of.keys() if c != truth)
-    return _drawn(votes_of[truth], ties_of[truth], tuple(sorted(others.items())), places, tied.size)
+    classes, inverse = np.unique(np.concatenate([sure, tied]), return_inverse=True)
+    votes = np.bincount(inverse[: sure.size], minlength=classes.size)
+    ties = np.bincount(inverse[sure.size :], minlength=classes.size)
+    own = classes == truth
+    own_votes, own_ties = int(votes[own].sum()), int(ties[own].sum())
+    if places == 1 and not sure.size:  # k = 1, as P@1
+        return own_ties / tied.size
+    most = (votes + np.minimum(ties, places))[~own].max(initial=0)
+    if own_votes > most:
+        return 1.0
+    if own_votes + min(own_ties, places) < votes[~own].max(initial=1):
+        return 0.0
+    others = Counter(zip(votes[~own].tolist(), ties[~own].tolist(), strict=True))
+    return _drawn(own_votes, own_ties, tuple(sorted(others.items())), places, tied.size)
 
 
 @lru_cache(maxsize=65536)
@@ -45,60 +57,75 @@ def _drawn(
     """The same by numbers alone; `others` holds ((votes, ties), how many such classes).
 
     Drawing `places` of the tied items without replacement is drawing each of them by itself with any
-    probability p, given that `places` came out. So the chance is a coefficient of a product with one factor a
-    class: the power of z counts items drawn, that of w the other classes that draw level with the true one.
-    All terms are positive.
+    probability p, given that `places` came out. So the chance is a coefficient of a product of polynomials in z with
+    one factor a class, where the power of z counts items drawn. With x for each other class that draws level with the
+    true one, the product is a polynomial in x, too; and as the true class is answered in 1 of 1 + l cases if l others
+    are level, it is to be integrated over x from 0 to 1, which Gauss's quadrature does exactly. All terms are positive.
     """
     p = places / drawn_from
+    v, t, many = np.array([(v, t, many) for (v, t), many in others]).reshape(-1, 3).T
+    least = max(1, int(v.max(initial=0)))
+    drawn = np.arange(max(0, least - votes), min(places, ties) + 1)
+    level = (places - drawn + int(v @ many)) // (votes + drawn)  # so many others at most can be level
+    nodes = [_quadrature(int(degree) // 2 + 1) for degree in level]
+    drawn = np.repeat(drawn, [x.size for x, _ in nodes])
+    x, weight = np.concatenate(nodes, axis=1)
+    *chances, own_chances, all_chances = _binomial(np.concatenate([t, [ties, drawn_from]]), places, p)
+    terms = weight * own_chances[drawn] / all_chances[places]
+    most = np.minimum(t, places)
+    longest = int(most.max(initial=0)) + 1
     answered = 0.0
-    everybody = places + votes + sum(v * many for (v, _), many in others)
-    for drawn in range(min(places, ties) + 1):
-        own = votes + drawn
-        if own == 0:
-            continue
-        left = places - drawn
-        level = everybody // own  # so many classes at most can have as many votes
-        table = np.zeros((level, left + 1))
-        table[0, 0] = 1
-        for (v, t), many in others:
-            table = _times(table, _power(_factor(v, t, own, p, table.shape), many))
-        shares = table[:, left] / np.arange(1, level + 1)
-        answered += _binomial(ties, drawn, p) * float(shares.sum())
-    return answered / _binomial(drawn_from, places, p)
-
-
-def _factor(votes: int, ties: int, own: int, p: float, shape: tuple[int, ...]) -> Table:
-    """What one other class can draw without having more than `own` votes: row 1 where it has as many."""
-    factor = np.zeros(shape)
-    for drawn in range(min(ties, own - votes, shape[1] - 1) + 1):
-        row = 1 if votes + drawn == own else 0
-        if row < shape[0]:
-            factor[row, drawn] = _binomial(ties, drawn, p)
-    return factor
+    step = max(1, TABLE // (longest * (t.size + 1)))
+    for part in (slice(first, first + step) for first in range(0, drawn.size, step)):
+        # what each other class can draw without having more votes than the true one: (class, node, drawn)
+        gap = (votes + drawn[part])[:, None] - v[:, None, None] - np.arange(longest)
+        shares = np.where(gap == 0, x[part, None], gap > 0)
+        table = np.zeros((gap.shape[1], places + 1))
+        table[:, 0] = 1
+        for share, chance, its, exponent in zip(shares, chances, most.tolist(), many.tolist(), strict=True):
+            table = _times(table, _power((share * chance[:longest])[:, : its + 1], exponent, places))
+        left = places - drawn[part]
+        answered += float(terms[part] @ table[np.arange(left.size), left])
+    return answered
 
 
 def _times(a: Table, b: Table) -> Table:
-    """Product of two polynomials in (w, z), cut at their common shape."""
-    product = np.zeros_like(a)
-    width = a.shape[1]
-    for j in np.flatnonzero(b.any(axis=1)):
-        for i in range(a.shape[0] - j):
-            product[i + j] += np.convolve(a[i], b[j])[:width]
+    """Products of polynomials (rows, powers), cut at the length of the first."""
+    rows, width, terms = *a.shape, b.shape[1]
+    padded = np.zeros((rows, terms - 1 + width))
+    padded[:, terms - 1 :] = a
+    step = padded.itemsize
+    windows = np.ndarray((rows, width, terms), padded.dtype, padded, strides=(padded.shape[1] * step, step, step))
+    product: Table = np.matmul(windows, b[:, ::-1, None])[:, :, 0]
     return product
 
 
-def _power(base: Table, exponent: int) -> Table:
-    result = np.zeros_like(base)
-    result[0, 0] = 1
-    while exponent:
-        if exponent & 1:
-            result = _times(result, base)
-        exponent >>= 1
-        if exponent:
-            base = _times(base, base)
-    return result
+def _power(base: Table, exponent: int, places: int) -> Table:
+    """The factor of several such classes, through its squares."""
+    if exponent == 1:
+        return base
+    square = np.zeros((*base.shape[:-1], places + 1))
+    square[..., : base.shape[-1]] = base
+    result = square if exponent % 2 else None
+    for bit in range(1, exponent.bit_length()):
+        square = _times(square, square)
+        if exponent >> bit & 1:
+            result = square if result is None else _times(result, square)
+    return square if result is None else result
 
 
-def _binomial(n: int, k: int, p: float) -> float:
-    """Probability of k in n, through the exact coefficient's logarithm: n may be the whole gallery."""
-    return math.exp(math.log(math.comb(n, k)) + k * math.log(p) + (n - k) * math.log1p(-p))
+def _binomial(n: Labels, most: int, p: float) -> Table:
+    """Probabilities of 0, 1, … `most` in each n, by their logarithms: n may be the whole gallery."""
+    k = np.arange(most)
+    with np.errstate(divide="ignore"):
+        ratios = np.log(np.maximum(n[:, None] - k, 0) / (k + 1)) + (math.log(p) - math.log1p(-p))
+    logarithms = np.concatenate([np.zeros((len(n), 1)), np.cumsum(ratios, axis=1)], axis=1)
+    chances: Table = np.exp(n[:, None] * math.log1p(-p) + logarithms)
+    return chances
+
+
+@lru_cache(maxsize=1024)
+def _quadrature(nodes: int) -> tuple[Table, Table]:
+    """Nodes and weights for polynomials of degree below 2 · `nodes` from 0 to 1."""
+    x, weight = np.polynomial.legendre.leggauss(nodes)
+    return (x + 1) / 2, weight / 2
