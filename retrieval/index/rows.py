@@ -86,7 +86,7 @@ class Rows:
     def gather(self, rows: Ids) -> Vectors:
         """The vectors (m, width) of these row numbers; floats as float32."""
         if len(self.arrays) == 1:
-            vectors = self.arrays[0][rows]
+            vectors = self.arrays[0].take(rows, axis=0)  # a third of the time of indexing, for a few
             return vectors.astype(np.float32) if vectors.dtype == np.float16 else vectors
         dtype = np.uint8 if self.arrays and self.arrays[0].dtype == np.uint8 else np.float32
         out = np.empty((len(rows), self._width), dtype)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ _FILTERS = 16
 
 
 @cache
-def _nearest() -> Any:
+def _nearest() -> ModuleType:
     from retrieval.index import nearest  # FAISS takes a third of a second, which nothing but a search need wait for
 
     return nearest
@@ -118,7 +119,8 @@ class Snapshot:
         self._ready: _Ready | None = None
         self._is_ready = False
         self._filtered: OrderedDict[str, _Filtered] = OrderedDict()
-        self._before = before._rows if before is not None and in_memory else None
+        self._before: Rows | None = (before._rows or before._before) if before is not None and in_memory else None
+        self._continued = False
         self._read: tuple[StructureRecord, Searcher] | None = None
         if before is not None and before._read is not None and before._read[0] == state.structure:
             self._read = before._read
@@ -228,7 +230,8 @@ class Snapshot:
             return parts[0]
         if not parts:
             return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
-        return nearest.merge(parts, k)
+        merged: Answers = nearest.merge(parts, k)
+        return merged
 
     def _approximate(
         self,
@@ -266,7 +269,7 @@ class Snapshot:
             scores[lacking], ids[lacking] = self._exact(queries[lacking], k, some, allowed)
         if ready.tail < len(rows):
             late = self._exact(queries, k, exclude, allowed, ready.tail)
-            return nearest.merge([(scores, ids), late], k)
+            scores, ids = nearest.merge([(scores, ids), late], k)
         return scores, ids
 
     # Which rows may be returned
@@ -337,7 +340,7 @@ class Snapshot:
                     if self._in_memory
                     else self._mapped_rows()
                 )
-                self._before = None
+                self._continued, self._before = self._before is not None, None
             return self._rows
 
     def _load(self) -> None:
@@ -345,17 +348,19 @@ class Snapshot:
             if self._is_ready:
                 return
             rows = self._load_rows()
+            mask = np.ones(len(rows), bool)
+            if self._continued:  # a row of the last generation may have left the segments since
+                held = [segment.read(full=False)[0] for segment in self.segments]
+                mask = np.isin(rows.ids, np.concatenate([np.empty(0, np.int64), *held]), assume_unique=True)
             dead = rows.at(self.state.removed)
-            dead = dead[dead >= 0]
-            if len(rows) - len(dead) != self.state.items:
+            mask[dead[dead >= 0]] = False
+            live = int(np.count_nonzero(mask))
+            if live != self.state.items:
                 raise DamagedFileError(
-                    self._folder,
-                    f"has {self.state.items:,} items in its catalog and {len(rows) - len(dead):,} in its segments",
+                    self._folder, f"has {self.state.items:,} items in its catalog and {live:,} in its segments"
                 )
-            if len(dead):
-                mask = np.ones(len(rows), bool)
-                mask[dead] = False
-                self._live = _Filtered(mask, len(rows) - len(dead), {}, {})
+            if live < len(rows):
+                self._live = _Filtered(mask, live, {}, {})
             searcher = self._read_structure()
             self._ready = None if searcher is None else self._make_ready(searcher)
             self._is_ready = True

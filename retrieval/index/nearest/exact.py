@@ -65,7 +65,7 @@ class Allowed:
     @cached_property
     def selector(self) -> Any:
         """The same for FAISS, which only points at the bitmap."""
-        return faiss.IDSelectorBitmap(self.bitmap)  # type: ignore[call-arg, arg-type]  # FAISS wraps it at run time
+        return faiss.IDSelectorBitmap(self.bitmap)
 
 
 def exact_search(
@@ -219,7 +219,7 @@ def shortlist(queries: Floats, vectors: Floats, rows: Ids, count: int) -> Ids:
         int64 (nq, count).
     """
     near = np.empty(rows.shape, np.float32)
-    faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]
+    faiss.fvec_inner_products_by_idx(
         faiss.swig_ptr(near), faiss.swig_ptr(queries), faiss.swig_ptr(vectors), faiss.swig_ptr(rows),
         queries.shape[1], len(rows), rows.shape[1],
     )  # fmt: skip
@@ -264,8 +264,10 @@ def _scores(queries: Floats, vectors: Floats) -> Floats:
     Products of float32 numbers are exact in float64, and each pair is summed by itself in one order, so the
     result depends on nothing but the two rows.
     """
-    product = np.vecdot(queries.astype(np.float64), vectors.astype(np.float64))
-    scores: Floats = np.clip(product.astype(np.float32), -1, 1)
+    # NumPy turns both into float64 before it multiplies.
+    scores: Floats = np.vecdot(queries, vectors, dtype=np.float64).astype(np.float32)
+    np.minimum(scores, 1, out=scores)  # twice as fast as clip for a few
+    np.maximum(scores, -1, out=scores)
     return scores
 
 

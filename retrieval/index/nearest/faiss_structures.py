@@ -23,7 +23,13 @@ class FaissStructure:
         self.factory = factory
         self.dim = int(index.d)
         self._index = index
-        self._parameters: dict[tuple[tuple[str, int], ...], Any] = {}
+        inner = index
+        self._transformed = isinstance(index, faiss.IndexPreTransform)
+        if self._transformed:
+            inner = faiss.downcast_index(index.index)
+        self._kind = "HNSW" if isinstance(inner, faiss.IndexHNSW) else "IVF" if hasattr(inner, "nprobe") else ""
+        self._lists = int(getattr(inner, "nlist", 0))
+        self._chosen: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -67,36 +73,47 @@ class FaissStructure:
 
     def bytes(self) -> int:
         """What its file takes."""
-        return int(len(faiss.serialize_index(self._index)))
+        return len(faiss.serialize_index(self._index))
 
     def candidates(
         self, queries: Floats, count: int, parameters: Mapping[str, int], selection: Selection | None = None
     ) -> Positions:
         """See :meth:`retrieval.index.nearest.structures.Structure.candidates`."""
-        share = 1.0 if selection is None else max(selection.count, 1) / len(self)
-        selector = None if selection is None else faiss.IDSelectorBitmap(selection.bitmap)
-        chosen: Any
-        inner = faiss.downcast_index(self._index.index) if "PCA" in self.factory else self._index
-        if "HNSW" in self.factory:
-            chosen = faiss.SearchParametersHNSW(
-                efSearch=max(count, int(parameters.get("efSearch", 64) / share)), sel=selector
-            )
-        elif "IVF" in self.factory:
-            chosen = faiss.SearchParametersIVF(
-                nprobe=min(int(inner.nlist), int(parameters.get("nprobe", 8) / share)), sel=selector
-            )
-        else:
-            chosen = faiss.SearchParameters(sel=selector)
-        if "PCA" in self.factory:
-            chosen = faiss.SearchParametersPreTransform(index_params=chosen)
+        if selection is None:
+            width = max(count, parameters.get("efSearch", 0)) if self._kind == "HNSW" else parameters.get("nprobe", 0)
+            chosen = self._chosen.get(width)
+            if chosen is None:  # making one takes as long as a short search
+                chosen = self._chosen[width] = self._settings(width, None)
+            return self._search(queries, count, chosen)
+        share = max(selection.count, 1) / len(self)
+        width = max(count, parameters.get("efSearch", 0), parameters.get("nprobe", 0))
         try:
-            return np.asarray(self._index.search(queries, count, params=chosen)[1], np.int64)
+            selector = faiss.IDSelectorBitmap(selection.bitmap)
+            return self._search(queries, count, self._settings(int(width / share), selector))
         except RuntimeError:  # it takes no selector
-            _, found = self._index.search(queries, min(len(self), int(count / share) + count))
-            if selection is not None:
-                found[(found < 0) | ~selection.mask[found]] = -1
-            out = np.full((len(queries), count), -1, np.int64)
-            for row, line in enumerate(found):
-                kept = line[line >= 0][:count]
-                out[row, : len(kept)] = kept
-            return out
+            found = self._search(queries, min(len(self), int(count / share) + count), self._settings(width, None))
+        found[~selection.mask[found]] = -1  # where it is -1, it stays so
+        out = np.full((len(queries), count), -1, np.int64)
+        for row, line in enumerate(found):
+            kept = line[line >= 0][:count]
+            out[row, : len(kept)] = kept
+        return out
+
+    def _settings(self, width: int, selector: Any) -> Any:
+        if self._kind == "HNSW":
+            settings = faiss.SearchParametersHNSW(efSearch=width, sel=selector)
+        elif self._kind == "IVF":
+            settings = faiss.SearchParametersIVF(nprobe=max(1, min(self._lists, width)), sel=selector)
+        elif selector is None:
+            return None
+        else:
+            settings = faiss.SearchParameters(sel=selector)
+        return faiss.SearchParametersPreTransform(index_params=settings) if self._transformed else settings
+
+    def _search(self, queries: Floats, count: int, settings: Any) -> Positions:
+        distances = np.empty((len(queries), count), np.float32)
+        found = np.empty((len(queries), count), np.int64)
+        self._index.search_c(
+            len(queries), faiss.swig_ptr(queries), count, faiss.swig_ptr(distances), faiss.swig_ptr(found), settings
+        )
+        return found

@@ -67,7 +67,7 @@ def _floats(index: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], i
         if isinstance(faiss.downcast_index(lists), faiss.IndexIVFFastScan):  # asking it crashes
             raise ValueError(f"{kind} does not give its vectors back")
         keys = _listed(lists)
-        lists.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
+        lists.set_direct_map_type(faiss.DirectMap.Hashtable)
     ids = keys if ids is None else ids
     if not len(keys) == len(ids) == index.ntotal:
         raise ValueError(f"it counts {index.ntotal:,} vectors and holds {len(keys):,}")

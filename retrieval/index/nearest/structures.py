@@ -82,5 +82,7 @@ def efforts(factory: str, n: int) -> list[dict[str, int]]:
             for times in multiples
         ]
     if "HNSW" in factory:
-        return [{"efSearch": width, "candidates": times} for width in (16, 32, 64, 128, 256, 512) for times in multiples]
+        return [
+            {"efSearch": width, "candidates": times} for width in (16, 32, 64, 128, 256, 512) for times in multiples
+        ]
     return [{"candidates": times} for times in (1, 2, 4, 10, 20)]
