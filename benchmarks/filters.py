@@ -177,7 +177,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
                     linewidth=2.5 if way == "ours" else 1.2,
                     zorder=3 if way == "ours" else 2,
                 )
-        axes[0, column].set(xscale="log", yscale="log", title=f"{name} items match")
+        axes[0, column].set(xscale="log", yscale="log", title=f"matching items lie {name}")
         axes[1, column].set(xscale="log", xlabel="share of items that match")
     least = min(row["ways"][way]["recall"] for row in rows for way in WAYS)
     axes[1, 0].set_ylim(min(0.9, least) - 0.01, 1.005)
