@@ -320,7 +320,7 @@ class Snapshot:
                 mask, np.packbits(mask, bitorder="little"), int(np.count_nonzero(mask))
             )
         selection = allowed.selections[id(structure)]
-        return None if selection.count == len(structure) else selection
+        return None if selection.amount == len(structure) else selection
 
     # Loading
 

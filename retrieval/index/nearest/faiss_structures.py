@@ -85,7 +85,7 @@ class FaissStructure:
             if chosen is None:  # making one takes as long as a short search
                 chosen = self._chosen[width] = self._settings(width, None)
             return self._search(queries, count, chosen)
-        share = max(selection.count, 1) / len(self)
+        share = max(selection.amount, 1) / len(self)
         width = max(count, parameters.get("efSearch", 0), parameters.get("nprobe", 0))
         try:
             selector = faiss.IDSelectorBitmap(selection.bitmap)

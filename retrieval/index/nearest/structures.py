@@ -19,12 +19,12 @@ class Selection(NamedTuple):
     Attributes:
         mask: bool (m,).
         bitmap: the same as uint8 (⌈m / 8⌉,), the first of eight lowest.
-        count: how many are true.
+        amount: how many are true.
     """
 
     mask: npt.NDArray[np.bool_]
     bitmap: npt.NDArray[np.uint8]
-    count: int
+    amount: int
 
 
 class Structure(Protocol):
@@ -57,6 +57,10 @@ class Structure(Protocol):
 
 def build(factory: str, vectors: Floats, *, seed: int = 0, progress: Any = None) -> Structure:
     """Build one over unit vectors (n, d), the same for the same seed."""
+    if factory.startswith("SymphonyQG"):
+        from retrieval.index.nearest.symphony import SymphonyStructure
+
+        return SymphonyStructure.build(factory, vectors)
     from retrieval.index.nearest.faiss_structures import FaissStructure
 
     return FaissStructure.build(factory, vectors, seed=seed, progress=progress)
@@ -64,6 +68,10 @@ def build(factory: str, vectors: Floats, *, seed: int = 0, progress: Any = None)
 
 def read(factory: str, path: Path, dim: int, items: int, *, mapped: bool = False) -> Structure:
     """Read what :meth:`Structure.write` wrote."""
+    if factory.startswith("SymphonyQG"):
+        from retrieval.index.nearest.symphony import SymphonyStructure
+
+        return SymphonyStructure.read(factory, path, dim, items)
     from retrieval.index.nearest.faiss_structures import FaissStructure
 
     return FaissStructure.read(factory, path, dim, items, mapped=mapped)
@@ -71,6 +79,8 @@ def read(factory: str, path: Path, dim: int, items: int, *, mapped: bool = False
 
 def efforts(factory: str, n: int) -> list[dict[str, int]]:
     """Search parameters from cheap to thorough."""
+    if factory.startswith("SymphonyQG"):
+        return [{"ef": width} for width in (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640) if width < n]
     compressed = any(code in factory for code in ("PQ", "RaBitQ", "PCA", "SQ"))
     multiples = (2, 4, 10) if compressed else (1,)
     if "IVF" in factory:
