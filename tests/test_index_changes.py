@@ -68,7 +68,7 @@ def test_attributes_are_set_changed_and_taken_away(tmp_path):
         index.attach({0: {"price": 1, "colour": "red"}, 1: {"price": 2.5}})
         index.attach({0: {"price": 3, "colour": None}})
         assert index.attributes([1, 0, 2]) == [{"price": 2.5}, {"price": 3}, {}]
-        assert index.attribute_kinds() == {"price": {"number"}, "colour": {"text"}}
+        assert index.attribute_kinds() == {"price": {"number"}}
         assert before.attributes([0, 1]) == [{}, {}]
         for wrong in (float("nan"), float("inf"), [1], b"x"):
             with pytest.raises(RetrievalError, match="give a text or a finite number"):

@@ -53,6 +53,7 @@ CREATE TABLE items (
     PRIMARY KEY (id, added)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX items_by_path ON items (path, coalesce(removed, 0));
+CREATE INDEX items_by_label ON items (label);
 CREATE INDEX items_by_sha256 ON items (sha256);
 CREATE INDEX items_removed ON items (removed) WHERE removed IS NOT NULL;
 CREATE TABLE attributes (
@@ -62,7 +63,7 @@ CREATE TABLE attributes (
     added   INTEGER NOT NULL,
     removed INTEGER
 );
-CREATE INDEX attributes_by_value ON attributes (name, value);
+CREATE INDEX attributes_by_value ON attributes (name, value, item, added, removed);
 CREATE INDEX attributes_by_item ON attributes (item);
 CREATE TABLE attribute_kinds (
     name TEXT NOT NULL,
@@ -92,6 +93,10 @@ CREATE TABLE skipped (
 _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
 _fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
+_KINDS = """
+INSERT INTO attribute_kinds
+SELECT DISTINCT name, CASE typeof(value) WHEN 'text' THEN 'text' ELSE 'number' END FROM attributes WHERE removed IS NULL
+"""
 _REMOVED = f"""
 SELECT DISTINCT id FROM items AS old INDEXED BY items_removed
 WHERE removed <= :now AND NOT EXISTS (SELECT 1 FROM items WHERE id = old.id AND {_LIVE})
@@ -315,6 +320,8 @@ class Catalog(Database):
             if purge:
                 connection.execute("DELETE FROM items WHERE removed IS NOT NULL")
                 connection.execute("DELETE FROM attributes WHERE removed IS NOT NULL")
+                connection.execute("DELETE FROM attribute_kinds")
+                connection.execute(_KINDS)
         if purge:  # give the room back, too; if somebody opens the catalog just now, a later call does
             with contextlib.suppress(sqlite3.OperationalError):
                 self._connection.execute("VACUUM")
@@ -344,7 +351,6 @@ class Catalog(Database):
     def attach(self, attributes: Mapping[int, Mapping[str, Value | None]]) -> None:
         """Set attributes of items that are in the index; None takes one away."""
         flat = [(item, name, value) for item, pairs in attributes.items() for name, value in pairs.items()]
-        kinds = {(name, "text" if isinstance(value, str) else "number") for _, name, value in flat if value is not None}
         with self.change() as (connection, now):
             connection.executemany(
                 "UPDATE attributes SET removed = ? WHERE item = ? AND name = ? AND removed IS NULL",
@@ -354,7 +360,9 @@ class Catalog(Database):
                 "INSERT INTO attributes VALUES (?, ?, ?, ?, NULL)",
                 [(item, name, value, now) for item, name, value in flat if value is not None],
             )
-            connection.executemany("INSERT OR IGNORE INTO attribute_kinds VALUES (?, ?)", sorted(kinds))
+            for name in sorted({name for _, name, _ in flat}):
+                connection.execute("DELETE FROM attribute_kinds WHERE name = ?", (name,))
+                connection.execute(_KINDS + "AND name = ?", (name,))
 
     def set_structure(self, record: StructureRecord | None) -> None:
         """Make a structure the one in use, or have none."""

@@ -172,6 +172,7 @@ class Database:
         uri = f"file:{quote(os.fsencode((path or self._path).absolute()))}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
         try:
+            connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the file
         except BaseException:
             connection.close()

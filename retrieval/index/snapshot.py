@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,17 +21,18 @@ from retrieval.index.segments import FULL_CHECK, Segment, columns
 
 if TYPE_CHECKING:
     from retrieval.index.nearest.exact import Allowed
-    from retrieval.index.nearest.structures import Selection, Structure
+    from retrieval.index.nearest.structures import Structure
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Answers = tuple[Floats, Ids]
 
-EXACT_SHARE = 0.05
-"""Share of items that a filter must leave for a structure to be searched; below it exact search is as fast.
+_FEW = 25
+"""A filter that leaves fewer than √(_FEW · k · n) of n items is searched exactly: ``benchmarks/filters.py`` shows where
+the two ways cost the same."""
 
-``benchmarks/filters.py`` measures it.
-"""
+_MORE = 1.5
+"""How many more candidates a structure is asked for than would do if a filter's items lay evenly."""
 
 _FILTERS = 16
 """Filters whose results are kept for the next query."""
@@ -71,7 +73,6 @@ class _Filtered(NamedTuple):
     mask: npt.NDArray[np.bool_]
     rows: int
     pieces: dict[int, Allowed | None]  # by the first row of a piece
-    selections: dict[int, Selection]  # by structure
 
 
 class Snapshot:
@@ -246,15 +247,21 @@ class Snapshot:
         structure, parameters, _ = ready.searcher
         rows = self._load_rows()
         spare = nearest.SPARE[0] + (0 if exclude is None else max(map(len, exclude), default=0))
-        count = min((k + spare) * parameters.get("candidates", 1), len(structure))
-        # A structure is no help where nearly everything is asked for, or where few may be returned.
-        few = filtered and allowed is not None and allowed.rows <= max(EXACT_SHARE * len(rows), 10 * count)
-        if 10 * (k + spare) > len(structure) or few or not k or not len(queries):
+        count, few = k + spare, False
+        if allowed is not None:
+            # Asking for more and dropping what may not be returned finds more, and faster, than having the structure
+            # select: a graph that may return one node in ten still has to walk over the others.
+            count = spare + math.ceil(_MORE * k * len(rows) / max(allowed.rows, 1))
+            few = filtered and allowed.rows <= max(math.sqrt(_FEW * k * len(rows)), 10 * k)
+        # A structure is no help where a good part of it is asked for, or where few may be returned.
+        if 10 * count > len(structure) or few or not k or not len(queries):
             return self._exact(queries, k, exclude, allowed)
-        selection = None if allowed is None else self._selection(allowed, ready)
-        found = structure.candidates(queries, count, parameters, selection)
+        asked = min(count * parameters.get("candidates", 1), len(structure))
+        found = structure.candidates(queries, asked, parameters)
         if ready.rows is not None:
             found = np.where(found < 0, -1, ready.rows[found])
+        if allowed is not None:
+            found[~allowed.mask[found]] = -1  # where it is -1 already, it stays so
         if found.shape[1] > 2 * (k + spare) and len(rows.arrays) == 1 and rows.arrays[0].dtype == np.float32:
             found = nearest.shortlist(queries, rows.arrays[0], np.ascontiguousarray(found), k + spare)
         if exclude is not None:
@@ -283,7 +290,7 @@ class Snapshot:
             mask = np.zeros(len(rows), bool)
             at = rows.at(ids)
             mask[at[at >= 0]] = True
-            made = _Filtered(mask, len(ids), {}, {})
+            made = _Filtered(mask, len(ids), {})
             self._filtered[expression] = made
             if len(self._filtered) > _FILTERS:
                 self._filtered.popitem(last=False)
@@ -304,23 +311,6 @@ class Snapshot:
             mask = allowed.mask[where]
             allowed.pieces[where.start] = None if mask.all() else Allowed(mask)
         return allowed.pieces[where.start]
-
-    @staticmethod
-    def _selection(allowed: _Filtered, ready: _Ready) -> Selection | None:
-        structure = ready.searcher.structure
-        if id(structure) not in allowed.selections:
-            from retrieval.index.nearest.structures import Selection
-
-            mask = (
-                allowed.mask[: len(structure)]
-                if ready.rows is None
-                else np.where(ready.rows < 0, False, allowed.mask[ready.rows])
-            )
-            allowed.selections[id(structure)] = Selection(
-                mask, np.packbits(mask, bitorder="little"), int(np.count_nonzero(mask))
-            )
-        selection = allowed.selections[id(structure)]
-        return None if selection.amount == len(structure) else selection
 
     # Loading
 
@@ -360,7 +350,7 @@ class Snapshot:
                     self._folder, f"has {self.state.items:,} items in its catalog and {live:,} in its segments"
                 )
             if live < len(rows):
-                self._live = _Filtered(mask, live, {}, {})
+                self._live = _Filtered(mask, live, {})
             searcher = self._read_structure()
             self._ready = None if searcher is None else self._make_ready(searcher)
             self._is_ready = True

@@ -21,6 +21,7 @@ from retrieval.index import catalog, lock, orphans, segments
 from retrieval.index.catalog import Catalog, require
 from retrieval.index.checks import new_paths
 from retrieval.index.description import libraries
+from retrieval.index.filters import BUILT_IN
 from retrieval.index.records import NewItem, StructureRecord, Value
 from retrieval.index.snapshot import Snapshot
 from retrieval.index.view import View
@@ -252,6 +253,8 @@ class Index(View):
         self.items(list(attributes))
         for pairs in attributes.values():
             for name, value in pairs.items():
+                if name.lower() in BUILT_IN:
+                    raise RetrievalError(f"Every item has {name!r} already; give the attribute another name.")
                 if not isinstance(value, str | int | float | None) or (
                     isinstance(value, float) and not math.isfinite(value)
                 ):

@@ -249,7 +249,10 @@ class _Check:
         if not (isinstance(recall, int | float) and 0 <= recall <= 1):
             self._say(f"is said to have a recall of {recall!r}", record.file, rebuildable=True)
         file.check(record.size, record.checksum, full=True)
-        structures.read(record.factory, Path(file.name), int(catalog.meta["dim"]), record.items)
+        try:
+            structures.read(record.factory, Path(file.name), int(catalog.meta["dim"]), record.items)
+        except DamagedFileError as error:
+            self._say(error.problem, record.file, rebuildable=True)
 
     def _check_items(self, catalog: Catalog, state: State, there: Ids) -> None:
         """Every item has one vector, and every vector is an item's."""

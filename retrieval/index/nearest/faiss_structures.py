@@ -13,7 +13,7 @@ import numpy as np
 from retrieval.errors import RetrievalError
 from retrieval.files import TEMPORARY, name_durably
 from retrieval.index.damage import DamagedFileError
-from retrieval.index.nearest.structures import Floats, Positions, Selection
+from retrieval.index.nearest.structures import Floats, Positions
 
 
 class FaissStructure:
@@ -29,7 +29,7 @@ class FaissStructure:
             inner = faiss.downcast_index(index.index)
         self._kind = "HNSW" if isinstance(inner, faiss.IndexHNSW) else "IVF" if hasattr(inner, "nprobe") else ""
         self._lists = int(getattr(inner, "nlist", 0))
-        self._chosen: dict[int, Any] = {}
+        self._settings: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -75,45 +75,24 @@ class FaissStructure:
         """What its file takes."""
         return len(faiss.serialize_index(self._index))
 
-    def candidates(
-        self, queries: Floats, count: int, parameters: Mapping[str, int], selection: Selection | None = None
-    ) -> Positions:
+    def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
         """See :meth:`retrieval.index.nearest.structures.Structure.candidates`."""
-        if selection is None:
-            width = max(count, parameters.get("efSearch", 0)) if self._kind == "HNSW" else parameters.get("nprobe", 0)
-            chosen = self._chosen.get(width)
-            if chosen is None:  # making one takes as long as a short search
-                chosen = self._chosen[width] = self._settings(width, None)
-            return self._search(queries, count, chosen)
-        share = max(selection.amount, 1) / len(self)
-        width = max(count, parameters.get("efSearch", 0), parameters.get("nprobe", 0))
-        try:
-            selector = faiss.IDSelectorBitmap(selection.bitmap)
-            return self._search(queries, count, self._settings(int(width / share), selector))
-        except RuntimeError:  # it takes no selector
-            found = self._search(queries, min(len(self), int(count / share) + count), self._settings(width, None))
-        found[~selection.mask[found]] = -1  # where it is -1, it stays so
-        out = np.full((len(queries), count), -1, np.int64)
-        for row, line in enumerate(found):
-            kept = line[line >= 0][:count]
-            out[row, : len(kept)] = kept
-        return out
-
-    def _settings(self, width: int, selector: Any) -> Any:
-        if self._kind == "HNSW":
-            settings = faiss.SearchParametersHNSW(efSearch=width, sel=selector)
-        elif self._kind == "IVF":
-            settings = faiss.SearchParametersIVF(nprobe=max(1, min(self._lists, width)), sel=selector)
-        elif selector is None:
-            return None
-        else:
-            settings = faiss.SearchParameters(sel=selector)
-        return faiss.SearchParametersPreTransform(index_params=settings) if self._transformed else settings
-
-    def _search(self, queries: Floats, count: int, settings: Any) -> Positions:
+        width = max(count, parameters.get("efSearch", 0)) if self._kind == "HNSW" else parameters.get("nprobe", 0)
+        settings = self._settings.get(width)
+        if settings is None:  # making one takes as long as a short search
+            settings = self._settings[width] = self._make_settings(width)
         distances = np.empty((len(queries), count), np.float32)
         found = np.empty((len(queries), count), np.int64)
         self._index.search_c(
             len(queries), faiss.swig_ptr(queries), count, faiss.swig_ptr(distances), faiss.swig_ptr(found), settings
         )
         return found
+
+    def _make_settings(self, width: int) -> Any:
+        if self._kind == "HNSW":
+            settings = faiss.SearchParametersHNSW(efSearch=width)
+        elif self._kind == "IVF":
+            settings = faiss.SearchParametersIVF(nprobe=max(1, min(self._lists, width)))
+        else:
+            return None
+        return faiss.SearchParametersPreTransform(index_params=settings) if self._transformed else settings

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
-
-
-class Selection(NamedTuple):
-    """Positions that a search may return.
-
-    Attributes:
-        mask: bool (m,).
-        bitmap: the same as uint8 (⌈m / 8⌉,), the first of eight lowest.
-        amount: how many are true.
-    """
-
-    mask: npt.NDArray[np.bool_]
-    bitmap: npt.NDArray[np.uint8]
-    amount: int
 
 
 class Structure(Protocol):
@@ -40,9 +26,7 @@ class Structure(Protocol):
 
     def __len__(self) -> int: ...
 
-    def candidates(
-        self, queries: Floats, count: int, parameters: Mapping[str, int], selection: Selection | None = None
-    ) -> Positions:
+    def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
         """About the `count` nearest of each query (nq, d): int64 (nq, count), −1 where fewer were found."""
         ...
 

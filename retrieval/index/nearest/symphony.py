@@ -16,7 +16,7 @@ import numpy as np
 from retrieval.errors import RetrievalError
 from retrieval.files import TEMPORARY, name_durably
 from retrieval.index.damage import DamagedFileError
-from retrieval.index.nearest.structures import Floats, Positions, Selection
+from retrieval.index.nearest.structures import Floats, Positions
 
 NAME = "SymphonyQG"
 
@@ -101,25 +101,12 @@ class SymphonyStructure:
         width, degree = int(self._index.dim), int(self._index.max_degree)
         return self._size * (4 * width + degree * (width // 8 + 12))
 
-    def candidates(
-        self, queries: Floats, count: int, parameters: Mapping[str, int], selection: Selection | None = None
-    ) -> Positions:
-        """See :meth:`retrieval.index.nearest.structures.Structure.candidates`; it takes no selector, so more are asked
-        for and the others dropped."""
-        wanted = count if selection is None else int(count * len(self) / max(selection.amount, 1)) + count
-        wanted = min(wanted, len(self), _WIDEST)
-        width = min(max(wanted, parameters.get("ef", 0)), len(self), _WIDEST)
-        found: Positions = self._index.search(_filled(queries), wanted, width)[0].astype(np.int64)
-        if selection is not None:
-            found[~selection.mask[found]] = -1
-        out = np.full((len(queries), count), -1, np.int64)
-        if selection is None:
-            out[:, :wanted] = found
-            return out
-        for row, line in enumerate(found):
-            kept = line[line >= 0][:count]
-            out[row, : len(kept)] = kept
-        return out
+    def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
+        """See :meth:`retrieval.index.nearest.structures.Structure.candidates`."""
+        count = min(count, _WIDEST)
+        width = min(max(count, parameters.get("ef", 0)), len(self), _WIDEST)
+        found: Positions = self._index.search(_filled(queries), count, width)[0].astype(np.int64)
+        return found
 
 
 def _filled(vectors: Floats) -> Floats:
