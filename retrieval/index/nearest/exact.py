@@ -8,8 +8,9 @@ stand by ascending id.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -29,12 +30,24 @@ help either (many equal vectors, say), everything is scored.
 """
 
 _BATCH = 8
-"""Queries from which FAISS is told to multiply matrices.
+"""Queries from which FAISS is told to multiply matrices, which is up to eight times faster; for one it is three times
+slower."""
 
-Left alone, FAISS 1.15 does so from nq × d ≥ 128,000, and is up to six times slower below it; for one query,
-multiplying matrices is three times slower.
-"""
-_DEFAULT_BLAS_THRESHOLD = faiss.cvar.distance_compute_blas_threshold
+_NEVER = 2**31 - 1
+faiss.cvar.distance_compute_blas_threshold = _NEVER
+"""Left alone FAISS multiplies matrices from 20 queries on, also to find the lists that a query looks into. That rounds
+otherwise than for one query alone, whose answer would then depend on the batch."""
+
+
+@contextlib.contextmanager
+def matrix_products() -> Iterator[None]:
+    """FAISS may multiply matrices here. The setting is the whole process's."""
+    faiss.cvar.distance_compute_blas_threshold = 1
+    try:
+        yield
+    finally:
+        faiss.cvar.distance_compute_blas_threshold = _NEVER
+
 
 _FEW = 4096
 """Vectors so few that copying them together costs less than having FAISS select."""
@@ -235,16 +248,8 @@ def _flat_candidates(queries: Floats, vectors: Floats, count: int, allowed: Allo
         faiss.knn_inner_product, *pointers, d, nq, n, count, faiss.swig_ptr(scores), faiss.swig_ptr(rows),
         None if allowed is None else allowed.selector,
     )  # fmt: skip
-    # The setting is the whole process's, but it changes only speed and rounding, and neither reaches an
-    # answer.
-    if nq < _BATCH:
+    with contextlib.nullcontext() if nq < _BATCH else matrix_products():  # rounding reaches no answer here
         search()
-    else:
-        faiss.cvar.distance_compute_blas_threshold = 1
-        try:
-            search()
-        finally:
-            faiss.cvar.distance_compute_blas_threshold = _DEFAULT_BLAS_THRESHOLD
     return scores, rows
 
 

@@ -45,6 +45,10 @@ def build(factory: str, vectors: Floats, *, seed: int = 0, progress: Any = None)
         from retrieval.index.nearest.symphony import SymphonyStructure
 
         return SymphonyStructure.build(factory, vectors)
+    if factory.startswith("B"):
+        from retrieval.index.nearest.binary_structures import BinaryStructure
+
+        return BinaryStructure.build(factory, vectors, seed=seed)
     from retrieval.index.nearest.faiss_structures import FaissStructure
 
     return FaissStructure.build(factory, vectors, seed=seed, progress=progress)
@@ -56,6 +60,10 @@ def read(factory: str, path: Path, dim: int, items: int, *, mapped: bool = False
         from retrieval.index.nearest.symphony import SymphonyStructure
 
         return SymphonyStructure.read(factory, path, dim, items)
+    if factory.startswith("B"):
+        from retrieval.index.nearest.binary_structures import BinaryStructure
+
+        return BinaryStructure.read(factory, path, dim, items)
     from retrieval.index.nearest.faiss_structures import FaissStructure
 
     return FaissStructure.read(factory, path, dim, items, mapped=mapped)
@@ -65,13 +73,23 @@ def efforts(factory: str, n: int) -> list[dict[str, int]]:
     """Search parameters from cheap to thorough."""
     if factory.startswith("SymphonyQG"):
         return [{"ef": width} for width in (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640) if width < n]
-    compressed = any(code in factory for code in ("PQ", "RaBitQ", "PCA", "SQ"))
-    multiples = (2, 4, 10) if compressed else (1,)
+    if factory.startswith("B"):
+        steps = (
+            [{"nprobe": probe} for probe in (1, 2, 4, 8, 16, 32, 64) if probe <= int(factory[4:])]
+            if factory.startswith("BIVF")
+            else [{"efSearch": width} for width in (20, 40, 80, 160, 320)]
+            if factory.startswith("BHNSW")
+            else [{}]
+        )
+        return [{**step, "candidates": times} for step in steps for times in (4, 10, 25, 60)]
+    multiples: tuple[int, ...] = (1,)
+    for code, times in (("SQ", (1, 2)), ("PCA", (2, 4, 8)), ("PQ", (2, 4, 8, 16, 32)), ("RaBitQ", (4, 8, 16, 32))):
+        multiples = times if code in factory else multiples
     if "IVF" in factory:
         lists = int(factory.split("IVF")[1].split(",")[0])
         return [
             {"nprobe": probe, "candidates": times}
-            for probe in (1, 2, 4, 8, 16, 32, 64, 128, 256)
+            for probe in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
             if probe <= lists
             for times in multiples
         ]
