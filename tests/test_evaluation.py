@@ -136,6 +136,7 @@ def test_a_clustering_and_the_peers_figures_are_there_when_asked_for():
     theirs = like_oml(vectors, test.labels, PixelEncoder().encode(train.pixels), train.labels, ks=(1, 5, 10))
     assert other["oml map@5"].value == theirs["map"][5]
     assert "NMI" not in {measure.name for measure in other.measures}
+    assert any("over the 3 classes, and too narrow" in note for note in other.notes)
 
 
 def test_intervals_are_over_classes_where_these_are_a_sample():

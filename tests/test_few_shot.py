@@ -53,6 +53,8 @@ def test_everything_is_drawn_evenly():
 def test_groups_keep_to_themselves():
     labels = np.repeat(np.arange(15), 4)
     groups = np.array([0] * 5 + [1] * 8 + [2] * 2)[labels]  # the last has too few classes
+    labels = np.concatenate([labels, [-1, -1]])  # what has no label may be of any group
+    groups = np.concatenate([groups, [0, 1]])
     trials = draw_trials(labels, ways=4, trials=3000, seed=3, groups=groups)
     shown = groups[trials.support[:, :, 0]]
     assert (shown == shown[:, :1]).all()

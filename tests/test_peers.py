@@ -37,6 +37,14 @@ def test_every_figure_of_pytorch_metric_learning(same, k):
     assert len(theirs) == 7
 
 
+@pytest.mark.parametrize("k", [None, "max_bin_count"])
+def test_queries_that_are_part_of_the_gallery(k):
+    gallery, labels = clusters(230, 7, seed=0)
+    theirs = calculator(k=k).get_accuracy(gallery[:90], labels[:90], gallery, labels, ref_includes_query=True)
+    ours = like_pml(gallery[:90], labels[:90], gallery, labels, own=np.arange(90), k=k)
+    assert ours == pytest.approx(theirs, abs=1e-6)
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_rank_as_pytorch_metric_learning_on_unit_vectors(same):
     gallery, gallery_labels = clusters(230, 7, seed=0)

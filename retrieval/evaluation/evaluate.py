@@ -156,9 +156,11 @@ class _Evaluation:
         with self.timed("verification"):
             found = figures.verification(queries, gallery, own, confidence=CONFIDENCE, seed=self.seed)
         if found:
+            shown = np.unique(queries.labels[queries.labels >= 0]).size
             self.notes.append(
                 f"AUC, EER and FPR: of {found[0].n:,} pairs of a query and another picture of the gallery, half of "
-                "them of one class; their intervals are drawn over classes."
+                f"them of one class; their intervals are drawn over the {shown} classes"
+                + ("." if shown >= A_SAMPLE else ", and too narrow with so few.")
             )
         if self.clustering:
             with self.timed("clustering"):

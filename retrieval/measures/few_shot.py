@@ -86,7 +86,7 @@ def draw_trials(
     numbers = arrays.labels(labels, np.size(labels), "items")
     classes, start, sizes = _slices(numbers)
     order = np.argsort(numbers, kind="stable")
-    of = np.zeros(classes.size, np.int64) if groups is None else _groups_of(groups, order, start, sizes)
+    of = np.zeros(classes.size, np.int64) if groups is None else _groups_of(groups, order, classes, start, sizes)
     usable = (sizes > shots) & (classes != UNLABELLED)
     pools = [pool for pool in (np.flatnonzero(usable & (of == group)) for group in np.unique(of)) if pool.size >= ways]
     if not pools:
@@ -172,7 +172,7 @@ def _slices(labels: Ints) -> tuple[Ints, Ints, Ints]:
     return classes, np.cumsum(sizes) - sizes, sizes
 
 
-def _groups_of(given: npt.ArrayLike, order: Ints, start: Ints, sizes: Ints) -> Ints:
+def _groups_of(given: npt.ArrayLike, order: Ints, classes: Ints, start: Ints, sizes: Ints) -> Ints:
     """The group of each class."""
     groups = np.asarray(given)
     if groups.shape != order.shape or not np.issubdtype(groups.dtype, np.integer):
@@ -181,7 +181,7 @@ def _groups_of(given: npt.ArrayLike, order: Ints, start: Ints, sizes: Ints) -> I
             "for each"
         )
     of = groups[order[start]]
-    if (np.repeat(of, sizes) != groups[order]).any():
+    if (np.repeat(of, sizes) != groups[order])[np.repeat(classes, sizes) != UNLABELLED].any():
         raise RetrievalError("a class lies in two groups: number classes so that those of different groups differ")
     return of
 

@@ -12,7 +12,7 @@ A :class:`Ranking` is a ranking seen from its relevant items: all that these mea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -146,10 +146,13 @@ class Ranking:
 
     def hits(self, k: int) -> float:
         """Expected number of relevant items among the first k."""
-        reached = slice(0, k)  # each group holds an item at least, so no later one begins above rank k
-        size = self.size[reached]
-        inside = np.clip(k - self.above[reached], 0, size)
-        return float((self.relevant[reached] * inside / size).sum())
+        reached = self._reached(k)
+        if not reached:
+            return 0.0
+        last = reached - 1  # of all these groups only the last one may reach beyond rank k
+        size = int(self.size[last])
+        inside = min(k - int(self.above[last]), size)
+        return int(self.relevant_above[last]) + int(self.relevant[last]) * inside / size
 
     def precision(self, k: int) -> float:
         """P@k: relevant items among the first k, divided by k, even where fewer than k items were ranked."""
@@ -195,6 +198,8 @@ class Ranking:
     def reciprocal_rank(self) -> float:
         """1 / rank of the first relevant item."""
         above, size, relevant = int(self.above[0]), int(self.size[0]), int(self.relevant[0])
+        if size == 1:
+            return 1 / (above + 1)
         if relevant == 1:
             return float(_harmonic(self.above[:1], self.above[:1] + size)[0]) / size
         # The first of them is at the group's place t with a probability that falls at least as fast as
@@ -213,18 +218,19 @@ class Ranking:
         """
         discounts, sums = _discounts(max(self.items, self.total).bit_length())
         k = self.items if k is None else k
-        above, size = self.above[:k], self.size[:k]
-        inside = np.clip(k - above, 0, size)
-        discount = np.where(inside > 0, discounts[above], 0)  # right where the group is one item
-        tied = np.flatnonzero(size > 1)
-        discount[tied] = (sums[above[tied] + inside[tied]] - sums[above[tied]]) / size[tied]
+        reached = self._reached(k)
+        discount = discounts[self.above[:reached]]  # right where the group is one item
+        tied = self._tied(reached)
+        if tied.size:
+            above, size = self.above[tied], self.size[tied]
+            discount[tied] = (sums[above + np.minimum(k - above, size)] - sums[above]) / size
         gains = self.relevant if self.gains is None else self.gains
         if self.ideal is None:
             best = sums[min(k, self.total)]
         else:
             ideal = self.ideal[:k]
             best = ideal @ discounts[: ideal.size]
-        return float(gains[:k] @ discount) / float(best)
+        return float(gains[:reached] @ discount) / float(best)
 
     def interpolated_precision(self, levels: npt.ArrayLike) -> Doubles:
         """For each recall level the highest precision at any rank whose recall reaches it (TREC's interpolation).
@@ -244,17 +250,27 @@ class Ranking:
 
     def _precisions(self, cutoff: int | None) -> float:
         """Expected sum of P@i over the relevant items at ranks i ≤ cutoff."""
-        above, size, relevant, relevant_above = self.above, self.size, self.relevant, self.relevant_above
-        if cutoff is not None:
-            reached = int(np.searchsorted(above, cutoff))
-            above, size = above[:reached], size[:reached]
-            relevant, relevant_above = relevant[:reached], relevant_above[:reached]
-        precision = (relevant_above + 1) / (above + 1)  # right where the group is one item
-        tied = np.flatnonzero(size > 1)
+        reached = self.above.size if cutoff is None else self._reached(cutoff)
+        precision = (self.relevant_above[:reached] + 1) / (self.above[:reached] + 1)  # right where it is one item
+        tied = self._tied(reached)
         if tied.size:
-            inside = size[tied] if cutoff is None else np.minimum(size[tied], cutoff - above[tied])
-            precision[tied] = _tied_sum(above[tied], size[tied], relevant[tied], relevant_above[tied], inside)
+            above, size = self.above[tied], self.size[tied]
+            inside = size if cutoff is None else np.minimum(size, cutoff - above)
+            precision[tied] = _tied_sum(above, size, self.relevant[tied], self.relevant_above[tied], inside)
         return float(precision.sum())
+
+    def _reached(self, k: int) -> int:
+        """How many groups begin within the first k ranks."""
+        return int(self.above.searchsorted(k))
+
+    def _tied(self, reached: int) -> Ints:
+        """Which of the first groups hold more than one item."""
+        every = self._all_tied
+        return every[: every.searchsorted(reached)] if every.size else every
+
+    @cached_property
+    def _all_tied(self) -> Ints:
+        return np.flatnonzero(self.size > 1)
 
 
 def _check(scores: Floats, relevant: npt.NDArray[np.bool_]) -> None:

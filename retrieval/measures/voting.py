@@ -31,9 +31,11 @@ def vote(truth: int, sure: Labels, tied: Labels, places: int) -> float:
         places: how many of the tied items are among the neighbours, 0 ≤ places ≤ t; m + places ≥ 1.
     """
     if places in (0, tied.size):
-        classes, votes = np.unique(sure if places == 0 else np.concatenate([sure, tied]), return_counts=True)
-        winners = classes[votes == votes.max()]
-        return 1 / winners.size if truth in winners else 0.0
+        counted = Counter(sure.tolist())
+        counted.update(tied.tolist() if places else ())
+        most = max(counted.values())
+        winners = [label for label, count in counted.items() if count == most]
+        return 1 / len(winners) if truth in winners else 0.0
     classes, inverse = np.unique(np.concatenate([sure, tied]), return_inverse=True)
     votes = np.bincount(inverse[: sure.size], minlength=classes.size)
     ties = np.bincount(inverse[sure.size :], minlength=classes.size)
@@ -41,8 +43,7 @@ def vote(truth: int, sure: Labels, tied: Labels, places: int) -> float:
     own_votes, own_ties = int(votes[own].sum()), int(ties[own].sum())
     if places == 1 and not sure.size:  # k = 1, as P@1
         return own_ties / tied.size
-    most = (votes + np.minimum(ties, places))[~own].max(initial=0)
-    if own_votes > most:
+    if own_votes > (votes + np.minimum(ties, places))[~own].max(initial=0):
         return 1.0
     if own_votes + min(own_ties, places) < votes[~own].max(initial=1):
         return 0.0
