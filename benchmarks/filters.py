@@ -33,7 +33,7 @@ from typing import Any
 
 import faiss
 import numpy as np
-from index import clustered, fill
+from index import clustered, fill, give_graph
 from turns import markdown, take_turns
 
 from retrieval.index import Index
@@ -133,7 +133,7 @@ def main() -> int:
         with fill(Path(folder) / "index", vectors) as index:
             attach(index, vectors, args.seed)
         with Index.open(Path(folder) / "index") as exact, Index.open(Path(folder) / "index", write=True) as graph:
-            graph.build_structure(exact_limit=0, seed=args.seed)
+            give_graph(graph, args.seed)
             for name in ("scattered", "together"):
                 for selectivity in [share for share in SELECTIVITIES if share * args.items >= 1]:
                     where = f"{name} < {round(selectivity * FINE)}"
@@ -150,7 +150,7 @@ def main() -> int:
     if args.json:
         print(json.dumps({**about, "structure": structure, "rows": rows}, indent=2))
         return 0
-    print(f"{about}\n")
+    print(f"{about['machine']}; {args.items:,} × {args.dim}, seed {args.seed}, {args.rounds} rounds\n")
     print(markdown([_flat(row) for row in rows]))
     return 0
 

@@ -165,7 +165,8 @@ def test_an_empty_index_answers(tmp_path):
         assert index.all_vectors()[1].shape == (0, 4)
         assert index.vectors([]).shape == (0, 4)
         assert not list((tmp_path / "index" / "segments").iterdir())
-        index.build_structure(exact_limit=0)
+        index.set_structure(None)
+        index.compact()
 
 
 def wrong_length(rows: np.ndarray) -> np.ndarray:

@@ -23,72 +23,9 @@ from retrieval.errors import RetrievalError
 from retrieval.files import write_durably
 from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, Database
 from retrieval.index.records import Item, NewItem, SegmentRecord, State, StructureRecord, Value, from_runs, to_runs
+from retrieval.index.schema import SCHEMA
 
 FILE = "catalog.sqlite"
-
-_SCHEMA = """
-CREATE TABLE meta (
-    key   TEXT PRIMARY KEY,
-    value TEXT NOT NULL
-);
-CREATE TABLE segments (
-    id       INTEGER PRIMARY KEY,
-    file     TEXT NOT NULL UNIQUE,
-    rows     INTEGER NOT NULL,
-    size     INTEGER NOT NULL,
-    checksum TEXT NOT NULL,
-    added    INTEGER NOT NULL
-);
-CREATE TABLE items (
-    id       INTEGER NOT NULL,
-    path     TEXT NOT NULL,
-    label    TEXT,
-    width    INTEGER NOT NULL,
-    height   INTEGER NOT NULL,
-    size     INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    sha256   TEXT NOT NULL,
-    added    INTEGER NOT NULL,
-    removed  INTEGER,
-    PRIMARY KEY (id, added)
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX items_by_path ON items (path, coalesce(removed, 0));
-CREATE INDEX items_by_label ON items (label);
-CREATE INDEX items_by_sha256 ON items (sha256);
-CREATE INDEX items_removed ON items (removed) WHERE removed IS NOT NULL;
-CREATE TABLE attributes (
-    item    INTEGER NOT NULL,
-    name    TEXT NOT NULL,
-    value   NOT NULL,
-    added   INTEGER NOT NULL,
-    removed INTEGER
-);
-CREATE INDEX attributes_by_value ON attributes (name, value, item, added, removed);
-CREATE INDEX attributes_by_item ON attributes (item);
-CREATE TABLE attribute_kinds (
-    name TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    PRIMARY KEY (name, kind)
-) WITHOUT ROWID;
-CREATE TABLE structures (
-    id         INTEGER PRIMARY KEY,
-    file       TEXT NOT NULL UNIQUE,
-    factory    TEXT NOT NULL,
-    parameters TEXT NOT NULL,
-    ids        BLOB NOT NULL,
-    measured   TEXT NOT NULL,
-    size       INTEGER NOT NULL,
-    checksum   TEXT NOT NULL,
-    added      INTEGER NOT NULL
-);
-CREATE TABLE garbage (
-    file TEXT PRIMARY KEY
-);
-CREATE TABLE skipped (
-    path   TEXT NOT NULL,
-    reason TEXT NOT NULL
-);
-"""
 
 _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
 _fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
@@ -143,7 +80,7 @@ class Catalog(Database):
         start = {"generation": 0, "next_id": 0, "next_segment": 1, "items": 0}
         with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
             connection.executescript(
-                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION};" + _SCHEMA
+                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT_VERSION};" + SCHEMA
             )
             connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in {**start, **meta}.items()]

@@ -8,7 +8,7 @@ changed; small ones are merged into larger ones as they gather.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +36,9 @@ FANOUT = 16
 """Segments of about one size that are merged into the next one: see :func:`to_merge`."""
 
 _ALIGNED = 4096
+
+_COPIED = 1 << 23
+"""Bytes of vectors that are copied at a time from an old segment to a new one."""
 
 
 def file_name(number: int) -> str:
@@ -187,6 +190,19 @@ class Segment:
         if self._mapped is None:
             self._mapped = self._parse()
         return self._mapped
+
+    def live(self, removed: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+        """Which of its rows are not among the removed ids."""
+        return np.flatnonzero(~np.isin(self.read(full=True)[0], removed, assume_unique=True))
+
+    def live_blocks(self, removed: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
+        """Ids and vectors of those rows, some at a time."""
+        ids, vectors = self.read(full=True)
+        rows = self.live(removed)
+        step = max(1, _COPIED // (vectors.shape[1] * vectors.itemsize))
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            yield ids[some], vectors[some]
 
     def _parse(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         import h5py

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 _OURS = {"encoder", segments.FOLDER, orphans.STRUCTURES, lock.FILE, lock.READERS, catalog.FILE + ".tmp"}
 
-_COPIED = 1 << 23
-"""Bytes of vectors that are copied at a time from an old segment to a new one."""
-
 
 class Index(View):
     """An index folder, open.
@@ -322,16 +319,6 @@ class Index(View):
         self._refresh()
         self._sweep()
 
-    def build_structure(self, *, exact_limit: int = 1 << 25, seed: int = 0) -> None:
-        """Until :mod:`retrieval.tuning` has the default: a graph above so many numbers (items × dim)."""
-        if len(self) * self.dim <= exact_limit or self.storage == "binary" or len(self) < 20:
-            self.set_structure(None)
-            return
-        from retrieval.index.nearest import structures
-
-        ids, vectors = self.all_vectors()
-        self.set_structure(structures.build("HNSW32,Flat", vectors, seed=seed), {"efSearch": 128}, ids=ids)
-
     def compact(self) -> None:
         """Write all vectors into one segment, without those that were removed.
 
@@ -382,23 +369,14 @@ class Index(View):
         commit: Any,
     ) -> None:
         """Write a segment of what is live in some old ones and of new rows, and commit it."""
-        removed = self._state.removed
         old = [segment for segment in self._now.segments if segment.record in merged]
-
-        def live(segment: segments.Segment) -> npt.NDArray[np.intp]:
-            return np.flatnonzero(~np.isin(segment.read(full=True)[0], removed, assume_unique=True))
+        count = sum(len(segment.live(self._state.removed)) for segment in old) + sum(len(ids) for ids, _ in new)
 
         def blocks() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
             for segment in old:
-                ids, vectors = segment.read(full=True)
-                rows = live(segment)
-                step = max(1, _COPIED // (vectors.shape[1] * vectors.itemsize))
-                for start in range(0, len(rows), step):
-                    some = rows[start : start + step]
-                    yield ids[some], vectors[some]
+                yield from segment.live_blocks(self._state.removed)
             yield from new
 
-        count = sum(len(live(segment)) for segment in old) + sum(len(ids) for ids, _ in new)
         record = None
         if count:
             number = int(self._catalog.meta["next_segment"])
