@@ -65,6 +65,7 @@ class _Ready(NamedTuple):
     searcher: Searcher
     rows: Ids | None  # the row of each position, −1 for an item that is gone; None if position and row are the same
     tail: int  # rows from here on came after the structure was built
+    plain: Floats | None  # the vectors of all rows, if these are the structure's positions, all in memory and live
 
 
 class _Filtered(NamedTuple):
@@ -258,12 +259,18 @@ class Snapshot:
             return self._exact(queries, k, exclude, allowed)
         asked = min(count * parameters.get("candidates", 1), len(structure))
         found = structure.candidates(queries, asked, parameters)
+        if len(queries) == 1 and ready.plain is not None and allowed is None and exclude is None:
+            if asked > 2 * count:
+                found = nearest.shortlist(queries, ready.plain, found, count)
+            answer = nearest.rank_one(queries, found[0], ready.plain, k)
+            if answer is not None:
+                return answer[0], rows.ids[answer[1]]
         if ready.rows is not None:
             found = np.where(found < 0, -1, ready.rows[found])
         if allowed is not None:
             found[~allowed.mask[found]] = -1  # where it is -1 already, it stays so
-        if found.shape[1] > 2 * (k + spare) and len(rows.arrays) == 1 and rows.arrays[0].dtype == np.float32:
-            found = nearest.shortlist(queries, rows.arrays[0], np.ascontiguousarray(found), k + spare)
+        if found.shape[1] > 2 * count and len(rows.arrays) == 1 and rows.arrays[0].dtype == np.float32:
+            found = nearest.shortlist(queries, rows.arrays[0], np.ascontiguousarray(found), count)
         if exclude is not None:
             for row, left_out in zip(found, exclude, strict=True):
                 row[np.isin(row, rows.at(left_out))] = -1
@@ -360,7 +367,10 @@ class Snapshot:
         ids = searcher.ids
         same = len(ids) <= len(rows) and (rows.ids[: len(ids)] == ids).all()
         tail = int(np.searchsorted(rows.ids, ids[-1], side="right"))
-        return _Ready(searcher, None if same else rows.at(ids), tail)
+        plain = None
+        if same and tail == len(rows) and len(rows.arrays) == 1 and rows.arrays[0].dtype == np.float32:
+            plain = rows.arrays[0]
+        return _Ready(searcher, None if same else rows.at(ids), tail, plain)
 
     def _read_structure(self) -> Searcher | None:
         record, file = self.state.structure, self._structure_file

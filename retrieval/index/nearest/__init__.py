@@ -1,5 +1,5 @@
 """Nearest neighbours: the one package that knows FAISS (and rabitqlib)."""
 
-from retrieval.index.nearest.exact import SPARE, Allowed, exact_search, merge, range_search, rank, shortlist
+from retrieval.index.nearest.exact import SPARE, Allowed, exact_search, merge, range_search, rank, rank_one, shortlist
 
-__all__ = ["SPARE", "Allowed", "exact_search", "merge", "range_search", "rank", "shortlist"]
+__all__ = ["SPARE", "Allowed", "exact_search", "merge", "range_search", "rank", "rank_one", "shortlist"]
