@@ -60,6 +60,9 @@ class Model:
     Args:
         dim: numbers of a vector, or bits of a code.
         storage: "float32", "float16" or "binary".
+
+    Attributes:
+        kinds: name → the kinds of values that an attribute ever had.
     """
 
     def __init__(self, dim: int, storage: str = "float32") -> None:
@@ -116,7 +119,7 @@ class Model:
                     mine.pop(name, None)
                 else:
                     mine[name] = value
-                    self.kinds.setdefault(name, set()).add("text" if isinstance(value, str) else "number")
+                    self.kinds.setdefault(name, set()).add(_kind(value))
 
     def compact(self) -> None:
         """Changes nothing that can be asked for."""
@@ -138,8 +141,12 @@ class Model:
         return [self.stored_attributes.get(int(id_), {}) for id_ in ids]
 
     def attribute_kinds(self) -> dict[str, set[str]]:
-        """What values have been, those that are gone included."""
-        return self.kinds
+        """What the values are now; an index may also name what they were, as :attr:`kinds` does."""
+        kinds: dict[str, set[str]] = {}
+        for values in self.stored_attributes.values():
+            for name, value in values.items():
+                kinds.setdefault(name, set()).add(_kind(value))
+        return kinds
 
     def select(self, predicate: Predicate) -> np.ndarray:
         chosen = [
@@ -214,17 +221,19 @@ class Model:
         return np.flatnonzero(keep)
 
 
+def _kind(value: Value) -> str:
+    return "text" if isinstance(value, str) else "number"
+
+
 def state(index: Index | Model) -> str:
     """Everything that can be asked of an index, as one text: two indexes that hold the same have the same."""
     ids, vectors = index.all_vectors()
-    kinds = {name: sorted(kinds) for name, kinds in index.attribute_kinds().items()}
     return json.dumps(
         {
             "ids": ids.tolist(),
             "items": [dataclasses.astuple(item) for item in index.items(ids)],
             "vectors": hashlib.sha256(np.ascontiguousarray(vectors)).hexdigest(),
             "attributes": list(index.attributes(ids)),
-            "kinds": kinds,
         },
         sort_keys=True,
     )

@@ -132,6 +132,8 @@ SECOND = np.arange(40, 60)
         (sql("UPDATE attributes SET name = 'shop' WHERE item = 3"), "catalog.sqlite", "has twice", False),
         (sql("UPDATE attributes SET added = 999 WHERE item = 3"), "catalog.sqlite", "2 attributes from a ch", False),
         (sql("DELETE FROM attribute_kinds"), "catalog.sqlite", "16 attributes of a kind that", False),
+        (sql("ALTER TABLE skipped RENAME COLUMN reason TO treason"), "catalog.sqlite", "skipped with reason", False),
+        (sql("DROP INDEX items_by_sha256"), "catalog.sqlite", "lacks index items_by_sha256", False),
         (sql("INSERT INTO garbage SELECT file FROM segments"), "catalog.sqlite", "3 files that are given up", False),
         (sql("UPDATE segments SET file = '../secret' WHERE id = 1"), "catalog.sqlite", "is said to have", False),
         (sql("PRAGMA application_id = 7"), "catalog.sqlite", "belongs to another program", False),

@@ -36,10 +36,11 @@ class FaissStructure:
             "HNSW" if isinstance(self._inner, faiss.IndexHNSW) else "IVF" if hasattr(self._inner, "nprobe") else ""
         )
         self._lists = int(getattr(self._inner, "nlist", 0))
-        self._settings: dict[int, Any] = {}
+        self._size = int(index.ntotal)
+        self._settings: dict[int, Any] = {}  # making one takes as long as a short search
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return self._size
 
     @classmethod
     def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> FaissStructure:
@@ -63,6 +64,7 @@ class FaissStructure:
                 index.add(np.ascontiguousarray(vectors[start : start + 5000]))
                 if progress is not None:
                     progress.update(len(vectors[start : start + 5000]))
+        made._size = len(vectors)
         return made
 
     @classmethod
@@ -100,7 +102,7 @@ class FaissStructure:
         """See :meth:`retrieval.index.nearest.structures.Structure.candidates`."""
         width = max(count, parameters.get("efSearch", 0)) if self._kind == "HNSW" else parameters.get("nprobe", 0)
         settings = self._settings.get(width)
-        if settings is None:  # making one takes as long as a short search
+        if settings is None:
             settings = self._settings[width] = self._make_settings(width)
         distances = np.empty((len(queries), count), np.float32)
         found = np.empty((len(queries), count), np.int64)
