@@ -113,7 +113,7 @@ def exact_search(
         if not len(doubtful) or 2 * count >= (n if allowed is None else len(allowed)):
             break
         near, rows = _flat_candidates(queries[doubtful], vectors, count, allowed)
-        again = _rescore(queries[doubtful], vectors, rows)
+        again = _rescore(queries[doubtful], partial(vectors.take, axis=0), rows)
         if left_out is not None:
             for place, query in enumerate(doubtful):
                 again[place, np.isin(rows[place], left_out[query])] = -np.inf
@@ -182,8 +182,7 @@ def merge(parts: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
     """The k best (nq, k) of several answers to the same queries, ordered as by :func:`exact_search`."""
     scores = np.concatenate([scores for scores, _ in parts], axis=1)
     ids = np.concatenate([ids for _, ids in parts], axis=1)
-    order = np.lexsort((ids, -scores))[:, :k]
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+    return _ordered(scores, ids, k)
 
 
 def rank(queries: Floats, rows: Ids, vectors_of: Callable[[Ids], Floats], k: int) -> tuple[Floats, Ids]:
@@ -198,14 +197,15 @@ def rank(queries: Floats, rows: Ids, vectors_of: Callable[[Ids], Floats], k: int
     Returns:
         scores and row numbers (nq, k), best first, equal scores by ascending row, padded with −inf and −1.
     """
+    if rows.min() >= 0:
+        return _ordered(_rescore(queries, vectors_of, rows), rows, k)
     again = np.full(rows.shape, -np.inf, np.float32)
     query, place = np.nonzero(rows >= 0)
     step = max(1, _PAIRS // queries.shape[1])
     for start in range(0, len(query), step):
         pairs = slice(start, start + step)
         again[query[pairs], place[pairs]] = _scores(queries[query[pairs]], vectors_of(rows[query[pairs], place[pairs]]))
-    order = np.lexsort((rows, -again))[:, :k]
-    return np.take_along_axis(again, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    return _ordered(again, rows, k)
 
 
 def rank_one(query: Floats, rows: Ids, vectors: Floats, k: int) -> tuple[Floats, Ids] | None:
@@ -287,14 +287,18 @@ def _scores(queries: Floats, vectors: Floats) -> Floats:
     return scores
 
 
-def _rescore(queries: Floats, vectors: Floats, rows: Ids) -> Floats:
-    nq, count = rows.shape
-    out = np.empty((nq, count), np.float32)
-    step = max(1, _PAIRS // (count * vectors.shape[1]))
-    for start in range(0, nq, step):
+def _rescore(queries: Floats, vectors_of: Callable[[Ids], Floats], rows: Ids) -> Floats:
+    out = np.empty(rows.shape, np.float32)
+    step = max(1, _PAIRS // (rows.shape[1] * queries.shape[1]))
+    for start in range(0, len(rows), step):
         some = slice(start, start + step)
-        out[some] = _scores(queries[some, None, :], vectors[rows[some]])
+        out[some] = _scores(queries[some, None, :], vectors_of(rows[some].ravel()).reshape(*rows[some].shape, -1))
     return out
+
+
+def _ordered(scores: Floats, rows: Ids, k: int) -> tuple[Floats, Ids]:
+    order = np.lexsort((rows, -scores))[:, :k]
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def _score_all(queries: Floats, vectors: Floats) -> Floats:
