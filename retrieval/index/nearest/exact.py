@@ -34,19 +34,21 @@ _BATCH = 8
 slower."""
 
 _NEVER = 2**31 - 1
-faiss.cvar.distance_compute_blas_threshold = _NEVER
-"""Left alone FAISS multiplies matrices from 20 queries on, also to find the lists that a query looks into. That rounds
-otherwise than for one query alone, whose answer would then depend on the batch."""
 
 
 @contextlib.contextmanager
-def matrix_products() -> Iterator[None]:
-    """FAISS may multiply matrices here. The setting is the whole process's."""
-    faiss.cvar.distance_compute_blas_threshold = 1
+def matrix_products(wanted: bool) -> Iterator[None]:
+    """FAISS multiplies matrices from one query on, or never; the setting is the whole process's, and given back.
+
+    Left alone it does so from 20 queries on, also to find the lists that a query looks into. That rounds otherwise than
+    for one query alone, whose answer would then depend on the batch.
+    """
+    before = faiss.cvar.distance_compute_blas_threshold
+    faiss.cvar.distance_compute_blas_threshold = 1 if wanted else _NEVER
     try:
         yield
     finally:
-        faiss.cvar.distance_compute_blas_threshold = _NEVER
+        faiss.cvar.distance_compute_blas_threshold = before
 
 
 _FEW = 4096
@@ -113,7 +115,7 @@ def exact_search(
         if not len(doubtful) or 2 * count >= (n if allowed is None else len(allowed)):
             break
         near, rows = _flat_candidates(queries[doubtful], vectors, count, allowed)
-        again = _rescore(queries[doubtful], partial(vectors.take, axis=0), rows)
+        again = _rescore(queries[doubtful], lambda chosen: vectors.take(chosen, axis=0), rows)
         if left_out is not None:
             for place, query in enumerate(doubtful):
                 again[place, np.isin(rows[place], left_out[query])] = -np.inf
@@ -259,7 +261,7 @@ def _flat_candidates(queries: Floats, vectors: Floats, count: int, allowed: Allo
         faiss.knn_inner_product, *pointers, d, nq, n, count, faiss.swig_ptr(scores), faiss.swig_ptr(rows),
         None if allowed is None else allowed.selector,
     )  # fmt: skip
-    with contextlib.nullcontext() if nq < _BATCH else matrix_products():  # rounding reaches no answer here
+    with contextlib.nullcontext() if nq < _BATCH else matrix_products(True):  # rounding reaches no answer here
         search()
     return scores, rows
 

@@ -17,11 +17,14 @@ from retrieval.index.nearest.exact import matrix_products
 from retrieval.index.nearest.structures import Floats, Positions
 
 _EFFORT = 200
-"""Width of the search for neighbours while a graph is built. 40 often does as well, but not among the tight classes of a
-trained embedding: there 200 needs half the efSearch of 80 for one recall."""
+"""Width of the search for neighbours while a graph is built. 40 often does as well, but not among the tight classes of
+a trained embedding: there 200 needs half the efSearch of 80 for one recall."""
 
 _SAMPLE = 65_536
 """Vectors that quantizers and projections are trained on, at most; lists take 64 each."""
+
+_FEW = 20
+"""Queries up to which FAISS never multiplies matrices."""
 
 
 class FaissStructure:
@@ -53,7 +56,7 @@ class FaissStructure:
         made = cls(factory, index)
         if made._kind == "HNSW":
             made._inner.hnsw.efConstruction = _EFFORT
-        with matrix_products():
+        with matrix_products(True):
             if not index.is_trained:
                 rows = np.random.default_rng(seed).permutation(len(vectors))[: max(_SAMPLE, 64 * made._lists)]
                 if len(rows) < made._lists:
@@ -107,9 +110,12 @@ class FaissStructure:
             settings = self._settings[width] = self._make_settings(width)
         distances = np.empty((len(queries), count), np.float32)
         found = np.empty((len(queries), count), np.int64)
-        self._index.search_c(
-            len(queries), faiss.swig_ptr(queries), count, faiss.swig_ptr(distances), faiss.swig_ptr(found), settings
-        )
+        pointers = faiss.swig_ptr(queries), count, faiss.swig_ptr(distances), faiss.swig_ptr(found)
+        if len(queries) < _FEW:
+            self._index.search_c(len(queries), *pointers, settings)
+        else:
+            with matrix_products(False):
+                self._index.search_c(len(queries), *pointers, settings)
         return found
 
     def _make_settings(self, width: int) -> Any:
