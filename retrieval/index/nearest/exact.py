@@ -103,6 +103,12 @@ def exact_search(
         # FAISS passes over vectors one by one where it has to select, and does not multiply matrices then.
         return exact_search(queries, vectors[allowed.positions], ids[allowed.positions], k, exclude)
     nq, n = len(queries), len(vectors)
+    count = k + SPARE[0]
+    if nq == 1 and 0 < k and 2 * count < n and exclude is None and allowed is None:
+        near, rows = _flat_candidates(queries, vectors, count, None)
+        answer = rank_one(queries, rows[0], vectors, k)
+        if answer is not None and answer[0][0, -1] > near[0, -1] + _rounding(vectors.shape[1]):
+            return answer[0], ids[answer[1]]
     scores = np.full((nq, k), -np.inf, np.float32)
     found = np.full((nq, k), -1, np.int64)
     if nq == 0 or k == 0 or n == 0:
