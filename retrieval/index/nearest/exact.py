@@ -104,7 +104,7 @@ def exact_search(
         return exact_search(queries, vectors[allowed.positions], ids[allowed.positions], k, exclude)
     nq, n = len(queries), len(vectors)
     count = k + SPARE[0]
-    if nq == 1 and 0 < k and 2 * count < n and exclude is None and allowed is None:
+    if nq == 1 and k > 0 and 2 * count < n and exclude is None and allowed is None:
         near, rows = _flat_candidates(queries, vectors, count, None)
         answer = rank_one(queries, rows[0], vectors, k)
         if answer is not None and answer[0][0, -1] > near[0, -1] + _rounding(vectors.shape[1]):
