@@ -54,13 +54,15 @@ class WriterLock:
             ) from error
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         note = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now})
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, note.encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk, say: the lock holds without its note
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, note.encode(), 0)
 
     def release(self) -> None:
         """Let the next writer in. Calling it twice is harmless."""
         if self._descriptor >= 0:
-            os.ftruncate(self._descriptor, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a forked child may still have the file open
             os.close(self._descriptor)
             self._descriptor = -1
