@@ -200,10 +200,10 @@ def test_compacting_keeps_answers_and_open_readers(tmp_path, mapped):
 @pytest.mark.parametrize("ids", [[], [0], [7], [0, 1, 2], [3, 4, 9, 11, 12, 2**40]])
 def test_ids_survive_as_runs(ids):
     ids = np.array(ids, np.int64)
-    np.testing.assert_array_equal(from_runs(to_runs(ids)), ids)
+    np.testing.assert_array_equal(from_runs(to_runs(ids), 2**41), ids)
 
 
 @pytest.mark.parametrize("pairs", [[[0, 0]], [[-1, 2]], [[5, 2], [6, 2]], [[0, 2**62]], [[5, 1], [2, 1]]])
 def test_runs_that_do_not_ascend_are_refused(pairs):
     with pytest.raises(ValueError, match="do not ascend"):
-        from_runs(np.array(pairs, "<i8").tobytes())
+        from_runs(np.array(pairs, "<i8").tobytes(), 100)

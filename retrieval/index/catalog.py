@@ -69,6 +69,7 @@ class Catalog(Database):
             RetrievalError: it is damaged, or another release wrote it.
         """
         super().__init__(folder / FILE, write=write)
+        self._kinds: dict[str, set[str]] = {}
 
     @staticmethod
     def create(folder: Path, meta: Mapping[str, object]) -> None:
@@ -93,6 +94,10 @@ class Catalog(Database):
         """What there is now; a reader keeps to it from here on."""
         with self.reading():
             self.reread()
+            kinds: dict[str, set[str]] = {}
+            for name, kind in self.all("SELECT name, kind FROM attribute_kinds"):
+                kinds.setdefault(str(name), set()).add(str(kind))
+            self._kinds = kinds  # kept, since a writer may change the table
             removed = self.all(_REMOVED)
             with self.damage_is_said():
                 return State(
@@ -107,19 +112,22 @@ class Catalog(Database):
         for id_, file, rows, size, checksum in self.all(
             "SELECT id, file, rows, size, checksum FROM segments ORDER BY id"
         ):
+            if int(id_) >= self.meta["next_segment"]:
+                raise ValueError(f"segment {id_} is there, and {self.meta['next_segment']} is said to be the next")
             if not (_is_within(file) and int(rows) > 0):
                 raise ValueError(f"segment {id_} is said to have {rows} rows in {file!r}")
             yield SegmentRecord(int(id_), file, int(rows), int(size), str(checksum))
 
     def _structure(self) -> StructureRecord | None:
+        end = int(self.meta["next_id"])
         for file, factory, parameters, ids, measured, size, checksum in self.all(
             "SELECT file, factory, parameters, ids, measured, size, checksum FROM structures ORDER BY id DESC LIMIT 1"
         ):
             if not _is_within(file):
                 raise ValueError(f"a structure is said to lie in {file!r}")
             record = StructureRecord(
-                str(file), str(factory), dict(json.loads(parameters)), from_runs(ids), dict(json.loads(measured)),
-                int(size), str(checksum),
+                str(file), str(factory), dict(json.loads(parameters)), from_runs(ids, end),
+                dict(json.loads(measured)), int(size), str(checksum),
             )  # fmt: skip
             if not len(record.ids):
                 raise ValueError("a structure is said to hold nothing")
@@ -189,10 +197,7 @@ class Catalog(Database):
 
     def attribute_kinds(self) -> dict[str, set[str]]:
         """name → which of "number" and "text" its values have been."""
-        kinds: dict[str, set[str]] = {}
-        for name, kind in self.all("SELECT name, kind FROM attribute_kinds"):
-            kinds.setdefault(str(name), set()).add(str(kind))
-        return kinds
+        return self._kinds
 
     def select(self, where: str) -> npt.NDArray[np.int64]:
         """The ids, ascending, of the items that an expression matches; see :mod:`retrieval.index.filters`."""
@@ -260,7 +265,7 @@ class Catalog(Database):
                 connection.execute("DELETE FROM attribute_kinds")
                 connection.execute(_KINDS)
         if purge:  # give the room back, too; if somebody opens the catalog just now, a later call does
-            with contextlib.suppress(sqlite3.OperationalError):
+            with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("VACUUM")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import weakref
 from pathlib import Path
 from typing import IO
@@ -37,7 +38,8 @@ class OpenFile:
         self._descriptor = -1
         self._reason = ""
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # Without waiting, as a pipe would do for somebody who writes into it.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             weakref.finalize(self, os.close, self._descriptor)
         except OSError as error:
             self.missing = isinstance(error, FileNotFoundError)
@@ -73,7 +75,10 @@ class OpenFile:
         if self._descriptor < 0:
             raise DamagedFileError(self.path, f"cannot be read: {self._reason}")
         try:
-            found = os.fstat(self._descriptor).st_size
+            status = os.fstat(self._descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise DamagedFileError(self.path, "is not a regular file")
+            found = status.st_size
             if found != size:
                 raise DamagedFileError(self.path, f"has {found:,} bytes where the catalog says {size:,}")
             if full and checksum(Path(self.name)) != expected:

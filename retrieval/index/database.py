@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from retrieval.errors import RetrievalError
+from retrieval.index.segments import STORAGES
 
 APPLICATION_ID = 0x52545256  # "RTRV"; `file catalog.sqlite` shows it
 FORMAT_VERSION = 2
@@ -38,7 +39,8 @@ class Database:
         self._copy: Any = None  # a temporary folder, where the log of a read-only catalog is read
         with self.damage_is_said():
             self._connection = self._connect(write)
-        self._meta: Mapping[str, Any] = {"generation": 0}  # until it has been read
+        self._meta: Mapping[str, Any] = {}
+        self._settled = False  # whether what was read last is what there is
         try:
             self.reread()
         except BaseException:
@@ -54,22 +56,26 @@ class Database:
     @property
     def meta(self) -> Mapping[str, Any]:
         """What the index knows about itself."""
+        if not self._settled:
+            self._settle()
         return self._meta
 
     @property
     def generation(self) -> int:
         """The number of the last change that is seen here."""
-        return int(self._meta["generation"])
+        return int(self.meta["generation"])
 
     def all(self, sql: str, **values: object) -> list[Any]:
         """The rows of a query, in which ``:now`` is the generation."""
+        now = self.generation
         with self.damage_is_said():
-            return self._connection.execute(sql, {"now": self.generation, **values}).fetchall()
+            return self._connection.execute(sql, {"now": now, **values}).fetchall()
 
     def reread(self) -> None:
         """See what others have changed since."""
-        ((application,),) = self.all("PRAGMA application_id")
-        ((version,),) = self.all("PRAGMA user_version")
+        with self.damage_is_said():
+            ((application,),) = self._connection.execute("PRAGMA application_id").fetchall()
+            ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
         folder = str(self._path.parent)
         if application != APPLICATION_ID:
             raise RetrievalError(f"{str(self._path)!r} belongs to another program; give the folder of an index.")
@@ -83,42 +89,65 @@ class Database:
                 f"{folder!r} has the format {version} of an early release, and this one reads {FORMAT_VERSION}; "
                 "build it again with --overwrite."
             )
-        rows = self.all("SELECT key, value FROM meta")
         with self.damage_is_said():
+            rows = self._connection.execute("SELECT key, value FROM meta").fetchall()
             meta = {str(key): json.loads(value) for key, value in rows}
             for key, kind in _META.items():
                 if not isinstance(meta.get(key), kind):
                     raise ValueError(f"meta has no {key}")
+            if meta["storage"] not in STORAGES:
+                raise ValueError(f"the storage is {meta['storage']!r}")
             if meta["dim"] < 1 or meta["next_id"] < 0 or meta["next_segment"] < 1:
                 raise ValueError(f"dim is {meta['dim']} and next_id {meta['next_id']}")
         self._meta = meta
+        self._settled = True
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """One state of the file for all the queries inside, whatever a writer commits meanwhile."""
-        with self.damage_is_said():
-            self._connection.execute("BEGIN")
         try:
+            with self.damage_is_said():
+                self._roll_back()
+                self._connection.execute("BEGIN")
             yield
         finally:
             with self.damage_is_said():
-                self._connection.execute("COMMIT")
+                self._roll_back()
 
     @contextlib.contextmanager
     def change(self) -> Iterator[tuple[sqlite3.Connection, int]]:
         """One transaction, and the number of its generation."""
         now = self.generation + 1
-        with self.damage_is_said():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+        try:
+            with self.damage_is_said():
+                self._roll_back()
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection, now
                 self.put(self._connection, "generation", now)
+                self._settled = False
                 self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
             self.reread()
+        except BaseException:
+            with contextlib.suppress(RetrievalError):
+                self._settle()
+            raise
+
+    def _settle(self) -> None:
+        """After a change that went wrong, see what came of it.
+
+        When a commit fails because it could not be brought to the disk, its transaction still stands in the log, and
+        the first one to open the catalog after a crash would find it there. Emptying the log settles that it never
+        was. Where that fails, too, it stays open; no file that the transaction speaks of is deleted before it is known.
+        """
+        with self.damage_is_said():
+            self._roll_back()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.reread()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # which Ctrl-C can leave open
+            self._connection.execute("ROLLBACK")
 
     @staticmethod
     def put(connection: sqlite3.Connection, key: str, value: object) -> None:
@@ -134,7 +163,7 @@ class Database:
             raise RetrievalError(
                 f"The catalog {str(self._path)!r} refused a change ({error}); build the index again."
             ) from error
-        except (sqlite3.Error, OSError, ValueError, TypeError, MemoryError, OverflowError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError, MemoryError, OverflowError, RecursionError) as error:
             reason = " ".join(str(error).split())  # it may quote what it found
             raise RetrievalError(
                 f"The catalog {str(self._path)!r} cannot be used ({reason}); if it is damaged, bring it back from a "
@@ -146,7 +175,8 @@ class Database:
             # A reader opens read-write as well: the last one to close a catalog then tidies up its
             # write-ahead log.
             connection = self._try("rw")
-            if write:
+            ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+            if write and application == APPLICATION_ID:  # another program's stays as it is
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
             else:

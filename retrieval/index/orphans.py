@@ -37,7 +37,8 @@ def remove_orphans(folder: Path, catalog: Catalog) -> None:
             if f"{STRUCTURES}/{path.name}" not in known:
                 orphans.append(path)
         for path in orphans:
-            path.unlink(missing_ok=True)
+            if path.relative_to(folder).as_posix() not in known:  # as the next number could say if it is damaged
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise RetrievalError(
             f"The index {str(folder)!r} cannot be written ({error.strerror or error}); "

@@ -121,8 +121,12 @@ def to_runs(ids: npt.NDArray[np.int64]) -> bytes:
     return np.stack([firsts, counts], axis=1).astype("<i8").tobytes()
 
 
-def from_runs(runs: bytes) -> npt.NDArray[np.int64]:
+def from_runs(runs: bytes, end: int) -> npt.NDArray[np.int64]:
     """What :func:`to_runs` wrote.
+
+    Args:
+        runs: a few bytes can stand for any number of ids, so that a damaged one could fill the memory.
+        end: all ids are below this one.
 
     Raises:
         ValueError: it wrote no such thing.
@@ -130,7 +134,12 @@ def from_runs(runs: bytes) -> npt.NDArray[np.int64]:
     pairs = np.frombuffer(runs, "<i8").reshape(-1, 2)
     firsts, counts = pairs[:, 0], pairs[:, 1]
     if len(pairs) and (
-        firsts.min() < 0 or counts.min() < 1 or counts.sum() > 1 << 31 or (firsts[1:] <= (firsts + counts)[:-1]).any()
+        firsts.min() < 0
+        or counts.min() < 1
+        or firsts.max() >= end
+        or counts.max() > end
+        or (firsts[1:] <= (firsts + counts)[:-1]).any()
+        or firsts[-1] + counts[-1] > end
     ):
         raise ValueError("runs of ids that do not ascend")
     ends = np.cumsum(counts)

@@ -8,6 +8,8 @@ changed; small ones are merged into larger ones as they gather.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -117,8 +119,7 @@ def write_segment(
     except (OSError, RuntimeError) as error:  # RuntimeError: HDF5, when it cannot even make room
         _discard(temporary)
         raise RetrievalError(
-            f"{str(path)!r} cannot be written ({getattr(error, 'strerror', None) or error}); make room, or allow "
-            "writing there."
+            f"{str(path)!r} cannot be written ({_reason(error)}); make room, or allow writing there."
         ) from error
     except BaseException:
         _discard(temporary)
@@ -144,6 +145,14 @@ def _make_room(path: Path, rows: int, width: int, storage: str) -> tuple[int, in
             space = h5py.h5s.create_simple(shape)
             places.append(h5py.h5d.create(file.id, key.encode(), kind, space, plist).get_offset())
     return places[0], places[1]
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """What went wrong, in a few words: HDF5 tells half a page."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    said = re.search("error message = '([^']*)'", str(error))
+    return said[1] if said else " ".join(str(error).split())
 
 
 def _write_at(file: IO[bytes], place: int, array: npt.NDArray[Any]) -> None:
@@ -213,22 +222,28 @@ class Segment:
                 self.file.reader() as raw,
                 h5py.File(raw, "r", locking=False) as file,  # HDF5's own locks fail on read-only disks
             ):
-                ids: Any = file["ids"][:]
-                dataset = file["vectors"]
-                offset = dataset.id.get_offset()
-                if dataset.shape != shape or dataset.dtype != self._dtype or ids.shape != shape[:1]:
+                dataset, numbers = file["vectors"], file["ids"]
+                for part in (dataset, numbers):
+                    how = part.id.get_create_plist() if isinstance(part, h5py.Dataset) else None
+                    # What lies in another file is not ours to read, and HDF5 crashes on some of it.
+                    if how is None or how.get_layout() == h5py.h5d.VIRTUAL or how.get_external_count():
+                        raise DamagedFileError(path, f"does not hold {part.name[1:]!r} itself")
+                if dataset.shape != shape or dataset.dtype != self._dtype or numbers.shape != shape[:1]:
                     raise DamagedFileError(
                         path,
                         f"holds vectors {dataset.shape} of {dataset.dtype} where the catalog says {shape} of "
                         f"{self._dtype}",
                     )
+                ids: Any = numbers[:]
+                offset = dataset.id.get_offset()
                 vectors: Any = dataset[:] if offset is None else None  # a foreign writer's chunked dataset
             if vectors is None:
                 with self.file.reader() as raw:
                     # A plain view of the map: every operation on a numpy.memmap makes another one.
                     vectors = np.asarray(np.memmap(raw, self._dtype, "r", offset, shape))
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise DamagedFileError(path, f"is not a segment that can be read ({error})") from error
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:
+            reason = " ".join(str(error).split())
+            raise DamagedFileError(path, f"is not a segment that can be read ({reason})") from error
         if ids.dtype.kind != "i" or (np.diff(ids) <= 0).any():
             raise DamagedFileError(path, "holds ids that do not ascend")
         return np.ascontiguousarray(ids, dtype=np.int64), vectors

@@ -255,7 +255,7 @@ class Snapshot:
             count = spare + math.ceil(_MORE * k * len(rows) / max(allowed.rows, 1))
             few = filtered and allowed.rows <= max(math.sqrt(_FEW * k * len(rows)), 10 * k)
         # A structure is no help where a good part of it is asked for, or where few may be returned.
-        if 10 * count > len(structure) or few or not k or not len(queries):
+        if 10 * count > len(structure) or few or not k or not len(queries) or not len(rows):
             return self._exact(queries, k, exclude, allowed)
         asked = min(count * parameters.get("candidates", 1), len(structure))
         found = structure.candidates(queries, asked, parameters)
@@ -276,14 +276,16 @@ class Snapshot:
                 row[np.isin(row, rows.at(left_out))] = -1
         scores, best = nearest.rank(queries, found, rows.gather, k)
         ids = rows.ids[best]
-        if best[:, -1].min() < 0:  # parts of a graph can be out of reach, and filters can leave less than is there
+        short = bool(best[:, -1].min() < 0)
+        if short:
             ids[best < 0] = -1
-            lacking = np.flatnonzero(best[:, -1] < 0)
-            some = None if exclude is None else [exclude[int(query)] for query in lacking]
-            scores[lacking], ids[lacking] = self._exact(queries[lacking], k, some, allowed)
         if ready.tail < len(rows):
             late = self._exact(queries, k, exclude, allowed, ready.tail)
             scores, ids = nearest.merge([(scores, ids), late], k)
+        if short:  # parts of a graph can be out of reach, and filters can leave less than is there
+            lacking = np.flatnonzero(best[:, -1] < 0)
+            some = None if exclude is None else [exclude[int(query)] for query in lacking]
+            scores[lacking], ids[lacking] = self._exact(queries[lacking], k, some, allowed)
         return scores, ids
 
     # Which rows may be returned

@@ -6,9 +6,10 @@ search.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -224,8 +225,7 @@ class Index(View):
             if there is not None and there.id not in items:
                 raise RetrievalError(f"{path!r} is in the index {str(self.folder)!r} already; remove it first.")
         if items:
-            self._catalog.update(items)
-            self._refresh()
+            self._commit(lambda: self._catalog.update(items))
 
     def remove(self, ids: Iterable[int]) -> None:
         """Take items out. Their ids are never given again.
@@ -237,8 +237,7 @@ class Index(View):
         gone = sorted({int(id_) for id_ in ids})
         self.items(gone)
         if gone:
-            self._catalog.remove(gone)
-            self._refresh()
+            self._commit(lambda: self._catalog.remove(gone))
 
     def attach(self, attributes: Mapping[int, Mapping[str, Value | None]]) -> None:
         """Set attributes of items: numbers, texts, dates as ISO 8601 texts; None takes one away. All or none.
@@ -257,14 +256,12 @@ class Index(View):
                 ):
                     raise RetrievalError(f"The attribute {name!r} cannot be {value!r}; give a text or a finite number.")
         if attributes:
-            self._catalog.attach(attributes)
-            self._refresh()
+            self._commit(lambda: self._catalog.attach(attributes))
 
     def record_skipped(self, skipped: Iterable[tuple[str, str]]) -> None:
         """Replace the list of files that were left out: (path, reason) each, paths as they can be printed."""
         self._must_write()
-        self._catalog.set_skipped(skipped)
-        self._refresh()
+        self._commit(lambda: self._catalog.set_skipped(skipped))
 
     def record_details(self, details: Mapping[str, object]) -> None:
         """Replace what else is kept with the index."""
@@ -315,8 +312,7 @@ class Index(View):
             )  # fmt: skip
         elif self._state.structure is None:
             return
-        self._catalog.set_structure(record)
-        self._refresh()
+        self._commit(lambda: self._catalog.set_structure(record))
         self._sweep()
 
     def compact(self) -> None:
@@ -333,8 +329,7 @@ class Index(View):
             if len(old) > 1 or sum(record.rows for record in old) > len(self):
                 self._write(old, [], lambda segment: self._catalog.compact(segment, old, purge=purge))
             elif purge:
-                self._catalog.compact(None, [], purge=True)
-                self._refresh()
+                self._commit(lambda: self._catalog.compact(None, [], purge=True))
 
     # Inside
 
@@ -359,8 +354,7 @@ class Index(View):
 
     def _record(self, key: str, value: object) -> None:
         self._must_write()
-        self._catalog.set_meta(key, value)
-        self._refresh()
+        self._commit(lambda: self._catalog.set_meta(key, value))
 
     def _write(
         self,
@@ -382,19 +376,26 @@ class Index(View):
             number = int(self._catalog.meta["next_segment"])
             width = segments.columns(self.dim, self.storage)
             record = segments.write_segment(self.folder, number, blocks(), count, width, self.storage)
-        try:
-            commit(record)
-        except BaseException:
-            if record is not None:
-                (self.folder / record.file).unlink(missing_ok=True)
-            raise
-        self._refresh()
+        # If it fails, the file stays: perhaps it was committed after all. The next writer finds out.
+        self._commit(lambda: commit(record))
         if merged:
             self._sweep()
 
+    def _commit(self, change: Callable[[], object]) -> None:
+        """Make a change, and see what there is then; also if it failed or was broken off by Ctrl-C."""
+        try:
+            change()
+            self._refresh()
+        except BaseException:
+            try:
+                self._refresh()
+            except RetrievalError:
+                self._snapshot = None  # nobody knows what there is: it must be opened again
+            raise
+
     def _sweep(self) -> None:
-        orphans.sweep(self.folder, self._catalog)
-        self._refresh()
+        with contextlib.suppress(RetrievalError):  # what was to be done is done; the next writer tries again
+            self._commit(lambda: orphans.sweep(self.folder, self._catalog))
 
     def _must_write(self) -> None:
         if self._lock is None:
