@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tuned import SHORT, D, N, index_at, recall_of, try_few
+from tuned import D, N, hurry, index_at, recall_of, slow_down_exact, try_few
 from vectors import clustered, make, named
 
 from retrieval.cli import main
@@ -21,6 +21,11 @@ from retrieval.tuning import tuning as flow
 from retrieval.tuning.candidates import Candidate, candidates, estimate_bytes
 from retrieval.tuning.plot import FILE
 from retrieval.tuning.trying import NO_TIME
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +41,10 @@ def folder(original: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     try_few(monkeypatch)
+    slow_down_exact(monkeypatch)
 
 
-def test_everything_is_tried_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trying, "FIRST", (0.002, 1.0))  # long enough, as no speed is looked at
-    monkeypatch.setattr(trying, "FINAL", (0.002, 1.0))
+def test_everything_is_tried_and_kept(folder: Path) -> None:
     with Index.open(folder, write=True) as index:
         report = tune(index, recall=0.95, minutes=30)
         tried = {point.factory for point in report.points}
@@ -69,7 +73,7 @@ def test_everything_is_tried_and_kept(folder: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.usefixtures("few")
 def test_the_choice_becomes_the_indexs_structure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Index.open(folder, write=True) as index:
-        report = tune(index, recall=0.97, **SHORT)
+        report = tune(index, recall=0.97)
     chosen = report.chosen
     assert chosen is not None and chosen.factory in ("HNSW16,Flat", "IVF16,SQ8")
     with Index.open(folder) as index:
@@ -92,10 +96,11 @@ def test_the_same_seed_asks_the_same_and_finds_the_same(folder: Path) -> None:
     tables = []
     for seed in (0, 0, 1):
         with Index.open(folder, write=True) as index:
-            report = tune(index, recall=0.95, seed=seed, **SHORT)
+            report = tune(index, recall=0.95, seed=seed)
             tables.append({(p.factory, str(p.parameters)): (p.recall, p.low, p.high) for p in report.points})
-    shared = set(tables[0]) & set(tables[1])  # which settings lie between two others depends on nothing else
-    assert shared == set(tables[0]) == set(tables[1])
+    # Which settings are measured is a matter of speed, what they find is not.
+    shared = set(tables[0]) & set(tables[1])
+    assert {factory for factory, _ in shared} == {EXACT, "HNSW16,Flat", "IVF16,SQ8"}
     assert all(tables[0][name] == tables[1][name] for name in shared)
     assert any(tables[0][name] != tables[2].get(name) for name in shared)
 
@@ -110,7 +115,7 @@ def test_given_queries_ask_and_nothing_is_built_twice(
         structures, "build", lambda factory, v, **more: built.append((factory, len(v))) or whole(factory, v, **more)
     )
     np.save(tmp_path / "asked.npy", clustered(300, D, seed=3))
-    command = ["tune", str(folder), "--queries", str(tmp_path / "asked.npy"), "--recall", "0.9", "--minutes", "0.1"]
+    command = ["tune", str(folder), "--queries", str(tmp_path / "asked.npy"), "--recall", "0.9"]
     assert main([*command, "-k", "5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["queries"] == 300 and not found["held_out"] and found["k"] == 5
@@ -126,13 +131,13 @@ def test_what_does_not_fit_into_memory_is_not_built(folder: Path) -> None:
     vectors = N * D * 4
     room = vectors + estimate_bytes("IVF16,SQ8", N, D) * 3 // 2
     with Index.open(folder, write=True) as index:
-        report = tune(index, recall=0.9, memory=room, **SHORT)
+        report = tune(index, recall=0.9, memory=room)
         assert {p.factory for p in report.points} == {EXACT, "IVF16,SQ8"} and not report.mapped
         assert [factory for factory, _ in report.left_out] == ["HNSW16,Flat"]
         assert "memory" in report.left_out[0][1] and "HNSW16,Flat" in report.table()
         assert report.chosen is not None and report.chosen.memory <= room
         # Less than the vectors themselves: they stay on the disk, and exact search would have to read them all.
-        report = tune(index, recall=0.9, memory=vectors - 1, **SHORT)
+        report = tune(index, recall=0.9, memory=vectors - 1)
         assert report.mapped and report.chosen is not None and report.chosen.factory == "IVF16,SQ8"
         assert report.chosen.memory == report.chosen.structure_bytes
         assert "on the disk" in report.table()
@@ -141,10 +146,10 @@ def test_what_does_not_fit_into_memory_is_not_built(folder: Path) -> None:
 @pytest.mark.usefixtures("few")
 def test_within_a_latency_exact_search_is_the_best(folder: Path) -> None:
     with Index.open(folder, write=True) as index:
-        report = tune(index, latency=100.0, **SHORT)
+        report = tune(index, latency=100.0)
         assert report.wishes.recall is None and report.chosen is not None and report.chosen.factory == EXACT
         assert index.structure is None
-        report = tune(index, latency=0.01, **SHORT)  # exact search is said to take longer
+        report = tune(index, latency=0.01)  # exact search is said to take longer
         assert report.chosen is not None and report.chosen.factory != EXACT
         best = max(p.recall for p in report.points if p.in_turns and p.latency <= 0.01)
         assert report.chosen.recall == best
@@ -153,9 +158,9 @@ def test_within_a_latency_exact_search_is_the_best(folder: Path) -> None:
 @pytest.mark.usefixtures("few")
 def test_what_cannot_be_had_leaves_the_index_as_it_was(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Index.open(folder, write=True) as index:
-        tune(index, recall=0.9, **SHORT)
+        tune(index, recall=0.9)
         before = index.structure
-    command = ["tune", str(folder), "--recall", "1", "--latency", "1us", "--minutes", "0.05"]
+    command = ["tune", str(folder), "--recall", "1", "--latency", "1us"]
     capsys.readouterr()
     assert main(command) == 1
     told = capsys.readouterr()
@@ -182,7 +187,7 @@ def test_what_cannot_be_built_here_is_left_out(folder: Path, monkeypatch: pytest
     for sample in (trying.SAMPLE, 100):
         monkeypatch.setattr(trying, "SAMPLE", sample)
         with Index.open(folder, write=True) as index:
-            report = tune(index, recall=0.5, **SHORT)
+            report = tune(index, recall=0.5)
         ((factory, reason),) = report.left_out
         assert factory == "NoSuch12" and "cannot be built" in reason and reason in report.table()
         assert {p.factory for p in report.points} == {EXACT, "SQ8"}
@@ -202,7 +207,7 @@ def test_long_builds_are_foreseen(folder: Path, monkeypatch: pytest.MonkeyPatch)
         structures, "build", lambda factory, v, **more: built.append((factory, len(v))) or whole(factory, v, **more)
     )
     with Index.open(folder, write=True) as index:
-        report = tune(index, recall=0.5, minutes=1)
+        report = tune(index, recall=0.5, minutes=30)
     assert report.left_out == [("HNSW16,Flat", NO_TIME)]
     assert ("HNSW16,Flat", 100) in built and ("HNSW16,Flat", N - N // 10) not in built
     assert {p.factory for p in report.points} == {EXACT, "IVF16,Flat", "SQ8"}
@@ -211,7 +216,7 @@ def test_long_builds_are_foreseen(folder: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("n", [1, 2, 19, 20, 25])
 def test_a_tiny_index_is_searched_exactly(tmp_path: Path, n: int) -> None:
     with make(tmp_path / "index", clustered(n, 8)) as index:
-        report = tune(index, k=10, **SHORT)
+        report = tune(index, k=10)
         assert report.chosen is not None and report.chosen.factory == EXACT and report.chosen.recall == 1
         assert report.k == min(10, n if n < 20 else n - n // 10)
         json.dumps(report.to_json(), allow_nan=False)
@@ -223,7 +228,7 @@ def test_a_tiny_index_is_searched_exactly(tmp_path: Path, n: int) -> None:
 def test_binary_codes_are_searched_exactly(tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", 64, root="", encoder_hash="", details={}, storage="binary") as index:
         index.add(clustered(1500, 64), named(1500))
-        report = tune(index, recall=0.9, **SHORT)
+        report = tune(index, recall=0.9)
         assert {p.factory for p in report.points} == {EXACT} and report.points[0].memory == 1500 * 8
         default_structure(index)
         assert index.structure is None
@@ -287,8 +292,8 @@ def test_options_that_make_no_sense(folder: Path, option: str, value: str, capsy
 @pytest.mark.usefixtures("few")
 def test_what_the_labels_say_is_reported(folder: Path) -> None:
     with Index.open(folder, write=True) as index:
-        report = tune(index, recall=0.9, **SHORT)
-        assert [loss.name for loss in report.losses] == ["P@10", "MAP@R"]
+        report = tune(index, recall=0.9)
+        assert list(report.losses) == ["P@10", "MAP@R"]
         assert "P@10 by the labels" in report.table()
         kept = index.tuning
         assert kept is not None and kept["losses"]["MAP@R"]["difference"]["n"] == N // 10

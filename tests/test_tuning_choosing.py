@@ -15,7 +15,8 @@ from retrieval.tuning import EXACT, Point, Wishes, choose, pareto
 from retrieval.tuning.candidates import FEWEST, PER_LIST, candidates, estimate_bytes, for_sample
 from retrieval.tuning.choosing import MARGIN, in_order, why_none
 from retrieval.tuning.default import short_list
-from retrieval.tuning.trying import SAMPLE, halfway
+from retrieval.tuning.settings import ENOUGH, Glance, halfway, scan, worth_measuring
+from retrieval.tuning.trying import SAMPLE
 
 
 def point(factory: str, recall: float, single: float, memory: int = 100, **parameters: int) -> Point:
@@ -158,6 +159,40 @@ def test_halfway_lies_between_and_comes_to_an_end() -> None:
     assert steps == 3  # 512, 23, 5, 2
 
 
+LADDER = [{"nprobe": probe, "candidates": times} for probe in (1, 2, 4, 8, 16, 32) for times in (1, 2, 4, 8)]
+
+
+def seen(recall, single, slowest: float = 0.0) -> tuple[list[Glance], list[tuple[int, int]]]:
+    """What is looked at where a setting's recall and speed are these functions of it."""
+    looks = scan(LADDER, lambda p: Glance(p, recall(*p.values()), single(*p.values())), slowest)
+    return looks, [(glance.parameters["nprobe"], glance.parameters["candidates"]) for glance in looks]
+
+
+def test_settings_are_tried_until_nothing_is_gained() -> None:
+    _, all_ = seen(lambda probe, times: (probe + times) / 50, lambda *_: 1.0)
+    assert all_ == [tuple(p.values()) for p in LADDER]
+    _, helped_by_probes = seen(lambda probe, times: probe / 40, lambda *_: 1.0)
+    assert helped_by_probes == [(probe, times) for probe in (1, 2, 4, 8, 16, 32) for times in (1, 2)]
+    _, enough = seen(lambda probe, times: ENOUGH if (probe, times) == (2, 2) else 0.1 * times, lambda *_: 1.0)
+    assert enough[-1] == (2, 2) and len(enough) == 6
+    # as soon as the least effort of one step is too slow, all that follows is
+    _, fast = seen(lambda probe, times: 1 - 1 / (probe + times), lambda probe, times: 100 / (probe * times), 20.0)
+    assert fast == [(1, 1), (1, 2), (1, 4), (1, 8), (2, 1), (2, 2), (2, 4), (4, 1), (4, 2), (8, 1)]
+
+
+def test_settings_that_are_measured_are_the_front_thinned_out() -> None:
+    generator = random.Random(2)
+    glances = [Glance({"nprobe": n}, generator.uniform(0.3, 1), generator.uniform(1, 100)) for n in range(200)]
+    chosen = [glances[parameters["nprobe"]] for parameters in worth_measuring(glances)]
+    assert 2 < len(chosen) < 30
+    for one, other in itertools.pairwise(chosen):
+        assert other.single < one.single and 1 - other.recall <= 0.85 * (1 - one.recall)
+    for glance in chosen:
+        assert glance.recall >= 0.5
+        assert not any(other.recall >= glance.recall and other.single > glance.single for other in glances)
+    assert worth_measuring([Glance({"nprobe": 1}, 0.1, 5.0), Glance({"nprobe": 2}, 0.2, 4.0)]) == [{"nprobe": 2}]
+
+
 # Candidates
 
 SIZES = [1, 2, 19, 999, 1000, 1001, 1600, 5000, 60_000, 10**6, 10**7]
@@ -217,8 +252,6 @@ def sane(factory: str, n: int, d: int) -> None:
         assert int(lists[1]) >= 1 and PER_LIST * int(lists[1]) <= n
     if quantizer := re.search(r"PQ(\d+)x4fs", factory):
         assert int(quantizer[1]) >= 1 and d % int(quantizer[1]) == 0
-    if factory.startswith("B"):
-        assert d % 8 == 0
     if factory.startswith("NSG"):
         assert n <= 200_000
 

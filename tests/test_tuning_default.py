@@ -6,13 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tuned import SHORT, D, N, index_at, recall_of, try_few
+from tuned import D, N, hurry, index_at, recall_of, slow_down_exact, try_few
 from vectors import clustered, named
 
 from retrieval.index import Index
 from retrieval.index.nearest import structures
 from retrieval.tuning import EXACT, default_structure, tune
 from retrieval.tuning import default as defaults
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +33,14 @@ def folder(original: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     try_few(monkeypatch)
+    slow_down_exact(monkeypatch)
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exact search is never fast enough, and any structure is worth it."""
     monkeypatch.setattr(defaults, "FAST_ENOUGH", 0.0)
-    monkeypatch.setattr(defaults, "MARGIN", 0.0)
-    monkeypatch.setattr(defaults, "_FIRST", 0.001)
+    slow_down_exact(monkeypatch)
 
 
 def test_search_stays_exact_while_that_is_fast(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,23 +111,20 @@ def test_no_structure_where_none_fits_or_reaches_the_recall(folder: Path, monkey
 @pytest.mark.usefixtures("few", "at_once")
 def test_what_a_tuning_chose_is_kept_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Index.open(folder, write=True) as index:
-        tuned = tune(index, recall=0.9, **SHORT).chosen
+        tuned = tune(index, recall=0.9).chosen
         assert tuned is not None and tuned.factory != EXACT
         index.remove(range(150))
         default_structure(index)
         assert index.structure is not None and index.structure.items == N - 150
         assert index.structure.factory == tuned.factory and index.structure.measured["recall"] >= 0.9
         # exact search, if that was the choice, until there are many more items
-        assert (tune(index, latency=100.0, **SHORT).chosen or tuned).factory == EXACT
+        assert (tune(index, latency=100.0).chosen or tuned).factory == EXACT
         index.add(clustered(1000, D, seed=12), named(1000, N))
         default_structure(index)
         assert index.structure is None
         index.add(clustered(1000, D, seed=13), named(1000, N + 1000))
         default_structure(index)
         assert index.structure is not None and index.structure.factory == defaults.short_list(N, D)[0]
-        # whatever else stands there is as if there were none
         for strange in ({}, {"chosen": 3}, {"chosen": {"factory": "IVF4,SQ8"}, "items": "x", "wishes": None}):
             index.record_tuning(strange)
-            index.set_structure(None)
-            default_structure(index)
-            assert index.structure is not None and index.structure.factory == defaults.short_list(N, D)[0]
+            assert defaults._tuned(index) is None  # as if there were none

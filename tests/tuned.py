@@ -9,13 +9,12 @@ import pytest
 from vectors import brute, clustered, make
 
 from retrieval.index import Index
+from retrieval.tuning import trying
 from retrieval.tuning import tuning as flow
 from retrieval.tuning.candidates import Candidate
 from retrieval.tuning.measuring import Measuring
 
 N, D = 1200, 32
-SHORT = {"minutes": 0.05}
-"""The speeds are then measured for hundredths of a second, and a test is never about those."""
 
 
 def index_at(folder: Path) -> Path:
@@ -24,10 +23,20 @@ def index_at(folder: Path) -> Path:
     return folder
 
 
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """Speeds are measured for thousandths of a second, as no test is about them."""
+    patch.setattr(trying, "FIRST", (0.002, 1.0))
+    patch.setattr(trying, "FINAL", (0.002, 1.0))
+
+
 def try_few(patch: pytest.MonkeyPatch) -> None:
-    """Two structures to try, and exact search said to be a thousand times slower than it is."""
+    """Only two structures to try."""
     tried = [Candidate("HNSW16,Flat", 1.15), Candidate("IVF16,SQ8", 1.5)]
     patch.setattr(flow, "candidates", lambda *_, **__: tried)
+
+
+def slow_down_exact(patch: pytest.MonkeyPatch) -> None:
+    """Exact search is said to be a thousand times slower than it is."""
     whole = Measuring._singles
 
     def slow_exact(self: Measuring, search, seconds: float) -> list[float]:

@@ -20,6 +20,9 @@ _NSG = ["NSG32,Flat"]
 _MOST_FOR_NSG = 200_000
 """Vectors up to which NSG is tried: it is built from exact neighbours, which takes the square of their number."""
 
+_SIGNS = 64
+"""Numbers in a vector from which one bit for each tells enough."""
+
 _WIDTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Numbers that vectors are projected to."""
 
@@ -53,33 +56,28 @@ def candidates(n: int, d: int, *, rabitqlib: bool = False) -> list[Candidate]:
 
 def _flat(d: int) -> list[str]:
     """Every vector is looked at, in fewer bytes."""
-    return ["SQfp16", "SQ8", *_fast_scan(d), *(["BFlat"] if _has_codes(d) else [])]
+    return ["SQfp16", "SQ8", *_fast_scan(d), *(["BFlat"] if d >= _SIGNS else [])]
 
 
 def _lists(n: int, d: int) -> list[str]:
     """Vectors in lists, of which the nearest few are looked at."""
     out = []
     for count in _list_counts(n):
-        inside = ["Flat", "SQ8", *_fast_scan(d), *(["RaBitQ"] if d >= 64 else [])]
+        inside = ["Flat", "SQ8", *_fast_scan(d), *(["RaBitQ"] if d >= _SIGNS else [])]
         out += [f"IVF{count},{codec}" for codec in inside]
         for width in projections(n, d):
             out += [f"PCA{width},IVF{count},{codec}" for codec in ("SQ8", *_fast_scan(width))]
-        if _has_codes(d):
+        if d >= _SIGNS:
             out.append(f"BIVF{count}")
     return out
 
 
 def _graphs(n: int, d: int, rabitqlib: bool) -> list[str]:
     """Vectors linked with their neighbours."""
-    out = ["SymphonyQG32"] if rabitqlib and d >= 64 else []
+    out = ["SymphonyQG32"] if rabitqlib and d >= 32 else []
     out += [f"PCA{width},HNSW{links}_SQ8" for width in projections(n, d) for links in (16, 32)]
     out += [f"HNSW{links}{codec}" for links in (16, 32) for codec in ("_SQ8", "_SQfp16", ",Flat")]
-    return [*out, "BHNSW32"] if _has_codes(d) else out
-
-
-def _has_codes(d: int) -> bool:
-    """Whether the signs of d numbers tell enough, and fill whole bytes."""
-    return d >= 64 and d % 8 == 0
+    return [*out, "BHNSW32"] if d >= _SIGNS else out
 
 
 def _list_counts(n: int) -> list[int]:
@@ -120,16 +118,16 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
 
     Per vector its code (float32 4·d, fp16 2·d, SQ8 d, PQm x4fs m/2, RaBitQ and binary d/8, RaBitQ 8 more), in lists 8
     for its number, in graphs of M links 8·M + 24 (HNSW, which has 2·M at the ground) or 4·M (NSG), and in SymphonyQG,
-    beside float32, its M neighbours' codes of d/8, numbers of 4 and factors of 12. Once: the lists' centres of 4·d
-    each and a projection's matrix of 4·d·d′. After a projection d is d′; SymphonyQG pads it to a multiple of 64.
+    beside float32, its M neighbours' codes of d/8, numbers of 4 and factors of 8, where d is at least 64. Once: the
+    lists' centres of 4·d each and a projection's matrix of 4·d·d′. After a projection d is d′.
     """
     once = 0.0
     if match := re.match(r"PCA(\d+),", factory):
         once += 4 * d * int(match[1])
         d, factory = int(match[1]), factory[match.end() :]
     if match := re.match(r"SymphonyQG(\d+)", factory):
-        padded = -(-d // 64) * 64
-        return n * (4 * padded + int(match[1]) * (padded // 8 + 16))
+        width = max(d, 64)
+        return n * (4 * width + int(match[1]) * (width // 8 + 12))
     each = 0.0
     if match := re.match(r"B?IVF(\d+)", factory):
         once += int(match[1]) * (d / 8 if factory[0] == "B" else 4 * d)
@@ -143,7 +141,7 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
 
 def _code_bytes(factory: str, d: int) -> float:
     if factory[0] == "B":
-        return d / 8
+        return -(-d // 8)
     if match := re.search(r"PQ(\d+)x4fs", factory):
         return int(match[1]) / 2
     for code, size in (("SQfp16", 2 * d), ("SQ8", d), ("RaBitQ", d / 8 + 8)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +11,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unuse
 from retrieval.files import checksum
 from retrieval.index import Index
 from retrieval.index.records import StructureRecord
-from retrieval.tuning.candidates import FEWEST, PER_LIST, estimate_bytes, projections
-from retrieval.tuning.choosing import EXACT, MARGIN, Point
+from retrieval.tuning.candidates import FEWEST, PER_LIST, projections
+from retrieval.tuning.choosing import EXACT, Wishes, choose
 from retrieval.tuning.measuring import Measuring
 from retrieval.tuning.queries import draw
 from retrieval.tuning.trial import Trial
+from retrieval.tuning.trying import Budget, Trying
 from retrieval.tuning.tuning import RECALL, measured
 
 FAST_ENOUGH = 0.01
@@ -32,9 +32,6 @@ _TIMED = 9
 
 _MANY = 5_000_000
 """Vectors from which lists are tried before graphs, which would take hours to build."""
-
-_FIRST = 0.1
-"""About how many seconds single queries are timed for each setting."""
 
 
 def default_structure(index: Index, *, memory: int | None = None, seed: int = 0) -> None:
@@ -55,6 +52,8 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
     Raises:
         RetrievalError: a segment is damaged, or the disk is full.
     """
+    from retrieval.index.nearest import structures
+
     if not len(index) or index.storage == "binary":
         return
     record = index.structure
@@ -67,11 +66,23 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
     if first == EXACT or (first is None and seconds_exact(index, seed) <= FAST_ENOUGH):
         index.set_structure(None)
         return
-    stored = 4 * len(index) * index.dim
+    held_out, queries = draw(index, None, np.random.default_rng(seed))
+    trial = Trial(index, held_out)
+    measuring = Measuring(trial, queries, aim.k)
+    vectors = 4 * len(index) * index.dim
+    wishes = Wishes(aim.recall, memory)
+    trying = Trying(
+        trial, measuring, wishes, Budget(), items=len(index), stored=vectors, exact_memory=0, rebuilt=True, seed=seed
+    )
     factories = [*([] if first is None else [first]), *short_list(len(index), index.dim)]
     for factory in dict.fromkeys(factories):
-        fits = memory is None or stored + estimate_bytes(factory, len(index), index.dim) <= memory
-        if fits and _build(index, factory, aim, seed):
+        if not trying.fits(factory, index.dim):
+            continue
+        trying.add(factory)
+        chosen = choose(trying.table(), wishes)
+        if chosen is not None and chosen.factory != EXACT:
+            structure = structures.build(factory, index.all_vectors()[1], seed=seed)
+            index.set_structure(structure, chosen.parameters, measured=measured(chosen, measuring.k, len(queries)))
             return
     index.set_structure(None)
 
@@ -132,25 +143,3 @@ def _tuned(index: Index) -> tuple[_Aim, str] | None:
         return _Aim(recall, max(1, int(tuning["k"]))), str(tuning["chosen"]["factory"])
     except (KeyError, TypeError, ValueError):  # not what a tuning of this release records
         return None
-
-
-def _build(index: Index, factory: str, aim: _Aim, seed: int) -> bool:
-    """Build a structure and make it the index's, if it reaches the recall and is worth it."""
-    from retrieval.index.nearest import structures
-
-    held_out, queries = draw(index, None, np.random.default_rng(seed))
-    trial = Trial(index, held_out)
-    measuring = Measuring(trial, queries, aim.k)
-    structure = structures.build(factory, trial.vectors, seed=seed)
-    exact = measuring.first(trial.exact, _FIRST)[1]
-    for parameters in structures.efforts(factory, len(trial)):
-        found, speed = measuring.first(trial.search(structure, parameters), _FIRST)
-        if found.mean() < aim.recall:
-            continue
-        if speed.single < MARGIN * exact.single:
-            return False
-        point = replace(Point(factory), recall=float(found.mean()), **vars(speed))
-        whole = structures.build(factory, index.all_vectors()[1], seed=seed)
-        index.set_structure(whole, parameters, measured=measured(point, measuring.k, len(queries)))
-        return True
-    return False

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
-from retrieval.measures import Interval, Ranking
+from retrieval.measures import Comparison, Ranking
 from retrieval.tuning.trial import Floats, Ids, Search, Vectors
 
 MAP_QUERIES = 300
 """Most queries that are asked for all their R relevant items."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """One measure of the labels, query by query with the structure and without.
-
-    Attributes:
-        name: as in docs/measuring.md.
-        exact: its mean by exact search, with its interval.
-        approximate: by the structure.
-        difference: approximate − exact, with the interval of the paired difference.
-    """
-
-    name: str
-    exact: Interval
-    approximate: Interval
-    difference: Interval
 
 
 def losses(
@@ -42,7 +22,7 @@ def losses(
     k: int,
     *,
     seed: int = 0,
-) -> list[Loss]:
+) -> dict[str, Comparison]:
     """P@k and MAP@R by both searches.
 
     P@k is asked for k hits, MAP@R for as many as there are relevant ones, by :data:`MAP_QUERIES` at most. Equal scores
@@ -58,17 +38,17 @@ def losses(
         seed: of the intervals.
 
     Returns:
-        The two; none if no query counts.
+        Both by name, the structure first; none if no query counts.
     """
     sizes = np.bincount(labels[labels >= 0], minlength=query_labels.max(initial=0) + 1)
     relevant = np.where(query_labels >= 0, sizes[query_labels], 0)
     counted = np.flatnonzero(relevant > 0)
     if not len(counted):
-        return []
+        return {}
     queries, query_labels, relevant = queries[counted], query_labels[counted], relevant[counted]
     precision: list[npt.ArrayLike] = []
     average: list[npt.ArrayLike] = []
-    for search in (exact, approximate):
+    for search in (approximate, exact):
         scores, places = search(queries, k)
         right = labels[places] == query_labels[:, None]
         precision.append([each.precision(k) for each in _rankings(scores, right, places >= 0, relevant)])
@@ -79,7 +59,11 @@ def losses(
             rankings = _rankings(scores, labels[places] == label, places >= 0, relevant[some])
             values[some] = [ranking.average_precision(ranking.total) for ranking in rankings]
         average.append(values)
-    return [_loss(name, both, seed) for name, both in ((f"P@{k}", precision), ("MAP@R", average))]
+    names = ("the structure", "exact search")
+    return {
+        f"P@{k}": measures.compare(*precision, names=names, seed=seed),
+        "MAP@R": measures.compare(*average, names=names, seed=seed),
+    }
 
 
 def _rankings(
@@ -93,9 +77,3 @@ def _rankings(
         missed = np.full(total - len(found), -np.inf, np.float32)
         out.append(Ranking.of_sorted(np.concatenate([missed, hits]), np.concatenate([missed, found])))
     return out
-
-
-def _loss(name: str, both: Sequence[npt.ArrayLike], seed: int) -> Loss:
-    exact, approximate = both
-    one, other = measures.bootstrap(np.stack([exact, approximate], axis=1), seed=seed)
-    return Loss(name, one, other, measures.difference(approximate, exact, seed=seed))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
+from retrieval.measures import recall_of
 from retrieval.tuning.trial import Search, Trial, Vectors
 
 ROUNDS = 5
@@ -17,6 +18,9 @@ ROUNDS = 5
 
 LATE = 0.95
 """Share of single queries that are answered within what is called the latency."""
+
+_GLANCED = 200
+"""Queries by which a search's recall is judged at a glance."""
 
 _FEWEST = 10
 """Single queries that are timed at least, however long each takes."""
@@ -55,16 +59,21 @@ class Measuring:
     def __init__(self, trial: Trial, queries: Vectors, k: int) -> None:
         self.k = min(k, len(trial))
         self.queries = queries
-        self._worst = trial.exact(queries, self.k)[0][:, -1:]  # the true k-th score
+        self._truth = trial.exact(queries, self.k)[0]
+        self._order = np.random.default_rng(0).permutation(len(queries))  # they may come sorted
 
     def found(self, search: Search) -> npt.NDArray[np.float64]:
         """Each query's share (nq,) of its true k nearest that a search finds.
 
         A hit counts if its score reaches the true k-th one's, so that of equal vectors any is as good as another.
         """
-        scores, _ = search(self.queries, self.k)
-        found: npt.NDArray[np.float64] = (scores >= self._worst).mean(axis=1)
-        return found
+        return recall_of(search(self.queries, self.k)[0], self._truth)
+
+    def glance(self, search: Search) -> tuple[float, float]:
+        """About what a search finds, and how fast: recall by some of the queries, and single queries per second."""
+        few = self._order[:_GLANCED]
+        found = recall_of(search(self.queries[few], self.k)[0], self._truth[few])
+        return float(found.mean()), 1 / float(np.mean(self._singles(search, 0.0)))
 
     def first(self, search: Search, seconds: float) -> tuple[npt.NDArray[np.float64], Speed]:
         """:meth:`found`, and a first impression of the speed.
@@ -113,7 +122,7 @@ class Measuring:
         with threadpool_limits(1):
             total = 0.0
             while len(times) < _FEWEST or total < seconds:
-                query = len(times) % len(self.queries)
+                query = self._order[len(times) % len(self.queries)]
                 start = time.process_time()
                 search(self.queries[query : query + 1], self.k)
                 times.append(time.process_time() - start)

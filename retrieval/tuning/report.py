@@ -9,10 +9,9 @@ from typing import Any
 
 from retrieval import __version__
 from retrieval.machine import cores, processor, versions
-from retrieval.measures import Interval
+from retrieval.measures import Comparison, Interval
 from retrieval.quantities import show_bytes, show_seconds
 from retrieval.tuning.choosing import EXACT, Point, Wishes, pareto
-from retrieval.tuning.losses import Loss
 
 _SHOWN = 0.8
 """Recall, or less if less is wanted, from which settings are shown as text."""
@@ -52,7 +51,7 @@ class TuningReport:
     left_out: Sequence[tuple[str, str]]
     chosen: Point | None
     problem: str | None
-    losses: Sequence[Loss]
+    losses: Mapping[str, Comparison]
     minutes: float
     seconds: float
     seed: int
@@ -67,8 +66,12 @@ class TuningReport:
             "chosen": None if self.chosen is None else _plain(self.chosen),
             "left_out": [{"factory": factory, "reason": reason} for factory, reason in self.left_out],
             "losses": {
-                loss.name: {name: _plain(getattr(loss, name)) for name in ("exact", "approximate", "difference")}
-                for loss in self.losses
+                name: {
+                    "approximate": _plain(loss.first),
+                    "exact": _plain(loss.second),
+                    "difference": _plain(loss.difference),
+                }
+                for name, loss in self.losses.items()
             },
             "versions": dict(self.versions),
         }
@@ -129,9 +132,9 @@ class TuningReport:
         if self.mapped:
             lines.append("Memory counts the structure alone: the stored vectors are read where they lie on the disk.")
         lines += [
-            f"{loss.name} by the labels: {loss.approximate.value:.4f}, by exact search {loss.exact.value:.4f}; "
-            f"difference {loss.difference.value:+.4f} ({_ends(loss.difference, '+.4f')}; {loss.difference.n:,})."
-            for loss in self.losses
+            f"{name} by the labels: {loss.first.value:.4f}, by exact search {loss.second.value:.4f} "
+            f"({loss.difference.n:,} queries); {loss.verdict}."
+            for name, loss in self.losses.items()
         ]
         if self.chosen is not None:
             lines.append("Chosen: " + ("exact search." if self.chosen.factory == EXACT else f"{self.chosen.factory}."))

@@ -61,17 +61,21 @@ class Trial:
 
         if structure is None:
             return self.exact
-        vectors, gather = self.vectors, self.vectors.__getitem__
+        vectors = self.vectors
 
         def approximate(queries: Vectors, k: int) -> tuple[Floats, Ids]:
-            wanted = k + nearest.SPARE[0]
-            if 10 * wanted > len(structure):
+            count = k + nearest.SPARE[0]
+            if 10 * count > len(structure):
                 return self.exact(queries, k)
-            count = min(wanted * parameters.get("candidates", 1), len(structure))
-            found = structure.candidates(queries, count, parameters)
-            if found.shape[1] > 2 * wanted:
-                found = nearest.shortlist(queries, vectors, np.ascontiguousarray(found), wanted)
-            scores, best = nearest.rank(queries, found, gather, k)
+            asked = min(count * parameters.get("candidates", 1), len(structure))
+            found = structure.candidates(queries, asked, parameters)
+            if found.shape[1] > 2 * count:
+                found = nearest.shortlist(queries, vectors, found, count)
+            if len(queries) == 1:
+                answer = nearest.rank_one(queries, found[0], vectors, k)
+                if answer is not None:
+                    return answer
+            scores, best = nearest.rank(queries, found, vectors.__getitem__, k)
             short = best[:, -1] < 0
             if short.any():
                 scores[short], best[short] = self.exact(queries[short], k)

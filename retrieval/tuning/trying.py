@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from retrieval.progress import bar
 from retrieval.tuning.candidates import Candidate, estimate_bytes, for_sample
 from retrieval.tuning.choosing import EXACT, Point, Wishes, in_order
 from retrieval.tuning.measuring import Measuring, Speed
+from retrieval.tuning.settings import Glance, Parameters, halfway, scan, worth_measuring
 from retrieval.tuning.trial import Floats, Trial
 
 if TYPE_CHECKING:
@@ -26,12 +28,9 @@ SAMPLE = 2000
 FINALISTS = 3
 """Structures that take turns in the end, and are kept in memory for it."""
 
-FIRST, FINAL = (0.1, 0.0005), (0.25, 0.001)
+FIRST, FINAL = (0.05, 0.0005), (0.25, 0.001)
 """Seconds for which single queries are timed, about: at first sight, and in each of the final rounds. At most the first
 number, and at most the second one's share of the whole time."""
-
-ENOUGH = 0.9995
-"""Recall from which more effort is not tried."""
 
 HALVINGS = 3
 """Times that the gap between the last setting below the wanted recall and the first above is halved."""
@@ -49,10 +48,10 @@ class Budget:
     """How much time there is.
 
     Args:
-        minutes: from now on.
+        minutes: from now on; as much as there is need of by default.
     """
 
-    def __init__(self, minutes: float) -> None:
+    def __init__(self, minutes: float = math.inf) -> None:
         self._began = time.monotonic()
         self._seconds = 60 * minutes
 
@@ -120,24 +119,29 @@ class Trying:
         """Try what fits into memory and time."""
         fitting = []
         for candidate in candidates:
-            if self._fits(estimate_bytes(candidate.factory, self._items, dim)):
+            if self.fits(candidate.factory, dim):
                 fitting.append(candidate)
             else:
                 self.left_out.append((candidate.factory, "more memory than allowed, by estimate"))
         priced = self._prices(fitting)
         with bar(len(priced), "Trying structures", "structures") as progress:
             for seconds, factory in priced:
-                progress.set_postfix_str(factory)
+                progress.set_postfix_str(factory, refresh=False)
                 # The longest that might have to be built once more to be the choice.
                 again = max([seconds, *(self._built(name) for name in self.kept)]) if self._rebuilt else 0
                 if seconds + again > self._budget.left():
                     self.left_out.append((factory, NO_TIME))
                 else:
                     try:
-                        self._try(factory)
+                        self.add(factory)
                     except RetrievalError as error:  # one kind that fails here is no reason to give up the others
                         self.left_out.append((factory, _unbuilt(error)))
                 progress.update()
+
+    def fits(self, factory: str, dim: int) -> bool:
+        """Whether a structure of vectors of `dim` numbers fits into the memory, by estimate."""
+        size = self._stored + estimate_bytes(factory, self._items, dim)
+        return self._wishes.memory is None or size <= self._wishes.memory
 
     def finals(self) -> None:
         """Measure speeds once more, in turns: exact search, and of each structure kept its best setting and the two
@@ -166,9 +170,6 @@ class Trying:
         """The wishes, with a fifth more latency: it is measured again."""
         return replace(self._wishes, latency=None if self._wishes.latency is None else 1.2 * self._wishes.latency)
 
-    def _fits(self, structure_bytes: float) -> bool:
-        return self._wishes.memory is None or self._stored + structure_bytes <= self._wishes.memory
-
     def _prices(self, candidates: Sequence[Candidate]) -> list[tuple[float, str]]:
         """(seconds, factory), the cheapest first: about how long building each takes."""
         n = len(self._trial)
@@ -193,26 +194,36 @@ class Trying:
                 progress.update()
         return sorted(out)
 
-    def _try(self, factory: str) -> None:
+    def add(self, factory: str) -> None:
+        """Build a structure and measure it.
+
+        Raises:
+            RetrievalError: it cannot be built here.
+        """
         from retrieval.index.nearest import structures
 
-        structure, built = self._build(factory, self._trial.vectors)
+        structure, seconds = self._build(factory, self._trial.vectors)
+        size = round(structure.bytes() * self._scale)
+        blank = Point(factory, structure_bytes=size, memory=size + self._stored, build_seconds=seconds)
+
+        def look(parameters: Parameters) -> Glance:
+            return Glance(parameters, *self._measuring.glance(self._trial.search(structure, parameters)))
+
+        glances = scan(structures.efforts(factory, len(self._trial)), look, self._exact.single / 2)
         low = high = None
-        for parameters in structures.efforts(factory, len(self._trial)):
-            point = self._measure(structure, parameters, built)
+        for parameters in worth_measuring(glances):
+            point = self._measure(structure, parameters, blank)
             if high is None and self._suffices(point):
                 high = point
             elif high is None:
                 low = point
-            if point.recall >= ENOUGH or 2 * point.single < self._exact.single or self._budget.left() <= 0:
-                break
         for _ in range(HALVINGS):
-            if low is None or high is None or self._budget.left() <= 0:
+            if low is None or high is None:
                 break
             between = halfway(low.parameters, high.parameters)
             if between in (low.parameters, high.parameters):
                 break
-            point = self._measure(structure, between, built)
+            point = self._measure(structure, between, blank)
             low, high = (low, point) if self._suffices(point) else (point, high)
         self.kept[factory] = structure
         best = dict.fromkeys(point.factory for point in in_order(self.points, self._lenient))
@@ -233,28 +244,15 @@ class Trying:
             return point.latency > self._wishes.latency
         return self._wishes.recall is not None and point.recall >= self._wishes.recall
 
-    def _measure(self, structure: Structure, parameters: Mapping[str, int], built: float) -> Point:
+    def _measure(self, structure: Structure, parameters: Parameters, blank: Point) -> Point:
         found, speed = self._measuring.first(self._trial.search(structure, parameters), self._budget.slice(*FIRST))
-        size = round(structure.bytes() * self._scale)
-        point = Point(
-            structure.factory,
-            dict(parameters),
-            float(found.mean()),
-            structure_bytes=size,
-            memory=size + self._stored,
-            build_seconds=built,
-        )
+        point = replace(blank, parameters=dict(parameters), recall=float(found.mean()))
         self.points.append(_with_speed(point, speed))
         self._found.append(found)
         return self.points[-1]
 
     def _built(self, factory: str) -> float:
         return next(point.build_seconds for point in self.points if point.factory == factory)
-
-
-def halfway(low: Mapping[str, int], high: Mapping[str, int]) -> dict[str, int]:
-    """Search parameters between two: each the geometric mean."""
-    return {name: round((low[name] * high[name]) ** 0.5) for name in low}
 
 
 def _unbuilt(error: RetrievalError) -> str:

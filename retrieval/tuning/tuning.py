@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.measures import Comparison
 from retrieval.tuning import plot
 from retrieval.tuning.candidates import candidates
 from retrieval.tuning.choosing import EXACT, Point, Wishes, choose, why_none
-from retrieval.tuning.losses import Loss, losses
+from retrieval.tuning.losses import losses
 from retrieval.tuning.measuring import Measuring
 from retrieval.tuning.queries import draw
 from retrieval.tuning.report import TuningReport
@@ -141,9 +142,9 @@ def _losses(
     held_out: npt.NDArray[np.int64],
     chosen: Point | None,
     seed: int,
-) -> list[Loss]:
+) -> dict[str, Comparison]:
     if not len(held_out) or chosen is None or chosen.factory not in trying.kept:
-        return []
+        return {}
     names = index.labels()
     number = {name: place for place, name in enumerate(sorted({name for name in names if name is not None}))}
     labels = np.array([-1 if name is None else number[name] for name in names], np.int64)
