@@ -115,6 +115,18 @@ def test_what_fits(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.limits(encoder, 1, None, enough).threads == 1
 
 
+BUILD = """
+import sys
+from retrieval.cli import main
+code = main(["build", *sys.argv[1:]])
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(status["VmHWM"].split()[0])
+sys.exit(code)
+"""
+"""A build that says its peak itself: what the system tells about a child counts its parent's memory, too."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says how much memory a process had")
 def test_the_whole_process_keeps_to_it(tmp_path: Path, model: Path) -> None:
     root = tmp_path / "pictures"
     root.mkdir()
@@ -122,15 +134,15 @@ def test_the_whole_process_keeps_to_it(tmp_path: Path, model: Path) -> None:
         Image.new("RGBA", (3000, 2500), (number, 2, 3, 4)).save(root / f"{number}.png")
     peaks = []
     for memory in ([], ["--memory", "450MB"]):
-        command = [sys.executable, "-m", "retrieval.cli", "build", str(root), "--model", str(model), "--threads", "4"]
-        child = subprocess.Popen(
-            [*command, "--batch", "1", "--out", str(tmp_path / f"index{len(memory)}"), *memory],
+        command = [sys.executable, "-c", BUILD, str(root), "--model", str(model), "--threads", "4", "--batch", "1"]
+        done = subprocess.run(
+            [*command, "--out", str(tmp_path / f"index{len(memory)}"), *memory],
+            capture_output=True,
+            text=True,
             env={**os.environ, "PYTHONPATH": str(TOP)},
         )
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        assert child.returncode == 0
-        peaks.append(usage.ru_maxrss * 1024)
+        assert done.returncode == 0, done.stderr
+        peaks.append(1024 * int(done.stdout.split()[-1]))
     assert peaks[1] < 450e6 < peaks[0]
     assert len(contents(tmp_path / "index2")) == 4
 

@@ -18,7 +18,7 @@ from built import commit_every, contents, vectors, watch
 from retrieval import reading
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.indexing import BuildReport, build, changes, sync
+from retrieval.indexing import BuildReport, build, changes, sync, updating
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +99,12 @@ def test_a_folder_that_moves(root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     }
 
 
+@pytest.mark.parametrize("at_once", [1, 100])
 @pytest.mark.parametrize("length", [2, 3])
-def test_files_that_change_places(root: Path, tmp_path: Path, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_change_places(
+    root: Path, tmp_path: Path, length: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updating, "UPDATE_ITEMS", at_once)
     before = contents(tmp_path / "index")
     names = ["cat/0.png", "dog/0.png", "cat/1.png"][:length]
     for name in names:
@@ -319,6 +323,7 @@ def test_any_changes_give_what_a_new_build_gives(
     build(root, tmp_path / "index", model=model)
     chance = random.Random(seed)
     commit_every(monkeypatch, 2)
+    monkeypatch.setattr(updating, "UPDATE_ITEMS", chance.choice([1, 3, 100]))
     decoded = watch(monkeypatch)
     for step in range(3):
         with Index.open(tmp_path / "index") as index:

@@ -13,7 +13,7 @@ import tiny
 from built import commit_every, contents, vectors, watch
 
 from retrieval.index import Index
-from retrieval.indexing import build, sync
+from retrieval.indexing import build, sync, updating
 
 CHANGING = ("upsert", "update", "remove", "record_details", "record_root", "record_skipped", "set_structure")
 """All by which a run changes an index, one transaction each."""
@@ -82,6 +82,7 @@ def test_killed_between_any_two_changes(tmp_path: Path, model: Path, monkeypatch
     old = {values[-1] for values in snapshot(tmp_path / "before").values()}
     disturb(root)
     commit_every(monkeypatch, 2)
+    monkeypatch.setattr(updating, "UPDATE_ITEMS", 3)
     shutil.copytree(tmp_path / "before", tmp_path / "straight")
     with monkeypatch.context() as patch:
         changes = kill_after(patch, -1)

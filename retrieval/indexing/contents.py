@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -67,19 +67,17 @@ class KnownContents:
 
 
 class Displaced:
-    """Items whose own path is gone, or holds something else now: a file of the same bytes takes one over.
+    """Items whose own path is gone, or holds something else now: a file of the same bytes takes one over."""
 
-    Args:
-        items: them, in the order in which they are to be taken.
-    """
-
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self) -> None:
         self._ids: dict[str, list[int]] = {}
-        for item in reversed(items):
-            if item.sha256:
-                self._ids.setdefault(item.sha256, []).append(item.id)
+
+    def add(self, item: Item) -> None:
+        """One more, to be taken after all others of its content."""
+        if item.sha256:
+            self._ids.setdefault(item.sha256, []).append(item.id)
 
     def take(self, sha256: str) -> int | None:
         """The id of one with this content, once each."""
         ids = self._ids.get(sha256)
-        return ids.pop() if ids else None
+        return ids.pop(0) if ids else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from retrieval.machine import cores
 from retrieval.reading import ReadPicture, hash_files
 
 UPDATE_ITEMS = 1 << 16
-"""Items that are given another time or label in one transaction."""
+"""Items that are given another path, time or label in one transaction."""
 
 
 class Means(NamedTuple):
@@ -62,11 +63,10 @@ class Update:
     """Brings an index up to date with some files. Each can be killed at any moment, and run again.
 
     An item goes with its content: it is given the path of a file that has the same bytes, if its own path is gone or
-    holds something else. So files that are renamed, or change places, keep their ids and their vectors. All renamings
-    are one transaction.
+    holds something else. So files that are renamed, or change places, keep their ids and their vectors.
 
-    Before that one, what is new is encoded and committed bit by bit; after it, what has changed under its old path.
-    Those were looked into before anything else, since until then nobody knows which items other files may need.
+    Before that, what is new is encoded and committed bit by bit; after it, what has changed under its old path. Those
+    were looked into before anything else, since until then nobody knows which items other files may need.
 
     Args:
         index: open for writing.
@@ -153,10 +153,14 @@ class Update:
         Returns:
             The items that other files may take over.
         """
+        displaced = Displaced()
+        for path in self._changes.gone:
+            item = self._index.find(path)
+            if item is not None:
+                displaced.add(item)
         paths = self._changes.doubtful
         touched: dict[int, NewItem] = {}
         changed: list[tuple[str, Stamp, str]] = []
-        displaced: list[Item] = []
         hashes = hash_files(paths, threads=self._means.threads or cores(), root=self._root)
         with progress.bar(len(paths), "Comparing", "pictures") as bar:
             for path, found in zip(paths, hashes, strict=True):
@@ -171,10 +175,10 @@ class Update:
                         self._kept += 1  # it cannot be compared, and nothing says that it has changed
                     else:
                         self._unreadable.append(path)
-                        displaced.append(item)
+                        displaced.add(item)
                 elif found.sha256 != item.sha256:
                     changed.append((path, found[:2], found.sha256))
-                    displaced.append(item)
+                    displaced.add(item)
                 elif found[:2] == before:
                     self._kept += 1
                 else:
@@ -184,15 +188,13 @@ class Update:
                         self._update(touched)
                         touched = {}
         self._update(touched)
-        gone = (self._index.find(path) for path in self._changes.gone)
-        free = Displaced([*(item for item in gone if item is not None), *displaced])
         for path, stamp, sha256 in changed:
-            taken = free.take(sha256)
+            taken = displaced.take(sha256)
             if taken is None:
                 self._changed.append(path)
             else:
                 self._moved[taken] = _Place(path, stamp)
-        return free
+        return displaced
 
     def _put(self, paths: Sequence[str], displaced: Displaced | None = None) -> Ingested:
         """Put files into the index, but for those whose content an item has that can be renamed."""
@@ -211,20 +213,34 @@ class Update:
         return self._ingest.run(paths, *self._ready, take_over)
 
     def _rename(self) -> None:
-        """Give items the paths that their files have now, all at once."""
+        """Give items the paths that their files have now: all at once, unless they are very many.
+
+        Those may go bit by bit whose path is free. What is left changes places, and can only do so at once.
+        """
         if not self._moved:
             return
-        items = self._index.items(list(self._moved))
-        there = (self._index.find(place.path) for place in self._moved.values())
-        in_the_way = [item.id for item in there if item is not None and item.id not in self._moved]
         mark_incomplete(self._index)
-        self._index.remove(in_the_way)
+        waiting = dict(self._moved)
+        while len(waiting) > UPDATE_ITEMS:
+            free = (id_ for id_, place in waiting.items() if self._index.find(place.path) is None)
+            some = {id_: waiting[id_] for id_ in islice(free, UPDATE_ITEMS)}
+            if not some:
+                break
+            self._update(self._renamed(some))
+            for id_ in some:
+                del waiting[id_]
+        there = (self._index.find(place.path) for place in waiting.values())
+        self._index.remove(item.id for item in there if item is not None and item.id not in waiting)
+        self._update(self._renamed(waiting))
+
+    def _renamed(self, places: Mapping[int, _Place]) -> dict[int, NewItem]:
+        """What items belong to at their new places."""
         renamed = {}
-        for item in items:
-            path, (size, mtime_ns) = self._moved[item.id]
+        for item in self._index.items(list(places)):
+            path, (size, mtime_ns) = places[item.id]
             label = self._rule(path, item.label)
             renamed[item.id] = _as_new(item, path=path, label=label, size=size, mtime_ns=mtime_ns)
-        self._index.update(renamed)
+        return renamed
 
     def _remove(self, gone: Sequence[str], unreadable: Sequence[str]) -> int:
         items = [item for path in (*gone, *unreadable) if (item := self._index.find(path)) is not None]
