@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from retrieval.errors import RetrievalError
 
@@ -48,8 +48,8 @@ class LabelRule:
         if self.keeps:
             return before
         if self.name == FOLDERS:
-            folder = PurePosixPath(path).parent
-            return None if folder.is_absolute() or folder == PurePosixPath() else str(folder)
+            folder = path.rpartition("/")[0]
+            return None if path.startswith("/") else folder or None
         return self.listed.get(path)
 
 
@@ -72,9 +72,9 @@ def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | No
     if choice == AUTO and kind in (FOLDERS, NONE, CSV):
         return LabelRule(kind)
     if choice == AUTO:
-        folders = {PurePosixPath(path).parent for path in paths}
-        depths = {len(folder.parts) for folder in folders}
-        return LabelRule(FOLDERS if len(folders) >= 2 and len(depths) == 1 else NONE)
+        folders = {path.rpartition("/")[0] for path in paths}
+        depths = {folder.count("/") for folder in folders}
+        return LabelRule(FOLDERS if "" not in folders and len(folders) >= 2 and len(depths) == 1 else NONE)
     if choice in (FOLDERS, NONE):
         return LabelRule(choice)
     return _listed(Path(choice), root, frozenset(paths))
