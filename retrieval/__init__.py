@@ -13,22 +13,23 @@ from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
     from retrieval import datasets, measures
+    from retrieval.answers import Answer, Hit
     from retrieval.datasets import PictureSet
     from retrieval.encoder import Encoder
     from retrieval.evaluation import Report, evaluate_encoder, evaluate_index
     from retrieval.index import Index
     from retrieval.indexing import BuildReport, build
-    from retrieval.search import Answer, Hit, Search
+    from retrieval.search import Search
     from retrieval.training.loop import Trained, train
     from retrieval.training.recipes import PRESETS, Recipe
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "retrieval.search",
+    "Answer": "retrieval.answers",
     "BuildReport": "retrieval.indexing",
     "Encoder": "retrieval.encoder",
-    "Hit": "retrieval.search",
+    "Hit": "retrieval.answers",
     "Index": "retrieval.index",
     "PRESETS": "retrieval.training.recipes",
     "PictureSet": "retrieval.datasets",

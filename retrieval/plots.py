@@ -20,7 +20,7 @@ from retrieval.errors import RetrievalError
 from retrieval.files import write_durably
 
 if TYPE_CHECKING:
-    from retrieval.search import Answer, Hit
+    from retrieval.answers import Answer, Hit
 
 TILE = 144
 """Side of the square that a picture is drawn in, frame included, pixels."""

@@ -17,54 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.answers import Answer, Hit
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.machine import cores
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One picture of the index, as an answer.
-
-    Attributes:
-        rank: 1 for the best.
-        id: the picture's id in the index.
-        path: where it lies, relative to the index's root, with ``/`` between the parts.
-        label: its label, or None.
-        score: inner product of the two unit vectors, in [−1, 1].
-        relevant: whether its label is the query's; None where either has none.
-    """
-
-    rank: int
-    id: int
-    path: str
-    label: str | None
-    score: float
-    relevant: bool | None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was found for one query.
-
-    Attributes:
-        query: the query as it was asked: a file's path, `id 7`, `vectors.npy[3]`, or a text.
-        label: the query's label where it is known, or None.
-        id: the query's id where it is itself in the index, or None.
-        hits: the best first.
-        picture: the query's file; None for a text or a vector.
-        left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
-    """
-
-    query: str
-    label: str | None
-    id: int | None
-    hits: tuple[Hit, ...]
-    picture: Path | None = None
-    left_out: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,17 +57,18 @@ class Search:
         self._model = model
 
     @classmethod
-    def open(cls, folder: str | Path, *, model: str | Path | None = None) -> Self:
+    def open(cls, folder: str | Path, *, model: str | Path | None = None, mapped: bool = False) -> Self:
         """Open an index.
 
         Args:
             folder: the index's folder.
             model: encode queries with this model, not with the copy in the index. It must be the same.
+            mapped: search the files where they lie instead of copying all vectors to memory.
 
         Raises:
             RetrievalError: the folder is no index, or `model` is not the one that the index was built with.
         """
-        search = cls(Index.open(folder), Path(folder), model)
+        search = cls(Index.open(folder, mapped=mapped), Path(folder), model)
         if model is not None:
             try:
                 search.encoder  # noqa: B018  (another model is refused now, not at the first picture)
@@ -159,10 +119,11 @@ class Search:
     def query(
         self,
         pictures: str | Path | Sequence[str | Path],
-        k: int = 10,
+        k: int | None = 10,
         *,
         include_self: bool = False,
         where: str | None = None,
+        above: float | None = None,
         skipped: list[images.Skipped] | None = None,
     ) -> list[Answer]:
         """Find what looks like these pictures.
@@ -176,6 +137,7 @@ class Search:
             k: how many hits an answer has, at most.
             include_self: leave nothing out.
             where: a filter that hits must match (``docs/filters.md``); if k others match, k come back.
+            above: only hits of at least this score; with `k` None all of them.
             skipped: takes in what cannot be read; without it that is an error.
 
         Returns:
@@ -186,7 +148,7 @@ class Search:
         """
         from retrieval.reading import ReadPicture, encode_files, recorded_decoder
 
-        self._check(k, where)
+        self._check(k, where, above)
         left_out: list[images.Skipped] = []
         files = _files([pictures] if isinstance(pictures, str | Path) else pictures, left_out)
         questions: list[_Question] = []
@@ -205,29 +167,41 @@ class Search:
             skipped.extend(left_out)
         elif left_out:
             raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
-        return self._answers(questions, np.concatenate(vectors), k, include_self, where)
+        return self._answers(questions, np.concatenate(vectors), k, include_self, where, above)
 
     def query_ids(
-        self, ids: Sequence[int], k: int = 10, *, include_self: bool = False, where: str | None = None
+        self,
+        ids: Sequence[int],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
     ) -> list[Answer]:
         """Find what looks like pictures of the index; no encoder is loaded.
 
         Raises:
             RetrievalError: an id is not in the index, or the filter is wrong.
         """
-        self._check(k, where)
+        self._check(k, where, above)
         items = self.index.items(ids)
-        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where)
+        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above)
 
     def query_paths(
-        self, paths: Sequence[str], k: int = 10, *, include_self: bool = False, where: str | None = None
+        self,
+        paths: Sequence[str],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
     ) -> list[Answer]:
         """The same by path in the index: relative to its root, with `/` between the parts.
 
         Raises:
             RetrievalError: a path is not in the index, or the filter is wrong.
         """
-        self._check(k, where)
+        self._check(k, where, above)
         items = []
         for path in paths:
             item = self.index.find(path)
@@ -237,10 +211,16 @@ class Search:
                     f"give a path relative to {images.printable(self.root)!r}."
                 )
             items.append(item)
-        return self._of_items(paths, items, k, include_self, where)
+        return self._of_items(paths, items, k, include_self, where, above)
 
     def query_vectors(
-        self, vectors: NDArray[Any], k: int = 10, *, names: Sequence[str] | None = None, where: str | None = None
+        self,
+        vectors: NDArray[Any],
+        k: int | None = 10,
+        *,
+        names: Sequence[str] | None = None,
+        where: str | None = None,
+        above: float | None = None,
     ) -> list[Answer]:
         """Find what is nearest to vectors; no encoder is loaded.
 
@@ -253,12 +233,14 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        self._check(k, where)
+        self._check(k, where, above)
         rows = self._unit_rows(np.asarray(vectors))
         names = names or [f"vector {row}" for row in range(len(rows))]
-        return self._answers([_Question(name) for name in names], rows, k, True, where)
+        return self._answers([_Question(name) for name in names], rows, k, True, where, above)
 
-    def query_file(self, file: str | Path, k: int = 10, *, where: str | None = None) -> list[Answer]:
+    def query_file(
+        self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
+    ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         try:
             vectors = np.load(file, allow_pickle=False)
@@ -270,26 +252,36 @@ class Search:
                 f"give a .npy file of shape (n, {self.index.dim})."
             ) from None
         count = len(vectors) if vectors.ndim > 1 else 1
-        return self.query_vectors(vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)], where=where)
+        return self.query_vectors(
+            vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)], where=where, above=above
+        )
 
-    def query_texts(self, texts: Sequence[str], k: int = 10, *, where: str | None = None) -> list[Answer]:
+    def query_texts(
+        self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
+    ) -> list[Answer]:
         """Find what these words describe, in an index that was built with a CLIP-like model.
 
         Raises:
             RetrievalError: the index's model knows pictures only, or the filter is wrong.
         """
-        self._check(k, where)
+        self._check(k, where, above)
         vectors = self.encoder.encode_text(texts)
-        return self._answers([_Question(text) for text in texts], vectors, k, True, where)
+        return self._answers([_Question(text) for text in texts], vectors, k, True, where, above)
 
     def _of_items(
-        self, names: Sequence[str], items: Sequence[Item], k: int, include_self: bool, where: str | None
+        self,
+        names: Sequence[str],
+        items: Sequence[Item],
+        k: int | None,
+        include_self: bool,
+        where: str | None,
+        above: float | None,
     ) -> list[Answer]:
         questions = [
             _Question(name, self.root / item.path, item, item.sha256, item.label)
             for name, item in zip(names, items, strict=True)
         ]
-        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where)
+        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
 
     def _question(self, file: Path, sha256: str) -> _Question:
         item = None
@@ -311,17 +303,27 @@ class Search:
         self,
         questions: Sequence[_Question],
         vectors: NDArray[np.float32],
-        k: int,
+        k: int | None,
         include_self: bool,
         where: str | None,
+        above: float | None,
     ) -> list[Answer]:
         if not questions:
             return []
         copies = [self._copies(question) for question in questions]
         left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
-        scores, ids = self.index.search(vectors, k, exclude=left_out if any(left_out) else None, where=where)
+        exclude = left_out if any(left_out) else None
+        if above is None:
+            best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
+            scores, ids = list(best[0]), list(best[1])
+        else:
+            limits, flat_scores, flat_ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
+            ends = limits[1:] if k is None else np.minimum(limits[1:], limits[:-1] + k)
+            spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
+            scores, ids = [flat_scores[span] for span in spans], [flat_ids[span] for span in spans]
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
-        known = {item.id: item for item in self.index.items(sorted({*ids[ids >= 0].tolist()}))}
+        wanted = {id_ for row in ids for id_ in row.tolist() if id_ >= 0}
+        known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
         for question, same, without, *found in zip(questions, copies, left_out, scores, ids, strict=True):
             item = question.item or (same[0] if same else None)
@@ -346,9 +348,11 @@ class Search:
             return [question.item]
         return same
 
-    def _check(self, k: int, where: str | None) -> None:
+    def _check(self, k: int | None, where: str | None, above: float | None) -> None:
         """Refuse what is wrong before anything is read or encoded for it."""
-        if k < 1:
+        if k is None and above is None:
+            raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
+        if k is not None and k < 1:
             raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
         if where is not None:
             filters.compile(where, self.index.attribute_kinds())

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from retrieval import plots
+from retrieval.answers import Answer, Hit
 from retrieval.errors import RetrievalError
-from retrieval.search import Answer, Hit
 
 GREEN, RED, GREY, DARK = (28, 143, 70), (214, 48, 49), (202, 207, 214), (52, 62, 78)
 

@@ -13,11 +13,12 @@ import tiny
 import vectors
 
 from retrieval import images
+from retrieval.answers import Answer
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 from retrieval.indexing import build
-from retrieval.search import Answer, Search
+from retrieval.search import Search
 
 DATA = vectors.clustered(300, 16)
 
@@ -159,3 +160,24 @@ def test_the_command_filters(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "nothing found: the index holds no other picture that the filter lets through" in capsys.readouterr().out
     assert main([*ask, "n <"]) == 1
     assert "The filter 'n <' stops where a value" in capsys.readouterr().err
+
+
+def test_all_above_a_score_are_found(tmp_path: Path) -> None:
+    """As many as there are, or the best k of them; the query itself left out."""
+    vectors = np.random.default_rng(5).standard_normal((60, 8))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    with Index.create(tmp_path / "index", 8, root=str(tmp_path), encoder_hash="", details={}) as index:
+        index.add(vectors, [NewItem(f"{n}.png", label=str(n % 2)) for n in range(60)])
+    for mapped in (False, True):
+        with Search.open(tmp_path / "index", mapped=mapped) as search:
+            scores = vectors @ vectors[7]
+            expected = [n for n in np.argsort(-scores) if scores[n] >= 0.2 and n != 7]
+            assert len(expected) > 3
+            (answer,) = search.query_ids([7], None, above=0.2)
+            assert [hit.id for hit in answer.hits] == expected
+            assert [hit.id for hit in search.query_ids([7], 3, above=0.2)[0].hits] == expected[:3]
+            odd = [hit.id for hit in search.query_ids([7], None, above=0.2, where="label = 1")[0].hits]
+            assert odd == [n for n in expected if n % 2]
+            assert search.query_ids([7], None, above=1.5)[0].hits == ()
+            with pytest.raises(RetrievalError, match="Neither k nor the least score"):
+                search.query_ids([7], None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.errors import RetrievalError
 from retrieval.images import printable
-from retrieval.quantities import parse_bytes
+from retrieval.quantities import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from retrieval.indexing import BuildReport
@@ -56,6 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_checksum(parser)
     add_means(parser)
+    parser.add_argument(
+        "--recall", type=float, metavar="R", help="tune for this recall@10 afterwards: `retrieval tune`"
+    )
+    parser.add_argument("--latency", type=parse_seconds, metavar="TIME", help="tune for this time of a query, as 5ms")
     parser.add_argument(
         "--overwrite", action="store_true", help="build anew; an old index is replaced when the new one is done"
     )
@@ -102,6 +106,10 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     print_report(report, as_json=args.json)
+    if args.recall is not None or args.latency is not None:
+        from retrieval.cli.tune import tune_index
+
+        return tune_index(str(out), recall=args.recall, memory=args.memory, latency=args.latency, json=args.json)
     return 0
 
 

@@ -18,7 +18,8 @@ from retrieval.errors import RetrievalError
 from retrieval.images import Skipped, printable
 
 if TYPE_CHECKING:
-    from retrieval.search import Answer, Search
+    from retrieval.answers import Answer
+    from retrieval.search import Search
 
 HELP = "Find the pictures of an index that look like these."
 EXAMPLES = """
@@ -40,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "pictures", metavar="PICTURE", nargs="*", help="a picture, or a folder, all of whose pictures are queries"
     )
-    parser.add_argument("-k", type=int, default=10, metavar="N", help="hits for each query (10)")
+    parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
+    parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
     more = parser.add_argument_group("other queries")
     more.add_argument(
         "--id", type=int, nargs="+", action="extend", default=[], metavar="N", help="pictures of the index by id"
@@ -61,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="MODEL", help="encode queries with this model, which must be the index's (its own copy)"
     )
+    parser.add_argument(
+        "--mapped", action="store_true", help="read the index where it lies on the disk, not all of it into memory"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV: " + ",".join(COLUMNS))
@@ -76,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from retrieval.search import Search  # here, so that --help and wrong arguments do not wait for it
 
     skipped: list[Skipped] = []
-    with Search.open(args.index, model=args.model) as search:
+    with Search.open(args.index, model=args.model, mapped=args.mapped) as search:
         answers = _ask(search, args, skipped)
         for left_out in skipped:
             print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
@@ -97,17 +102,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    k, where, include_self = args.k, args.where, args.include_self
+    where, above, include_self = args.where, args.above, args.include_self
+    k = 10 if args.k is None and above is None else args.k
     if args.pictures:
-        answers += search.query(args.pictures, k, include_self=include_self, where=where, skipped=skipped)
+        answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
     if args.id:
-        answers += search.query_ids(args.id, k, include_self=include_self, where=where)
+        answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above)
     if args.path:
-        answers += search.query_paths(args.path, k, include_self=include_self, where=where)
+        answers += search.query_paths(args.path, k, include_self=include_self, where=where, above=above)
     if args.vectors:
-        answers += search.query_file(args.vectors, k, where=where)
+        answers += search.query_file(args.vectors, k, where=where, above=above)
     if args.text:
-        answers += search.query_texts(args.text, k, where=where)
+        answers += search.query_texts(args.text, k, where=where, above=above)
     return answers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+from json import dumps
 
 from retrieval.errors import RetrievalError
 from retrieval.quantities import parse_bytes, parse_seconds
@@ -45,22 +45,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tune, and say what was found."""
+    return tune_index(**vars(args))
+
+
+def tune_index(
+    index: str,
+    *,
+    recall: float | None,
+    memory: int | None,
+    latency: float | None,
+    json: bool,
+    k: int = 10,
+    queries: str | None = None,
+    minutes: float = 5.0,
+) -> int:
+    """Tune an index folder, and print what was found; the arguments are the command line's."""
     from retrieval.index import Index
     from retrieval.tuning import tune
     from retrieval.tuning.queries import read_queries
 
-    queries = None if args.queries is None else read_queries(args.queries)
-    with Index.open(args.index, write=True) as index:
-        report = tune(
-            index,
-            recall=args.recall,
-            memory=args.memory,
-            latency=args.latency,
-            k=args.k,
-            queries=queries,
-            minutes=args.minutes,
-        )
-    print(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if args.json else report.table())
+    asked = None if queries is None else read_queries(queries)
+    with Index.open(index, write=True) as opened:
+        report = tune(opened, recall=recall, memory=memory, latency=latency, k=k, queries=asked, minutes=minutes)
+    print(dumps(report.to_json(), indent=2, ensure_ascii=False) if json else report.table())
     if report.problem is not None:
         raise RetrievalError(report.problem)
     return 0
