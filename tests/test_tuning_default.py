@@ -9,6 +9,7 @@ import pytest
 from tuned import D, N, hurry, index_at, recall_of, slow_down_exact, try_few
 from vectors import clustered, named
 
+from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.nearest import structures
 from retrieval.tuning import EXACT, default_structure, tune
@@ -78,8 +79,9 @@ def test_a_structure_is_left_alone_until_much_has_changed(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
-def test_a_damaged_structure_is_built_again(folder: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone", "foreign"])
+def test_what_is_of_no_use_is_built_again(folder: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
     with Index.open(folder, write=True) as index:
         default_structure(index)
         assert index.structure is not None
@@ -90,8 +92,19 @@ def test_a_damaged_structure_is_built_again(folder: Path, how: str) -> None:
             path.write_bytes(content)
         elif how == "cut":
             path.write_bytes(content[:-1])
-        else:
+        elif how == "gone":
             path.unlink()
+    if how == "foreign":  # whole, but a library that is not here made it
+        whole = structures.read
+
+        def read(factory: str, *args: object, **more: object) -> object:
+            if factory == defaults.short_list(N, D)[0] and not built:
+                raise RetrievalError("That needs a library.")
+            return whole(factory, *args, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(structures, "read", read)
+        build = structures.build
+        monkeypatch.setattr(structures, "build", lambda *args, **more: built.append(1) or build(*args, **more))
     with Index.open(folder, write=True) as index:
         default_structure(index)
         index.search(clustered(1, D), 10)
@@ -128,3 +141,14 @@ def test_what_a_tuning_chose_is_kept_up(folder: Path, monkeypatch: pytest.Monkey
         for strange in ({}, {"chosen": 3}, {"chosen": {"factory": "IVF4,SQ8"}, "items": "x", "wishes": None}):
             index.record_tuning(strange)
             assert defaults._tuned(index) is None  # as if there were none
+
+
+@pytest.mark.usefixtures("few", "at_once")
+def test_what_was_chosen_elsewhere_and_cannot_be_built_here_is_passed_over(folder: Path) -> None:
+    with Index.open(folder, write=True) as index:
+        tuning = tune(index, recall=0.9).to_json()
+        tuning["chosen"]["factory"] = "NoSuch12"
+        index.record_tuning(tuning)
+        index.set_structure(None)
+        default_structure(index)
+        assert index.structure is not None and index.structure.factory == defaults.short_list(N, D)[0]

@@ -8,22 +8,19 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
-from retrieval.files import checksum
+from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.records import StructureRecord
 from retrieval.tuning.candidates import FEWEST, PER_LIST, projections
 from retrieval.tuning.choosing import EXACT, Wishes, choose
 from retrieval.tuning.measuring import Measuring
 from retrieval.tuning.queries import draw
+from retrieval.tuning.standing import drop_unusable, is_fresh
 from retrieval.tuning.trial import Trial
 from retrieval.tuning.trying import Budget, Trying
 from retrieval.tuning.tuning import RECALL, measured
 
 FAST_ENOUGH = 0.01
 """Seconds that one exact query may take on one thread, so that search stays exact."""
-
-STALE = 0.1
-"""Share of items that came or went since a structure was built, above which it is built again."""
 
 K = 10
 
@@ -37,7 +34,7 @@ _MANY = 5_000_000
 def default_structure(index: Index, *, memory: int | None = None, seed: int = 0) -> None:
     """See to it that an index is fast to search, and leave it alone where it is.
 
-    - A structure that is whole, and of which less than a tenth has changed, stays.
+    - A structure that is whole and can be used here, and of which less than a tenth has changed, stays.
     - One that a tuning chose is built again, with more effort where it has come to need that for the recall. So is
       exact search kept where a tuning chose that. Neither holds for more than twice as many items.
     - Otherwise search is exact as long as one query takes at most :data:`FAST_ENOUGH` seconds, as measured here.
@@ -56,11 +53,8 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
 
     if not len(index) or index.storage == "binary":
         return
-    record = index.structure
-    if record is not None and not _is_whole(index, record):
-        index.set_structure(None)  # now, so that what comes next does not stumble over it
-        record = None
-    if record is not None and _is_fresh(index, record):
+    drop_unusable(index)
+    if is_fresh(index):
         return
     aim, first = _tuned(index) or (_Aim(RECALL, K), None)
     if first == EXACT or (first is None and seconds_exact(index, seed) <= FAST_ENOUGH):
@@ -78,7 +72,10 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
     for factory in dict.fromkeys(factories):
         if not trying.fits(factory, index.dim):
             continue
-        trying.add(factory)
+        try:
+            trying.add(factory)
+        except RetrievalError:  # what a tuning chose elsewhere may need a library that is not here
+            continue
         chosen = choose(trying.table(), wishes)
         if chosen is not None and chosen.factory != EXACT:
             structure = structures.build(factory, index.all_vectors()[1], seed=seed)
@@ -110,21 +107,6 @@ def seconds_exact(index: Index, seed: int = 0) -> float:
             trial.exact(trial.vectors[row : row + 1], K)
             times.append(time.perf_counter() - start)
     return float(np.median(times[1:]))  # the first one loads what the others find loaded
-
-
-def _is_whole(index: Index, record: StructureRecord) -> bool:
-    path = index.folder / record.file
-    try:
-        return path.stat().st_size == record.size and checksum(path) == record.checksum
-    except OSError:
-        return False
-
-
-def _is_fresh(index: Index, record: StructureRecord) -> bool:
-    """Whether most of what a structure holds is in the index, and the other way round."""
-    there = np.isin(index.all_vectors()[0], record.ids, assume_unique=True)
-    gone, came = record.items - int(there.sum()), int((~there).sum())
-    return gone + came <= STALE * len(index)
 
 
 class _Aim(NamedTuple):

@@ -17,6 +17,7 @@ from retrieval.tuning.losses import losses
 from retrieval.tuning.measuring import Measuring
 from retrieval.tuning.queries import draw
 from retrieval.tuning.report import TuningReport
+from retrieval.tuning.standing import drop_unusable
 from retrieval.tuning.trial import Trial
 from retrieval.tuning.trying import Budget, Trying
 
@@ -69,6 +70,7 @@ def tune(
         raise RetrievalError(f"The index {str(index.folder)!r} is empty; add something to it first.")
     index._must_write()  # said now, not in the end
     budget = Budget(minutes)
+    drop_unusable(index)
     held_out, asked = draw(index, queries, np.random.default_rng(seed))
     trial = Trial(index, held_out)
     measuring = Measuring(trial, asked, k)
