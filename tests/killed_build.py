@@ -20,9 +20,9 @@ import numpy as np
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.verification import verify
-from retrieval.indexing import build, building
+from retrieval.indexing import build, limits
 
-building.COMMIT_PICTURES = 4
+limits.COMMIT_PICTURES = 4
 
 
 def contents(folder: Path) -> tuple[list[tuple[object, ...]], np.ndarray]:
