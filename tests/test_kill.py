@@ -29,6 +29,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(PLACES), "OMP_NUM_THR
 
 VERBS = ("create", "open", "add", "merge", "upsert", "update", "remove", "attach", "compact", "set_structure",
          "drop_structure")  # fmt: skip
+LONG = ("set_binary_structure", "set_rabitqlib_structure")
 
 
 def run(program: str, *arguments: object, timeout: float = 1800) -> object:
@@ -56,8 +57,10 @@ def supervision() -> None:
 # Every call by which the index changes its folder
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *(pytest.param(verb, marks=pytest.mark.long) for verb in LONG)])
 def test_every_call_may_go_wrong(tmp_path, supervision, long, verb):
+    if verb == "set_rabitqlib_structure":
+        pytest.importorskip("rabitqlib")
     found = run("failing_writer.py", tmp_path, verb, "every", *(["--all"] if long else []))
     assert found["problems"] == []
     done = {name for name, _ in found["calls"]}  # it did go wrong, and in the places that matter
