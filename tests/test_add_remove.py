@@ -15,6 +15,7 @@ from built import contents, vectors, watch
 from retrieval.cli import main
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
+from retrieval.exchange import import_index
 from retrieval.images import read
 from retrieval.indexing import add_pictures, build, remove_pictures, sync
 
@@ -99,6 +100,28 @@ def test_a_link_stands_for_itself(root: Path, tmp_path: Path) -> None:
     assert add_pictures(tmp_path / "index", [tmp_path / "way/cat/link.png"]).added == 1
     assert contents(tmp_path / "index")["cat/link.png"][1] == "cat"
     assert not sync(tmp_path / "index").changed
+
+
+def test_an_imported_index_keeps_what_it_came_with(root: Path, tmp_path: Path, model: Path) -> None:
+    """Vectors of pictures that are not here, and whose labels are from elsewhere."""
+    rows = np.eye(3, 16, dtype=np.float32)
+    np.save(tmp_path / "vectors.npy", rows)
+    listed = [{"path": "cat/0.png", "label": "x"}, {"path": "far/1.png", "label": "y"}, {"path": "far/2.png"}]
+    (tmp_path / "vectors.jsonl").write_text("".join(json.dumps(item) + "\n" for item in listed))
+    import_index(tmp_path / "vectors.npy", tmp_path / "bare", root=root)
+    with pytest.raises(RetrievalError, match="has no encoder"):
+        add_pictures(tmp_path / "bare", [root / "dog/0.png"])
+    import_index(tmp_path / "vectors.npy", tmp_path / "whole", root=root, model=model)
+    assert add_pictures(tmp_path / "whole", [root / "dog/0.png"]).added == 1
+    report = sync(tmp_path / "whole")
+    assert (report.added, report.replaced, report.kept, report.removed) == (2, 1, 3, 0)
+    labels = {path: label for path, (_, label) in contents(tmp_path / "whole").items()}
+    assert labels == {
+        "cat/0.png": "x",
+        "far/1.png": "y",
+        **dict.fromkeys(["far/2.png", "cat/1.png", "dog/0.png", "dog/1.png"]),
+    }
+    assert not sync(tmp_path / "whole").changed
 
 
 def test_removing(root: Path, tmp_path: Path) -> None:

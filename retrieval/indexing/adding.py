@@ -10,7 +10,7 @@ from pathlib import Path
 from retrieval import images
 from retrieval.index import Index
 from retrieval.indexing.changes import of_files
-from retrieval.indexing.labels import AUTO, label_rule
+from retrieval.indexing.labels import AUTO, label_rule, recorded_labels
 from retrieval.indexing.report import BuildReport
 from retrieval.indexing.updating import Means, Update
 from retrieval.reading import choose_decoder, recorded_decoder
@@ -46,7 +46,7 @@ def add_pictures(
         choose_decoder(recorded_decoder(opened.decoder))  # it may be missing on this machine
         root = Path(opened.root)
         paths, skipped = _named(root, pictures)
-        rule = label_rule(AUTO, root, paths, str(opened.details.get("labels")))
+        rule = label_rule(AUTO, root, paths, recorded_labels(opened.details))
         changes = of_files(opened, root, paths)
         return Update(opened, root, rule, changes, means).run(Path(index), skipped, began, whole=False)
 

@@ -12,7 +12,7 @@ from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.indexing.changes import in_folder
-from retrieval.indexing.labels import AUTO, LabelRule, label_rule
+from retrieval.indexing.labels import AUTO, LabelRule, label_rule, recorded_labels
 from retrieval.indexing.place import ENCODER, Place
 from retrieval.indexing.report import BuildReport, nothing_readable
 from retrieval.indexing.updating import Means, Update
@@ -106,7 +106,7 @@ def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tupl
     index = _existing(place)
     if index is not None:
         try:
-            rule = label_rule(asked.labels, root, paths, index.details.get("labels"))
+            rule = label_rule(asked.labels, root, paths, recorded_labels(index.details))
             problem = _difference(index, root, encoder, asked, rule)
             if problem is None:
                 choose_decoder(recorded_decoder(index.decoder))  # it may be missing on this machine
@@ -171,7 +171,7 @@ def _difference(index: Index, root: Path, encoder: Encoder | None, asked: _Asked
 
 def other_labels(index: Index, rule: LabelRule) -> str | None:
     """How an index gets its labels otherwise than by a rule, in words that follow "was built"."""
-    recorded = index.details.get("labels")
-    if str(recorded).partition(" ")[0] != rule.kind:
-        return f"with other labels ({str(recorded)[:12]}) than these ({rule.name[:12]})"
+    recorded = recorded_labels(index.details)
+    if recorded.partition(" ")[0] != rule.kind:
+        return f"with other labels ({recorded[:12]}) than these ({rule.name[:12]})"
     return None

@@ -13,6 +13,9 @@ from retrieval.index import Index
 Stamp = tuple[int, int]
 """A file's size, bytes, and time of change, nanoseconds since 1970."""
 
+_NO_FILE: Stamp = (0, 0)
+"""The stamp of an item whose file nobody has seen: it was imported."""
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -23,7 +26,7 @@ class Changes:
         doubtful: files that are, and have another size or time than then.
         gone: what is in the index and no longer there.
         kept: how many pictures are as they were.
-        outside: how many of those lie outside the folder.
+        outside: how many of those lie outside the folder, or have no file.
     """
 
     new: Sequence[str]
@@ -37,7 +40,7 @@ def in_folder(index: Index, root: Path, paths: Sequence[str], *, checksum: bool 
     """Compare an index with its whole folder.
 
     What is in the index and on the disk stays, also if nobody would find it by its name. What was added from outside
-    (absolute paths) is none of the folder's business.
+    (absolute paths), or imported without its file, is none of the folder's business.
 
     Args:
         index: the index.
@@ -57,7 +60,9 @@ def in_folder(index: Index, root: Path, paths: Sequence[str], *, checksum: bool 
             now = stamp(root / path)
         except OSError:  # which says nothing about the picture: no permission, a network that is down
             now = before
-        if now is None:
+        if now is None and before == _NO_FILE:
+            outside += 1
+        elif now is None:
             gone.append(path)
         elif checksum or now != before:
             doubtful.append(path)

@@ -53,6 +53,12 @@ class LabelRule:
         return self.listed.get(path)
 
 
+def recorded_labels(details: Mapping[str, object]) -> str:
+    """The name of the rule by which an index was begun; "csv" where nobody says, since its labels came with it."""
+    name = str(details.get("labels"))
+    return name if name.partition(" ")[0] in (FOLDERS, NONE, CSV) else CSV
+
+
 def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | None = None) -> LabelRule:
     """Decide where labels come from.
 
@@ -63,14 +69,13 @@ def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | No
             there are at least two, every picture lies in one, and all at the same depth.
         root: the folder of pictures.
         paths: the pictures in it, relative, with ``/``.
-        recorded: the rule by which an index was begun.
+        recorded: the rule by which an index was begun (:func:`recorded_labels`), if it exists.
 
     Raises:
         RetrievalError: the list cannot be read, or names none of the pictures.
     """
-    kind = str(recorded).partition(" ")[0]
-    if choice == AUTO and kind in (FOLDERS, NONE, CSV):
-        return LabelRule(kind)
+    if choice == AUTO and recorded is not None:
+        return LabelRule(recorded.partition(" ")[0])
     if choice == AUTO:
         folders = {path.rpartition("/")[0] for path in paths}
         depths = {folder.count("/") for folder in folders}

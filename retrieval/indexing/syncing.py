@@ -12,7 +12,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.indexing.building import other_labels
 from retrieval.indexing.changes import in_folder, is_outside, size_of
-from retrieval.indexing.labels import AUTO, label_rule
+from retrieval.indexing.labels import AUTO, label_rule, recorded_labels
 from retrieval.indexing.report import BuildReport
 from retrieval.indexing.updating import Means, Update
 from retrieval.machine import cores
@@ -68,7 +68,7 @@ def sync(
             )
         if str(root) != opened.root:
             _check_moved(opened, name, root, found.paths)
-        rule = label_rule(str(labels), root, found.paths, opened.details.get("labels"))
+        rule = label_rule(str(labels), root, found.paths, recorded_labels(opened.details))
         problem = other_labels(opened, rule)
         if problem is not None:
             raise RetrievalError(f"The index {name!r} was built {problem}; leave --labels out, or build it anew.")

@@ -302,11 +302,17 @@ def _as_new(item: Item, **changes: object) -> NewItem:
 
 def _own_encoder(index: Index) -> Encoder:
     """The encoder in an index, ready for many pictures; what is used is what was saved."""
+    name = images.printable(os.fspath(index.folder))
+    if not (index.folder / ENCODER).exists():
+        raise RetrievalError(
+            f"The index {name!r} has no encoder, so that no picture can be encoded for it; import it with --model, or "
+            "build it anew."
+        )
     encoder = Encoder.load(index.folder / ENCODER, threads=1)
     if encoder.hash != index.encoder_hash:
         raise RetrievalError(
-            f"The encoder in the index {images.printable(os.fspath(index.folder))!r} is not the one that it was built "
-            f"with ({encoder.hash[:12]}, not {index.encoder_hash[:12]}); build the index anew with --overwrite."
+            f"The encoder in the index {name!r} is not the one that it was built with "
+            f"({encoder.hash[:12]}, not {index.encoder_hash[:12]}); build the index anew with --overwrite."
         )
     encoder.optimise()
     return encoder
