@@ -257,8 +257,9 @@ def sane(factory: str, n: int, d: int) -> None:
 
 
 def test_building_more_never_seems_cheaper() -> None:
-    for candidate in candidates(10**6, 256, rabitqlib=True):
-        assert 1 <= candidate.growth <= 2
+    growth = {candidate.factory: candidate.growth for candidate in candidates(10**5, 256, rabitqlib=True)}
+    assert all(0 < power < 2 for power in growth.values())
+    assert growth["NSG32,Flat"] > growth["HNSW32,Flat"] > growth["SQ8"] > growth["PQ128x4fs"]
 
 
 def test_less_is_estimated_for_what_is_smaller() -> None:
