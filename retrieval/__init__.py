@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from retrieval.encoder import Encoder
     from retrieval.evaluation import Report, evaluate_encoder, evaluate_index
     from retrieval.index import Index
-    from retrieval.indexing import BuildReport, build
+    from retrieval.indexing import BuildReport, add_pictures, build, remove_pictures, sync
     from retrieval.search import Search
     from retrieval.training.loop import Trained, train
     from retrieval.training.recipes import PRESETS, Recipe
@@ -37,9 +37,12 @@ _HOMES = {
     "Report": "retrieval.evaluation",
     "Search": "retrieval.search",
     "Trained": "retrieval.training.loop",
+    "add_pictures": "retrieval.indexing",
     "build": "retrieval.indexing",
     "evaluate_encoder": "retrieval.evaluation",
     "evaluate_index": "retrieval.evaluation",
+    "remove_pictures": "retrieval.indexing",
+    "sync": "retrieval.indexing",
     "train": "retrieval.training.loop",
 }
 
@@ -56,11 +59,14 @@ __all__ = [
     "RetrievalError",
     "Search",
     "Trained",
+    "add_pictures",
     "build",
     "datasets",
     "evaluate_encoder",
     "evaluate_index",
     "measures",
+    "remove_pictures",
+    "sync",
     "train",
 ]
 
