@@ -270,7 +270,7 @@ def test_less_is_estimated_for_what_is_smaller() -> None:
     assert size("HNSW16_SQ8") > size("PCA64,HNSW16_SQ8") > size("PCA32,HNSW16_SQ8")
     assert size("IVF64,Flat") > size("IVF64,SQ8") > size("IVF64,PQ64x4fs") > size("BFlat")
     assert size("SymphonyQG32") > size("HNSW32,Flat")
-    assert size("SQfp16") == 2 * 128 * 10_000 and size("BFlat") == 16 * 10_000
+    assert size("SQfp16") == 2 * 128 * 10_000 and size("BFlat") == 16 * 10_000 + 4 * 128 * 128
     assert estimate_bytes("HNSW32,Flat", 20_000, 128) == 2 * size("HNSW32,Flat")
 
 

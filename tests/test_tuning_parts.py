@@ -33,7 +33,8 @@ def test_every_structure_takes_about_what_is_estimated() -> None:
     vectors = clustered(1100, 64)
     for candidate in candidates(1100, 64, rabitqlib=flow._has_rabitqlib()):
         taken = structures.build(candidate.factory, vectors, seed=0).bytes()
-        assert 0.6 < estimate_bytes(candidate.factory, 1100, 64) / taken < 1.6, candidate.factory
+        off = estimate_bytes(candidate.factory, 1100, 64) - taken
+        assert abs(off) < 0.6 * taken + 4 * 64 * 64, candidate.factory  # give or take a matrix
 
 
 def test_a_neighbour_counts_by_its_score(tmp_path: Path) -> None:

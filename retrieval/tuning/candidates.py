@@ -121,7 +121,8 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
     Per vector its code (float32 4·d, fp16 2·d, SQ8 d, PQm x4fs m/2, RaBitQ and binary d/8, RaBitQ 8 more), in lists 8
     for its number, in graphs of M links 8·M + 24 (HNSW, which has 2·M at the ground) or 4·M (NSG), and in SymphonyQG,
     beside float32, its M neighbours' codes of d/8, numbers of 4 and factors of 8, where d is at least 64. Once: the
-    lists' centres of 4·d each and a projection's matrix of 4·d·d′. After a projection d is d′.
+    lists' centres of 4·d each, a projection's matrix of 4·d·d′, binary codes' rotation of 4·d·d. After a projection d
+    is d′.
     """
     once = 0.0
     if match := re.match(r"PCA(\d+),", factory):
@@ -131,6 +132,8 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
         width = max(d, 64)
         return n * (4 * width + int(match[1]) * (width // 8 + 12))
     each = 0.0
+    if factory[0] == "B":
+        once += 4 * d * d
     if match := re.match(r"B?IVF(\d+)", factory):
         once += int(match[1]) * (d / 8 if factory[0] == "B" else 4 * d)
         each += 8
