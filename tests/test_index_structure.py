@@ -158,3 +158,15 @@ def test_a_structure_of_other_vectors_is_refused(tmp_path):
             with pytest.raises(RetrievalError, match="does not fit"):
                 index.set_structure(structures.build("HNSW32,Flat", other, seed=0), {"efSearch": 16})
         assert index.structure is None
+
+
+def test_more_neighbours_take_more_effort(structured, folder):
+    """Or those that an effort for ten does not find would be missing from a hundred."""
+    vectors = structured[1]
+    with Index.open(folder, write=True) as index:
+        give_structure(index, "IVF64,Flat", nprobe=2)
+        queries = clustered(40, D, seed=6)
+        recalls = {
+            k: recall(index.search(queries, k)[1], brute(queries, vectors, np.arange(N), k)[1]) for k in (10, 100)
+        }
+        assert recalls[100] >= recalls[10] - 0.02

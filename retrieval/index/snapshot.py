@@ -52,11 +52,13 @@ class Searcher(NamedTuple):
         structure: the structure.
         parameters: those of its search. ``candidates`` is how many times k are scored exactly.
         ids: int64 (m,), ascending: the item at each of its positions.
+        k: neighbours that the parameters were chosen for; more of them take more effort.
     """
 
     structure: Structure
     parameters: Mapping[str, int]
     ids: Ids
+    k: int = 10
 
 
 class _Ready(NamedTuple):
@@ -245,7 +247,7 @@ class Snapshot:
         filtered: bool,
     ) -> Answers:
         nearest = _nearest()
-        structure, parameters, _ = ready.searcher
+        structure, parameters = ready.searcher.structure, ready.searcher.parameters
         rows = self._load_rows()
         spare = nearest.SPARE[0] + (0 if exclude is None else max(map(len, exclude), default=0))
         count, few = k + spare, False
@@ -258,6 +260,8 @@ class Snapshot:
         if 10 * count > len(structure) or few or not k or not len(queries) or not len(rows):
             return self._exact(queries, k, exclude, allowed)
         asked = min(count * parameters.get("candidates", 1), len(structure))
+        if k > ready.searcher.k:  # an effort that finds ten finds few of a hundred
+            parameters = _widened(parameters, (k + spare) / (ready.searcher.k + spare))
         found = structure.candidates(queries, asked, parameters)
         if len(queries) == 1 and ready.plain is not None and allowed is None and exclude is None:
             if asked > 2 * count:
@@ -392,6 +396,13 @@ class Snapshot:
                 f"{str(file.path)!r} {error.problem}; searching exactly instead, until the index is built again."
             )
             return None
-        searcher = Searcher(structure, record.parameters, record.ids)
+        measured_k = record.measured.get("k")
+        k = measured_k if isinstance(measured_k, int) and measured_k > 0 else 10
+        searcher = Searcher(structure, record.parameters, record.ids, k)
         self._read = record, searcher
         return searcher
+
+
+def _widened(parameters: Mapping[str, int], times: float) -> dict[str, int]:
+    """Search parameters with so many times the effort; how many candidates are scored grows with k by itself."""
+    return {name: value if name == "candidates" else math.ceil(value * times) for name, value in parameters.items()}
