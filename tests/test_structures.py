@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import faiss
 import numpy as np
@@ -14,6 +14,7 @@ from vectors import clustered, unit
 from retrieval.errors import RetrievalError
 from retrieval.index.damage import DamagedFileError
 from retrieval.index.nearest import exact_search, rank, structures
+from retrieval.index.nearest.projection import linear, project
 
 FACTORIES = [
     "Flat", "SQfp16", "SQ8", "PQ32x4fs", "RaBitQ", "HNSW16,Flat", "HNSW32_SQ8", "HNSW16_SQfp16", "PCA32,HNSW16_SQ8",
@@ -113,6 +114,15 @@ def test_what_cannot_be_built_is_one_sentence(monkeypatch):
         ("IVF16,Flat", 10, "at least 16 vectors, not 10"),
         ("BIVF16", 10, "at least 16 vectors, not 10"),
         ("SymphonyQG32", 30, "more than 32 vectors"),
+        ("PQ32x4fs", 10, "cannot build PQ32x4fs over 10 vectors"),
+        ("IVF2,PQ32x4fs", 10, "cannot build IVF2,PQ32x4fs over 10 vectors"),
+        ("PCA32,HNSW16_SQ8", 20, "cannot build PCA32,HNSW16_SQ8 over 20 vectors"),
+        ("PCA65,SQ8", 300, "cannot build PCA65,SQ8 over 300 vectors of 64 numbers"),
+        ("PQ7x4fs", 300, "cannot make PQ7x4fs for vectors of 64 numbers"),
+        ("NSG32,Flat", 60, "cannot build NSG32,Flat over 60 vectors"),
+        ("SQ8", 0, "cannot build SQ8 over 0 vectors"),
+        ("IDMap,SQ8", 300, "no structure 'IDMap,SQ8'"),
+        ("HNSW16,Flat,RFlat", 300, "no structure 'HNSW16,Flat,RFlat'"),
         ("SymphonyQG7", 300, "no structure 'SymphonyQG7'"),
         ("Nonsense", 300, "no structure 'Nonsense'"),
         ("BNonsense", 300, "no structure 'BNonsense'"),
@@ -124,38 +134,57 @@ def test_what_cannot_be_built_is_one_sentence(monkeypatch):
         structures.build("SymphonyQG32", unit(300, 64), seed=0)
 
 
-HOSTILE = """
-import sys
-from pathlib import Path
-import numpy as np
-from retrieval.errors import RetrievalError
-from retrieval.index.nearest import structures
-factory, file = sys.argv[1], Path(sys.argv[2])
-whole, rng = file.read_bytes(), np.random.default_rng(0)
-queries = np.eye(64, dtype=np.float32)[:5]
-for turn in range(40):
-    damaged = bytearray(whole)
-    damaged[int(rng.integers(0, min(len(whole), 400)))] ^= 1 << int(rng.integers(8))  # the head, which FAISS parses
-    file.write_bytes(damaged)
-    try:
-        structures.read(factory, file, 64, 400)
-    except RetrievalError:
-        pass
-print("alive")
-"""
+@pytest.mark.parametrize("factory", ["HNSW16,Flat", "PCA32,SQ8", "IVF4,Flat", "SQfp16", "NSG32,Flat"])
+def test_what_is_no_number_is_refused(factory):
+    vectors = unit(300, D)
+    vectors[250, 3] = np.nan
+    with pytest.raises(RetrievalError, match="infinite or none"):
+        structures.build(factory, vectors, seed=0)
 
 
-@pytest.mark.parametrize("factory", ["HNSW16,Flat", "IVF16,SQ8", "BHNSW32", "BIVF16", "SQ8"])
-def test_a_damaged_head_is_an_error_and_no_crash(factory, tmp_path):
-    structures.build(factory, clustered(400, 64), seed=0).write(tmp_path / "x.ann")
-    done = subprocess.run(
-        [sys.executable, "-c", HOSTILE, factory, tmp_path / "x.ann"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[1],
-    )
-    assert done.stdout.strip() == "alive", done.stderr[-2000:]
+@pytest.mark.parametrize("factory", ["NSG32,Flat", "HNSW16,Flat", "BFlat"])
+def test_progress_comes_to_all(factory, vectors, monkeypatch):
+    monkeypatch.setattr("retrieval.index.nearest.faiss_structures._PIECE", 400)
+    monkeypatch.setattr("retrieval.index.nearest.binary_structures._PIECE", 400)
+    steps = []
+    progress = SimpleNamespace(update=steps.append)
+    assert len(structures.build(factory, vectors[:1000], seed=0, progress=progress)) == 1000
+    assert steps == ([1000] if factory.startswith("NSG") else [400, 400, 200])  # NSG cannot grow
+
+
+def test_threads_that_search_with_different_widths_get_their_own_answers(built):
+    queries = clustered(200, D, seed=5)
+    for factory in ("HNSW32_SQ8", "PCA32,IVF16,SQ8", "SymphonyQG32"):
+        structure = built[factory]
+        efforts = structures.efforts(factory, N)
+        alone = [structure.candidates(queries[:1], 10, effort) for effort in efforts]
+
+        def answer(effort, structure=structure):
+            return [structure.candidates(queries[:1], 10, effort) for _ in range(50)]
+
+        with ThreadPoolExecutor(8) as pool:
+            for expected, found in zip(alone, pool.map(answer, efforts), strict=True):
+                assert all((one == expected).all() for one in found)
+
+
+def test_what_symphony_cannot_reach_is_missing_and_no_error(built):
+    structure = built["SymphonyQG32"]
+
+    class Fussy:
+        num_points = N
+
+        def search(self, queries, k, ef, threads):
+            if k > np.where(queries[:, 0] > 0, 4, 0).min():
+                raise RuntimeError("QuantizedGraph search could not produce k results")
+            return structure._index.search(queries, k, ef, threads)
+
+    queries = clustered(20, D, seed=6)
+    found = type(structure)("SymphonyQG32", Fussy(), D).candidates(queries, 13, {"ef": 20})
+    assert found.shape == (20, 13)
+    near = queries[:, 0] > 0
+    assert ((found >= 0).sum(axis=1) == np.where(near, 3, 0)).all()
+    np.testing.assert_array_equal(found[near, :3], structure.candidates(queries[near], 3, {"ef": 20}))
+    assert structure.candidates(queries, N + 5, {"ef": 20}).shape == (20, N + 5)
 
 
 # What FAISS does that structures have to know
@@ -187,3 +216,67 @@ def test_training_takes_a_sample_of_all(monkeypatch):
     structure = structures.build("IVF8,Flat", vectors, seed=0)
     centres = structure._index.quantizer.reconstruct_n(0, 8)
     assert (centres[:, 0] < 0).any() and (centres[:, 0] > 0).any()
+
+
+@pytest.mark.parametrize(("dim", "bits"), [(128, 64), (784, 96), (20, 8)])
+def test_a_projection_does_not_depend_on_the_batch(dim, bits):
+    """Multiplied as matrices, one vector rounds otherwise than several."""
+    rng = np.random.default_rng(0)
+    transform = linear(rng.standard_normal((bits, dim)), rng.standard_normal(bits))
+    vectors = unit(60, dim)
+    together = project(transform, vectors)
+    np.testing.assert_array_equal(np.concatenate([project(transform, vectors[[i]]) for i in range(60)]), together)
+    matrix = faiss.vector_to_array(transform.A).reshape(bits, dim).astype(np.float64)
+    np.testing.assert_allclose(together, vectors @ matrix.T + faiss.vector_to_array(transform.b), atol=1e-5)
+
+
+FACTS = {
+    "Flat": (False, True, True), "SQ8": (False, True, True), "HNSW16,Flat": (False, False, True),
+    "NSG16,Flat": (False, False, False), "PQ32x4fs": (False, True, False), "IVF8,Flat": (True, True, True),
+    "IVF8,PQ32x4fs": (True, True, True), "IDMap2,HNSW16,Flat": (True, False, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("factory", FACTS)
+def test_what_faiss_can_do_to_a_kind(factory, vectors):
+    """Whether it takes ids, deletes, and searches only some: positions, marks and dropping suit every kind."""
+    index = faiss.index_factory(D, factory)
+    index.train(vectors[:1000])
+
+    def works(call) -> bool:
+        try:
+            call()
+        except RuntimeError:
+            return False
+        return True
+
+    takes_ids = works(lambda: index.add_with_ids(vectors[:1000], np.arange(5000, 6000)))
+    if not takes_ids:
+        index.add(vectors[:1000])
+    selector = faiss.IDSelectorRange(5100, 5200) if takes_ids else faiss.IDSelectorRange(100, 200)
+    kind = faiss.SearchParameters
+    if "HNSW" in factory:
+        kind = faiss.SearchParametersHNSW
+    if "IVF" in factory:
+        kind = faiss.SearchParametersIVF
+    selects = works(lambda: index.search(vectors[:5], 3, params=kind(sel=selector)))
+    deletes = works(lambda: index.remove_ids(np.array([5003 if takes_ids else 3])))
+    assert (takes_ids, deletes, selects) == FACTS[factory]
+
+
+def test_lists_are_found_alike_for_one_query_and_for_many(vectors, monkeypatch):
+    """FAISS multiplies matrices from 20 queries on, also to find lists; that rounds otherwise."""
+    structure = structures.build("IVF16,Flat", vectors, seed=0)
+    thresholds = []
+    search = structure._inner.search_c
+    monkeypatch.setattr(
+        structure._inner,
+        "search_c",
+        lambda *args: (thresholds.append(faiss.cvar.distance_compute_blas_threshold), search(*args)),
+        raising=False,
+    )
+    before = faiss.cvar.distance_compute_blas_threshold
+    for n in (1, 19, 20, 300):
+        structure.candidates(clustered(n, D, seed=7), 10, {"nprobe": 2})
+    assert all(threshold > n for threshold, n in zip(thresholds, (1, 19, 20, 300), strict=True))
+    assert faiss.cvar.distance_compute_blas_threshold == before

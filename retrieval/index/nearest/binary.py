@@ -1,24 +1,22 @@
 """Exact search among binary codes by Hamming distance, ties by ascending id.
 
 The score of two codes is 1 − 2·h/b for a Hamming distance h of b bits: the inner product of the vectors of ±1/√b that
-they stand for. FAISS's own exhaustive search breaks the many ties as its threads happen to; counting the bits of a
-whole column of codes with NumPy is as fast, and leaves them in order.
+they stand for. FAISS's own exhaustive search breaks the many ties as its threads happen to; from all distances, which
+FAISS computes as fast as the codes can be read, they come in order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.index.nearest.exact import Allowed, Floats, Ids
 
 Codes = npt.NDArray[np.uint8]
-Distances = npt.NDArray[np.uint16]
-
-_BLOCK = 1 << 16
-"""Codes that are compared at a time: what is in between then stays in the processor's cache."""
+Distances = npt.NDArray[np.int32]
 
 
 def exact_hamming(
@@ -43,9 +41,9 @@ def exact_hamming(
     if not k or not len(codes):
         return scores, found
     gone = bits + 1
-    words = _words(codes)
-    for row, query in enumerate(_words(queries)):
-        distances = _distances(query, words)
+    codes = np.ascontiguousarray(codes)
+    for row, query in enumerate(queries):
+        distances = _distances(query, codes)
         if allowed is not None:
             distances[~allowed.mask] = gone
         if exclude is not None and len(exclude[row]):
@@ -65,10 +63,10 @@ def hamming_range_search(
 ) -> list[tuple[Floats, Ids]]:
     """All codes that score at least so much: for each query scores (m,) and ids (m,), by ascending id."""
     bits = 8 * codes.shape[1]
-    words = _words(codes)
+    codes = np.ascontiguousarray(codes)
     out = []
-    for query in _words(queries):
-        all_scores = _scores(_distances(query, words), bits)
+    for query in queries:
+        all_scores = _scores(_distances(query, codes), bits)
         near = all_scores >= score
         if allowed is not None:
             near &= allowed.mask
@@ -76,19 +74,10 @@ def hamming_range_search(
     return out
 
 
-def _words(codes: Codes) -> npt.NDArray[np.uint64]:
-    """Codes (n, b / 8) as the fewest 64-bit words, filled up with zeros."""
-    missing = -codes.shape[1] % 8
-    if missing:
-        codes = np.concatenate([codes, np.zeros((len(codes), missing), np.uint8)], axis=1)
-    return np.ascontiguousarray(codes).view(np.uint64)
-
-
-def _distances(query: npt.NDArray[np.uint64], words: npt.NDArray[np.uint64]) -> Distances:
-    out = np.empty(len(words), np.uint16)
-    for start in range(0, len(words), _BLOCK):
-        block = words[start : start + _BLOCK]
-        np.bitwise_count(block ^ query).sum(axis=1, dtype=np.uint16, out=out[start : start + _BLOCK])
+def _distances(query: Codes, codes: Codes) -> Distances:
+    out = np.empty(len(codes), np.int32)
+    query = np.ascontiguousarray(query)  # the name lives until the search is over: FAISS only points at it
+    faiss.hammings(faiss.swig_ptr(query), faiss.swig_ptr(codes), 1, len(codes), codes.shape[1], faiss.swig_ptr(out))
     return out
 
 

@@ -3,6 +3,7 @@ everything that centres (PCA) is right."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,19 @@ import faiss
 import numpy as np
 
 from retrieval.errors import RetrievalError
-from retrieval.files import TEMPORARY, name_durably
 from retrieval.index.damage import DamagedFileError
+from retrieval.index.nearest import faiss_files
 from retrieval.index.nearest.exact import matrix_products
+from retrieval.index.nearest.projection import project
+from retrieval.index.nearest.settings import Settings
 from retrieval.index.nearest.structures import Floats, Positions
+
+_CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ)"
+_KNOWN = re.compile(
+    rf"(PCA\d{{1,4}},)?({_CODE}|IVF\d{{1,6}},{_CODE}|HNSW\d{{1,3}}(,Flat|_SQ8|_SQfp16)?|NSG\d{{1,3}}(,Flat)?)"
+)
+"""What of FAISS's descriptions is understood here: one part that names positions. What keeps ids of its own (IDMap), or
+scores anew by itself (Refine), is not."""
 
 _EFFORT = 200
 """Width of the search for neighbours while a graph is built. 40 often does as well, but not among the tight classes of
@@ -22,6 +32,9 @@ a trained embedding: there 200 needs half the efSearch of 80 for one recall."""
 
 _SAMPLE = 65_536
 """Vectors that quantizers and projections are trained on, at most; lists take 64 each."""
+
+_PIECE = 5000
+"""Vectors that are added at a time, so that progress shows. FAISS itself sees Ctrl-C."""
 
 _FEW = 20
 """Queries up to which FAISS never multiplies matrices."""
@@ -34,14 +47,11 @@ class FaissStructure:
         self.factory = factory
         self.dim = int(index.d)
         self._index = index
-        self._transformed = isinstance(index, faiss.IndexPreTransform)
-        self._inner = faiss.downcast_index(index.index) if self._transformed else index
-        self._kind = (
-            "HNSW" if isinstance(self._inner, faiss.IndexHNSW) else "IVF" if hasattr(self._inner, "nprobe") else ""
-        )
-        self._lists = int(getattr(self._inner, "nlist", 0))
+        self._inner, self._transform = index, None
+        if isinstance(index, faiss.IndexPreTransform):
+            self._inner, self._transform = faiss.downcast_index(index.index), index.chain.at(0)
         self._size = int(index.ntotal)
-        self._settings: dict[int, Any] = {}  # making one takes as long as a short search
+        self._settings, self._inner_settings = Settings(index), Settings(self._inner)
 
     def __len__(self) -> int:
         return self._size
@@ -49,80 +59,77 @@ class FaissStructure:
     @classmethod
     def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> FaissStructure:
         """See :func:`retrieval.index.nearest.structures.build`."""
+        n, d = vectors.shape
+        index = _empty(factory, d)
+        inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+        lists = int(getattr(inner, "nlist", 0))
+        if n < lists:
+            raise RetrievalError(f"{factory} needs at least {lists:,} vectors, not {n:,}; take fewer lists.")
+        if isinstance(inner, faiss.IndexHNSW):
+            inner.hnsw.efConstruction = _EFFORT
+        piece = max(1, n) if isinstance(inner, faiss.IndexNSG) else _PIECE  # NSG cannot grow
         try:
-            index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_L2)
-        except RuntimeError as error:
-            raise RetrievalError(f"FAISS knows no structure {factory!r}; choose another one.") from error
-        made = cls(factory, index)
-        if made._kind == "HNSW":
-            made._inner.hnsw.efConstruction = _EFFORT
-        with matrix_products(True):
-            if not index.is_trained:
-                rows = np.random.default_rng(seed).permutation(len(vectors))[: max(_SAMPLE, 64 * made._lists)]
-                if len(rows) < made._lists:
-                    raise RetrievalError(
-                        f"{factory} needs at least {made._lists:,} vectors, not {len(vectors):,}; take fewer lists."
-                    )
-                index.train(np.ascontiguousarray(vectors[np.sort(rows)]))
-            for start in range(0, len(vectors), 5000):  # in pieces: FAISS does not see Ctrl-C while it works
-                index.add(np.ascontiguousarray(vectors[start : start + 5000]))
-                if progress is not None:
-                    progress.update(len(vectors[start : start + 5000]))
-        made._size = len(vectors)
-        return made
+            with matrix_products(True):
+                if not index.is_trained:
+                    rows = np.random.default_rng(seed).permutation(n)[: max(_SAMPLE, 64 * lists)]
+                    index.train(_finite(vectors[np.sort(rows)]))
+                for start in range(0, n, piece):
+                    index.add(_finite(vectors[start : start + piece]))
+                    if progress is not None:
+                        progress.update(len(vectors[start : start + piece]))
+        except RuntimeError as error:  # too few vectors for a quantizer, or too short ones for a projection
+            raise RetrievalError(
+                f"FAISS cannot build {factory} over {n:,} vectors of {d:,} numbers; choose another structure."
+            ) from error
+        return cls(factory, index)
 
     @classmethod
     def read(cls, factory: str, path: Path, dim: int, items: int, *, mapped: bool) -> FaissStructure:
         """See :func:`retrieval.index.nearest.structures.read`."""
-        flags = 0
-        if mapped and not factory.startswith("IVF"):
-            flags = faiss.IO_FLAG_MMAP_IFC
         try:
-            index = faiss.read_index(str(path), flags)
-        except (RuntimeError, TypeError, MemoryError) as error:
-            raise DamagedFileError(path, "is not a structure that FAISS can read") from error
-        if index.d != dim or index.ntotal != items or index.metric_type != faiss.METRIC_L2:
-            raise DamagedFileError(path, "is not the structure that the catalog describes")
-        read = cls(factory, index)
-        if read._inner.ntotal != items:
-            raise DamagedFileError(path, "is not the structure that the catalog describes")
-        return read
+            like = _empty(factory, dim)
+        except RetrievalError as error:
+            raise DamagedFileError(path, faiss_files.OTHER) from error
+        return cls(factory, faiss_files.read(path, like, items, mapped=mapped))
 
     def write(self, path: Path) -> None:
         """Write it durably."""
-        temporary = path.with_name(path.name + TEMPORARY)
-        try:
-            faiss.write_index(self._index, str(temporary))
-        except RuntimeError as error:
-            temporary.unlink(missing_ok=True)
-            raise RetrievalError(f"{str(path)!r} cannot be written; make room, or allow writing there.") from error
-        name_durably(temporary, path)
+        faiss_files.write(path, self._index)
 
     def bytes(self) -> int:
         """What its file takes."""
-        return len(faiss.serialize_index(self._index))
+        return faiss_files.size(self._index)
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
         """See :meth:`retrieval.index.nearest.structures.Structure.candidates`."""
-        width = max(count, parameters.get("efSearch", 0)) if self._kind == "HNSW" else parameters.get("nprobe", 0)
-        settings = self._settings.get(width)
-        if settings is None:
-            settings = self._settings[width] = self._make_settings(width)
+        index, settings = self._index, self._settings
+        if self._transform is not None and len(queries) > 1:  # one alone is projected as it is searched for
+            queries = project(self._transform, queries)
+            index, settings = self._inner, self._inner_settings
         distances = np.empty((len(queries), count), np.float32)
         found = np.empty((len(queries), count), np.int64)
         pointers = faiss.swig_ptr(queries), count, faiss.swig_ptr(distances), faiss.swig_ptr(found)
         if len(queries) < _FEW:
-            self._index.search_c(len(queries), *pointers, settings)
+            index.search_c(len(queries), *pointers, settings(count, parameters))
         else:
             with matrix_products(False):
-                self._index.search_c(len(queries), *pointers, settings)
+                index.search_c(len(queries), *pointers, settings(count, parameters))
         return found
 
-    def _make_settings(self, width: int) -> Any:
-        if self._kind == "HNSW":
-            settings = faiss.SearchParametersHNSW(efSearch=width)
-        elif self._kind == "IVF":
-            settings = faiss.SearchParametersIVF(nprobe=max(1, min(self._lists, width)))
-        else:
-            return None
-        return faiss.SearchParametersPreTransform(index_params=settings) if self._transformed else settings
+
+def _empty(factory: str, dim: int) -> Any:
+    """An index without vectors."""
+    if not _KNOWN.fullmatch(factory):
+        raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
+    try:
+        return faiss.index_factory(dim, factory, faiss.METRIC_L2)
+    except RuntimeError as error:
+        raise RetrievalError(
+            f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
+        ) from error
+
+
+def _finite(vectors: Floats) -> Floats:
+    if not np.isfinite(vectors).all():
+        raise RetrievalError("A vector holds numbers that are infinite or none; encode its picture again.")
+    return np.ascontiguousarray(vectors)

@@ -48,7 +48,7 @@ def build(factory: str, vectors: Floats, *, seed: int = 0, progress: Any = None)
     if factory.startswith("B"):
         from retrieval.index.nearest.binary_structures import BinaryStructure
 
-        return BinaryStructure.build(factory, vectors, seed=seed)
+        return BinaryStructure.build(factory, vectors, seed=seed, progress=progress)
     from retrieval.index.nearest.faiss_structures import FaissStructure
 
     return FaissStructure.build(factory, vectors, seed=seed, progress=progress)

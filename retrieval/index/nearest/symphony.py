@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 
 from retrieval.errors import RetrievalError
@@ -61,7 +62,7 @@ class SymphonyStructure:
                 f"{factory} needs more than {int(degree)} vectors, not {len(vectors):,}; search them exactly."
             )
         index = _library().SymqgIndex(max(vectors.shape[1], _LEAST_DIM), int(degree), "l2")
-        index.build(_filled(vectors), _EFFORT)
+        index.build(_filled(vectors), _EFFORT, faiss.omp_get_max_threads())
         return cls(factory, index, vectors.shape[1])
 
     @classmethod
@@ -103,10 +104,23 @@ class SymphonyStructure:
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
         """See :meth:`retrieval.index.nearest.structures.Structure.candidates`."""
-        count = min(count, _WIDEST)
-        width = min(max(count, parameters.get("ef", 0)), len(self), _WIDEST)
-        found: Positions = self._index.search(_filled(queries), count, width)[0].astype(np.int64)
-        return found
+        reach = min(count, self._size, _WIDEST)
+        width = min(max(reach, parameters.get("ef", 0)), self._size, _WIDEST)
+        threads = 1 if len(queries) == 1 else faiss.omp_get_max_threads()
+        found: Positions
+        try:
+            found = self._index.search(_filled(queries), reach, width, threads)[0].astype(np.int64)
+        except RuntimeError:  # of one query, so many are out of its reach
+            if len(queries) > 1:
+                found = np.concatenate(
+                    [self.candidates(queries[[row]], reach, parameters) for row in range(len(queries))]
+                )
+            elif reach > 1:
+                found = self.candidates(queries, reach // 2, parameters)
+            else:
+                found = np.full((1, 1), -1, np.int64)
+        missing = count - found.shape[1]
+        return np.pad(found, ((0, 0), (0, missing)), constant_values=-1) if missing else found
 
 
 def _filled(vectors: Floats) -> Floats:
