@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,22 @@ def test_a_damaged_structure_is_worked_around(structured, folder, how):
         assert file.name in warning and "searching exactly" in warning
 
 
+def test_a_structure_whose_library_is_missing_is_done_without(tmp_path, monkeypatch):
+    pytest.importorskip("rabitqlib")
+    vectors = clustered(2000, 64)
+    with make(tmp_path / "index", vectors) as index:
+        give_structure(index, "SymphonyQG32", ef=40)
+    monkeypatch.setitem(sys.modules, "rabitqlib", None)
+    with Index.open(tmp_path / "index") as index:
+        assert len(index.all_vectors()[0]) == len(index.ids()) == 2000
+        assert not index.warnings  # no vector needs the structure
+        np.testing.assert_array_equal(
+            index.search(vectors[:5], 4)[1], brute(vectors[:5], vectors, np.arange(2000), 4)[1]
+        )
+        (warning,) = index.warnings
+        assert "pip install rabitqlib" in warning
+
+
 @pytest.mark.parametrize("kind", ["identical", "two points", "few"])
 def test_a_structure_over_degenerate_vectors_still_gives_k(tmp_path, kind):
     vectors = unit(1200, 8)
@@ -170,3 +187,22 @@ def test_more_neighbours_take_more_effort(structured, folder):
             k: recall(index.search(queries, k)[1], brute(queries, vectors, np.arange(N), k)[1]) for k in (10, 100)
         }
         assert recalls[100] >= recalls[10] - 0.02
+
+
+@pytest.mark.parametrize("factory", ["SymphonyQG32", "HNSW16_SQ8", "IVF32,SQ8", "PCA32,HNSW16_SQ8", "RaBitQ"])
+def test_any_k_finds_about_as_many_as_ten(factory, tmp_path, monkeypatch):
+    if "Symphony" in factory:
+        pytest.importorskip("rabitqlib")
+        # Of half a million vectors it would be so many; beyond that every vector is looked at.
+        monkeypatch.setattr("retrieval.index.nearest.symphony._WIDEST", 1500)
+    vectors, queries = clustered(20_000, 64), clustered(20, 64, seed=6)
+    with make(tmp_path / "index", vectors) as index:
+        structure = structures.build(factory, vectors, seed=0)
+        for effort in structures.efforts(factory, 20_000):
+            index.set_structure(structure, effort)
+            found = {k: index.search(queries, k)[1] for k in (10, 300, 1500)}
+            expected = brute(queries, vectors, np.arange(20_000), 1500)[1]
+            recalls = {k: recall(ids, expected[:, :k]) for k, ids in found.items()}
+            if recalls[10] >= 0.9:
+                break
+        assert min(recalls.values()) >= recalls[10] - 0.02, (effort, recalls)

@@ -16,8 +16,8 @@ from retrieval.index.damage import DamagedFileError
 from retrieval.index.nearest import structures
 
 KINDS = [
-    "SQ8", "PQ16x4fs", "RaBitQ", "HNSW8,Flat", "HNSW8_SQ8", "PCA8,HNSW8_SQ8", "IVF8,Flat", "IVF8,PQ16x4fs", "IVF8,RaBitQ",
-    "PCA8,IVF8,SQ8", "NSG8,Flat", "BFlat", "BHNSW8", "BIVF4", "SymphonyQG32",
+    "SQ8", "PQ16x4fs", "RaBitQ", "HNSW8,Flat", "HNSW8_SQ8", "PCA8,HNSW8_SQ8", "IVF8,Flat", "IVF8,PQ16x4fs",
+    "IVF8,RaBitQ", "PCA8,IVF8,SQ8", "NSG8,Flat", "BFlat", "BHNSW8", "BIVF4", "SymphonyQG32",
 ]  # fmt: skip
 N, D = 400, 32
 

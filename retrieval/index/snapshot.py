@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.errors import RetrievalError
 from retrieval.index.damage import DamagedFileError, OpenFile
 from retrieval.index.records import State, StructureRecord
 from retrieval.index.rows import Rows
@@ -120,6 +121,7 @@ class Snapshot:
         self._mapped: Rows | None = None
         self._rows: Rows | None = None
         self._live: _Filtered | None = None  # None: every row may be returned
+        self._is_live = False
         self._ready: _Ready | None = None
         self._is_ready = False
         self._filtered: OrderedDict[str, _Filtered] = OrderedDict()
@@ -149,16 +151,20 @@ class Snapshot:
 
     def everything(self) -> tuple[Ids, npt.NDArray[Any]]:
         """Every id (n,), ascending, and every vector (n, width)."""
-        self._load()
-        rows = self._load_rows()
-        if self._live is None and len(rows.arrays) == 1 and rows.arrays[0].dtype != np.float16:
+        rows, mask = self.live_rows()
+        if mask is None and len(rows.arrays) == 1 and rows.arrays[0].dtype != np.float16:
             return rows.ids, rows.arrays[0]
-        live = np.arange(len(rows)) if self._live is None else np.flatnonzero(self._live.mask)
+        live = np.arange(len(rows)) if mask is None else np.flatnonzero(mask)
         return rows.ids[live], rows.gather(live)
+
+    def ids(self) -> Ids:
+        """Every id (n,), ascending."""
+        rows, mask = self.live_rows()
+        return rows.ids if mask is None else rows.ids[mask]
 
     def live_rows(self) -> tuple[Rows, npt.NDArray[np.bool_] | None]:
         """All rows, and which of them are in the index; None for all."""
-        self._load()
+        self._load_live()
         return self._load_rows(), None if self._live is None else self._live.mask
 
     # Searching
@@ -181,11 +187,6 @@ class Snapshot:
             return self._exact(queries, k, exclude, allowed)
         return self._approximate(self._ready, queries, k, exclude, allowed, chosen is not None)
 
-    def search_with(self, searcher: Searcher, queries: Floats, k: int) -> Answers:
-        """The k nearest by a structure that is not (yet) the index's own."""
-        self._load()
-        return self._approximate(self._make_ready(searcher), queries, k, None, self._live, False)
-
     def range_search(self, queries: npt.NDArray[Any], score: float, chosen: tuple[str, Ids] | None) -> list[Answers]:
         """Everything that scores at least so much, best first, for each query."""
         nearest = _nearest()
@@ -194,7 +195,7 @@ class Snapshot:
             from retrieval.index.nearest.binary import hamming_range_search
 
             search = hamming_range_search
-        self._load()
+        self._load_live()
         allowed = self._live if chosen is None else self._filter(*chosen)
         found: list[list[Answers]] = [[] for _ in queries]
         rows = self._load_rows()
@@ -346,9 +347,9 @@ class Snapshot:
                 self._continued, self._before = self._before is not None, None
             return self._rows
 
-    def _load(self) -> None:
+    def _load_live(self) -> None:
         with self._loading:
-            if self._is_ready:
+            if self._is_live:
                 return
             rows = self._load_rows()
             mask = np.ones(len(rows), bool)
@@ -364,6 +365,13 @@ class Snapshot:
                 )
             if live < len(rows):
                 self._live = _Filtered(mask, live, {})
+            self._is_live = True
+
+    def _load(self) -> None:
+        with self._loading:
+            if self._is_ready:
+                return
+            self._load_live()
             searcher = self._read_structure()
             self._ready = None if searcher is None else self._make_ready(searcher)
             self._is_ready = True
@@ -395,6 +403,9 @@ class Snapshot:
             self._warnings.append(
                 f"{str(file.path)!r} {error.problem}; searching exactly instead, until the index is built again."
             )
+            return None
+        except RetrievalError as error:  # its library is not installed
+            self._warnings.append(f"{error} Until then every vector is looked at.")
             return None
         measured_k = record.measured.get("k")
         k = measured_k if isinstance(measured_k, int) and measured_k > 0 else 10

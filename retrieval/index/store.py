@@ -199,7 +199,7 @@ class Index(View):
 
     def upsert(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
         """The same, and items whose path is there are replaced: they get a new id, and keep their attributes."""
-        self._must_write()
+        self.must_write()
         vectors = self._rows(vectors, "vectors")
         if len(vectors) != len(items):
             raise RetrievalError(f"There are {len(vectors)} vectors for {len(items)} items; give one for each.")
@@ -218,7 +218,7 @@ class Index(View):
         Raises:
             RetrievalError: one is not in the index, or two would have one path; then none is changed.
         """
-        self._must_write()
+        self.must_write()
         self.items(list(items))
         for path in new_paths(list(items.values())):
             there = self._catalog.find(path)
@@ -233,7 +233,7 @@ class Index(View):
         Raises:
             RetrievalError: one is not in the index; then none is removed.
         """
-        self._must_write()
+        self.must_write()
         gone = sorted({int(id_) for id_ in ids})
         self.items(gone)
         if gone:
@@ -245,7 +245,7 @@ class Index(View):
         Raises:
             RetrievalError: an item is not in the index, or a value is of another kind or not finite.
         """
-        self._must_write()
+        self.must_write()
         self.items(list(attributes))
         for pairs in attributes.values():
             for name, value in pairs.items():
@@ -260,7 +260,7 @@ class Index(View):
 
     def record_skipped(self, skipped: Iterable[tuple[str, str]]) -> None:
         """Replace the list of files that were left out: (path, reason) each, paths as they can be printed."""
-        self._must_write()
+        self.must_write()
         self._commit(lambda: self._catalog.set_skipped(skipped))
 
     def record_details(self, details: Mapping[str, object]) -> None:
@@ -294,10 +294,10 @@ class Index(View):
         Raises:
             RetrievalError: the structure does not fit the index, or the disk is full.
         """
-        self._must_write()
+        self.must_write()
         record = None
         if structure is not None:
-            ids = self.all_vectors()[0] if ids is None else ids
+            ids = self.ids() if ids is None else ids
             if structure.dim != self.dim or len(structure) != len(ids) or self.storage == "binary" or not len(ids):
                 raise RetrievalError(
                     f"A structure of {len(structure):,} vectors of {structure.dim} numbers does not fit an index of "
@@ -323,7 +323,7 @@ class Index(View):
         Raises:
             RetrievalError: a segment is damaged, or the disk is full.
         """
-        self._must_write()
+        self.must_write()
         with lock.nobody_reads(self.folder) as purge:
             old = self._state.segments
             if len(old) > 1 or sum(record.rows for record in old) > len(self):
@@ -353,7 +353,7 @@ class Index(View):
             generation = state.generation
 
     def _record(self, key: str, value: object) -> None:
-        self._must_write()
+        self.must_write()
         self._commit(lambda: self._catalog.set_meta(key, value))
 
     def _write(
@@ -397,6 +397,11 @@ class Index(View):
         with contextlib.suppress(RetrievalError):  # what was to be done is done; the next writer tries again
             self._commit(lambda: orphans.sweep(self.folder, self._catalog))
 
-    def _must_write(self) -> None:
+    def must_write(self) -> None:
+        """Make sure that it may be changed.
+
+        Raises:
+            RetrievalError: it was opened for reading.
+        """
         if self._lock is None:
             raise RetrievalError(f"The index {str(self.folder)!r} was opened for reading; open it with write=True.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,7 @@ from retrieval.index.catalog import Catalog
 from retrieval.index.checks import code_rows, unit_rows
 from retrieval.index.description import describe
 from retrieval.index.records import Item, State, StructureRecord, Value
-from retrieval.index.snapshot import Searcher, Snapshot
-
-if TYPE_CHECKING:
-    from retrieval.index.nearest.structures import Structure
+from retrieval.index.snapshot import Snapshot
 
 
 class View:
@@ -33,6 +30,7 @@ class View:
     warnings: list[str]
     _catalog: Catalog
     _snapshot: Snapshot | None = None
+    _in_memory: bool
 
     def __len__(self) -> int:
         """How many items it has."""
@@ -98,7 +96,16 @@ class View:
         """Everything about it that fits a page, as JSON can hold it."""
         return describe(self.folder, self._catalog, self._state)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether it is searched where it lies on the disk, instead of in memory."""
+        return not self._in_memory
+
     # Items
+
+    def ids(self) -> npt.NDArray[np.int64]:
+        """The ids of all items (n,), ascending."""
+        return self._now.ids()
 
     def items(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[Item]:
         """The items of these ids, in their order.
@@ -253,25 +260,6 @@ class View:
             np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in found)]),
             np.concatenate([np.empty(0, np.int64), *(ids for _, ids in found)]),
         )
-
-    def search_with(
-        self,
-        structure: Structure,
-        parameters: Mapping[str, int],
-        ids: npt.NDArray[np.int64],
-        queries: npt.NDArray[np.float32],
-        k: int,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """:meth:`search` with a structure that is not (yet) the index's own, for measuring it.
-
-        Args:
-            structure: built from the vectors of `ids`.
-            parameters: those of its search.
-            ids: int64 (m,), ascending; items of the index above the last are searched exactly, others not found.
-            queries: float32 (nq, dim), unit rows.
-            k: how many are wanted.
-        """
-        return self._now.search_with(Searcher(structure, parameters, ids), self._rows(queries, "queries"), k)
 
     # Inside
 

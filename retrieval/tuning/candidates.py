@@ -40,17 +40,16 @@ class Candidate:
     growth: float
 
 
-def candidates(n: int, d: int, *, rabitqlib: bool = False) -> list[Candidate]:
-    """The structures worth trying, the most promising kinds first.
+def candidates(n: int, d: int) -> list[Candidate]:
+    """The structures worth trying, the most promising kinds first; whether their libraries are installed is not asked.
 
     Args:
         n: vectors it will hold.
         d: numbers in each.
-        rabitqlib: that library is there.
     """
     if n < FEWEST:
         return []
-    factories = [*_graphs(n, d, rabitqlib), *_lists(n, d), *_flat(d), *(_NSG if n <= _MOST_FOR_NSG else [])]
+    factories = [*_graphs(n, d), *_lists(n, d), *_flat(d), *(_NSG if n <= _MOST_FOR_NSG else [])]
     return [Candidate(factory, _growth(factory)) for factory in factories]
 
 
@@ -72,9 +71,9 @@ def _lists(n: int, d: int) -> list[str]:
     return out
 
 
-def _graphs(n: int, d: int, rabitqlib: bool) -> list[str]:
+def _graphs(n: int, d: int) -> list[str]:
     """Vectors linked with their neighbours."""
-    out = ["SymphonyQG32"] if rabitqlib and d >= 32 else []
+    out = ["SymphonyQG32"] if d >= 32 else []
     out += [f"PCA{width},HNSW{links}_SQ8" for width in projections(n, d) for links in (16, 32)]
     out += [f"HNSW{links}{codec}" for links in (16, 32) for codec in ("_SQ8", "_SQfp16", ",Flat")]
     return [*out, "BHNSW32"] if d >= _SIGNS else out

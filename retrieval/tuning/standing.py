@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrieval.errors import RetrievalError
 from retrieval.files import checksum
-from retrieval.index import DamagedFileError, Index
+from retrieval.index import Index
 from retrieval.index.records import StructureRecord
 
 STALE = 0.1
@@ -14,24 +13,11 @@ STALE = 0.1
 
 
 def drop_unusable(index: Index) -> None:
-    """Have an index do without a structure that is damaged, or that needs a library which is not installed here.
+    """Have an index do without a structure that is damaged, or that needs a library which is not installed here."""
+    from retrieval.index.nearest import structures
 
-    Raises:
-        RetrievalError: a segment is damaged.
-    """
     record = index.structure
-    if record is None:
-        return
-    if not _is_whole(index, record):
-        index.set_structure(None)
-        return
-    query = np.zeros((1, index.dim), np.float32)
-    query[0, 0] = 1
-    try:
-        index.search(query, 1)
-    except DamagedFileError:
-        raise
-    except RetrievalError:
+    if record is not None and not (structures.available(record.factory) and _is_whole(index, record)):
         index.set_structure(None)
 
 
@@ -40,7 +26,7 @@ def is_fresh(index: Index) -> bool:
     record = index.structure
     if record is None:
         return False
-    there = np.isin(index.all_vectors()[0], record.ids, assume_unique=True)
+    there = np.isin(index.ids(), record.ids, assume_unique=True)
     gone, came = record.items - int(there.sum()), int((~there).sum())
     return gone + came <= STALE * len(index)
 

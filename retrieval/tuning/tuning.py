@@ -68,7 +68,7 @@ def tune(
         raise RetrievalError(f"A tuning cannot be done in {minutes:g} minutes; give it more than 0.")
     if not len(index):
         raise RetrievalError(f"The index {str(index.folder)!r} is empty; add something to it first.")
-    index._must_write()  # said now, not in the end
+    index.must_write()  # said now, not in the end
     budget = Budget(minutes)
     drop_unusable(index)
     held_out, asked = draw(index, queries, np.random.default_rng(seed))
@@ -88,7 +88,10 @@ def tune(
         seed=seed,
     )
     if index.storage != "binary":
-        trying.everything(candidates(len(trial), index.dim, rabitqlib=_has_rabitqlib()), index.dim)
+        from retrieval.index.nearest import structures  # which brings FAISS
+
+        usable = [found for found in candidates(len(trial), index.dim) if structures.available(found.factory)]
+        trying.everything(usable, index.dim)
     trying.finals()
     points = trying.table()
     chosen = choose([p for p in points if p.in_turns], wishes) or choose(points, wishes)
@@ -150,7 +153,7 @@ def _losses(
     names = index.labels()
     number = {name: place for place, name in enumerate(sorted({name for name in names if name is not None}))}
     labels = np.array([-1 if name is None else number[name] for name in names], np.int64)
-    out = np.isin(index.all_vectors()[0], held_out)
+    out = np.isin(index.ids(), held_out)
     search = trial.search(trying.kept[chosen.factory], chosen.parameters)
     return losses(trial.exact, search, measuring.queries, labels[out], labels[~out], measuring.k, seed=seed)
 
@@ -166,9 +169,3 @@ def _set(index: Index, chosen: Point, trying: Trying, measuring: Measuring, *, r
         structure = structures.build(chosen.factory, index.all_vectors()[1], seed=seed)
     about = measured(chosen, measuring.k, len(measuring.queries))
     index.set_structure(structure, chosen.parameters, measured=about)
-
-
-def _has_rabitqlib() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("rabitqlib") is not None

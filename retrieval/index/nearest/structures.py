@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +68,11 @@ def read(factory: str, path: Path, dim: int, items: int, *, mapped: bool = False
     from retrieval.index.nearest.faiss_structures import FaissStructure
 
     return FaissStructure.read(factory, path, dim, items, mapped=mapped)
+
+
+def available(factory: str) -> bool:
+    """Whether the library that a structure needs is installed."""
+    return not factory.startswith("SymphonyQG") or importlib.util.find_spec("rabitqlib") is not None
 
 
 def efforts(factory: str, n: int) -> list[dict[str, int]]:

@@ -104,8 +104,10 @@ class SymphonyStructure:
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
         """See :meth:`retrieval.index.nearest.structures.Structure.candidates`."""
-        reach = min(count, self._size, _WIDEST)
-        width = min(max(reach, parameters.get("ef", 0)), self._size, _WIDEST)
+        reach = min(count, self._size)
+        width = min(max(reach, parameters.get("ef", 0)), self._size)
+        if width > _WIDEST:  # narrower it would find too few: who asks has to look at every vector
+            return np.full((len(queries), count), -1)
         threads = 1 if len(queries) == 1 else faiss.omp_get_max_threads()
         found: Positions
         try:
