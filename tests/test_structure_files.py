@@ -142,6 +142,16 @@ def test_limits_on_what_is_read_are_given_back(tmp_path):
     assert (faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()) == before
 
 
+@pytest.mark.parametrize("factory", ["IVF64,PQ32x4fs", "PCA32,IVF64,PQ16x4fs"])
+def test_a_table_larger_than_its_file_can_be_read(factory, tmp_path):
+    """FAISS computes it when it reads lists of quantized vectors, within its limit on what it reads."""
+    vectors = unit(100, 64)
+    structures.build(factory, vectors, seed=0).write(tmp_path / "x.ann")
+    assert (tmp_path / "x.ann").stat().st_size < 4 * 64 * 32 * 16 or "PCA" in factory
+    read = structures.read(factory, tmp_path / "x.ann", 64, 100)
+    assert (read.candidates(vectors[:5], 1, {"nprobe": 64})[:, 0] >= 0).all()
+
+
 def test_signs_are_those_of_centred_vectors(tmp_path):
     """Of vectors that all point one way, most signs would be the same without."""
     rng = np.random.default_rng(0)

@@ -76,7 +76,7 @@ def read(path: Path, like: Any, items: int, *, mapped: bool = False) -> Any:
     Raises:
         DamagedFileError: it is not what it should be.
     """
-    with _parsing(path):
+    with _parsing(path, like):
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
     _check(path, index, like, items)
     return index
@@ -94,7 +94,7 @@ def read_coded(path: Path, like: Any, items: int, dim: int) -> tuple[Any, Any]:
     Raises:
         DamagedFileError: it is not what it should be.
     """
-    with _parsing(path):
+    with _parsing(path, like):
         reader = faiss.FileIOReader(str(path))
         transform = faiss.read_VectorTransform(reader)
         index = faiss.read_index_binary(reader)
@@ -106,12 +106,24 @@ def read_coded(path: Path, like: Any, items: int, dim: int) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _parsing(path: Path) -> Iterator[None]:
+def _parsing(path: Path, like: Any) -> Iterator[None]:
     try:
-        with _no_more_than(path.stat().st_size):
+        with _no_more_than(path.stat().st_size + _table(like)):
             yield
     except (OSError, RuntimeError, TypeError, MemoryError) as error:  # a TypeError if the name is not Unicode
         raise DamagedFileError(path, "is not a structure that FAISS can read") from error
+
+
+def _table(whole: Any) -> int:
+    """Bytes of the table that FAISS computes when it reads quantized lists: of each list's centre with each code word.
+
+    It has nothing to do with what the file holds.
+    """
+    index = _downcast(whole)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _table(index.index)
+    quantized = hasattr(index, "pq") and hasattr(index, "nlist")
+    return 4 * index.nlist * index.pq.M * index.pq.ksub if quantized else 0
 
 
 def _check(path: Path, index: Any, like: Any, items: int) -> None:
@@ -130,7 +142,7 @@ def _put(part: Any, writer: Any) -> None:
 
 @contextmanager
 def _no_more_than(size: int) -> Iterator[None]:
-    """No array that FAISS reads meanwhile has more bytes than the file, and no list more entries."""
+    """No array that FAISS makes meanwhile has more bytes, and no list more entries."""
     with _LIMITS:
         before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
         faiss.set_deserialization_vector_byte_limit(size + 1)
