@@ -96,7 +96,13 @@ class Search:
     def encoder(self) -> Encoder:
         """The network that the index was built with; loaded when the first picture or text is asked for."""
         from retrieval.encoder import Encoder  # here, because a query by id needs none
+        from retrieval.exchange import NO_ENCODER
 
+        if self.index.encoder_hash.startswith(NO_ENCODER):
+            raise RetrievalError(
+                f"The index {images.printable(self.folder)!r} was imported without a model, so that only ids, paths "
+                "and vectors can be queries; import it again with --model."
+            )
         encoder = Encoder.load(self.folder if self._model is None else self._model)
         if encoder.hash != self.index.encoder_hash:
             other = "the encoder in it" if self._model is None else f"{str(self._model)!r}"
@@ -242,15 +248,9 @@ class Search:
         self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
-        try:
-            vectors = np.load(file, allow_pickle=False)
-            if not isinstance(vectors, np.ndarray):
-                raise ValueError("it holds several arrays")
-        except (OSError, ValueError, EOFError) as error:
-            raise RetrievalError(
-                f"The vectors {images.printable(file)!r} cannot be read ({str(error).rstrip('.')}); "
-                f"give a .npy file of shape (n, {self.index.dim})."
-            ) from None
+        from retrieval.exchange.numpy_file import mapped  # here, as the other formats come with it
+
+        vectors = mapped(Path(file))
         count = len(vectors) if vectors.ndim > 1 else 1
         return self.query_vectors(
             vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)], where=where, above=above

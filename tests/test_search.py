@@ -172,7 +172,10 @@ def test_vectors_that_do_not_fit_are_refused(search: Search, tmp_path: Path) -> 
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
     (tmp_path / "text.npy").write_text("not an array")
     np.savez(tmp_path / "several.npz", good)
-    for name in ("objects.npy", "text.npy", "several.npz", "absent.npy"):
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04" + bytes(40))
+    with (tmp_path / "endless.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**13, 16)})
+    for name in ("objects.npy", "text.npy", "several.npz", "absent.npy", "cut.npz", "endless.npy"):
         with pytest.raises(RetrievalError, match="cannot be read"):
             search.query_file(tmp_path / name)
     assert search.query_vectors(np.empty((0, 16))) == []

@@ -18,6 +18,7 @@ import numpy as np
 from retrieval.datasets.memory import resident
 from retrieval.datasets.pictures import SPLITS, PictureSet, Progress
 from retrieval.errors import RetrievalError
+from retrieval.hdf5_arrays import arrays
 from retrieval.images import Pixels, printable
 
 FORMAT = "retrieval pictures"
@@ -76,14 +77,11 @@ def load(path: str | os.PathLike[str], *, verify: bool = False) -> PictureSet:
     Raises:
         RetrievalError: for any other file, and a damaged one.
     """
-    import h5py
-
     path = Path(path)
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            return _read(file, verify)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        return _read(path, verify)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise RetrievalError(f"{printable(path)!r} is no whole set of pictures ({reason}); make it anew.") from error
 
 
@@ -103,16 +101,16 @@ def holds(path: str | os.PathLike[str], pictures: PictureSet) -> bool:
     )
 
 
-def _read(file: Any, verify: bool) -> PictureSet:
-    """Raises ValueError, or whatever h5py does, with the reason."""
-    if file.attrs.get("format") != FORMAT:
+def _read(path: Path, verify: bool) -> PictureSet:
+    """Raises ValueError with the reason."""
+    attributes, found = arrays(path, ("images", "labels", "names", "classes", "splits", "levels"))
+    if attributes.get("format") != FORMAT:
         raise ValueError("its format is another one")
-    if file.attrs.get("version") != VERSION:
-        raise ValueError(f"its version is {file.attrs.get('version')}, this program reads {VERSION}")
-    pixels = _dataset(file, "images", "u1", 4)
-    labels = _dataset(file, "labels", "i8", 1)
-    names, classes, splits = (_texts(file, key) for key in ("names", "classes", "splits"))
-    levels = _texts(file, "levels") if "levels" in file else None
+    if attributes.get("version") != VERSION:
+        raise ValueError(f"its version is {attributes.get('version')}, this program reads {VERSION}")
+    pixels, labels = _array(found, "images", "|u1", 4), _array(found, "labels", "<i8", 1)
+    names, classes, splits = (_texts(found, key) for key in ("names", "classes", "splits"))
+    levels = _texts(found, "levels") if "levels" in found else None
     if pixels.shape[3] not in (1, 3):
         raise ValueError(f"its pictures have {pixels.shape[3]} channels")
     if len({len(pixels), len(labels), len(names), len(splits), len(pixels if levels is None else levels)}) > 1:
@@ -121,32 +119,24 @@ def _read(file: Any, verify: bool) -> PictureSet:
         raise ValueError("a label has no class")
     if not set(splits) <= set(SPLITS):
         raise ValueError("a split is neither train nor val nor test")
-    if verify and file.attrs.get("sha256") != _digest(pixels):
+    if verify and attributes.get("sha256") != _digest(pixels):
         raise ValueError("the pixels do not fit their checksum")
-    name = str(file.attrs.get("name"))
+    name = str(attributes.get("name"))
     return PictureSet(name, names, classes, labels, np.array(splits, "<U5"), pixels, levels=levels)
 
 
-def _dataset(file: Any, key: str, kind: str, dimensions: int) -> Any:
-    """One array, after making sure that reading it needs no more than what the file itself holds."""
-    import h5py
-
-    if not isinstance(file.get(key, getlink=True), h5py.HardLink) or not isinstance(file[key], h5py.Dataset):
-        raise ValueError(f"{key} is missing or lies in another file")
-    dataset = file[key]
-    kinds = dataset.dtype.kind + (str(dataset.dtype.itemsize) if kind != "S" else "")
-    if kinds != kind or dataset.ndim != dimensions:
-        raise ValueError(f"{key} has type {dataset.dtype} and {dataset.ndim} dimensions")
-    if dataset.external or dataset.is_virtual or dataset.id.get_storage_size() != dataset.nbytes:
-        raise ValueError(f"{key} is not stored plainly")
-    values = np.empty(dataset.shape, dataset.dtype)
-    if values.size:
-        dataset.read_direct(values)
-    return values
+def _array(found: dict[str, Any], key: str, kind: str, dimensions: int) -> Any:
+    """One array, in memory."""
+    if key not in found:
+        raise ValueError(f"{key} is missing")
+    values = found[key]
+    if not values.dtype.str.startswith(kind) or values.ndim != dimensions:
+        raise ValueError(f"{key} has type {values.dtype} and {values.ndim} dimensions")
+    return np.array(values)
 
 
-def _texts(file: Any, key: str) -> tuple[str, ...]:
-    return tuple([text.decode() for text in _dataset(file, key, "S", 1).tolist()])
+def _texts(found: dict[str, Any], key: str) -> tuple[str, ...]:
+    return tuple([text.decode() for text in _array(found, key, "|S", 1).tolist()])
 
 
 def _digest(pixels: Pixels | None) -> str:

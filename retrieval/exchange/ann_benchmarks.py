@@ -8,17 +8,16 @@ Data sets ``train`` (n, d), ``test`` (m, d), ``neighbors`` int32 (m, k), rows of
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.apart import ask
 from retrieval.errors import RetrievalError
 from retrieval.exchange.contents import Contents
 from retrieval.exchange.vectors import Part, Source, require_rows
+from retrieval.hdf5_arrays import arrays
 from retrieval.images import printable
 from retrieval.progress import bar
 
@@ -112,11 +111,15 @@ def load_ann_benchmarks(path: str | os.PathLike[str]) -> AnnBenchmarks:
     path = Path(path)
     name = printable(path)
     try:
-        found = ask(Path(__file__).with_name("hdf5_arrays.py"), path, *_KEYS)
-        distance = found["attributes"].get("distance")
-        if distance is None:
+        attributes, found = arrays(path, _KEYS)
+        if not isinstance(attributes.get("distance"), str):
             raise ValueError("it has no attribute distance")
-        train, test, neighbors, distances = (_mapped(path, *found["arrays"][key]) for key in _KEYS)
+        for key in _KEYS:
+            if key not in found:
+                raise ValueError(f"{key} is missing")
+            if found[key].ndim != 2:
+                raise ValueError(f"{key} has {found[key].ndim} dimensions")
+        train, test, neighbors, distances = (found[key] for key in _KEYS)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RetrievalError(f"{name!r} is no whole file of ann-benchmarks ({reason}); copy it anew.") from None
@@ -133,7 +136,7 @@ def load_ann_benchmarks(path: str | os.PathLike[str]) -> AnnBenchmarks:
             )
     if neighbors.size and not (neighbors.min() >= 0 and neighbors.max() < len(train)):
         raise RetrievalError(f"{name!r} is damaged: a neighbour is none of the {len(train):,} vectors; copy it anew.")
-    return AnnBenchmarks(train, np.array(test), np.array(neighbors), np.array(distances), distance)
+    return AnnBenchmarks(train, np.array(test), np.array(neighbors), np.array(distances), str(attributes["distance"]))
 
 
 def read(path: Path) -> Source:
@@ -149,12 +152,3 @@ def read(path: Path) -> Source:
             "give a file that says angular or euclidean."
         )
     return Source([Part(str(path), require_rows(found.train, str(path)))], distance=found.distance)
-
-
-def _mapped(path: Path, dtype: str, shape: Sequence[int], offset: int) -> npt.NDArray[Any]:
-    """One array where it lies in the file."""
-    if len(shape) != 2:
-        raise ValueError(f"an array has {len(shape)} dimensions")
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r", offset, tuple(shape))

@@ -40,10 +40,15 @@ def read(path: Path) -> Source:
     Raises:
         RetrievalError: it cannot be read, or holds something else.
     """
-    return Source([Part(str(path), require_rows(_mapped(path), str(path)))])
+    return Source([Part(str(path), require_rows(mapped(path), str(path)))])
 
 
-def _mapped(path: Path) -> Any:
+def mapped(path: Path) -> Any:
+    """The array of a file, of any shape and type, left on the disk until it is looked at.
+
+    Raises:
+        RetrievalError: it cannot be read, or is shorter than it says.
+    """
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # whatever the parsers that NumPy reads a header with raise

@@ -100,7 +100,7 @@ def _empty(factory: str, dim: int) -> Any:
         raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
     try:
         return faiss.index_binary_factory(-(-dim // 8) * 8, factory)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # a TypeError if `dim` is no 32-bit integer
         raise RetrievalError(
             f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
         ) from error

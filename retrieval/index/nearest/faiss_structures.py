@@ -123,7 +123,7 @@ def _empty(factory: str, dim: int) -> Any:
         raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
     try:
         return faiss.index_factory(dim, factory, faiss.METRIC_L2)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # a TypeError if `dim` is no 32-bit integer
         raise RetrievalError(
             f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
         ) from error
