@@ -45,7 +45,7 @@ def _mapped(path: Path, dtype: str, shape: Sequence[int], offset: int) -> npt.ND
 
 def _read(path: Path) -> dict[str, object]:
     with h5py.File(path, "r", locking=False) as file:
-        attributes = {}
+        attributes: dict[str, str | int] = {}
         for name, value in ((name, file.attrs[name]) for name in file.attrs):
             if isinstance(value, bytes | str):
                 attributes[name] = value.decode() if isinstance(value, bytes) else str(value)

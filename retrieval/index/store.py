@@ -275,6 +275,10 @@ class Index(View):
         """Replace what :attr:`tuning` gives."""
         self._record("tuning", dict(tuning))
 
+    def record_calibration(self, calibration: Mapping[str, object] | None) -> None:
+        """Replace what :attr:`calibration` gives."""
+        self._record("calibration", None if calibration is None else dict(calibration))
+
     def set_structure(
         self,
         structure: Structure | None,

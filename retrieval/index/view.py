@@ -84,6 +84,12 @@ class View:
         return found
 
     @property
+    def calibration(self) -> dict[str, Any] | None:
+        """What scores say about matches, if that was measured."""
+        found: dict[str, Any] | None = self._catalog.meta.get("calibration")
+        return found
+
+    @property
     def structure(self) -> StructureRecord | None:
         """What the catalog knows of the approximate structure, if there is one."""
         return self._state.structure
