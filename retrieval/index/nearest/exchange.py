@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from retrieval.apart import ask
 from retrieval.errors import RetrievalError
+from retrieval.index.nearest import faiss_files
 
 Ids = npt.NDArray[np.int64]
 
@@ -56,7 +57,7 @@ def write_flat(path: Path, dim: int, blocks: Iterable[tuple[npt.NDArray[Any], Id
     )
     for vectors, ids in blocks:
         index.add_with_ids(vectors, ids)
-    _write(index, path, binary)
+    faiss_files.dump(path, index)
 
 
 def write_structure(source: Path, path: Path, ids: Ids) -> None:
@@ -68,24 +69,22 @@ def write_structure(source: Path, path: Path, ids: Ids) -> None:
         ids: int64 (n,), the id of each position.
 
     Raises:
-        RetrievalError: FAISS cannot read it.
+        RetrievalError: it is of another library, or of codes, whose rotation FAISS's own files have no place for.
         OSError: the disk is full, or the folder cannot be written.
     """
-    binary = _is_binary(source)
     try:
-        inner: Any = faiss.read_index_binary(str(source)) if binary else faiss.read_index(str(source))
+        inner: Any = faiss.read_index(str(source))
     except (RuntimeError, TypeError):
         raise RetrievalError(f"{str(source)!r} is no structure of FAISS; export the vectors instead.") from None
     if inner.ntotal != len(ids):
         raise RetrievalError(
             f"{str(source)!r} has {inner.ntotal:,} vectors where the catalog says {len(ids):,}; build it again."
         )
-    empty: Any = faiss.IndexBinaryFlat(inner.d) if binary else faiss.IndexFlat(inner.d, inner.metric_type)
-    index: Any = faiss.IndexBinaryIDMap2(empty) if binary else faiss.IndexIDMap2(empty)
+    index: Any = faiss.IndexIDMap2(faiss.IndexFlat(inner.d, inner.metric_type))
     index.index, index.ntotal = inner, inner.ntotal  # it takes none but an empty one when it is made
     faiss.copy_array_to_vector(ids, index.id_map)
     index.construct_rev_map()
-    _write(index, path, binary)
+    faiss_files.dump(path, index)
 
 
 def read_vectors(path: Path) -> Foreign:
@@ -109,15 +108,3 @@ def read_vectors(path: Path) -> Foreign:
         raise RetrievalError(
             f"{str(path)!r} cannot be read as a FAISS index ({reason}); give one that holds its vectors."
         ) from None
-
-
-def _is_binary(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"IB"
-
-
-def _write(index: Any, path: Path, binary: bool) -> None:
-    try:
-        (faiss.write_index_binary if binary else faiss.write_index)(index, str(path))
-    except (RuntimeError, TypeError) as error:  # a TypeError if the name is not Unicode
-        raise OSError(f"FAISS: {' '.join(str(error).split())[-200:]}") from error

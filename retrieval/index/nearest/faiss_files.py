@@ -39,14 +39,23 @@ def write(path: Path, *parts: Any) -> None:
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        writer = faiss.FileIOWriter(str(temporary))
-        for part in parts:
-            _put(part, writer)
-        del writer  # which closes the file
-    except (RuntimeError, TypeError) as error:  # a TypeError if the name is not Unicode
+        dump(temporary, *parts)
+    except OSError as error:
         temporary.unlink(missing_ok=True)
         raise RetrievalError(f"{str(path)!r} cannot be written; make room, or allow writing there.") from error
     name_durably(temporary, path)
+
+
+def dump(path: Path, *parts: Any) -> None:
+    """Write them to a file that nobody reads yet.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    with path.open("wb") as file:  # FAISS would not say what goes wrong when it closes a file of its own
+        writer = faiss.PyCallbackIOWriter(file.write)
+        for part in parts:
+            _put(part, writer)
 
 
 def size(*parts: Any) -> int:
