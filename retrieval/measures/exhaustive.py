@@ -41,6 +41,8 @@ def rank(
     ks: Sequence[int] = (1, 10),
     neighbours: int = 10,
     levels: npt.ArrayLike = (),
+    duplicate_score: float | None = None,
+    classes: int | None = None,
     threads: int | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> Rankings:
@@ -65,6 +67,11 @@ def rank(
         ks: the ks of the measures at k.
         neighbours: the k of the kNN accuracy.
         levels: recall levels from 0 to 1 for the precision–recall curves.
+        duplicate_score: items that score at least so much with a query are near-duplicates of it and left out of its
+            ranking, as if they were in `ignore`; how many is counted. Of codes the score is 1 − 2 · distance / bits.
+            None: nothing is left out for its score.
+        classes: labels are 0 … classes − 1, and those of the neighbours that vote are counted for each class of query
+            (``confusion``). None: they are not.
         threads: how many at a time; as many as the process has cores if None.
         advance: called with the number of queries done since the last call.
 
@@ -82,6 +89,8 @@ def rank(
         graded=graded,
         neighbours=neighbours,
         levels=levels,
+        duplicate_score=duplicate_score,
+        classes=classes,
         threads=threads,
         advance=advance,
     )
@@ -99,6 +108,8 @@ def rank_by(
     graded: bool = False,
     neighbours: int | None = None,
     levels: npt.ArrayLike = (),
+    duplicate_score: float | None = None,
+    classes: int | None = None,
     threads: int | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> Rankings:
@@ -139,6 +150,8 @@ def rank_by(
         arranged = _Arranged.of(shelf, np.flatnonzero(kept), labels)
         labels = labels[arranged.order]
         relevance = SameLabel(truth, labels)
+    if classes is not None and (truth is None or labels is None or max(truth.max(), labels.max(initial=-1)) >= classes):
+        raise RetrievalError(f"labels of {classes} classes are 0 to {classes - 1}, one for each item: number them so")
     if strange.any():
         raise RetrievalError(
             f"{int(strange.sum())} queries have another label than they themselves in the gallery: check `own`"
@@ -153,6 +166,8 @@ def rank_by(
         truth=truth,
         labels=labels,
         neighbours=neighbours,
+        duplicate_score=duplicate_score,
+        classes=classes,
     )
     task.measure(threads or cores(), advance)
     return task.rankings(labelled, int((~kept).sum()))
@@ -254,16 +269,21 @@ class _Products:
             scores[:, self._copies] = scores[:, self._originals]
         return scores
 
-    def row(self, scores: Vectors, hidden: Ints) -> _Row:
-        return _Row(scores, hidden)
+    def row(self, scores: Vectors, hidden: Ints, duplicate_score: float | None) -> _Row:
+        return _Row(scores, hidden, duplicate_score)
 
 
 class _Row:
     """One query's inner products; what is hidden from it has −∞ and is cut off."""
 
-    def __init__(self, scores: Vectors, hidden: Ints) -> None:
+    def __init__(self, scores: Vectors, hidden: Ints, duplicate_score: float | None) -> None:
         scores[hidden] = -np.inf
-        self._scores, self._ordered = scores, np.sort(scores)[hidden.size :]
+        self.near_duplicates = 0
+        if duplicate_score is not None:
+            near = scores >= duplicate_score
+            self.near_duplicates = int(np.count_nonzero(near))
+            scores[near] = -np.inf
+        self._scores, self._ordered = scores, np.sort(scores)[hidden.size + self.near_duplicates :]
 
     @property
     def best(self) -> float:

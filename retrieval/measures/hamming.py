@@ -7,6 +7,7 @@ distances and one of the relevant items', from which every measure follows by ex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +20,9 @@ from retrieval.measures.relevance import Grades
 Codes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.uint16]
 _Room = tuple[npt.NDArray[np.uint64], Codes, Counts]
+
+ROUNDING = 1e-9
+"""Distances are whole numbers; one made of a score is taken for the whole number this far below it."""
 
 ROWS = 64
 """Queries between two calls of the progress."""
@@ -49,15 +53,22 @@ class Distances:
                 np.add(distances, ones, out=distances)
             yield distances
 
-    def row(self, scores: Counts, hidden: Ints) -> _Row:
-        return _Row(scores, hidden, self._bits)
+    def row(self, scores: Counts, hidden: Ints, duplicate_score: float | None) -> _Row:
+        nearest = 0 if duplicate_score is None else math.floor((1 - duplicate_score) / 2 * self._bits + ROUNDING) + 1
+        return _Row(scores, hidden, self._bits, nearest)
 
 
 class _Row:
     """One query's distances; what is hidden from it is farther than anything can be."""
 
-    def __init__(self, distances: Counts, hidden: Ints, bits: int) -> None:
+    def __init__(self, distances: Counts, hidden: Ints, bits: int, nearest: int) -> None:
+        """Items that are nearer than `nearest` are left out."""
         distances[hidden] = bits + 1
+        self.near_duplicates = 0
+        if nearest > 0:
+            near = distances < nearest
+            self.near_duplicates = int(np.count_nonzero(near))
+            distances[near] = bits + 1
         self._distances, self._bits = distances, bits
         self._sizes = self._histogram(distances)
 

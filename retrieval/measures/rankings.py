@@ -40,6 +40,11 @@ class Rankings:
         unlabelled_queries, unlabelled_gallery: how many were ignored because they have no label.
         without_relevant: how many queries were left out because no item of the gallery is relevant to them.
         curves: float64 (m, l), the interpolated precision at each recall level that was asked for.
+        near_duplicates: int64 (m,), how many items were left out of each query's ranking because they scored as high
+            as near-duplicates do; all 0 where nobody asked for that.
+        near_duplicates_in_all: the same over every query that was ranked, also those that had no relevant item left.
+        confusion: float64 (c, c), for queries of each class (rows) how many of their nearest neighbours have each
+            label (columns), in expectation where neighbours tie; None where nobody asked for it.
     """
 
     values: Mapping[str, Doubles]
@@ -54,10 +59,19 @@ class Rankings:
     unlabelled_gallery: int
     without_relevant: int
     curves: Doubles
+    near_duplicates: Ints
+    near_duplicates_in_all: int
+    confusion: Doubles | None
 
 
 class Row(Protocol):
-    """One query's scores, without what is hidden from it."""
+    """One query's scores, without what is hidden from it.
+
+    Attributes:
+        near_duplicates: how many items more were left out because of their score.
+    """
+
+    near_duplicates: int
 
     @property
     def best(self) -> float:
@@ -88,8 +102,8 @@ class Scorer(Protocol):
     def score(self, queries: Ints, room: Any) -> Iterable[Any]:
         """The scores of some queries, one after the other; each may be overwritten by the next."""
 
-    def row(self, scores: Any, hidden: Ints) -> Row:
-        """One query's scores, which this may change."""
+    def row(self, scores: Any, hidden: Ints, duplicate_score: float | None) -> Row:
+        """One query's scores, which this may change; without those from `duplicate_score` upwards."""
 
 
 def named(ks: Sequence[int]) -> dict[str, Callable[[Ranking], float]]:
@@ -128,6 +142,8 @@ class Task:
         levels: float64 (l,), recall levels of the curves.
         truth, labels: int64, the label of each query and of each item where each has one.
         neighbours: how many of them vote; None: none, as where there are several labels.
+        duplicate_score: from here on an item is a near-duplicate of the query and left out; None: nothing is.
+        classes: labels are below this, and those of the neighbours are counted; None: they are not.
     """
 
     scorer: Scorer
@@ -139,6 +155,8 @@ class Task:
     truth: Ints | None = None
     labels: Ints | None = None
     neighbours: int | None = None
+    duplicate_score: float | None = None
+    classes: int | None = None
     _known_chance: dict[tuple[int, int], list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -146,6 +164,8 @@ class Task:
             raise RetrievalError(f"{self.neighbours} neighbours cannot vote: k must be at least 1")
         if self.levels.size and not (self.levels.ndim == 1 and self.levels.min() >= 0 and self.levels.max() <= 1):
             raise RetrievalError(f"recall levels are {self.levels}: give a row of numbers from 0 to 1")
+        if self.duplicate_score is not None and not self.duplicate_score > -1:
+            raise RetrievalError(f"near-duplicates cannot begin at the score {self.duplicate_score}: give one above −1")
         voting = self.labels is not None and self.neighbours is not None
         self._voted = [] if not voting else [f"kNN accuracy (k={self.neighbours})"]
         m, names = len(self.order), len(self.measures)
@@ -155,6 +175,9 @@ class Task:
         self._relevant = np.zeros(m, np.int64)
         self._best = np.empty(m, np.float32)
         self._tied = np.empty(m)
+        self._near_duplicates = np.zeros(m, np.int64)
+        self._confusion = None if self.classes is None else np.zeros((self.classes, self.classes))
+        self._confusing = Lock()
 
     def measure(self, threads: int, advance: Callable[[int], object] | None) -> None:
         """Do the work; `advance` is called with the number of queries done since the last call."""
@@ -183,7 +206,8 @@ class Task:
                 stopped.set()  # after Ctrl-C or an error the others end with their block
 
     def _row(self, place: int, query: int, scores: Any) -> None:
-        row = self.scorer.row(scores, self.hidden[query])
+        row = self.scorer.row(scores, self.hidden[query], self.duplicate_score)
+        self._near_duplicates[place] = row.near_duplicates
         ranking = row.ranking(*self.relevance.of(query))
         if ranking is None:
             return
@@ -191,6 +215,11 @@ class Task:
         if self.labels is not None and self.truth is not None and self.neighbours is not None:
             sure, tied, places = row.nearest(self.neighbours)
             values.append(vote(int(self.truth[query]), self.labels[sure], self.labels[tied], places))
+            if self._confusion is not None and self.classes is not None:
+                shown = np.bincount(self.labels[sure], minlength=self.classes).astype(np.float64)
+                shown += np.bincount(self.labels[tied], minlength=self.classes) * (places / max(1, tied.size))
+                with self._confusing:
+                    self._confusion[self.truth[query]] += shown
         self._values[place] = values
         self._chance[place] = self._by_chance(ranking)
         self._curves[place] = ranking.interpolated_precision(self.levels) if self.levels.size else ()
@@ -244,4 +273,8 @@ class Task:
             unlabelled_gallery=unlabelled_gallery,
             without_relevant=int(labelled.sum()) - len(counted),
             curves=self._curves[back],
+            near_duplicates=self._near_duplicates[back],
+            near_duplicates_in_all=int(self._near_duplicates.sum()),
+            # threads add up in any order, which shows in the last digits
+            confusion=None if self._confusion is None else self._confusion.round(9),
         )
