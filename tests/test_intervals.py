@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.measures import bootstrap, compare, difference
+from retrieval.measures import bootstrap, bootstrap_groups, compare, difference
 
 
 def test_intervals_cover_the_true_mean_about_95_times_in_100():
@@ -111,6 +111,25 @@ def test_strata_keep_their_sizes():
     assert free.high - free.low > 0.1
     both = bootstrap(values + np.arange(100) % 2, strata=strata, over=np.arange(100) // 5)[0]
     assert both.low < both.value < both.high
+
+
+def test_each_group_has_the_interval_it_would_have_alone():
+    rng = np.random.default_rng(0)
+    groups = rng.permutation(np.repeat([0, 1, 3, 4], [200, 50, 4, 1]))
+    values = rng.normal(groups[:, None], [1, 2], (255, 2))
+    means, low, high = bootstrap_groups(values, groups, 5)
+    for group in (0, 1):
+        own = values[groups == group]
+        for column, alone in enumerate(bootstrap(own)):
+            assert means[group, column] == pytest.approx(alone.value)
+            assert low[group, column] == pytest.approx(alone.low, abs=0.1 * (alone.high - alone.low))
+            assert high[group, column] == pytest.approx(alone.high, abs=0.1 * (alone.high - alone.low))
+    assert np.isnan(means[2]).all() and means[4].tolist() == values[groups == 4][0].tolist()
+    assert np.isnan(low[2:]).all() and np.isnan(high[2:]).all()  # of nothing, of four values and of one
+    fewer = bootstrap_groups(values[groups < 2], groups[groups < 2], 2)
+    assert (fewer[1] == low[:2]).all()
+    with pytest.raises(RetrievalError, match="a number below 3"):
+        bootstrap_groups(values, groups, 3)
 
 
 def test_comparison_says_which_is_higher_or_that_it_cannot_tell():

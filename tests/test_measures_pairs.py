@@ -9,7 +9,7 @@ import pytest
 from slow_measures import clusters
 
 from retrieval.errors import RetrievalError
-from retrieval.measures import Roc, pair_scores, verify
+from retrieval.measures import Pairs, Roc, pair_scores, roc_curve, verify
 
 
 def scored(seed: int, n: int = 300, spread: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -20,15 +20,15 @@ def scored(seed: int, n: int = 300, spread: int = 40) -> tuple[np.ndarray, np.nd
 
 @pytest.mark.parametrize("spread", [2, 10, 1000])
 def test_curve_and_area_as_scikit_learn(spread):
-    from sklearn.metrics import roc_auc_score, roc_curve
+    from sklearn import metrics
 
     scores, genuine = scored(0, spread=spread)
     roc = Roc.of(scores, genuine)
-    false_match, true_match, thresholds = roc_curve(genuine, scores, drop_intermediate=False)
+    false_match, true_match, thresholds = metrics.roc_curve(genuine, scores, drop_intermediate=False)
     np.testing.assert_allclose(roc.false_match, false_match[1:])
     np.testing.assert_allclose(roc.true_match, true_match[1:])
     np.testing.assert_array_equal(roc.thresholds, thresholds[1:])
-    assert roc.auc() == pytest.approx(roc_auc_score(genuine, scores))
+    assert roc.auc() == pytest.approx(metrics.roc_auc_score(genuine, scores))
     wins = scores[genuine][:, None] - scores[~genuine]
     assert roc.auc() == pytest.approx(((wins > 0) + (wins == 0) / 2).mean())
 
@@ -229,3 +229,22 @@ def test_intervals_over_classes_are_those_of_copying_their_items():
 def test_shares_that_are_none_are_refused(recall, rate):
     with pytest.raises(RetrievalError, match="give a share"):
         verify(pair_scores(*clusters(30, 3, seed=6)), recall=recall, false_match_rates=(rate,), resamples=1)
+
+
+def test_curve_at_chosen_rates_with_a_band_that_holds_it():
+    vectors, labels = clusters(60, 6, seed=3, noise=2)
+    pairs = pair_scores(vectors.astype(np.float16).astype(np.float32), labels)
+    at = np.linspace(0, 1, 41)
+    rates, low, high = roc_curve(pairs, at, resamples=200)
+    roc = Roc.of(pairs.scores, pairs.genuine)
+    for rate, false_match in zip(rates, at, strict=True):  # by lot among the pairs at a threshold
+        corners = [(0.0, 0.0), *zip(roc.false_match, roc.true_match, strict=True)]
+        reached = max(corner for corner in corners if corner[0] <= false_match)
+        following = min((corner for corner in corners if corner[0] > false_match), default=reached)
+        share = (false_match - reached[0]) / ((following[0] - reached[0]) or 1)
+        assert rate == pytest.approx(reached[1] + share * (following[1] - reached[1]))
+    assert (np.diff(rates) >= 0).all() and rates[-1] == 1
+    assert (low <= rates + 1e-9).all() and (rates <= high + 1e-9).all() and (low < high).any()
+    flat = roc_curve(Pairs(np.zeros(40), np.arange(40) < 20, pairs.classes[:40], (20, 20)), at, resamples=5)
+    for curve in flat:
+        np.testing.assert_allclose(curve, at)  # a score that says nothing is the diagonal

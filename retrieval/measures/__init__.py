@@ -8,7 +8,15 @@ from retrieval.measures.arrays import UNLABELLED
 from retrieval.measures.clustering import Clustering, agreement, cluster
 from retrieval.measures.exhaustive import rank, rank_by, rank_judged
 from retrieval.measures.few_shot import FewShot, Trials, draw_trials, few_shot, few_shot_of_scores
-from retrieval.measures.intervals import RESAMPLES, Comparison, Interval, bootstrap, compare, difference
+from retrieval.measures.intervals import (
+    RESAMPLES,
+    Comparison,
+    Interval,
+    bootstrap,
+    bootstrap_groups,
+    compare,
+    difference,
+)
 from retrieval.measures.pairs import Pairs, pair_scores
 from retrieval.measures.peers import like_oml, like_pml
 from retrieval.measures.probes import Probe, kernel_probe, knn_probe, linear_probe, logistic_probe
@@ -23,7 +31,7 @@ from retrieval.measures.ranking import (
 from retrieval.measures.rankings import Rankings
 from retrieval.measures.recall import intersection, recall_of
 from retrieval.measures.relevance import Judgements
-from retrieval.measures.verification import Roc, verify
+from retrieval.measures.verification import Roc, roc_curve, verify
 
 __all__ = [
     "RESAMPLES",
@@ -43,6 +51,7 @@ __all__ = [
     "average_precision",
     "average_precision_at_r",
     "bootstrap",
+    "bootstrap_groups",
     "cluster",
     "compare",
     "difference",
@@ -64,5 +73,6 @@ __all__ = [
     "rank_by",
     "rank_judged",
     "recall_of",
+    "roc_curve",
     "verify",
 ]

@@ -12,6 +12,14 @@ from retrieval.errors import RetrievalError
 
 RESAMPLES = 2000
 
+FEWEST = 5
+"""Values below which the interval of a group would say more than it knows."""
+
+DRAWN = 2**20
+"""Numbers of a group's resamples that are in memory at a time."""
+
+Table = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -98,6 +106,58 @@ def bootstrap(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return [Interval(float(m), float(a), float(b), n) for m, a, b in zip(centre, low, high, strict=True)]
+
+
+def bootstrap_groups(
+    values: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    count: int,
+    *,
+    fewest: int = FEWEST,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[Table, Table, Table]:
+    """The mean of each group by itself, such as each class, with its percentile bootstrap interval.
+
+    Args:
+        values: (n, m), one row a query and one column a measure.
+        groups: integers (n,) from 0 to `count` − 1.
+        count: how many groups there are.
+        fewest: a group of fewer values has no interval.
+        confidence, resamples, seed: as for :func:`bootstrap`.
+
+    Returns:
+        Means, lower and upper ends, float64 (count, m) each; NaN where there is none.
+
+    Raises:
+        RetrievalError: the arrays do not fit together.
+    """
+    table, of = np.asarray(values, np.float64), np.asarray(groups)
+    if table.ndim != 2 or of.shape != table.shape[:1] or (of.size and not 0 <= of.min() <= of.max() < count):
+        raise RetrievalError(
+            f"values of shape {table.shape} come with {of.shape} groups: give each a number below {count}"
+        )
+    means, low, high = np.full((3, count, table.shape[1]), math.nan)
+    ends = np.cumsum(np.bincount(of, minlength=count))
+    members = np.split(np.argsort(of, kind="stable"), ends[:-1])
+    tail = (1 - confidence) / 2
+    for group, places in enumerate(members):
+        if not places.size:
+            continue
+        own = table[places]
+        means[group] = own.mean(axis=0)
+        if places.size < max(2, fewest):
+            continue
+        # by the group and not by what came before it, so that one more class changes no other's interval
+        generator = np.random.default_rng([seed, group])
+        drawn = np.empty((resamples, own.shape[1]))
+        step = max(1, DRAWN // own.size)
+        for start in range(0, resamples, step):
+            part = drawn[start : start + step]
+            part[:] = own[generator.integers(0, places.size, (len(part), places.size))].mean(axis=1)
+        low[group], high[group] = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return means, low, high
 
 
 def difference(

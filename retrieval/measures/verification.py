@@ -6,7 +6,7 @@ all, and no rate depends on the order in which they are stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +88,13 @@ class Roc:
             raise RetrievalError(f"recall is {recall}: give a share above 0 and up to 1")
         return float(self.false_match[np.argmax(self.true_match >= recall - ROUNDING)])
 
+    def true_match_at(self, false_match: Doubles) -> Doubles:
+        """The share of the genuine pairs that is accepted where these shares of the impostors are: on the straight
+        line between two thresholds, and the upper end where the curve rises upright."""
+        # of points that lie above each other np.interp takes the last, the highest
+        rates: Doubles = np.interp(false_match, np.append(0.0, self.false_match), np.append(0.0, self.true_match))
+        return rates
+
     def threshold_at(self, false_match_rate: float) -> float:
         """The lowest threshold that accepts no more than this share of the impostors.
 
@@ -135,17 +142,7 @@ def verify(
     names = ["AUC", "EER", f"FPR at {100 * recall:g} % recall"]
     names += [f"TPR at FPR {rate:g}" for rate in false_match_rates]
     values = measured(both.roc(None))
-    used, classes = np.unique(pairs.classes, return_inverse=True)
-    left, right = classes.reshape(-1, 2).astype(np.int32).T
-    draws = Draws(used.size, None, seed)
-    drawn = np.empty((resamples, len(values)))
-    for row in drawn:
-        kinds = 0.0
-        while not kinds:
-            times = draws.next().astype(np.float64)
-            weights = np.where(pairs.genuine, times[left], times[left] * times[right])
-            kinds = float(min(weights @ pairs.genuine, weights @ ~pairs.genuine))
-        row[:] = measured(both.roc(weights))
+    drawn = np.array([measured(both.roc(weights)) for weights in _weights(pairs, resamples, seed)])
     tail = (1 - confidence) / 2
     ends = np.quantile(drawn, [tail, 1 - tail], axis=0)
     n = len(pairs.scores)
@@ -153,6 +150,44 @@ def verify(
         name: Interval(value, float(low), float(high), n)
         for name, value, low, high in zip(names, values, *ends, strict=True)
     }
+
+
+def roc_curve(
+    pairs: Pairs, false_match: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> tuple[Doubles, Doubles, Doubles]:
+    """The true match rate at each of some false match rates, with a bootstrap interval over classes as in
+    :func:`verify`, on the same draws: a band that holds each point by itself, not the whole curve.
+
+    Between two thresholds the curve is the straight line, and where it rises upright its upper end counts.
+
+    Args:
+        pairs: as from :func:`retrieval.measures.pair_scores`.
+        false_match: numbers (m,) from 0 to 1.
+        confidence, resamples, seed: of the intervals.
+
+    Returns:
+        The rates, their lower and their upper ends, float64 (m,) each.
+    """
+    at = np.asarray(false_match, np.float64)
+    both = _Sorted(pairs.scores, pairs.genuine)
+    drawn = np.array([both.roc(weights).true_match_at(at) for weights in _weights(pairs, resamples, seed)])
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return both.roc(None).true_match_at(at), low, high
+
+
+def _weights(pairs: Pairs, resamples: int, seed: int) -> Iterator[Doubles]:
+    """How often each pair counts, resample after resample of the classes."""
+    used, classes = np.unique(pairs.classes, return_inverse=True)
+    left, right = classes.reshape(-1, 2).astype(np.int32).T
+    draws = Draws(used.size, None, seed)
+    for _ in range(resamples):
+        kinds = 0.0
+        while not kinds:
+            times = draws.next().astype(np.float64)
+            weights = np.where(pairs.genuine, times[left], times[left] * times[right])
+            kinds = float(min(weights @ pairs.genuine, weights @ ~pairs.genuine))
+        yield weights
 
 
 class _Sorted:
