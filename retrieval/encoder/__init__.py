@@ -6,5 +6,6 @@ Importing this package does not import torch, and neither does loading and using
 
 from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.encoder import DEFAULT, Encoder, save_trained
+from retrieval.encoder.shares import VectorShares
 
-__all__ = ["DEFAULT", "Encoder", "EncoderConfig", "save_trained"]
+__all__ = ["DEFAULT", "Encoder", "EncoderConfig", "VectorShares", "save_trained"]

@@ -16,6 +16,7 @@ from retrieval.encoder import store
 from retrieval.encoder.comparison import Comparison, compare
 from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.onnx_runtime import OnnxRunner
+from retrieval.encoder.shares import VectorShares
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
 from retrieval.machine import cores
@@ -164,17 +165,33 @@ class Encoder:
         Raises:
             RetrievalError: `pixels` have another shape or type, or the network gives no numbers.
         """
-        p = self.config.preprocessing
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (p.size, p.size, p.channels):
-            raise RetrievalError(
-                f"This encoder takes pixels uint8 (n, {p.size}, {p.size}, {p.channels}) and was given "
-                f"{pixels.dtype} {pixels.shape}; read the pictures with its preprocessing."
-            )
+        self._check(pixels)
         if batch is not None and batch < 1:
             raise RetrievalError(f"batch is {batch}; give a whole number from 1 upwards.")
         if not len(pixels):
             return np.empty((0, self.dim), np.float32)
         return self._checked(self._started()(pixels, batch))
+
+    def shares(self, pixels: Pixels) -> VectorShares | None:
+        """Where the vectors of pictures come from; by torch, on the CPU, whatever runs the network otherwise.
+
+        Args:
+            pixels: uint8 (n, size, size, channels), n at least 1, as for :meth:`encode`.
+
+        Returns:
+            The unit vectors as sums over the positions of the network's last feature map; None if this network's
+            vectors are no such sums.
+
+        Raises:
+            RetrievalError: `pixels` have another shape or type, or the network gives no numbers.
+        """
+        from retrieval.encoder import torch_runtime
+
+        self._check(pixels)
+        found = torch_runtime.shares(self._loaded_network(), self.config.preprocessing, pixels, self._threads)
+        if found is not None:
+            self._checked(found.positions)
+        return found
 
     def encode_text(self, texts: Sequence[str]) -> Vectors:
         """Vectors of texts, to be compared with those of pictures.
@@ -300,6 +317,14 @@ class Encoder:
                 self.comparison = compare(reference, runner, p, self._threads)
                 self._graph = graph if self.comparison.kept else None
         return self.comparison
+
+    def _check(self, pixels: Pixels) -> None:
+        p = self.config.preprocessing
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (p.size, p.size, p.channels):
+            raise RetrievalError(
+                f"This encoder takes pixels uint8 (n, {p.size}, {p.size}, {p.channels}) and was given "
+                f"{pixels.dtype} {pixels.shape}; read the pictures with its preprocessing."
+            )
 
     def _checked(self, vectors: Vectors) -> Vectors:
         if not np.isfinite(vectors).all():

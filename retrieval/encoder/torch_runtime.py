@@ -7,7 +7,7 @@ import copy
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.encoder.onnx_runtime import pictures_a_run
+from retrieval.encoder.shares import VectorShares
 from retrieval.images import Preprocessing
+from retrieval.networks.shares import Shares
 
 CUDA_PICTURES_A_RUN = 256
 
@@ -40,8 +42,11 @@ class Graph(nn.Module):
         self.register_buffer("shift", (-mean / std).float())
 
     def forward(self, pixels: Tensor) -> Tensor:
-        x = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        return F.normalize(self.network(x), dim=1)
+        return F.normalize(self.network(self.normalised(pixels)), dim=1)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """The network's input: float32 (n, channels, size, size)."""
+        return pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
 
 
 class TorchRunner:
@@ -83,6 +88,37 @@ class TorchRunner:
             ]
             vectors: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
             return vectors
+
+
+def shares(
+    network: nn.Module, preprocessing: Preprocessing, pixels: NDArray[np.uint8], threads: int
+) -> VectorShares | None:
+    """Where the vectors of some pictures come from, on the CPU.
+
+    Args:
+        network: as :class:`TorchRunner` takes it.
+        preprocessing: what its input is.
+        pixels: uint8 (n, size, size, channels), n at least 1.
+        threads: how many cores to use.
+
+    Returns:
+        None if the network does not say (:class:`retrieval.networks.shares.Shares`).
+    """
+    decompose: Callable[[Tensor], Shares] | None = getattr(network, "shares", None)
+    if decompose is None:
+        return None
+    graph = Graph(network, preprocessing)
+    step = pictures_a_run(pixels, None)
+    positions, constants = [], []
+    with _settings(threads), torch.inference_mode():
+        for start in range(0, len(pixels), step):
+            batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + step]))
+            parts, constant, box = decompose(graph.normalised(batch))
+            # As F.normalize, whose length is at least 1e-12.
+            length = (parts.sum((1, 2)) + constant).norm(dim=1).clamp_min(1e-12)
+            positions.append((parts / length[:, None, None, None]).numpy())
+            constants.append((constant / length[:, None]).numpy())
+    return VectorShares(np.concatenate(positions), np.concatenate(constants), box)
 
 
 _lock = threading.Lock()

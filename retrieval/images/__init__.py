@@ -10,7 +10,7 @@ from retrieval.images.decoding import (
     read,
 )
 from retrieval.images.folders import SUFFIXES, Found, Skipped, find, printable
-from retrieval.images.preprocessing import Pixels, Preprocessing, fit_array, prepare
+from retrieval.images.preprocessing import Pixels, Preprocessing, blank, fit_array, prepare, seen
 
 __all__ = [
     "MAX_BYTES",
@@ -23,10 +23,12 @@ __all__ = [
     "Skipped",
     "Source",
     "UnreadableImage",
+    "blank",
     "find",
     "fit_array",
     "open_picture",
     "prepare",
     "printable",
     "read",
+    "seen",
 ]

@@ -105,24 +105,52 @@ def fit_array(pixels: Pixels, p: Preprocessing) -> Pixels:
     return fitted
 
 
-def _square(picture: Image.Image, p: Preprocessing) -> Image.Image:
-    width, height = picture.size
-    square = (p.size, p.size)
-    resample = _RESAMPLE[p.resample]
+def seen(width: int, height: int, p: Preprocessing) -> tuple[float, float, float, float]:
+    """Where the square that :func:`prepare` makes lies in the picture that it is made of.
+
+    Args:
+        width: of the picture, pixels.
+        height: likewise.
+        p: what the network expects.
+
+    Returns:
+        Left, top, right and bottom in pixels of the picture; with "pad" beyond its edges.
+    """
     if p.fit == "stretch":
-        return picture.resize(square, resample)
+        return (0, 0, width, height)
     if p.fit == "crop":
-        # Cut and scaled in one step, so that only the pixels that are kept are computed.
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
-        return picture.resize(square, resample, box=(left, top, left + side, top + side))
+        return (left, top, left + side, top + side)
+    box: list[float] = []
+    for whole, inner, before in zip((width, height), *_padding(width, height, p), strict=True):
+        box += [-before * whole / inner, (p.size - before) * whole / inner]
+    return (box[0], box[2], box[1], box[3])
+
+
+def _padding(width: int, height: int, p: Preprocessing) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size of the picture within a padded square, and how much of the square is left of it and above it."""
     scale = p.size / max(width, height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # The mean is what the network sees as nothing: 0 after normalisation.
-    colour = tuple(round(255 * mean) for mean in p.mean)
-    ground = Image.new(p.mode, square, colour if p.mode == "RGB" else colour[0])
-    ground.paste(picture.resize(inner, resample), ((p.size - inner[0]) // 2, (p.size - inner[1]) // 2))
+    return inner, ((p.size - inner[0]) // 2, (p.size - inner[1]) // 2)
+
+
+def _square(picture: Image.Image, p: Preprocessing) -> Image.Image:
+    square = (p.size, p.size)
+    resample = _RESAMPLE[p.resample]
+    if p.fit != "pad":
+        # Cut and scaled in one step, so that only the pixels that are kept are computed.
+        return picture.resize(square, resample, box=seen(*picture.size, p))
+    inner, corner = _padding(*picture.size, p)
+    ground = Image.new(p.mode, square, blank(p))
+    ground.paste(picture.resize(inner, resample), corner)
     return ground
+
+
+def blank(p: Preprocessing) -> tuple[int, ...] | int:
+    """The colour that the network sees as nothing, since it is 0 after normalisation: the mean; one value for grey."""
+    colour = tuple(round(255 * mean) for mean in p.mean)
+    return colour if p.mode == "RGB" else colour[0]
 
 
 def _per_channel(name: str, values: Any, channels: int) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
+from retrieval.networks.shares import Shares
 
 
 class ConvNet(nn.Module):
@@ -53,6 +54,7 @@ class ConvNet(nn.Module):
             layers += [nn.BatchNorm2d(width), nn.GELU()]
             layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.GELU()]
             inputs = width
+        self._cell = 2 ** len(widths)  # pixels from one position of the last map to the next
         self.features = nn.Sequential(nn.GELU(), *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten())
         self.embedding = nn.Linear(inputs, dim, bias=False)
 
@@ -76,3 +78,14 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.embedding(self.features(self.stem(x)))
         return out
+
+    def shares(self, x: Tensor) -> Shares:
+        """Where the embeddings come from: each channel belongs to the position of its maximum."""
+        last = self.features[:-2](self.stem(x))  # all but the pooling over the whole map
+        height, width = last.shape[2:]
+        values, places = last.flatten(2).max(2, keepdim=True)
+        kept = torch.zeros_like(last).flatten(2).scatter_(2, places, values)
+        positions = self.embedding(kept.transpose(1, 2)).unflatten(1, (height, width))
+        # The stem's 2×2 patches begin half a pixel to the right of the pixels; halving the side keeps that edge.
+        box = (0.5, 0.5, 0.5 + self._cell * width, 0.5 + self._cell * height)
+        return Shares(positions, torch.zeros_like(positions[0, 0, 0]), box)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
+from retrieval.networks.shares import Shares
 
 PREPROCESSING = Preprocessing(
     size=224, mode="RGB", fit="crop", resample="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
@@ -131,6 +132,19 @@ class EfficientNetLite0(nn.Module):
         features = self.head(self.blocks(self.stem(x)))
         embedding: Tensor = self.embedding(features.mean((2, 3)))
         return embedding
+
+    def shares(self, x: Tensor) -> Shares:
+        """Where the embeddings come from: averaging over the last map, and the layer after it, are linear."""
+        last = self.head(self.blocks(self.stem(x)))
+        height, width = last.shape[2:]
+        positions = last.movedim(1, -1) / (height * width)
+        constant = torch.zeros_like(positions[0, 0, 0])
+        if isinstance(self.embedding, nn.Linear):
+            positions, constant = F.linear(positions, self.embedding.weight), self.embedding.bias
+        # By the padding alone, the middles of the receptive fields would lie 15.5 pixels to the lower right of the
+        # cells of a map that is laid over the picture. The ImageNet weights lean back: the middles, weighted by the
+        # gradients, are 1 pixel from those cells across and 6 down (`tests/test_explain.py`).
+        return Shares(positions, constant, (0, 0, x.shape[3], x.shape[2]))
 
 
 def imagenet_weights() -> dict[str, Tensor]:

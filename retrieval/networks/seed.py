@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
+from retrieval.networks.shares import Shares
 
 
 class SeedNetwork(nn.Module):
@@ -40,3 +42,12 @@ class SeedNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.embedding(self.features(x).flatten(1))
         return out
+
+    def shares(self, x: Tensor) -> Shares:
+        """Where the embeddings come from: the fully connected layer has weights of its own for each position."""
+        last = self.features(x)
+        weights = self.embedding.weight.view(self.dim, *last.shape[1:])
+        positions = torch.einsum("nchw,dchw->nhwd", last, weights)
+        # Each of the six layers takes as much off one side as off the other, 5.5 pixels in all.
+        height, width = last.shape[2:]
+        return Shares(positions, self.embedding.bias, (5.5, 5.5, 5.5 + width, 5.5 + height))
