@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retrieval.calibration import Calibration
+    from retrieval.index import Item
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,7 @@ class Hit:
         label: its label, or None.
         score: inner product of the two unit vectors, in [−1, 1].
         relevant: whether its label is the query's; None where either has none.
+        probability: that it is a true match, by its score; None where that was not calibrated.
     """
 
     rank: int
@@ -25,6 +32,7 @@ class Hit:
     label: str | None
     score: float
     relevant: bool | None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Answer:
         hits: the best first.
         picture: the query's file; None for a text or a vector.
         left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
+        no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
     """
 
     query: str
@@ -46,3 +55,38 @@ class Answer:
     hits: tuple[Hit, ...]
     picture: Path | None = None
     left_out: tuple[int, ...] = ()
+    no_match: bool | None = None
+
+
+def hits_of(found: Sequence[tuple[float, Item]], label: str | None, calibration: Calibration | None) -> tuple[Hit, ...]:
+    """What was found, best first, as hits of a query with this label."""
+    chances: Sequence[float | None] = [None] * len(found)
+    if calibration is not None:
+        chances = calibration.probability([score for score, _ in found]).tolist()
+    return tuple(
+        Hit(
+            rank=rank,
+            id=item.id,
+            path=item.path,
+            label=item.label,
+            score=score,
+            relevant=None if label is None or item.label is None else item.label == label,
+            probability=chance,
+        )
+        for rank, ((score, item), chance) in enumerate(zip(found, chances, strict=True), 1)
+    )
+
+
+def no_match(found: Sequence[tuple[float, Item]], above: float | None, calibration: Calibration | None) -> bool | None:
+    """Whether the best score says that there is no match; None where that is not known.
+
+    Args:
+        found: with their scores, best first. above: the least score that was asked for.
+        calibration: of the index.
+    """
+    if calibration is None:
+        return None
+    if found:
+        return found[0][0] < calibration.no_match_below
+    # The best score is known to be below what was asked for.
+    return True if above is not None and above <= calibration.no_match_below else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,24 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
-from retrieval.answers import Answer, Hit
+from retrieval.answers import Answer, hits_of, no_match
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.machine import cores
+from retrieval.questions import Question, picture_files, placed, unit_rows
 
 if TYPE_CHECKING:
+    from retrieval.calibration import Calibration
     from retrieval.encoder import Encoder
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A query on its way, besides its vector."""
-
-    query: str
-    picture: Path | None = None
-    item: Item | None = None
-    sha256: str | None = None
-    label: str | None = None
 
 
 class Search:
@@ -114,6 +104,15 @@ class Search:
         return encoder
 
     @cached_property
+    def calibration(self) -> Calibration | None:
+        """What scores in this index say; None where that is not known, and then the index's warnings may say why."""
+        if self.index.calibration is None:
+            return None
+        from retrieval.calibration.stored import stored  # here, because most indexes have none
+
+        return stored(self.index)
+
+    @cached_property
     def _classes(self) -> frozenset[str]:
         """The names of class folders, where labels come from folders."""
         from retrieval.indexing.labels import FOLDERS  # here, as it brings all that a build needs
@@ -156,8 +155,8 @@ class Search:
 
         self._check(k, where, above)
         left_out: list[images.Skipped] = []
-        files = _files([pictures] if isinstance(pictures, str | Path) else pictures, left_out)
-        questions: list[_Question] = []
+        files = picture_files([pictures] if isinstance(pictures, str | Path) else pictures, left_out)
+        questions: list[Question] = []
         vectors = [np.empty((0, self.index.dim), np.float32)]
         if files:
             decoder = recorded_decoder(self.index.decoder)
@@ -240,9 +239,9 @@ class Search:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
         self._check(k, where, above)
-        rows = self._unit_rows(np.asarray(vectors))
+        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
         names = names or [f"vector {row}" for row in range(len(rows))]
-        return self._answers([_Question(name) for name in names], rows, k, True, where, above)
+        return self._answers([Question(name) for name in names], rows, k, True, where, above)
 
     def query_file(
         self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
@@ -266,7 +265,8 @@ class Search:
         """
         self._check(k, where, above)
         vectors = self.encoder.encode_text(texts)
-        return self._answers([_Question(text) for text in texts], vectors, k, True, where, above)
+        # Words and pictures score otherwise than two pictures.
+        return self._answers([Question(text, calibrated=False) for text in texts], vectors, k, True, where, above)
 
     def _of_items(
         self,
@@ -278,30 +278,30 @@ class Search:
         above: float | None,
     ) -> list[Answer]:
         questions = [
-            _Question(name, self.root / item.path, item, item.sha256, item.label)
+            Question(name, self.root / item.path, item, item.sha256, item.label)
             for name, item in zip(names, items, strict=True)
         ]
         return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
 
-    def _question(self, file: Path, sha256: str) -> _Question:
+    def _question(self, file: Path, sha256: str) -> Question:
         item = None
         with contextlib.suppress(ValueError, OSError):  # it lies elsewhere
-            item = self.index.find(_placed(file).relative_to(self.root).as_posix())
+            item = self.index.find(placed(file).relative_to(self.root).as_posix())
         name = images.printable(file)
         if item is not None and item.sha256 == sha256:
-            return _Question(name, file, item, sha256, item.label)
+            return Question(name, file, item, sha256, item.label)
         # Not in the index, or its file has changed since and is another picture now.
-        return _Question(name, file, None, sha256, self._folder_label(file))
+        return Question(name, file, None, sha256, self._folder_label(file))
 
     def _folder_label(self, file: Path) -> str | None:
         """The class folder that a picture from elsewhere lies in."""
-        folders = _placed(file).parent.parts[1:]
+        folders = placed(file).parent.parts[1:]
         names = ("/".join(folders[start:]) for start in range(len(folders)))
         return next((name for name in names if name in self._classes), None)
 
     def _answers(
         self,
-        questions: Sequence[_Question],
+        questions: Sequence[Question],
         vectors: NDArray[np.float32],
         k: int | None,
         include_self: bool,
@@ -328,20 +328,22 @@ class Search:
         for question, same, without, *found in zip(questions, copies, left_out, scores, ids, strict=True):
             item = question.item or (same[0] if same else None)
             label = item.label if item is not None else question.label
-            hits = [(float(score), known[int(id_)]) for score, id_ in zip(*found, strict=True) if id_ >= 0]
+            kept = [(float(score), known[int(id_)]) for score, id_ in zip(*found, strict=True) if id_ >= 0]
+            calibration = self.calibration if question.calibrated else None
             answers.append(
                 Answer(
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=tuple(_hit(rank, hit, score, label) for rank, (score, hit) in enumerate(hits, 1)),
+                    hits=hits_of(kept, label, calibration),
                     picture=question.picture,
                     left_out=without,
+                    no_match=no_match(kept, above, calibration),
                 )
             )
         return answers
 
-    def _copies(self, question: _Question) -> list[Item]:
+    def _copies(self, question: Question) -> list[Item]:
         """The query itself, where it is in the index, and its exact copies, by ascending id."""
         same = self.index.find_sha256(question.sha256) if question.sha256 else []
         if question.item is not None and question.item not in same:  # vectors that belong to no file
@@ -356,48 +358,3 @@ class Search:
             raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
         if where is not None:
             filters.compile(where, self.index.attribute_kinds())
-
-    def _unit_rows(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
-        rows = vectors[None] if vectors.ndim == 1 else vectors
-        if rows.ndim != 2 or rows.shape[1] != self.index.dim or rows.dtype.kind not in "fiu":
-            raise RetrievalError(
-                f"The vectors are {vectors.dtype} of shape {vectors.shape}, and the index "
-                f"{images.printable(self.folder)!r} takes real numbers of shape (n, {self.index.dim}); "
-                "make them with the encoder that the index was built with."
-            )
-        rows = rows.astype(np.float64)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-        if len(wrong):
-            raise RetrievalError(
-                f"Row {wrong[0]} of the vectors is zero or not finite, and so has no direction; leave it out."
-            )
-        unit: NDArray[np.float32] = (rows / lengths).astype(np.float32)
-        return unit
-
-
-def _hit(rank: int, item: Item, score: float, label: str | None) -> Hit:
-    relevant = None if label is None or item.label is None else item.label == label
-    return Hit(rank=rank, id=item.id, path=item.path, label=item.label, score=score, relevant=relevant)
-
-
-def _files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[Path]:
-    """Picture files, with each folder replaced by the pictures in it."""
-    files: list[Path] = []
-    for one in map(Path, given):
-        try:
-            folder = one.is_dir()
-        except OSError:  # reading it will say why
-            folder = False
-        if not folder:
-            files.append(one)
-            continue
-        found = images.find(one)
-        files.extend(one / path for path in found.paths)
-        skipped.extend(images.Skipped(f"{images.printable(one)}/{path}", reason) for path, reason in found.skipped)
-    return files
-
-
-def _placed(file: Path) -> Path:
-    """Where a file lies, absolute; if it is a link, where the link lies, as an index has it."""
-    return file.parent.resolve() / file.name

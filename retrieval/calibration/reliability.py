@@ -1,0 +1,143 @@
+"""Do things happen as often as a forecast says? Reliability curve, expected calibration error, Brier score."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.errors import RetrievalError
+from retrieval.measures.intervals import Draws, Interval
+
+Doubles = npt.NDArray[np.float64]
+
+BINS = 15
+"""As Guo et al. (2017) have them, but of equal mass rather than of equal width."""
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Hits whose probabilities lie together.
+
+    Attributes:
+        low, high: the least and the greatest probability in it.
+        predicted: the mean probability.
+        observed: the share that were matches; `n` is the number of hits.
+    """
+
+    low: float
+    high: float
+    predicted: float
+    observed: Interval
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far probabilities can be taken at their word.
+
+    Attributes:
+        bins: by ascending probability.
+        ece: expected calibration error (Naeini et al. 2015, Guo et al. 2017): the mean over hits of
+            |observed − predicted| of their bin. Sampling alone makes it more than 0, and its interval leans upwards.
+        brier: the mean of (probability − outcome)² (Brier 1950); 0 is best.
+        base_rate: the share that were matches.
+    """
+
+    bins: tuple[Bin, ...]
+    ece: Interval
+    brier: Interval
+    base_rate: Interval
+
+    @property
+    def brier_of_base_rate(self) -> float:
+        """The Brier score of who says the base rate whatever the score."""
+        return self.base_rate.value * (1 - self.base_rate.value)
+
+
+def reliability(
+    probabilities: npt.ArrayLike,
+    matched: npt.ArrayLike,
+    over: npt.ArrayLike,
+    *,
+    bins: int = BINS,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Reliability:
+    """Compare probabilities with what was the case.
+
+    The bins hold equally many hits, except that equal probabilities are never in two of them. They stay as they are
+    in all resamples.
+
+    Args:
+        probabilities: (n,), from 0 to 1. matched: bool (n,), what was the case.
+        over: integers (n,), what is drawn with replacement for the intervals: hits of one query, or of all queries
+            of one label, come and go together.
+        bins: how many, at most.
+        confidence, resamples, seed: of the percentile bootstrap intervals.
+
+    Raises:
+        RetrievalError: the arrays do not fit together, or a probability is none.
+    """
+    p, true, units = np.asarray(probabilities, np.float64), np.asarray(matched), np.asarray(over)
+    if p.ndim != 1 or not p.size or p.shape != true.shape or true.dtype != np.bool_ or p.shape != units.shape:
+        raise RetrievalError(
+            f"{p.shape} probabilities, {true.shape} outcomes ({true.dtype}) and {units.shape} units do not fit "
+            "together: give one of each for each hit"
+        )
+    if not ((p >= 0) & (p <= 1)).all():
+        raise RetrievalError("a probability is not from 0 to 1: pass what a map gives, not scores")
+    place = _bins(p, bins)
+    count = int(place.max()) + 1
+    sizes = np.bincount(place, minlength=count).astype(np.float64)
+
+    names, unit = np.unique(units, return_inverse=True)
+    cells = unit * count + place
+    shape = (len(names), count)
+
+    def table(values: Doubles | None) -> Doubles:
+        """Sums of the values, or numbers of hits, by unit and bin."""
+        return np.bincount(cells, values, len(names) * count).reshape(shape).astype(np.float64)
+
+    hits, matches, gaps = table(None), table(true.astype(np.float64)), table(true - p)
+    squares = np.bincount(unit, (true - p) ** 2, len(names))
+
+    def figures(times: Doubles) -> Doubles:
+        """ECE, Brier score, base rate, and the share of matches in each bin, if units count so often."""
+        n, of_bins, of_matches = times @ hits.sum(axis=1), times @ hits, times @ matches
+        with np.errstate(invalid="ignore"):
+            shares = of_matches / of_bins  # NaN where no hit of a bin was drawn
+        return np.array([np.abs(times @ gaps).sum() / n, times @ squares / n, of_matches.sum() / n, *shares])
+
+    values = figures(np.ones(len(names)))
+    low = high = np.full(len(values), math.nan)
+    if len(names) > 1:
+        draws = Draws(len(names), None, seed)
+        drawn = np.array([figures(draws.next().astype(np.float64)) for _ in range(resamples)])
+        tail = (1 - confidence) / 2
+        low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
+    numbers = [p.size, p.size, p.size, *sizes.astype(int)]
+    ece, brier, base, *observed = (
+        Interval(float(v), float(a), float(b), int(n)) for v, a, b, n in zip(values, low, high, numbers, strict=True)
+    )
+    means = np.bincount(place, p, count) / sizes
+    edges = [(float(p[place == one].min()), float(p[place == one].max())) for one in range(count)]
+    return Reliability(
+        tuple(Bin(a, b, float(mean), seen) for (a, b), mean, seen in zip(edges, means, observed, strict=True)),
+        ece,
+        brier,
+        base,
+    )
+
+
+def _bins(p: Doubles, bins: int) -> npt.NDArray[np.int64]:
+    """The number of each probability's bin, from 0 without a gap."""
+    order = np.argsort(p, kind="stable")
+    starts = np.unique(np.arange(bins) * p.size // bins)
+    # A bin begins with the first of all that are equal to where it would begin.
+    edges = np.unique(p[order][starts])
+    return np.searchsorted(edges, p, side="right") - 1
