@@ -13,14 +13,17 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from retrieval import images
 from retrieval.errors import RetrievalError
 from retrieval.files import write_durably
+from retrieval.overlays import colours, overlay
 
 if TYPE_CHECKING:
     from retrieval.answers import Answer, Hit
+    from retrieval.explain import Explanation, HeatMap
 
 TILE = 144
 """Side of the square that a picture is drawn in, frame included, pixels."""
@@ -101,6 +104,95 @@ def grid(answers: Sequence[Answer], root: str | Path, out: str | Path) -> int:
     return len(answers)
 
 
+def explained(
+    answers: Sequence[Answer],
+    explanations: Sequence[Sequence[Explanation | None]],
+    root: str | Path,
+    out: str | Path,
+) -> int:
+    """Draw answers with what makes each hit one, and write them to one file.
+
+    As :func:`grid`, and under each hit the parts of it that are like the query, and the parts of the query that are
+    like it: red ones raise the score, blue ones lower it. One colour scale serves all hits of an answer and stands
+    beside them.
+
+    Args:
+        answers: one a query, of pictures.
+        explanations: for each answer what :func:`retrieval.explain.explain_answer` gives.
+        root: the folder that the paths of the hits are relative to.
+        out: the file to write; its ending says the format (``.png``, ``.jpg``, ``.webp``, ``.pdf``).
+
+    Returns:
+        How many answers were drawn: at most a third of :data:`QUERIES`.
+
+    Raises:
+        RetrievalError: there is no answer to draw, or ``out`` cannot be written.
+    """
+    if not answers:
+        raise RetrievalError(f"There is no answer to draw in {out}; ask for at least one picture.")
+    answers = answers[: QUERIES // 3]
+    columns = _columns(max(len(answer.hits) for answer in answers))
+    line = _CELL + _FRAME + 2 * (TILE + _GAP) - _GAP
+    heights = [max(1, -(-len(answer.hits) // columns)) * (line + 2 * _GAP) - 2 * _GAP for answer in answers]
+    canvas = Image.new(
+        "RGB",
+        (_left(columns) - _GAP + _MARGIN, 2 * _MARGIN + sum(heights) + 3 * _GAP * (len(answers) - 1)),
+        _PAPER,
+    )
+    draw = ImageDraw.Draw(canvas)
+    y = _MARGIN
+    for answer, whys, height in zip(answers, explanations, heights, strict=False):
+        _query(canvas, answer, y)
+        rule = _MARGIN + TILE + _RULE // 2
+        draw.line([(rule, y), (rule, y + height - 1)], fill=_LINE, width=2)
+        limit = max(
+            (float(abs(one.values).max()) for why in whys if why for one in (why.query_map, why.hit_map)), default=1
+        )
+        _legend(canvas, whys, limit, y + _CELL + _FRAME)
+        for position, (hit, why) in enumerate(zip(answer.hits, whys, strict=True)):
+            row, column = divmod(position, columns)
+            x, top = _left(column), y + row * (line + 2 * _GAP)
+            _hit(canvas, hit, Path(root), x, top)
+            for place, (path, heat) in enumerate(_pair(answer, hit, why, Path(root))):
+                tile = _note("not explained", 15, _FAINT) if path is None else _thumbnail(path, heat, limit)
+                _paste(canvas, tile, _PLAIN, x, top + _CELL + _FRAME + place * (TILE + _GAP))
+        y += height + 3 * _GAP
+    _write(canvas, Path(out))
+    return len(answers)
+
+
+def _pair(
+    answer: Answer, hit: Hit, why: Explanation | None, root: Path
+) -> tuple[tuple[Path | None, HeatMap | None], ...]:
+    """What is drawn under a hit: the hit and its map, the query and its map."""
+    if why is None:
+        return ((None, None), (None, None))
+    return ((root / hit.path, why.hit_map), (answer.picture, why.query_map))
+
+
+def _legend(canvas: Image.Image, whys: Sequence[Explanation | None], limit: float, y: int) -> None:
+    """What the rows of maps are, left of them, and their colours."""
+    draw = ImageDraw.Draw(canvas)
+    methods = {why.method for why in whys if why}
+    unit = "what the score loses\nwithout the place" if methods == {"occlusion"} else "each cell's part\nof the score"
+    middle = _MARGIN + TILE / 2
+    font = _font("", 15)
+    for text, top in (
+        ("the hit, where\nit is like the query", y),
+        ("the query, where\nit is like the hit", y + TILE + _GAP),
+    ):
+        draw.multiline_text((middle, top + 2), text, font=font, fill=_INK, anchor="ma", align="center", spacing=5)
+    bar = Image.fromarray((255 * colours(np.linspace(-1, 1, TILE))).round().astype(np.uint8)[None])
+    bar = bar.resize((TILE, 14))
+    top = y + TILE + _GAP + TILE - 66
+    canvas.paste(bar, (_MARGIN, top))
+    for at, value, anchor in ((0, -limit, "la"), (TILE / 2, 0.0, "ma"), (TILE, limit, "ra")):
+        draw.text((_MARGIN + at, top + 18), f"{value:.2g}", font=_font("", 13), fill=_FAINT, anchor=anchor)
+    draw.multiline_text(
+        (middle, top + 36), unit, font=_font("", 13), fill=_FAINT, anchor="ma", align="center", spacing=4
+    )
+
+
 def _columns(hits: int) -> int:
     """How many hits stand in one line, so that all lines of the longest answer are about equally long."""
     lines = max(1, -(-hits // ROW))
@@ -129,13 +221,14 @@ def _hit(canvas: Image.Image, hit: Hit, root: Path, x: int, y: int) -> None:
     draw = ImageDraw.Draw(canvas)
     frame, ink = {True: (_RIGHT, _RIGHT), False: (_WRONG, _WRONG), None: (_PLAIN, _FAINT)}[hit.relevant]
     _paste(canvas, _thumbnail(root / hit.path), frame, x, y)
-    _centred(draw, f"{hit.score:.3f}".replace("-", "−"), x, y + TILE + 6, 17, _INK)
+    _centred(draw, f"{hit.score:.3f}", x, y + TILE + 6, 17, _INK)
     under = hit.label if hit.label is not None else PurePosixPath(hit.path).name
     _centred(draw, under, x, y + TILE + 27, 15, ink)
 
 
-def _thumbnail(path: Path) -> Image.Image:
-    """One picture, whole, as large as a tile lets it be; a few words in place of one that cannot be read."""
+def _thumbnail(path: Path, heat: HeatMap | None = None, limit: float | None = None) -> Image.Image:
+    """One picture, whole, as large as a tile lets it be, under its map if it has one; a few words in place of one that
+    cannot be read."""
     inner = TILE - 2 * _FRAME
     try:
         picture = images.open_picture(path, size=inner, mode="RGB")
@@ -144,7 +237,8 @@ def _thumbnail(path: Path) -> Image.Image:
     scale = inner / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     # Lanczos both ways: enlarging a 32×32 picture by repeating its pixels shows the blocks, not the thing.
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    tile = picture.resize(size, Image.Resampling.LANCZOS)
+    return tile if heat is None else overlay(tile, heat, limit)
 
 
 def _note(text: str, size: int, ink: Colour) -> Image.Image:
@@ -203,7 +297,7 @@ def _cut(text: str, keep: int) -> str:
 
 def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """Pillow's own face for Latin text; DejaVu, which matplotlib ships, for alphabets that it lacks."""
-    return _face(size, wide=any(ord(letter) > 0x24F and letter not in "…–—‘’“”×−" for letter in text))
+    return _face(size, wide=any(ord(letter) > 0x24F and letter not in "…‘’“”" for letter in text))
 
 
 @lru_cache(maxsize=16)
