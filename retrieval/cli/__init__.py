@@ -27,6 +27,8 @@ VERBS = {
     "attach": "attach attributes to pictures, to filter by",
     "query": "find the pictures that look like this one",
     "evaluate": "measure how good the answers are",
+    "calibrate": "learn what scores mean: P(match) of a hit, and when there is none",
+    "report": "write one page: what is in an index, how good it is, what may be wrong",
     "tune": "find the fastest structure that reaches a recall",
     "info": "say what an index or a model is",
     "verify": "check every file of an index",
@@ -81,7 +83,7 @@ def _overview(argv: Sequence[str]) -> int:
         prog="retrieval",
         description="From a folder of pictures to a search engine you can trust.",
         epilog="verbs:\n"
-        + "\n".join(f"  {verb:<10}{help_}" for verb, help_ in VERBS.items())
+        + "\n".join(f"  {verb:<11}{help_}" for verb, help_ in VERBS.items())
         + "\n\n`retrieval VERB --help` explains one, with examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
