@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from retrieval.errors import RetrievalError
 
-HELP = "Measure how good the answers are: of a model on labelled pictures, or of an index by its own labels."
+HELP = (
+    "Measure how good the answers are: of a model on labelled pictures, of an index by its own labels, or of vectors "
+    "that any program made."
+)
 EXAMPLES = """
 retrieval evaluate runs/cifar10 data/cifar10.h5
 retrieval evaluate runs/cifar10 data/cifar10.h5 --classifier runs/classifier --save measured.json
 retrieval evaluate runs/cifar10 data/cifar10.h5 --within test --clustering --like pml
 retrieval evaluate default my_photos/ --within train --limit 2000
 retrieval evaluate indexes/cifar10
-retrieval evaluate indexes/cifar10 --queries new_photos/ --json
+retrieval evaluate indexes/cifar10 --queries new_photos/ --duplicates drop --json
+retrieval evaluate vectors.npy --labels labels.csv
+retrieval evaluate vectors.npy --labels labels.npy --queries asked.npy --query-labels asked.csv
+retrieval evaluate vectors.h5                                # data sets vectors and labels, maybe split
+retrieval evaluate codes.npy --labels labels.npy --codes     # binary codes, by Hamming distance
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("subject", metavar="MODEL_OR_INDEX", help="runs/NAME, default, hf:NAME, or indexes/NAME")
+    """Declare what the verb takes."""
     parser.add_argument(
-        "data", nargs="?", metavar="DATA", help="labelled pictures, as `retrieval train` takes them; not for an index"
+        "subject", metavar="SUBJECT", help="a model (runs/NAME, default, hf:NAME), an index, or vectors (.npy, .h5)"
+    )
+    parser.add_argument(
+        "data", nargs="?", metavar="DATA", help="for a model: labelled pictures, as `retrieval train` takes them"
     )
     parser.add_argument(
         "--queries",
         metavar="DATA",
-        help="labelled pictures that ask, in place of DATA's test split or of the index's own",
+        help="who asks, in place of DATA's test split or of the subject's own: labelled pictures, or vectors if the "
+        "subject is vectors",
     )
     parser.add_argument(
         "--within", choices=("train", "val", "test"), help="each picture of this split against the others of it"
@@ -54,48 +64,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("queries", "classes"),
         help="what the intervals are drawn over (default: queries; classes where the model has seen none of them)",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="draw at most N pictures a side; of an index, N queries")
+    parser.add_argument(
+        "--duplicates",
+        choices=("keep", "drop"),
+        default="keep",
+        help="drop: leave near-duplicates of a query out of its ranking, and count them (default: keep)",
+    )
+    parser.add_argument(
+        "--duplicate-score",
+        type=float,
+        metavar="S",
+        help="the score from which on a picture is a near-duplicate of the query (default: 0.9999)",
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="draw at most N pictures a side; N queries if not a model"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is drawn (default: 0)")
+    vectors = parser.add_argument_group("vectors that any program made")
+    vectors.add_argument("--labels", metavar="FILE", help="theirs: .npy, .csv, .txt, .json or .jsonl, in their order")
+    vectors.add_argument("--query-labels", metavar="FILE", help="those of the vectors of --queries")
+    vectors.add_argument("--codes", action="store_true", help="they are binary codes, uint8, eight bits a byte")
+    vectors.add_argument(
+        "--graded", action="store_true", help="where pictures have several labels, NDCG counts how many are shared"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--save", metavar="FILE.json", help="also write the report to a file")
+    parser.add_argument(
+        "--save", metavar="FILE.json", help="also write the report, and what each query scored to FILE.queries.npz"
+    )
     parser.add_argument("--save-per-query", metavar="FILE.npz", help="also write what each query scored, for NumPy")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Measure, and print the report."""
     for name in (args.save, args.save_per_query):
         if name is not None and not Path(name).absolute().parent.is_dir():  # said now, not after ten minutes
             raise RetrievalError(f"there is no folder {str(Path(name).parent)!r} to write {name!r} to: make it first")
+    if args.duplicate_score is not None and args.duplicates == "keep":
+        raise RetrievalError(f"--duplicate-score {args.duplicate_score:g} says nothing without --duplicates drop")
 
-    from retrieval import datasets, evaluation
-    from retrieval.encoder import Encoder
-    from retrieval.index import Index
+    from retrieval.evaluation.collecting import DUPLICATE
+    from retrieval.evaluation.subjects import evaluate
 
-    queries = None if args.queries is None else datasets.load(args.queries)
-    names = ("probe", "clustering", "like", "limit", "seed", "subject")
-    options = {"queries": queries} | {name: getattr(args, name) for name in names}
-    if (Path(args.subject) / "catalog.sqlite").is_file():
-        for name in ("data", "within", "classifier"):
-            if getattr(args, name) is not None:
-                raise RetrievalError(
-                    f"{args.subject!r} is an index and measured by its own pictures, so {name} {getattr(args, name)!r} "
-                    "says nothing: leave it out, or give pictures that ask with --queries"
-                )
-        encoder = None if queries is None else Encoder.load(args.subject, threads=1 if queries.files else None)
-        with Index.open(args.subject) as index:
-            report = evaluation.evaluate_index(index, encoder=encoder, over=args.over or "queries", **options)
-    else:
-        if args.data is None:
-            raise RetrievalError(f"{args.subject!r} is no index, so it needs labelled pictures: name them after it")
-        pictures = datasets.load(args.data)
-        from_files = pictures.files is not None or (queries is not None and queries.files is not None)
-        encoder = Encoder.load(args.subject, threads=1 if from_files else None)
-        encoder.optimise()
-        report = evaluation.evaluate_encoder(
-            encoder, pictures, within=args.within, classifier=args.classifier, over=args.over, **options
-        )
+    what = ("data", "queries", "within", "classifier", "labels", "query_labels", "codes", "graded")
+    how = ("probe", "clustering", "like", "over", "limit", "seed")
+    options = {name: getattr(args, name) for name in (*what, *how)}
+    if args.duplicates == "drop":
+        options["duplicate_score"] = DUPLICATE if args.duplicate_score is None else args.duplicate_score
+    report = evaluate(args.subject, **options)
     if args.save is not None:
         report.save(args.save)
     if args.save_per_query is not None:
         report.save_per_query(args.save_per_query)
-    print(json.dumps(report.to_json(), indent=2, ensure_ascii=False) if args.json else report.table())
+    print(report.text() if args.json else report.table())
     return 0

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from retrieval import __version__
+from retrieval.evaluation import kept
+from retrieval.evaluation.classes import Confusion, PerClass
+from retrieval.evaluation.curves import Curve
+from retrieval.evaluation.kept import Kept
+from retrieval.evaluation.numbers import json_text
 from retrieval.files import write_durably
 from retrieval.machine import cores, processor, versions
 
@@ -21,7 +23,9 @@ _LEFT_OUT = {
     "queries_without_label": "queries without a label",
     "queries_without_relevant": "queries without a relevant picture",
     "gallery_without_label": "pictures in the gallery without a label",
+    "near_duplicates": "near-duplicates of a query, from its ranking",
     "unreadable": "files that cannot be read",
+    "without_direction": "vectors that are zero or not finite",
 }
 
 
@@ -66,7 +70,10 @@ class Report:
         resamples: of the bootstrap.
         machine: processor and cores.
         versions: of this program, Python and the libraries.
-        per_query: one row a query: its name, its label, and each measure's value. Not in the JSON.
+        per_query: one row a query: its name, its label, its id in an index, and each measure's value. Not in the JSON.
+        curves: "precision–recall", and "ROC" of the pairs that were verified, where there are any.
+        per_class: the classes one after the other.
+        confusion: who is taken for whom; None where items have several labels, or classes are too many to look at.
     """
 
     subject: str
@@ -84,6 +91,9 @@ class Report:
     machine: str = field(default_factory=lambda: f"{processor()}, {cores()} cores")
     versions: Mapping[str, str] = field(default_factory=lambda: {"retrieval": __version__} | versions())
     per_query: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    curves: Mapping[str, Curve] = field(default_factory=dict, repr=False, compare=False)
+    per_class: PerClass | None = field(default=None, repr=False, compare=False)
+    confusion: Confusion | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Measure:
         """The measure of that name."""
@@ -91,7 +101,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an interval that is open is null."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_query"}
+        apart = ("per_query", "curves", "per_class", "confusion")
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in apart}
         figures = {
             measure.name: {
                 key: None if isinstance(number, float) and math.isnan(number) else number
@@ -100,7 +111,13 @@ class Report:
             }
             for measure in self.measures
         }
-        return values | {"measures": figures, "notes": list(self.notes)}
+        return values | {
+            "measures": figures,
+            "notes": list(self.notes),
+            "curves": {name: curve.to_json() for name, curve in self.curves.items()},
+            "per_class": None if self.per_class is None else self.per_class.to_json(),
+            "confusion": None if self.confusion is None else self.confusion.to_json(),
+        }
 
     def table(self) -> str:
         """The figures as text for a terminal."""
@@ -123,15 +140,27 @@ class Report:
             ]
         )
 
+    def text(self) -> str:
+        """The JSON as text for a file or a terminal, where each row of numbers is one line."""
+        return json_text(self.to_json())
+
+    def kept(self) -> Kept:
+        """What each query scored, as a comparison takes it."""
+        return kept.of_columns(self._about(), self.per_query)
+
     def save(self, path: str | Path) -> None:
-        """Write the JSON to a file, whole or not at all."""
-        write_durably(Path(path), (json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode())
+        """Write the JSON to a file, and beside it what each query scored (:func:`retrieval.evaluation.kept.beside`)."""
+        file = Path(path)
+        self.save_per_query(kept.beside(file))
+        write_durably(file, (self.text() + "\n").encode())
 
     def save_per_query(self, path: str | Path) -> None:
         """Write what each query scored as a NumPy archive (.npz), which ``numpy.load`` reads without pickle."""
-        content = io.BytesIO()
-        np.savez_compressed(content, allow_pickle=False, **self.per_query)
-        write_durably(Path(path), content.getvalue())
+        kept.write(Path(path), self._about(), self.per_query)
+
+    def _about(self) -> dict[str, Any]:
+        names = ("subject", "data", "protocol", "over", "seed", "machine")
+        return {name: getattr(self, name) for name in names} | {"counts": dict(self.counts)}
 
 
 def _number(value: float) -> str:

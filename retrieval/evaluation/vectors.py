@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from retrieval.datasets import PictureSet, Progress
 from retrieval.encoder import Encoder
 from retrieval.machine import cores
 from retrieval.measures import UNLABELLED
+
+SEPARATOR = ";"
+"""Between the labels of a picture that has several."""
 
 PIXELS_A_BATCH = 2**24
 """Pixels of network input that pictures in memory are fitted to at a time."""
@@ -26,18 +30,62 @@ class Labelled:
         names: one a vector.
         classes: the labels' names.
         labels: int64 (n,), an index into `classes`, −1 where there is none.
-        vectors: float32 (n, d), unit rows.
+        vectors: float32 (n, d), unit rows; or uint8 (n, bits/8), binary codes, eight bits a byte.
         rows: int64 (n,), ascending places in the set of pictures; files that cannot be read leave gaps.
+        sets: bool (n, classes), which classes each shows, where they may be several; then all of `labels` are −1.
+        ids: int64 (n,), their ids in an index.
     """
 
     names: npt.NDArray[np.str_]
     classes: tuple[str, ...]
     labels: npt.NDArray[np.int64]
-    vectors: npt.NDArray[np.float32]
+    vectors: npt.NDArray[Any]
     rows: npt.NDArray[np.int64]
+    sets: npt.NDArray[np.bool_] | None = None
+    ids: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def truth(self) -> npt.NDArray[Any]:
+        """The labels as the measures take them: integers (n,), or booleans (n, classes)."""
+        return self.labels if self.sets is None else self.sets
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float32]:
+        """float32 (n, d): the vectors; of codes ±1 for each bit, whose products order as the distances do and are
+        whole numbers, so that equal distances tie."""
+        if self.vectors.dtype != np.uint8:
+            return self.vectors
+        return np.unpackbits(self.vectors, axis=1, bitorder="little").astype(np.float32) * 2 - 1
+
+    def select(self, rows: npt.NDArray[np.int64]) -> Labelled:
+        """Those at these places."""
+        return replace(
+            self,
+            names=self.names[rows],
+            labels=self.labels[rows],
+            vectors=self.vectors[rows],
+            rows=self.rows[rows],
+            sets=None if self.sets is None else self.sets[rows],
+            ids=None if self.ids is None else self.ids[rows],
+        )
+
+    def several(self) -> Labelled:
+        """The same, its labels as sets, though they be of one class each."""
+        if self.sets is not None:
+            return self
+        sets = np.zeros((len(self), len(self.classes)), bool)
+        known = np.flatnonzero(self.labels != UNLABELLED)
+        sets[known, self.labels[known]] = True
+        return replace(self, labels=np.full(len(self), UNLABELLED), sets=sets)
+
+    def shown(self, row: int) -> str:
+        """Its class or classes in words, nothing where it has none."""
+        if self.sets is not None:
+            return SEPARATOR.join(self.classes[place] for place in np.flatnonzero(self.sets[row]))
+        return self.classes[self.labels[row]] if self.labels[row] >= 0 else ""
 
     def relabelled(self, classes: Sequence[str]) -> Labelled:
         """The same under another numbering of classes, by name; classes that it lacks follow after its own."""
@@ -45,7 +93,11 @@ class Labelled:
         for name in self.classes:
             number.setdefault(name, len(number))
         table = np.array([*(number[name] for name in self.classes), UNLABELLED])  # −1 is the last place
-        return replace(self, classes=tuple(number), labels=table[self.labels])
+        sets = None
+        if self.sets is not None:
+            sets = np.zeros((len(self), len(number)), bool)
+            sets[:, table[:-1]] = self.sets
+        return replace(self, classes=tuple(number), labels=table[self.labels], sets=sets)
 
 
 def encode(encoder: Encoder, pictures: PictureSet, what: str, *, decoder: images.Decoder = "pillow") -> Labelled:

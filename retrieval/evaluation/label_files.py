@@ -1,0 +1,229 @@
+"""Labels from a file that anybody made: one record a vector, in the vectors' order.
+
+====================  ==========================================================================================
+``.npy``              integers (n,), −1 for none; texts (n,), empty for none; or booleans (n, classes), which of them
+                      each shows
+``.csv``, ``.txt``    a table whose first line names a column ``label`` (and maybe ``name``, ``path`` or ``id``); or one
+                      label a line, an empty one or −1 for none
+``.json``             a list of labels, or of objects with a ``label``
+``.jsonl``            the same, one a line
+====================  ==========================================================================================
+
+Several labels of one picture stand in one text, with ``;`` between them, or in JSON as a list. The labels of two files
+are the same where their texts are, so 3 and "3" are one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.errors import RetrievalError
+from retrieval.evaluation.vectors import SEPARATOR
+from retrieval.exchange.numpy_file import mapped
+from retrieval.images import printable
+from retrieval.measures import UNLABELLED
+
+SUFFIXES = (".npy", ".csv", ".txt", ".json", ".jsonl")
+
+BYTES = (1 << 20, 1 << 12)
+"""A file of labels may have so many bytes, and so many more for each vector."""
+
+NONE = ("", str(UNLABELLED))
+"""Texts that are no label."""
+
+LONGEST = 1000
+"""Letters of a label or a name; every name takes as much memory as the longest."""
+
+SETS = 1 << 31
+"""Bytes that a table of which item shows which class may take."""
+
+NAMES = ("name", "path", "image_path", "id")
+"""Columns that say what a vector is of; the first there is counts."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a file says.
+
+    Attributes:
+        classes: the labels' texts, those that are all numbers by number, others by letters.
+        labels: int64 (n,), an index into `classes`, −1 where there is none.
+        sets: bool (n, classes), where a picture has several labels; then all of `labels` are −1.
+        names: of the vectors, where the file has them.
+    """
+
+    classes: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    sets: npt.NDArray[np.bool_] | None = None
+    names: tuple[str, ...] | None = None
+
+
+def read_labels(path: Path, n: int) -> Labels:
+    """The labels of `n` vectors.
+
+    Raises:
+        RetrievalError: the file cannot be read, is not what its name says, or is of another number of vectors.
+    """
+    if path.suffix not in SUFFIXES:
+        raise RetrievalError(f"The labels {printable(path)!r} are called neither {', '.join(SUFFIXES)}; rename them.")
+    if path.suffix == ".npy":
+        return of_array(mapped(path), n, str(path))
+    try:
+        size = path.stat().st_size
+        if size > BYTES[0] + BYTES[1] * n:
+            raise ValueError(f"its {size:,} bytes are too many for {n:,} vectors")
+        text = path.read_bytes().decode("utf-8-sig")
+        names = None
+        if path.suffix in (".csv", ".txt"):
+            found, names = _of_table(text)
+        elif path.suffix == ".json":
+            content = json.loads(text)
+            if not isinstance(content, list):
+                raise ValueError("it is no list")
+            found, names = _of_records(content)
+        else:
+            found, names = _of_records([json.loads(line) for line in text.split("\n") if line.strip()])
+    except UnicodeDecodeError as error:
+        raise RetrievalError(
+            f"The labels {printable(path)!r} are not UTF-8 text (byte {error.start}); save them as UTF-8."
+        ) from None
+    except (OSError, ValueError, csv.Error, RecursionError, MemoryError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
+        raise RetrievalError(
+            f"The labels {printable(path)!r} cannot be read ({printable(reason) or type(error).__name__}); write them "
+            "anew."
+        ) from None
+    _require(len(found), n, str(path))
+    return _numbered(found, names, str(path))
+
+
+def of_array(array: npt.NDArray[Any], n: int, name: str) -> Labels:
+    """The same from an array of a file.
+
+    Args:
+        array: integers or texts (n,), or booleans (n, classes); bytes are UTF-8.
+        n: how many vectors there are.
+        name: of the file, for messages.
+
+    Raises:
+        RetrievalError: it is something else.
+    """
+    kind, shape = array.dtype.kind, array.shape
+    _require(shape[0] if shape else 0, n, name)
+    if kind == "b" and array.ndim == 2 and shape[1] and array.size <= SETS:
+        sets = np.array(array).view(np.uint8) != 0  # a byte of a file may be neither 0 nor 1
+        return Labels(tuple(map(str, range(shape[1]))), np.full(n, UNLABELLED), sets)
+    if kind in "iu" and array.ndim == 1:
+        numbers, places = np.unique(np.asarray(array), return_inverse=True)
+        if numbers.size and numbers[0] < UNLABELLED:
+            raise RetrievalError(
+                f"The labels {printable(name)!r} reach down to {numbers[0]}; number classes from 0, and give −1 for "
+                "none."
+            )
+        none = int(numbers.size > 0 and numbers[0] == UNLABELLED)
+        return Labels(tuple(str(number) for number in numbers[none:].tolist()), places.astype(np.int64) - none)
+    if kind in "US" and array.ndim == 1 and 0 < array.dtype.itemsize <= 4 * LONGEST:
+        try:
+            texts = [text.decode() if isinstance(text, bytes) else text for text in array.tolist()]
+            "".join(texts).encode()  # letters that are none
+        except (UnicodeError, ValueError):  # a number that is no letter at all
+            raise RetrievalError(f"The labels {printable(name)!r} are no text; save them as UTF-8.") from None
+        return _numbered([_split(text) for text in texts], None, name)
+    raise RetrievalError(
+        f"The labels {printable(name)!r} are {array.dtype} of shape {shape}; give integers or texts (n,), or booleans "
+        "(n, classes)."
+    )
+
+
+def _require(found: int, n: int, name: str) -> None:
+    if found != n:
+        raise RetrievalError(f"The labels {printable(name)!r} are of {found:,} vectors, and there are {n:,}.")
+
+
+def _of_table(text: str) -> tuple[list[list[str]], list[str] | None]:
+    """The labels of each line, and the names, where there are any."""
+    rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    header = rows[0] if rows else []
+    if "label" not in header:
+        wide = next((number for number, row in enumerate(rows, start=1) if len(row) > 1), None)
+        if wide is not None:
+            raise ValueError(f"line {wide} has {len(rows[wide - 1])} cells, and no column is called label")
+        return [_split(row[0]) if row else [] for row in rows], None
+    if len(set(header)) < len(header):
+        raise ValueError("two of its columns have one name")
+    rows = [row or [""] for row in rows[1:]] if len(header) == 1 else [row for row in rows[1:] if row]
+    uneven = next((row for row in rows if len(row) != len(header)), None)
+    if uneven is not None:
+        raise ValueError(f"a line has {len(uneven)} cells for {len(header)} columns")
+    label = header.index("label")
+    name = next((header.index(column) for column in NAMES if column in header), None)
+    return [_split(row[label]) for row in rows], None if name is None else [row[name] for row in rows]
+
+
+def _of_records(records: Sequence[object]) -> tuple[list[list[str]], list[str] | None]:
+    found: list[list[str]] = []
+    names: list[str] = []
+    for place, record in enumerate(records):
+        value = record
+        if isinstance(record, dict):
+            if "label" not in record:
+                raise ValueError(f"item {place} has no label")
+            value = record["label"]
+            name = next((record[column] for column in NAMES if column in record), None)
+            if isinstance(name, str | int):
+                names.append(str(name))
+        found.append([text for one in value for text in _one(one)] if isinstance(value, list) else _one(value))
+    return found, names if len(names) == len(found) else None
+
+
+def _one(value: object) -> list[str]:
+    """The labels of a JSON value."""
+    if isinstance(value, str):
+        return _split(value)
+    if value is None:
+        return []
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _split(str(value))
+    raise ValueError(f"{str(value)[:60]!r} is no label")
+
+
+def _split(text: str) -> list[str]:
+    return [part for part in (piece.strip() for piece in text.split(SEPARATOR)) if part not in NONE]
+
+
+def _numbered(found: Iterable[list[str]], names: list[str] | None, name: str) -> Labels:
+    """The labels by number, as sets where an item has several."""
+    lists = list(found)
+    known = {label for labels in lists for label in labels}
+    longest = max((len(text) for text in (*known, *(names or ()))), default=0)
+    if longest > LONGEST:
+        raise RetrievalError(
+            f"The labels {printable(name)!r} hold a text of {longest:,} letters; give labels and names of up to "
+            f"{LONGEST:,}."
+        )
+    numeric = all(label.isascii() and label.isdigit() for label in known)
+    classes = sorted(known, key=(lambda label: (len(label.lstrip("0")), label.lstrip("0"), label)) if numeric else None)
+    number = {label: place for place, label in enumerate(classes)}
+    kept = None if names is None else tuple(names)
+    several = any(len(set(labels)) > 1 for labels in lists)
+    if not several:
+        labels = np.array([number[labels[0]] if labels else UNLABELLED for labels in lists], np.int64)
+        return Labels(tuple(classes), labels, None, kept)
+    if len(lists) * len(classes) > SETS:
+        raise RetrievalError(
+            f"The labels {printable(name)!r} are of {len(classes):,} classes, several a picture, for {len(lists):,} "
+            "vectors, which is more than memory should hold; keep the commonest classes."
+        )
+    sets = np.zeros((len(lists), len(classes)), bool)
+    for row, shown in zip(sets, lists, strict=True):
+        row[[number[label] for label in shown]] = True
+    return Labels(tuple(classes), np.full(len(lists), UNLABELLED), sets, kept)

@@ -1,0 +1,76 @@
+"""Whatever a person names: a model, an index, or a file of vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from retrieval import datasets
+from retrieval.encoder import Encoder
+from retrieval.errors import RetrievalError
+from retrieval.evaluation import vector_files
+from retrieval.evaluation.encoders import evaluate_encoder
+from retrieval.evaluation.given import evaluate_vectors
+from retrieval.evaluation.indexes import evaluate_index
+from retrieval.evaluation.report import Report
+from retrieval.index import Index
+
+_OF_MODELS = ("data", "within", "classifier")
+_OF_VECTORS = ("labels", "query_labels", "codes", "graded")
+
+
+def evaluate(
+    subject: str,
+    *,
+    data: str | None = None,
+    queries: str | None = None,
+    over: Any = None,
+    **options: Any,
+) -> Report:
+    """Measure what a name stands for.
+
+    Args:
+        subject: a folder with an index; a file of vectors (``.npy``, ``.h5``); or a model, as
+            :meth:`retrieval.encoder.Encoder.load` takes it.
+        data: labelled pictures, for a model. queries: who asks.
+        over: what intervals are drawn over; None: as suits the subject.
+        options: those of :func:`retrieval.evaluation.evaluate_encoder`, :func:`retrieval.evaluation.evaluate_index` and
+            :func:`retrieval.evaluation.evaluate_vectors`, by name; those of the others have to be empty.
+
+    Raises:
+        RetrievalError: an option says nothing about such a subject, or what these functions raise.
+    """
+    given = {"data": data} | options
+    shared = {name: value for name, value in options.items() if name not in _OF_MODELS + _OF_VECTORS}
+    shared["subject"] = subject
+    if Path(subject).suffix in vector_files.SUFFIXES and Path(subject).is_file():
+        _refuse(subject, "vectors, measured by their labels", given, _OF_MODELS)
+        own = {name: options[name] for name in _OF_VECTORS if name in options}
+        return evaluate_vectors(subject, queries=queries, over=over or "queries", **own, **shared)
+    if (Path(subject) / "catalog.sqlite").is_file():
+        _refuse(subject, "an index and measured by its own pictures", given, _OF_MODELS + _OF_VECTORS)
+        asking = None if queries is None else datasets.load(queries)
+        encoder = None if asking is None else Encoder.load(subject, threads=1 if asking.files else None)
+        with Index.open(subject) as index:
+            return evaluate_index(index, queries=asking, encoder=encoder, over=over or "queries", **shared)
+    _refuse(subject, "a model, measured on pictures", given, _OF_VECTORS)
+    if data is None:
+        raise RetrievalError(f"{subject!r} is no index, so it needs labelled pictures: name them after it")
+    pictures = datasets.load(data)
+    asking = None if queries is None else datasets.load(queries)
+    from_files = pictures.files is not None or (asking is not None and asking.files is not None)
+    encoder = Encoder.load(subject, threads=1 if from_files else None)
+    encoder.optimise()
+    own = {name: options[name] for name in ("within", "classifier") if name in options}
+    return evaluate_encoder(encoder, pictures, queries=asking, over=over, **own, **shared)
+
+
+def _refuse(subject: str, what: str, given: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        value = given.get(name)
+        if value not in (None, False):
+            said = f"--{name.replace('_', '-')}" if name != "data" else name
+            said = said if value is True else f"{said} {value!r}"
+            raise RetrievalError(
+                f"{subject!r} is {what}, so {said} says nothing: leave it out, or give who asks with --queries"
+            )
