@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,31 @@ def code_rows(vectors: npt.NDArray[Any], dim: int, what: str) -> npt.NDArray[np.
     if not np.isfinite(vectors).all():
         raise RetrievalError(f"The {what} hold numbers that are not finite; leave such rows out.")
     return np.packbits(vectors > 0, axis=1, bitorder="little")
+
+
+def new_folder(folder: Path, ours: set[str], mark: str) -> None:
+    """Make the folder of a new index.
+
+    Args:
+        folder: where; it may exist.
+        ours: names that an index has, and that may lie there already.
+        mark: the file that says that it is one.
+
+    Raises:
+        RetrievalError: it has something else in it, or cannot be made.
+    """
+    if str(folder) != str(folder).encode(errors="replace").decode():
+        raise RetrievalError(f"The folder name {str(folder)!r} is not Unicode; choose another one.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        raise RetrievalError(
+            f"No index can be made at {str(folder)!r} ({error.strerror or error}); choose another folder."
+        ) from error
+    foreign = sorted(there - ours - {mark})
+    if foreign and mark not in there:
+        raise RetrievalError(f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder.")
 
 
 def new_paths(items: Sequence[NewItem]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.errors import RetrievalError
 from retrieval.index.damage import DamagedFileError, OpenFile
 from retrieval.index.records import State, StructureRecord
 from retrieval.index.rows import Rows
-from retrieval.index.segments import FULL_CHECK, Segment, columns
+from retrieval.index.searcher import Searcher, read_searcher
+from retrieval.index.segments import Segment, columns
 
 if TYPE_CHECKING:
     from retrieval.index.nearest.exact import Allowed
-    from retrieval.index.nearest.structures import Structure
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -44,22 +43,6 @@ def _nearest() -> ModuleType:
     from retrieval.index import nearest  # FAISS takes a third of a second, which nothing but a search need wait for
 
     return nearest
-
-
-class Searcher(NamedTuple):
-    """A structure, and how it is asked.
-
-    Attributes:
-        structure: the structure.
-        parameters: those of its search. ``candidates`` is how many times k are scored exactly.
-        ids: int64 (m,), ascending: the item at each of its positions.
-        k: neighbours that the parameters were chosen for; more of them take more effort.
-    """
-
-    structure: Structure
-    parameters: Mapping[str, int]
-    ids: Ids
-    k: int = 10
 
 
 class _Ready(NamedTuple):
@@ -261,9 +244,7 @@ class Snapshot:
         if 10 * count > len(structure) or few or not k or not len(queries) or not len(rows):
             return self._exact(queries, k, exclude, allowed)
         asked = min(count * parameters.get("candidates", 1), len(structure))
-        if k > ready.searcher.k:  # an effort that finds ten finds few of a hundred
-            parameters = _widened(parameters, (k + spare) / (ready.searcher.k + spare))
-        found = structure.candidates(queries, asked, parameters)
+        found = structure.candidates(queries, asked, ready.searcher.effort(k, spare))
         if len(queries) == 1 and ready.plain is not None and allowed is None and exclude is None:
             if asked > 2 * count:
                 found = nearest.shortlist(queries, ready.plain, found, count)
@@ -390,30 +371,9 @@ class Snapshot:
         record, file = self.state.structure, self._structure_file
         if record is None or file is None:
             return None
-        if self._read is not None:
-            return self._read[1]
-        from retrieval.index.nearest import structures
-
-        mapped = not self._in_memory
-        try:
-            # FAISS trusts what it reads.
-            file.check(record.size, record.checksum, full=not mapped or record.size <= FULL_CHECK)
-            structure = structures.read(record.factory, Path(file.name), self._dim, record.items, mapped=mapped)
-        except DamagedFileError as error:
-            self._warnings.append(
-                f"{str(file.path)!r} {error.problem}; searching exactly instead, until the index is built again."
-            )
-            return None
-        except RetrievalError as error:  # its library is not installed
-            self._warnings.append(f"{error} Until then every vector is looked at.")
-            return None
-        measured_k = record.measured.get("k")
-        k = measured_k if isinstance(measured_k, int) and measured_k > 0 else 10
-        searcher = Searcher(structure, record.parameters, record.ids, k)
-        self._read = record, searcher
-        return searcher
-
-
-def _widened(parameters: Mapping[str, int], times: float) -> dict[str, int]:
-    """Search parameters with so many times the effort; how many candidates are scored grows with k by itself."""
-    return {name: value if name == "candidates" else math.ceil(value * times) for name, value in parameters.items()}
+        if self._read is None:
+            searcher = read_searcher(record, file, self._dim, mapped=not self._in_memory, warnings=self._warnings)
+            if searcher is None:
+                return None
+            self._read = record, searcher
+        return self._read[1]

@@ -20,7 +20,7 @@ from retrieval.errors import RetrievalError
 from retrieval.files import checksum
 from retrieval.index import catalog, lock, orphans, segments
 from retrieval.index.catalog import Catalog, require
-from retrieval.index.checks import new_paths
+from retrieval.index.checks import new_folder, new_paths
 from retrieval.index.description import libraries
 from retrieval.index.filters import BUILT_IN
 from retrieval.index.records import NewItem, StructureRecord, Value
@@ -100,20 +100,7 @@ class Index(View):
             raise RetrievalError(f"There is no storage {storage!r}; choose {', '.join(segments.STORAGES)}.")
         if storage == "binary" and dim % 8:
             raise RetrievalError(f"Binary codes have a multiple of 8 bits, not {dim}; choose another length.")
-        if str(folder) != str(folder).encode(errors="replace").decode():
-            raise RetrievalError(f"The folder name {str(folder)!r} is not Unicode; choose another one.")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            there = {entry.name for entry in folder.iterdir()}
-        except OSError as error:
-            raise RetrievalError(
-                f"No index can be made at {str(folder)!r} ({error.strerror or error}); choose another folder."
-            ) from error
-        foreign = sorted(there - _OURS - {catalog.FILE})
-        if foreign and catalog.FILE not in there:
-            raise RetrievalError(
-                f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder."
-            )
+        new_folder(folder, _OURS, catalog.FILE)
         writing = lock.WriterLock(folder)
         try:
             if (folder / catalog.FILE).exists():  # looked up under the lock: another process may have been faster
