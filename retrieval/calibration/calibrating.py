@@ -9,7 +9,7 @@ import numpy as np
 
 from retrieval import __version__
 from retrieval.calibration.evidence import Evidence
-from retrieval.calibration.fitting import A_SAMPLE, fit_to, judge
+from retrieval.calibration.fitting import A_SAMPLE, WITHOUT_MATCH, fit_to, judge
 from retrieval.calibration.labelled import Asking, Labelled
 from retrieval.calibration.record import Calibration, Conditions, Judged
 from retrieval.errors import RetrievalError
@@ -61,6 +61,7 @@ def calibrate(
             asked=len(evidence),
             labels=len(np.unique(evidence.labels)),
             hits=int(evidence.known.sum()),
+            without_match=WITHOUT_MATCH,
             k=k,
             seed=seed,
             encoder_hash=index.encoder_hash,
@@ -85,6 +86,11 @@ def _notes(data: Labelled, evidence: Evidence, judged: Judged) -> list[str]:
         notes.append(
             f"The intervals of FMR and FNMR are drawn over {judged.labels} labels, and the others over queries: with "
             "so few labels all are too narrow for what other labels would give."
+        )
+    if judged.false_alarm.value > 0.5:
+        notes.append(
+            f"The best score hardly tells whether there is a match: {100 * judged.false_alarm.value:.0f} % of the "
+            "queries without one are not told so; a higher --miss finds more of them and misses more matches."
         )
     unknown = int((np.isfinite(evidence.scores) & ~evidence.known).sum())
     if unknown:

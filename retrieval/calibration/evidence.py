@@ -36,8 +36,8 @@ class Evidence:
         matched: bool (nq, k), whether a hit has the query's label.
         known: bool (nq, k), whether there is a hit and its label is known.
         has_match: bool (nq,), whether the index holds a picture of the query's label besides the query itself.
-        best_without: float64 (nq,), the best score if the index held nothing of the query's label: that of a query
-            without a match, by construction.
+        without: float64 (nq, k), the scores of the hits if the index held nothing of the query's label, best first: of
+            a query without a match, by construction. Padded with −inf.
     """
 
     labels: Ints
@@ -45,7 +45,7 @@ class Evidence:
     matched: Mask
     known: Mask
     has_match: Mask
-    best_without: Doubles
+    without: Doubles
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,7 +87,8 @@ def gather(
     own = [int((gallery_labels[places] == label).sum()) for places, label in zip(left_out, labels, strict=True)]
     scores = np.full((len(labels), k), -np.inf)
     found = np.full((len(labels), k), UNLABELLED)
-    without = np.full(len(labels), -np.inf)
+    without = np.full((len(labels), k), -np.inf)
+    some = min(k, len(ids))
     step = max(1, min(_BATCH, _BLOCK // max(1, len(ids))))
     with progress.bar(len(labels), "Asking", "queries") as bar:
         for start in range(0, len(labels), step):
@@ -100,7 +101,7 @@ def gather(
             others[(labels[rows, None] == gallery_labels) | (gallery_labels == UNLABELLED)] = -np.inf
             for row, places in zip(others, left_out[rows], strict=True):
                 row[places] = -np.inf
-            without[rows] = others.max(axis=1)
+            without[rows, :some] = -np.sort(np.partition(-others, some - 1, axis=1)[:, :some], axis=1)
             bar.update(len(best))
     known = np.isfinite(scores) & (found != UNLABELLED)
     return Evidence(labels, scores, known & (found == labels[:, None]), known, count[labels] > own, without)

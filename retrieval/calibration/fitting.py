@@ -21,6 +21,13 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+WITHOUT_MATCH = 0.01
+"""Share of the queries that P(match) takes to have no match in the index. Labelled pictures of the index all have one,
+as a rule, so that nothing says how many; but with none at all P(match) would be high wherever they never scored."""
+
+MARGIN = 1e-6
+"""By so much scores of different kernels may differ."""
+
 A_SAMPLE = 20
 """So many labels at least make a sample that intervals can be drawn over."""
 
@@ -56,8 +63,17 @@ def fit_to(evidence: Evidence, of_pairs: Pairs, fmr: float, miss: float, seed: i
             f"to measure it by; give at least {1 / impostors:.1g}."
         )
     scores, matched, query = evidence.hits()
-    groups = evidence.labels[query]
-    map_, losses = fit(scores, matched, groups if len(np.unique(groups)) > 1 else query, seed=seed)
+    asked, place = np.nonzero(np.isfinite(evidence.without))
+    groups = np.concatenate([query, asked])
+    if len(np.unique(evidence.labels)) > 1:
+        groups = evidence.labels[groups]
+    map_, losses = fit(
+        np.concatenate([scores, evidence.without[asked, place]]),
+        np.concatenate([matched, np.zeros(len(asked), bool)]),
+        groups,
+        np.concatenate([np.full(len(scores), 1 - WITHOUT_MATCH), np.full(len(asked), WITHOUT_MATCH)]),
+        seed=seed,
+    )
     return Fitted(
         map_, losses, match_threshold(of_pairs.scores, of_pairs.genuine, fmr), no_match_threshold(evidence.best(), miss)
     )
@@ -74,20 +90,37 @@ def match_threshold(scores: npt.ArrayLike, genuine: npt.ArrayLike, fmr: float) -
     """
     roc = Roc.of(scores, genuine)
     at = roc.threshold_at(fmr)
+    top = float(roc.thresholds[0])
+    if at > top:  # nothing is accepted
+        return _single(top + MARGIN)
     below = roc.thresholds[roc.thresholds < at]
-    return (at + float(below[0])) / 2 if below.size and at <= roc.thresholds[0] else at
+    return _between(float(below[0]), at) if below.size else _single(at - MARGIN)
 
 
 def no_match_threshold(best: npt.ArrayLike, miss: float) -> float:
     """The highest threshold below which no more than a share `miss` of the best scores (n,) of queries lie that have
-    a match; midway between two scores, as in :func:`match_threshold`."""
+    a match; midway between two scores, as in :func:`match_threshold`.
+
+    Raises:
+        RetrievalError: there is no score.
+    """
     ordered = np.sort(np.asarray(best, np.float64))
     ordered = ordered[np.isfinite(ordered)]
     if not ordered.size:
         raise RetrievalError("No query has a match in the index, so that nobody can say how good one is.")
-    at = ordered[int(miss * ordered.size + ROUNDING)]
+    at = float(ordered[int(miss * ordered.size + ROUNDING)])
     below = ordered[ordered < at]
-    return float((at + below[-1]) / 2 if below.size else at - 1e-6)
+    return _between(float(below[-1]), at) if below.size else _single(at - MARGIN)
+
+
+def _between(below: float, at: float) -> float:
+    middle = _single((below + at) / 2)
+    return middle if middle > below else at
+
+
+def _single(threshold: float) -> float:
+    """As float32, which scores are and what they are compared in."""
+    return float(np.float32(threshold))
 
 
 def judge(
@@ -104,7 +137,7 @@ def judge(
     scores, matched, query = evidence.hits()
     false_match, false_non_match = pair_rates(of_pairs, fitted.threshold, seed=seed)
     missed = evidence.best() < fitted.no_match_below
-    alarmed = evidence.best_without >= fitted.no_match_below
+    alarmed = evidence.without[:, 0] >= fitted.no_match_below
 
     def rate(values: Mask, labels: Ints) -> Interval:
         return bootstrap(values, over=labels if by_label else None, resamples=RESAMPLES, seed=seed)[0]

@@ -72,6 +72,7 @@ class Conditions:
     Attributes:
         queries: who asked, in words. asked: how many of them. labels: how many different ones they had.
         hits: what P(match) was fitted to; those whose label is not known are left out.
+        without_match: the share of queries without a match that P(match) reckons with.
         k: hits that each asked for.
         seed: of everything that was drawn.
         encoder_hash: the model of the index.
@@ -84,6 +85,7 @@ class Conditions:
     asked: int
     labels: int
     hits: int
+    without_match: float
     k: int
     seed: int
     encoder_hash: str

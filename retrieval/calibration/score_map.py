@@ -17,6 +17,7 @@ import numpy.typing as npt
 from retrieval.errors import RetrievalError
 
 Doubles = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 ENOUGH = 1000
 """Hits below which isotonic regression is not tried."""
@@ -77,7 +78,7 @@ class Isotonic:
 ScoreMap = Logistic | Isotonic
 
 
-def fit_logistic(scores: npt.ArrayLike, matched: npt.ArrayLike) -> Logistic:
+def fit_logistic(scores: npt.ArrayLike, matched: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Logistic:
     """The logistic curve of the greatest likelihood that does not fall.
 
     As Platt has it, a match counts as (m + 1)/(m + 2) of one and a mismatch as 1/(w + 2), where m and w are their
@@ -85,15 +86,17 @@ def fit_logistic(scores: npt.ArrayLike, matched: npt.ArrayLike) -> Logistic:
 
     Args:
         scores: (n,). matched: bool (n,).
+        weights: more than 0 (n,), how often each counts; once if None.
 
     Raises:
         RetrievalError: there is no hit, or the arrays do not fit together.
     """
-    x, true = _checked(scores, matched)
-    matches = int(true.sum())
-    target = np.where(true, (matches + 1) / (matches + 2), 1 / (len(true) - matches + 2))
+    x, true, weight = _checked(scores, matched, weights)
+    matches, total = float(weight @ true), float(weight.sum())
+    target = np.where(true, (matches + 1) / (matches + 2), 1 / (total - matches + 2))
     centre, spread = float(x.mean()), float(x.std())
-    prior = math.log(target.mean() / (1 - target.mean()))
+    share = float(weight @ target) / total
+    prior = math.log(share / (1 - share))
     if spread < 1e-12:
         return Logistic(0.0, prior)
     z = (x - centre) / spread
@@ -103,14 +106,14 @@ def fit_logistic(scores: npt.ArrayLike, matched: npt.ArrayLike) -> Logistic:
     def loss(parameters: Doubles) -> float:
         """Mean negative log-likelihood."""
         steepness = parameters @ sides
-        return float((np.logaddexp(0, steepness) - target * steepness).mean())
+        return float(weight @ (np.logaddexp(0, steepness) - target * steepness)) / total
 
     at = np.array([0.0, prior])
     for _ in range(100):  # Newton's method, the step halved until it gains: the loss is convex
         p = 0.5 * (1 + np.tanh(at @ sides / 2))
-        downhill = sides @ (p - target)
-        step = np.linalg.solve((sides * (p * (1 - p))) @ sides.T + 1e-12 * np.eye(2), downhill)
-        if float(downhill @ step) < 1e-12 * len(z):
+        downhill = sides @ (weight * (p - target))
+        step = np.linalg.solve((sides * (weight * p * (1 - p))) @ sides.T + 1e-12 * np.eye(2), downhill)
+        if float(downhill @ step) < 1e-12 * total:
             break
         before = loss(at)
         while loss(at - step) > before:
@@ -122,7 +125,7 @@ def fit_logistic(scores: npt.ArrayLike, matched: npt.ArrayLike) -> Logistic:
     return Logistic(slope, float(at[1]) - slope * centre)
 
 
-def fit_isotonic(scores: npt.ArrayLike, matched: npt.ArrayLike) -> Isotonic:
+def fit_isotonic(scores: npt.ArrayLike, matched: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Isotonic:
     """The never falling map of the least squared error.
 
     One match more is put at the lowest score and one mismatch more at the highest, so that no probability is 0 or 1:
@@ -132,10 +135,10 @@ def fit_isotonic(scores: npt.ArrayLike, matched: npt.ArrayLike) -> Isotonic:
     """
     from sklearn.isotonic import IsotonicRegression  # here, because a query fits nothing
 
-    x, true = _checked(scores, matched)
+    x, true, weight = _checked(scores, matched, weights)
     levels, places = np.unique(x, return_inverse=True)
-    counts = np.bincount(places).astype(np.float64)
-    matches = np.bincount(places, true)
+    counts = np.bincount(places, weight)
+    matches = np.bincount(places, weight * true)
     matches[0] += 1
     counts[0] += 1
     counts[-1] += 1
@@ -153,13 +156,19 @@ def log_loss(probabilities: npt.ArrayLike, matched: npt.ArrayLike) -> Doubles:
 
 
 def fit(
-    scores: npt.ArrayLike, matched: npt.ArrayLike, groups: npt.ArrayLike, *, seed: int = 0
+    scores: npt.ArrayLike,
+    matched: npt.ArrayLike,
+    groups: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    *,
+    seed: int = 0,
 ) -> tuple[ScoreMap, dict[str, float]]:
     """The map that suits these hits: isotonic if that has the lower cross-validated log loss, else logistic.
 
     Args:
         scores: (n,). matched: bool (n,).
         groups: integers (n,): hits of one group (label, or query) are never in two of the :data:`FOLDS` folds.
+        weights: more than 0 (n,), how often each hit counts; once if None.
         seed: of the folds.
 
     Returns:
@@ -168,32 +177,37 @@ def fit(
     Raises:
         RetrievalError: there is no hit, or the arrays do not fit together.
     """
-    x, true = _checked(scores, matched)
+    x, true, weight = _checked(scores, matched, weights)
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     if group.shape != x.shape:
         raise RetrievalError(f"{len(x)} hits come with groups of shape {group.shape}: give one for each")
     folds = min(FOLDS, len(names))
-    if len(x) < ENOUGH or folds < 2:
-        return fit_logistic(x, true), {}
+    if weight.sum() < ENOUGH or folds < 2:
+        return fit_logistic(x, true, weight), {}
     fold = np.random.default_rng(seed).permutation(len(names))[group] % folds
-    kinds: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike], ScoreMap]]
+    kinds: dict[str, Callable[[Doubles, Mask, Doubles], ScoreMap]]
     kinds = {"logistic": fit_logistic, "isotonic": fit_isotonic}
     losses = {}
     for name, fitted in kinds.items():
         costs = np.empty(len(x))
         for one in range(folds):
             held = fold == one
-            costs[held] = log_loss(fitted(x[~held], true[~held])(x[held]), true[held])
-        losses[name] = float(costs.mean())
+            costs[held] = log_loss(fitted(x[~held], true[~held], weight[~held])(x[held]), true[held])
+        losses[name] = float(weight @ costs / weight.sum())
     best = "isotonic" if losses["isotonic"] < losses["logistic"] else "logistic"
-    return kinds[best](x, true), losses
+    return kinds[best](x, true, weight), losses
 
 
-def _checked(scores: npt.ArrayLike, matched: npt.ArrayLike) -> tuple[Doubles, npt.NDArray[np.bool_]]:
+def _checked(
+    scores: npt.ArrayLike, matched: npt.ArrayLike, weights: npt.ArrayLike | None
+) -> tuple[Doubles, Mask, Doubles]:
     x, true = np.asarray(scores, np.float64), np.asarray(matched)
+    weight = np.ones(x.shape) if weights is None else np.asarray(weights, np.float64)
     if x.ndim != 1 or x.shape != true.shape or true.dtype != np.bool_ or not x.size or not np.isfinite(x).all():
         raise RetrievalError(
             f"a map is fitted to scores {x.shape} and matches {true.shape} ({true.dtype}): give one finite score and "
             "one yes or no for each hit, and one hit at least"
         )
-    return x, true
+    if weight.shape != x.shape or not (np.isfinite(weight) & (weight > 0)).all():
+        raise RetrievalError(f"{len(x)} hits come with weights {weight.shape}: give one above 0 for each")
+    return x, true, weight

@@ -28,11 +28,12 @@ query.py indexes/photos a.jpg b.jpg some/folder -k 5      # several queries
 query.py indexes/photos holiday.jpg --save grid.png --open
 query.py indexes/photos --id 17 --path 2019/IMG_0042.jpg  # pictures of the index; loads no network
 query.py indexes/photos holiday.jpg --where 'label = "beach" and modified >= 2024-05-01'
+query.py indexes/photos holiday.jpg --matches             # after `retrieval calibrate indexes/photos`
 query.py indexes/photos holiday.jpg -k 50 -f | xargs -d '\\n' cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 """
 
-COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant")
+COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
+    parser.add_argument(
+        "--matches", action="store_true", help="only hits above the threshold that `retrieval calibrate` has found"
+    )
     more = parser.add_argument_group("other queries")
     more.add_argument(
         "--id", type=int, nargs="+", action="extend", default=[], metavar="N", help="pictures of the index by id"
@@ -92,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         elif args.files:
             _print_files(search.root, answers)
         else:
-            _print_tables(answers, filtered=args.where is not None)
+            _print_tables(answers, filtered=args.where is not None, least=_least(search, args))
         if answers and (args.save or args.open):
             _draw(search.root, answers, args.save, args.open)
         for warning in search.index.warnings:
@@ -102,8 +106,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    where, above, include_self = args.where, args.above, args.include_self
-    k = 10 if args.k is None and above is None else args.k
+    where, above, include_self = args.where, _least(search, args), args.include_self
+    k = 10 if args.k is None and args.above is None else args.k
+    if args.matches and args.text:
+        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
     if args.pictures:
         answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
     if args.id:
@@ -117,6 +123,17 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
     return answers
 
 
+def _least(search: Search, args: argparse.Namespace) -> float | None:
+    """The least score that a hit must have."""
+    if not args.matches:
+        above: float | None = args.above
+        return above
+    from retrieval.calibration.stored import match_threshold
+
+    threshold = match_threshold(search.index, search.calibration)
+    return threshold if args.above is None else max(threshold, args.above)
+
+
 def _as_json(search: Search, answers: Sequence[Answer], skipped: Sequence[Skipped]) -> dict[str, object]:
     return {
         "index": printable(search.folder),
@@ -127,10 +144,8 @@ def _as_json(search: Search, answers: Sequence[Answer], skipped: Sequence[Skippe
                 "label": answer.label,
                 "id": answer.id,
                 "left_out": list(answer.left_out),
-                "hits": [
-                    {name: getattr(hit, name) for name in ("rank", "id", "path", "label", "score", "relevant")}
-                    for hit in answer.hits
-                ],
+                "no_match": answer.no_match,
+                "hits": [{name: getattr(hit, name) for name in COLUMNS[1:]} for hit in answer.hits],
             }
             for answer in answers
         ],
@@ -144,7 +159,9 @@ def _print_csv(answers: Sequence[Answer]) -> None:
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
-            writer.writerow((answer.query, hit.rank, hit.id, hit.path, hit.label or "", f"{hit.score:.6f}", relevant))
+            chance = "" if hit.probability is None else f"{hit.probability:.6f}"
+            score = f"{hit.score:.6f}"
+            writer.writerow((answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance))
 
 
 def _print_files(root: Path, answers: Sequence[Answer]) -> None:
@@ -158,7 +175,7 @@ def _print_files(root: Path, answers: Sequence[Answer]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _print_tables(answers: Sequence[Answer], *, filtered: bool) -> None:
+def _print_tables(answers: Sequence[Answer], *, filtered: bool, least: float | None) -> None:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
         if position:
@@ -171,18 +188,28 @@ def _print_tables(answers: Sequence[Answer], *, filtered: bool) -> None:
             notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
         print(_shown(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            print(f"  nothing found: the index holds no other picture{' that the filter lets through' * filtered}")
+            which = " that the filter lets through" * filtered + (f" that scores {least:.3f} or more" if least else "")
+            print(f"  nothing found: the index holds no other picture{which}")
             continue
+        if answer.no_match:
+            best = answer.hits[0].probability
+            print(f"  no match in this index: the best hit is a true match with probability {best:.2f}")
         labels = [_shown(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
         broad = max(5, *map(_width, labels))
         ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
-        print(f"  rank  score   {'id':>{ids}}  " + (_padded("label", broad) + "  " if labelled else "") + "path")
-        for hit, label in zip(answer.hits, labels, strict=True):
+        calibrated = answer.hits[0].probability is not None
+        chances = [f"  {hit.probability:8.3f}" if hit.probability is not None else "" for hit in answer.hits]
+        print(
+            f"  rank  score {'  P(match)' * calibrated}  {'id':>{ids}}  "
+            + (_padded("label", broad) + "  " if labelled else "")
+            + "path"
+        )
+        for hit, label, chance in zip(answer.hits, labels, chances, strict=True):
             named = _padded(label, broad) + "  " if labelled else ""
             if colour and hit.relevant is not None:
                 named = f"\033[{32 if hit.relevant else 31}m{named}\033[0m"
-            print(f"  {hit.rank:4d}  {hit.score:6.3f}  {hit.id:{ids}d}  {named}{_shown(hit.path)}")
+            print(f"  {hit.rank:4d}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  {named}{_shown(hit.path)}")
 
 
 def _shown(text: str) -> str:

@@ -1,0 +1,91 @@
+"""``retrieval calibrate``."""
+
+from __future__ import annotations
+
+import argparse
+from json import dumps
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retrieval.calibration.labelled import Asking
+    from retrieval.index import Index
+
+HELP = "Find out, by the labels of an index, how likely hits are true matches; queries show it from then on."
+EXAMPLES = """
+retrieval calibrate indexes/cifar10
+retrieval calibrate indexes/photos --fmr 0.001          # a match in 1,000 pairs of two labels, at most
+retrieval calibrate indexes/photos --queries new_photos/ --json
+retrieval query indexes/photos holiday.jpg --matches    # afterwards
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    parser.add_argument("index", metavar="INDEX", help="the index's folder; nobody else can write it meanwhile")
+    parser.add_argument(
+        "--fmr",
+        type=float,
+        default=0.01,
+        metavar="RATE",
+        help="false match rate: the share of the pairs of two labels that may count as matches (0.01)",
+    )
+    parser.add_argument(
+        "--miss",
+        type=float,
+        default=0.05,
+        metavar="RATE",
+        help="the share of the queries with a match in the index that may be told there is none (0.05)",
+    )
+    parser.add_argument(
+        "--queries",
+        metavar="DATA",
+        help="labelled pictures that ask, none of them in the index, in place of the index's own",
+    )
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="hits that a query shows (10)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is drawn (0)")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate, keep it in the index, and say what was found."""
+    return calibrate_index(**vars(args))
+
+
+def calibrate_index(
+    index: str,
+    *,
+    json: bool,
+    fmr: float = 0.01,
+    miss: float = 0.05,
+    queries: str | None = None,
+    k: int = 10,
+    seed: int = 0,
+) -> int:
+    """Calibrate an index folder, and print what was found; the arguments are the command line's."""
+    from retrieval.calibration import calibrate
+    from retrieval.calibration.table import table
+    from retrieval.index import Index
+
+    with Index.open(index, write=True) as opened:
+        asking = None if queries is None else _encoded(opened, index, queries)
+        found = calibrate(opened, queries=asking, fmr=fmr, miss=miss, k=k, seed=seed)
+        opened.record_calibration(found.to_json())
+    print(dumps(found.to_json(), indent=2, ensure_ascii=False) if json else table(found))
+    return 0
+
+
+def _encoded(index: Index, folder: str, data: str) -> Asking:
+    """The vectors of labelled pictures by the encoder of the index."""
+    from retrieval import datasets
+    from retrieval.calibration.labelled import Asking
+    from retrieval.evaluation.vectors import encode
+    from retrieval.reading import recorded_decoder
+    from retrieval.search import Search
+
+    pictures = datasets.load(data)
+    if (pictures.splits == "test").any():
+        pictures = pictures.select("test")
+    with Search.open(folder) as search:  # which knows whether the index has an encoder, and that it is its own
+        found = encode(search.encoder, pictures, "queries", decoder=recorded_decoder(index.decoder))
+    labels = tuple(None if label < 0 else found.classes[label] for label in found.labels.tolist())
+    return Asking(pictures.name, found.vectors, labels)
