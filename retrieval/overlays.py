@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _MIDDLE = (0.985, 0.0, 0.0)
-_NEGATIVE = (0.46, -0.045, -0.155)
+_NEGATIVE = (0.48, -0.035, -0.150)
 _POSITIVE = (0.60, 0.170, 0.105)
 """The ends and the middle of the colour scale in OKLab: lightness, green to red, blue to yellow."""
 

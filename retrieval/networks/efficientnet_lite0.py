@@ -142,8 +142,8 @@ class EfficientNetLite0(nn.Module):
         if isinstance(self.embedding, nn.Linear):
             positions, constant = F.linear(positions, self.embedding.weight), self.embedding.bias
         # By the padding alone, the middles of the receptive fields would lie 15.5 pixels to the lower right of the
-        # cells of a map that is laid over the picture. The ImageNet weights lean back: the middles, weighted by the
-        # gradients, are 1 pixel from those cells across and 6 down (`tests/test_explain.py`).
+        # cells of a map that is laid over the picture. The ImageNet weights lean back: where one patch of a photograph
+        # is replaced, the map changes around a place that is then 1 to 6 pixels off, and not 15.
         return Shares(positions, constant, (0, 0, x.shape[3], x.shape[2]))
 
 
