@@ -98,6 +98,13 @@ class HashedFiles(NamedTuple):
     rows: npt.NDArray[np.int64]
     skipped: tuple[Skipped, ...]
 
+    def aligned(self, n: int) -> Hashes:
+        """One for each of the n paths that were given: without detail, and so like nothing, for those left out."""
+        whole = Hashes(np.zeros(n, np.uint64), np.zeros(n, np.uint64), np.zeros(n, np.float32))
+        for part in ("phash", "dhash", "detail"):
+            getattr(whole, part)[self.rows] = getattr(self.hashes, part)
+        return whole
+
 
 def hash_files(
     paths: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str] = "", *, threads: int | None = None

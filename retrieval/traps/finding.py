@@ -1,0 +1,89 @@
+"""What looking for a trap found, for people and for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Severity = Literal["fine", "notice", "warning"]
+"""Nothing found; something a reader of the figures should know; figures that should not be believed as they are."""
+
+WORST = 24
+"""Examples that a finding names at most: what fits a page."""
+
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One of the worst examples.
+
+    Attributes:
+        ids: the pictures it is about: a pair, a picture and those it is confused with, some of a class.
+        figures: what was measured of it, by name ("score", "bits", ...).
+    """
+
+    ids: tuple[int, ...]
+    figures: Mapping[str, Value]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"ids": list(self.ids), **{name: _plain(value) for name, value in self.figures.items()}}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one trap.
+
+    Attributes:
+        name: of the trap ("leakage", "collapse", "hubs", "labels", "small classes").
+        severity: how bad it is.
+        sentence: what was found, with the figures, and what to do about it.
+        figures: everything that was measured, by name.
+        worst: the worst examples, worst first, :data:`WORST` at most. Their ids are rows of the arrays that were given,
+            or the index's ids where those are known.
+    """
+
+    name: str
+    severity: Severity
+    sentence: str
+    figures: Mapping[str, Value]
+    worst: tuple[Example, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it: numbers that are none are null."""
+        return {
+            "name": self.name,
+            "severity": self.severity,
+            "sentence": self.sentence,
+            "figures": {name: _plain(value) for name, value in self.figures.items()},
+            "worst": [example.to_json() for example in self.worst],
+        }
+
+    def with_ids(self, *ids: npt.NDArray[np.int64]) -> Finding:
+        """The same with ids in the place of rows.
+
+        Args:
+            ids: int64 (n,), the id of each row; with two of them, the first is of an example's first picture (a query)
+                and the second of all others (of the gallery).
+        """
+        return dataclasses.replace(
+            self,
+            worst=tuple(
+                Example(
+                    tuple(int(ids[min(place, len(ids) - 1)][row]) for place, row in enumerate(example.ids)),
+                    example.figures,
+                )
+                for example in self.worst
+            ),
+        )
+
+
+def _plain(value: Value) -> Value:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
