@@ -90,3 +90,11 @@ def no_match(found: Sequence[tuple[float, Item]], above: float | None, calibrati
         return found[0][0] < calibration.no_match_below
     # The best score is known to be below what was asked for.
     return True if above is not None and above <= calibration.no_match_below else None
+
+
+def shown(probability: float, digits: int) -> str:
+    """A probability for people, rounded, but never to 0 or 1: nothing that was measured is certain."""
+    least = 10**-digits
+    if probability < least / 2:
+        return f"<{least:.{digits}f}"
+    return f">{1 - least:.{digits}f}" if probability >= 1 - least / 2 else f"{probability:.{digits}f}"

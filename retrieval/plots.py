@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from retrieval import images
+from retrieval.answers import shown
 from retrieval.errors import RetrievalError
 from retrieval.files import write_durably
 from retrieval.overlays import colours, overlay
@@ -59,7 +60,8 @@ def grid(answers: Sequence[Answer], root: str | Path, out: str | Path) -> int:
     """Draw answers as rows of pictures and write them to one file.
 
     A hit stands in a green frame where its label is the query's, in a red one where it is another, and in a grey
-    one where either is unknown. Under each picture stand its score and its label (its name where it has none),
+    one where either is unknown. Under each picture stand its score, P(match) in a calibrated index, and its label (its
+    name where it has none),
     under the query its label and name. A file that is gone or cannot be read is drawn as an empty tile that says
     why.
 
@@ -221,7 +223,8 @@ def _hit(canvas: Image.Image, hit: Hit, root: Path, x: int, y: int) -> None:
     draw = ImageDraw.Draw(canvas)
     frame, ink = {True: (_RIGHT, _RIGHT), False: (_WRONG, _WRONG), None: (_PLAIN, _FAINT)}[hit.relevant]
     _paste(canvas, _thumbnail(root / hit.path), frame, x, y)
-    _centred(draw, f"{hit.score:.3f}", x, y + TILE + 6, 17, _INK)
+    chance = "" if hit.probability is None else f"   P {shown(hit.probability, 2)}"
+    _centred(draw, f"{hit.score:.3f}{chance}", x, y + TILE + 6, 17, _INK)
     under = hit.label if hit.label is not None else PurePosixPath(hit.path).name
     _centred(draw, under, x, y + TILE + 27, 15, ink)
 

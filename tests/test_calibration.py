@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tiny
 
+from retrieval.answers import shown
 from retrieval.calibration import Calibration, Isotonic, Logistic, calibrate, calibrating, reliability
 from retrieval.calibration.evidence import Evidence
 from retrieval.calibration.fitting import match_threshold, no_match_threshold, pair_rates
@@ -554,6 +555,12 @@ def test_the_command_shows_it(calibrated: Path, tmp_path: Path, capsys: pytest.C
     assert "no match in this index: the best hit is a true match with probability 0." in out
 
 
+def test_nothing_measured_is_shown_as_certain() -> None:
+    assert [shown(p, 2) for p in (0, 0.004, 0.005, 0.031, 0.5, 0.994, 0.995, 1)] == [
+        "<0.01", "<0.01", "0.01", "0.03", "0.50", "0.99", ">0.99", ">0.99"
+    ]  # fmt: skip
+
+
 def test_only_matches(calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Search.open(calibrated) as search:
         assert search.calibration is not None
@@ -605,6 +612,16 @@ def test_from_pictures_to_an_answer(
     out = build(tiny.folder(tmp_path / "pictures", names, each=6), tmp_path / "i", model=tiny.model(tmp_path_factory))
     code, text, _ = ask(capsys, calibrate_verb, out.index, "--fmr", 0.1)
     assert code == 0 and "expected calibration error" in text and "judged on 2 others" in text
+    bird, drawing = tmp_path / "pictures/bird/0.png", tmp_path / "why.png"
+    code, text, _ = ask(capsys, query_verb, out.index, bird, "-k", 2, "--explain", "--json", "--save", drawing)
+    (answer,) = json.loads(text)["answers"]
+    for hit in answer["hits"]:
+        heat = hit["explanation"]["hit"]
+        assert np.sum(heat["values"]) + heat["remainder"] == pytest.approx(hit["score"], abs=1e-4)
+    assert drawing.stat().st_size > 1000
+    with pytest.raises(RetrievalError, match="give --save FILE"):
+        ask(capsys, query_verb, out.index, bird, "--explain")
+
     tiny.folder(tmp_path / "asking", names, each=3)
     code, text, _ = ask(capsys, calibrate_verb, out.index, "--fmr", 0.1, "--queries", tmp_path / "asking", "--json")
     record = json.loads(text)

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrieval.answers import shown
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped, printable
 
 if TYPE_CHECKING:
     from retrieval.answers import Answer
+    from retrieval.explain import Explanation
     from retrieval.search import Search
 
 HELP = "Find the pictures of an index that look like these."
@@ -26,6 +28,7 @@ EXAMPLES = """
 query.py indexes/photos holiday.jpg                       # a table
 query.py indexes/photos a.jpg b.jpg some/folder -k 5      # several queries
 query.py indexes/photos holiday.jpg --save grid.png --open
+query.py indexes/photos holiday.jpg --explain --save why.png   # which parts make the score
 query.py indexes/photos --id 17 --path 2019/IMG_0042.jpg  # pictures of the index; loads no network
 query.py indexes/photos holiday.jpg --where 'label = "beach" and modified >= 2024-05-01'
 query.py indexes/photos holiday.jpg --matches             # after `retrieval calibrate indexes/photos`
@@ -76,12 +79,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("-f", "--files", action="store_true", help="print the paths of the hits alone, one a line")
     parser.add_argument("--save", metavar="FILE", help="draw the results into this .png (.jpg, .webp, .pdf) file")
     parser.add_argument("--open", action="store_true", help="show the drawing")
+    parser.add_argument(
+        "--explain", action="store_true", help="in the drawing, or in JSON: which parts of query and hit make the score"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask, and print the answers."""
     if not (args.pictures or args.id or args.path or args.vectors or args.text):
         raise RetrievalError("There is nothing to look for; give a picture, or --id, --path, --vectors or --text.")
+    if args.explain and not (args.save or args.open or args.json):
+        raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")
     from retrieval.search import Search  # here, so that --help and wrong arguments do not wait for it
 
     skipped: list[Skipped] = []
@@ -89,8 +97,9 @@ def run(args: argparse.Namespace) -> int:
         answers = _ask(search, args, skipped)
         for left_out in skipped:
             print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
+        whys = _explained(search, answers) if args.explain else None
         if args.json:
-            print(json.dumps(_as_json(search, answers, skipped), indent=2, ensure_ascii=False))
+            print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
         elif args.csv:
             _print_csv(answers)
         elif args.files:
@@ -98,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             _print_tables(answers, filtered=args.where is not None, least=_least(search, args))
         if answers and (args.save or args.open):
-            _draw(search.root, answers, args.save, args.open)
+            _draw(search.root, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
             print(warning, file=sys.stderr)
     return 0 if answers else 1
@@ -134,7 +143,29 @@ def _least(search: Search, args: argparse.Namespace) -> float | None:
     return threshold if args.above is None else max(threshold, args.above)
 
 
-def _as_json(search: Search, answers: Sequence[Answer], skipped: Sequence[Skipped]) -> dict[str, object]:
+def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanation | None]]:
+    """Why each hit of each answer is one; None where its file does not say so any more."""
+    from retrieval.explain import explain_answer
+
+    unread: list[Skipped] = []
+    found = [explain_answer(search, answer, skipped=unread) for answer in answers]
+    for one in unread:
+        print(f"{one.path!r} is not explained: {one.reason}", file=sys.stderr)
+    return found
+
+
+def _as_json(
+    search: Search,
+    answers: Sequence[Answer],
+    whys: Sequence[Sequence[Explanation | None]] | None,
+    skipped: Sequence[Skipped],
+) -> dict[str, object]:
+    def hits(number: int) -> list[dict[str, object]]:
+        found = [{name: getattr(hit, name) for name in COLUMNS[1:]} for hit in answers[number].hits]
+        for hit, why in zip(found, () if whys is None else whys[number], strict=False):
+            hit["explanation"] = None if why is None else why.to_json()
+        return found
+
     return {
         "index": printable(search.folder),
         "root": printable(search.root),
@@ -145,9 +176,9 @@ def _as_json(search: Search, answers: Sequence[Answer], skipped: Sequence[Skippe
                 "id": answer.id,
                 "left_out": list(answer.left_out),
                 "no_match": answer.no_match,
-                "hits": [{name: getattr(hit, name) for name in COLUMNS[1:]} for hit in answer.hits],
+                "hits": hits(number),
             }
-            for answer in answers
+            for number, answer in enumerate(answers)
         ],
         "skipped": [left_out._asdict() for left_out in skipped],
     }
@@ -193,13 +224,14 @@ def _print_tables(answers: Sequence[Answer], *, filtered: bool, least: float | N
             continue
         if answer.no_match:
             best = answer.hits[0].probability
-            print(f"  no match in this index: the best hit is a true match with probability {best:.2f}")
+            chance = "unknown" if best is None else shown(best, 2)
+            print(f"  no match in this index: the best hit is a true match with probability {chance}")
         labels = [_shown(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
         broad = max(5, *map(_width, labels))
         ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
         calibrated = answer.hits[0].probability is not None
-        chances = [f"  {hit.probability:8.3f}" if hit.probability is not None else "" for hit in answer.hits]
+        chances = ["" if hit.probability is None else f"  {shown(hit.probability, 3):>8}" for hit in answer.hits]
         print(
             f"  rank  score {'  P(match)' * calibrated}  {'id':>{ids}}  "
             + (_padded("label", broad) + "  " if labelled else "")
@@ -226,11 +258,17 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - _width(text))
 
 
-def _draw(root: Path, answers: Sequence[Answer], save: str | None, show: bool) -> None:
+def _draw(
+    root: Path,
+    answers: Sequence[Answer],
+    whys: Sequence[Sequence[Explanation | None]] | None,
+    save: str | None,
+    show: bool,
+) -> None:
     from retrieval import plots
 
     file = Path(save) if save is not None else Path(tempfile.mkdtemp(prefix="retrieval-")) / "results.png"
-    drawn = plots.grid(answers, root, file)
+    drawn = plots.grid(answers, root, file) if whys is None else plots.explained(answers, whys, root, file)
     if drawn < len(answers):
         print(f"{printable(file)} shows the first {drawn:,} of {len(answers):,} queries", file=sys.stderr)
     if show and not webbrowser.open(file.resolve().as_uri()):
