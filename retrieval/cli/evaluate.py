@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--duplicate-score",
         type=float,
         metavar="S",
-        help="the score from which on a picture is a near-duplicate of the query (default: 0.9999)",
+        help="the score from which on a picture is a near-duplicate of the query (default: 0.999)",
     )
     parser.add_argument(
         "--limit", type=int, metavar="N", help="draw at most N pictures a side; N queries if not a model"

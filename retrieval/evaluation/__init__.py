@@ -1,6 +1,7 @@
 """How good an encoder, an index or somebody's vectors are: a report with intervals out."""
 
 from retrieval.evaluation.classes import Column, Confusion, PerClass
+from retrieval.evaluation.comparing import Difference, Differences, compare_kept
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.encoders import evaluate_encoder
 from retrieval.evaluation.given import evaluate_vectors
@@ -13,10 +14,13 @@ __all__ = [
     "Column",
     "Confusion",
     "Curve",
+    "Difference",
+    "Differences",
     "Kept",
     "Measure",
     "PerClass",
     "Report",
+    "compare_kept",
     "evaluate",
     "evaluate_encoder",
     "evaluate_index",

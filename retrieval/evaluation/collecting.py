@@ -30,7 +30,7 @@ NEIGHBOURS = 10
 TWIN = 1 - 1e-6
 """Scores from here on are those of one vector, up to the last digits of a float."""
 
-DUPLICATE = 0.9999
+DUPLICATE = 0.999
 """From this score on a picture is taken for a near-duplicate of the query, where nobody says another."""
 
 A_SAMPLE = 20

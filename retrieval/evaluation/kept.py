@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
+from retrieval.evaluation.texts import texts
 from retrieval.files import write_durably
 from retrieval.images import printable
 
@@ -145,7 +146,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> Kept:
         if kinds == "f" and not np.isfinite(column).all():
             raise ValueError(f"{name[:60]!r} holds what is no number")
         if kinds == "U":
-            "".join(column.tolist()).encode()  # letters that are none
+            texts(column)
     if len(columns) < len(TEXTS) + 2:
         raise ValueError("it holds no measure")
     return of_columns(about, columns)

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
+from retrieval.evaluation.texts import texts
 from retrieval.evaluation.vectors import SEPARATOR
 from retrieval.exchange.numpy_file import mapped
 from retrieval.images import printable
@@ -133,11 +134,10 @@ def of_array(array: npt.NDArray[Any], n: int, name: str) -> Labels:
         return Labels(tuple(str(number) for number in numbers[none:].tolist()), places.astype(np.int64) - none)
     if kind in "US" and array.ndim == 1 and 0 < array.dtype.itemsize <= 4 * LONGEST:
         try:
-            texts = [text.decode() if isinstance(text, bytes) else text for text in array.tolist()]
-            "".join(texts).encode()  # letters that are none
-        except (UnicodeError, ValueError):  # a number that is no letter at all
+            found = [_split(text) for text in texts(array)]
+        except ValueError:
             raise RetrievalError(f"The labels {printable(name)!r} are no text; save them as UTF-8.") from None
-        return _numbered([_split(text) for text in texts], None, name)
+        return _numbered(found, None, name)
     raise RetrievalError(
         f"The labels {printable(name)!r} are {array.dtype} of shape {shape}; give integers or texts (n,), or booleans "
         "(n, classes)."

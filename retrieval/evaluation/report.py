@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from retrieval.evaluation.classes import Confusion, PerClass
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.kept import Kept
 from retrieval.evaluation.numbers import json_text
+from retrieval.evaluation.table import aligned
 from retrieval.files import write_durably
 from retrieval.machine import cores, processor, versions
 
@@ -130,7 +131,7 @@ class Report:
                 f"{self.subject} on {self.data}",
                 self.protocol,
                 "",
-                *_aligned(rows),
+                *aligned(rows),
                 "",
                 f"Left out: {', '.join(left_out) or 'nothing'}.",
                 f"Ties: by expectation; {self.tied:.2%} of the relevant pictures tie with an irrelevant one.",
@@ -169,15 +170,3 @@ def _number(value: float) -> str:
 
 def _interval(measure: Measure) -> str:
     return "open" if math.isnan(measure.low) else f"{measure.low:.4f} to {measure.high:.4f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of even width, the first to the left and the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]

@@ -31,9 +31,11 @@ from retrieval.measures.ranking import (
 from retrieval.measures.rankings import Rankings
 from retrieval.measures.recall import intersection, recall_of
 from retrieval.measures.relevance import Judgements
+from retrieval.measures.sign_flips import FLIPS, sign_flip_test
 from retrieval.measures.verification import Roc, roc_curve, verify
 
 __all__ = [
+    "FLIPS",
     "RESAMPLES",
     "UNLABELLED",
     "Clustering",
@@ -74,5 +76,6 @@ __all__ = [
     "rank_judged",
     "recall_of",
     "roc_curve",
+    "sign_flip_test",
     "verify",
 ]
