@@ -17,7 +17,7 @@ from vectors import unit
 from retrieval.cli import compare as verb
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import Kept, compare_kept, evaluate_encoder, evaluate_vectors, kept
+from retrieval.evaluation import Kept, compare_kept, evaluate_encoder, evaluate_vectors, figures, kept
 from retrieval.measures import bootstrap, sign_flip_test
 
 
@@ -110,7 +110,7 @@ def test_the_same_twice_differs_in_nothing():
 
 def test_over_classes_where_a_report_is_and_stratified_where_asked():
     rng = np.random.default_rng(3)
-    classes = np.repeat([f"c{i}" for i in range(25)], 8)
+    classes = np.repeat([f"c{i:02}" for i in range(25)], 8)
     shift = np.repeat(rng.normal(0.02, 0.1, 25), 8)
     a = rng.random(200)
     b = a + shift
@@ -167,6 +167,14 @@ def test_p_values_are_even_where_there_is_no_difference():
 
 
 # What is kept
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_pairs():
+    """Few pairs to verify, as that has no part in a comparison."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "PAIRS", 100)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from vectors import make, unit
 
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import evaluate_index, evaluate_vectors
+from retrieval.evaluation import evaluate_index, evaluate_vectors, figures
 from retrieval.evaluation.label_files import read_labels
 from retrieval.measures import linear_probe, rank, recall_of
 
@@ -25,6 +25,12 @@ def classes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     labels = rng.integers(0, 3, n)
     vectors = 1.2 * unit(3, D, 77)[labels] + unit(n, D, seed + 1)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), labels
+
+
+@pytest.fixture(autouse=True)
+def few_pairs(monkeypatch):
+    """Few pairs to verify, as they take most of the time, and what becomes of them is tested elsewhere."""
+    monkeypatch.setattr(figures, "PAIRS", 300)
 
 
 @pytest.fixture
@@ -107,7 +113,8 @@ def test_other_lengths_and_types_are_scaled_and_said_so(files):
     assert report.per_query["name"][2] == "3"
 
 
-def test_codes_are_ranked_by_hamming_distance_with_expected_ties(files):
+def test_codes_are_ranked_by_hamming_distance_with_expected_ties(files, monkeypatch):
+    monkeypatch.setattr(figures, "PAIRS", 4000)
     vectors, labels = classes(N)
     codes = np.packbits(np.concatenate([vectors, vectors[:, :4]], axis=1) > 0, axis=1)
     np.save(files / "codes.npy", codes)
