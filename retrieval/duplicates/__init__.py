@@ -1,0 +1,10 @@
+"""Near-duplicates in a folder or an index, in groups to look through.
+
+Nothing here moves, changes or deletes a picture.
+"""
+
+from retrieval.duplicates.looking import find_duplicates
+from retrieval.duplicates.page import write_page
+from retrieval.duplicates.report import Copy, Duplicates, Group, output
+
+__all__ = ["Copy", "Duplicates", "Group", "find_duplicates", "output", "write_page"]
