@@ -121,7 +121,7 @@ class Differences:
                     f"{gap.value:+.4f}",
                     interval,
                     f"{one.p:.4f}" if one.p >= 0.0001 else "<0.0001",
-                    "yes" if one.told else _needed(one.needed, self.over),
+                    "yes" if one.told else _needed(one.needed),
                 )
             )
         strata = ", each class with its number of queries" if self.stratified else ""
@@ -151,6 +151,11 @@ class Differences:
         if unsure:
             which = "" if not told else f" in {_listed(unsure)}"
             lines.append(f"The sample cannot tell A and B apart{which}.")
+            if any(one.needed for one in self.measures if not one.told):
+                lines.append(
+                    f"In brackets: how many {self.over} would tell a difference as large as the one seen in "
+                    f"{POWER:.0%} of all samples."
+                )
         return lines
 
 
@@ -189,13 +194,15 @@ def compare_kept(first: Kept, second: Kept, *, stratify: bool = False, seed: int
     units, groups = len(left), None
     if over == "classes":
         units, groups = int(classes.max()) + 1, classes
-    pairs = [(first.measures[name][left], second.measures[name][right]) for name in names]
-    chances = measures.sign_flip_test(np.stack([b - a for a, b in pairs], axis=1), over=groups, seed=seed)
+    a = np.stack([first.measures[name][left] for name in names], axis=1)
+    b = np.stack([second.measures[name][right] for name in names], axis=1)
+    chances = measures.sign_flip_test(b - a, over=groups, seed=seed)
+    strata = classes if stratify else None
+    columns = measures.compare_columns(
+        b, a, names=("B", "A"), over=groups, strata=strata, confidence=CONFIDENCE, seed=seed
+    )
     found = []
-    for name, (a, b), p in zip(names, pairs, chances.tolist(), strict=True):
-        compared = measures.compare(
-            b, a, names=("B", "A"), over=groups, strata=classes if stratify else None, confidence=CONFIDENCE, seed=seed
-        )
+    for name, compared, p in zip(names, columns, chances.tolist(), strict=True):
         gap = compared.difference
         # from the interval, which knows of classes and strata, as the normal distribution would have it
         error = (gap.high - gap.low) / (2 * _SIGMA)
@@ -221,12 +228,8 @@ def _open(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _needed(count: int | None, over: str) -> str:
-    if count is None:
-        return "no"
-    if count >= 10**9:
-        return "no"
-    return f"no, {count:,} {over} might"
+def _needed(count: int | None) -> str:
+    return "no" if count is None or count >= 10**9 else f"no ({count:,})"
 
 
 def _listed(names: list[str]) -> str:

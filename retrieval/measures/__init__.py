@@ -15,6 +15,7 @@ from retrieval.measures.intervals import (
     bootstrap,
     bootstrap_groups,
     compare,
+    compare_columns,
     difference,
 )
 from retrieval.measures.pairs import Pairs, pair_scores
@@ -56,6 +57,7 @@ __all__ = [
     "bootstrap_groups",
     "cluster",
     "compare",
+    "compare_columns",
     "difference",
     "draw_trials",
     "few_shot",

@@ -202,21 +202,60 @@ def compare(
         names: what to call them.
         over, strata, confidence, resamples, seed: as for :func:`bootstrap`.
     """
-    gap = difference(a, b, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)
-    both = np.stack([np.asarray(a, np.float64), np.asarray(b, np.float64)], axis=1)
-    one, other = bootstrap(both, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)
-    if gap.low > 0:
-        verdict = f"{names[0]} is higher than {names[1]} by {gap.value:.4f} ({gap.low:.4f} to {gap.high:.4f})"
-    elif gap.high < 0:
-        verdict = f"{names[1]} is higher than {names[0]} by {-gap.value:.4f} ({-gap.high:.4f} to {-gap.low:.4f})"
-    elif math.isnan(gap.low):
-        verdict = f"one value cannot tell {names[0]} and {names[1]} apart"
-    else:
-        verdict = (
-            f"the sample cannot tell {names[0]} and {names[1]} apart: they differ by {gap.value:+.4f} "
-            f"({gap.low:+.4f} to {gap.high:+.4f})"
+    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if left.ndim != 1 or left.shape != right.shape:
+        raise RetrievalError(
+            f"a comparison needs the same queries twice, not {left.shape} and {right.shape}: measure both on them"
         )
-    return Comparison(one, other, gap, verdict)
+    return compare_columns(
+        left[:, None],
+        right[:, None],
+        names=names,
+        over=over,
+        strata=strata,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )[0]
+
+
+def compare_columns(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    *,
+    names: tuple[str, str] = ("the first", "the second"),
+    over: npt.ArrayLike | None = None,
+    strata: npt.ArrayLike | None = None,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[Comparison]:
+    """:func:`compare` for several measures (n, m) at once, on the same resamples."""
+    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if left.ndim != 2 or left.shape != right.shape:
+        raise RetrievalError(
+            f"a comparison needs the same queries twice, not {left.shape} and {right.shape}: measure both on them"
+        )
+    table = np.concatenate([left - right, left, right], axis=1)
+    found = bootstrap(table, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)
+    m = left.shape[1]
+    return [
+        Comparison(one, other, gap, _verdict(gap, names))
+        for gap, one, other in zip(found[:m], found[m : 2 * m], found[2 * m :], strict=True)
+    ]
+
+
+def _verdict(gap: Interval, names: tuple[str, str]) -> str:
+    if gap.low > 0:
+        return f"{names[0]} is higher than {names[1]} by {gap.value:.4f} ({gap.low:.4f} to {gap.high:.4f})"
+    if gap.high < 0:
+        return f"{names[1]} is higher than {names[0]} by {-gap.value:.4f} ({-gap.high:.4f} to {-gap.low:.4f})"
+    if math.isnan(gap.low):
+        return f"one value cannot tell {names[0]} and {names[1]} apart"
+    return (
+        f"the sample cannot tell {names[0]} and {names[1]} apart: they differ by {gap.value:+.4f} "
+        f"({gap.low:+.4f} to {gap.high:+.4f})"
+    )
 
 
 class Draws:
