@@ -1,0 +1,50 @@
+"""``retrieval report``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from retrieval.errors import RetrievalError
+
+HELP = "Write one page about an index: what is in it, how good its answers are, how sure, and what may be wrong."
+EXAMPLES = """
+retrieval report indexes/cifar10 -o report.html
+retrieval report indexes/cifar10 -o report.html --run runs/cifar10     # with the curves of its training
+retrieval report indexes/cifar10 --json > report.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("index", metavar="INDEX", help="indexes/NAME")
+    parser.add_argument("-o", "--out", metavar="FILE.html", help="the page to write (report.html, unless --json)")
+    parser.add_argument("--run", metavar="RUN", help="the training run of its model, for the curves")
+    parser.add_argument(
+        "--limit", type=int, default=5000, metavar="N", help="measure at most N queries, drawn at random (5000)"
+    )
+    parser.add_argument(
+        "--explain",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show which regions of query and hit carry the similarity (default: yes, where the pictures are there)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is drawn (0)")
+    parser.add_argument("--json", action="store_true", help="print the same content as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and write the page."""
+    out = Path(args.out) if args.out is not None else None if args.json else Path("report.html")
+    if out is not None and not out.absolute().parent.is_dir():  # said now, not after ten minutes
+        raise RetrievalError(f"There is no folder {str(out.parent)!r} to write {out.name!r} to; make it first.")
+    from retrieval import report
+
+    contents = report.gather(args.index, run=args.run, limit=args.limit, explain=args.explain, seed=args.seed)
+    if out is not None:
+        report.write_page(contents, out)
+        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", file=sys.stderr if args.json else sys.stdout)
+    if args.json:
+        print(json.dumps(contents.to_json(), indent=2, ensure_ascii=False))
+    return 0

@@ -1,0 +1,250 @@
+"""What a report says, as values; :mod:`retrieval.report.page` turns it into a page."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval import __version__, evaluation, traps
+from retrieval.answers import Answer
+from retrieval.errors import RetrievalError
+from retrieval.images import printable
+from retrieval.images.perceptual import Hashes, hash_files
+from retrieval.index import Item
+from retrieval.machine import cores, processor, versions
+from retrieval.report.layout import SAMPLE, two_dimensions
+from retrieval.search import Search
+from retrieval.traps.looking import as_floats
+
+if TYPE_CHECKING:
+    from retrieval.explain import Explanation
+
+QUERIES = 5000
+"""Queries that are measured, at most; so many give intervals of a percent."""
+
+HASHED = 50_000
+"""Pictures that are also compared by perceptual hashes, which takes decoding them: a minute for so many."""
+
+HITS = 7
+"""Hits that are shown of each query."""
+
+EXAMPLES = 5
+"""Best, typical and worst queries that are shown, of each."""
+
+ORDER = "MAP@R"
+"""The measure by which queries are the best and the worst."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query that is shown.
+
+    Attributes:
+        value: what it scored, by :data:`ORDER`.
+        answer: its hits.
+        explanations: what explains each of the first of them; empty where nobody asked.
+    """
+
+    value: float
+    answer: Answer
+    explanations: Sequence[Explanation | None] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the heat maps."""
+        hits = [
+            {"id": hit.id, "path": hit.path, "label": hit.label, "score": hit.score, "relevant": hit.relevant}
+            for hit in self.answer.hits
+        ]
+        return {"id": self.answer.id, "path": self.answer.query, ORDER: self.value, "hits": hits}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that a report says.
+
+    Attributes:
+        index: what the index says of itself; see :meth:`retrieval.index.Index.info`.
+        root: the folder of its pictures.
+        measured: how good the answers are, or None where no labels say.
+        unmeasured: why not.
+        examples: "best", "typical" and "worst" queries.
+        findings: what may be wrong.
+        items: the pictures that the findings name, by id.
+        places: (n, 2), a point for each of some items.
+        place_ids: int64 (n,), their ids.
+        place_labels: their labels.
+        tuning, calibration: what is kept with the index, or None.
+        training: a row a step of the training, or None where the run is not at hand.
+        card: the model's card, Markdown.
+        seed: of everything that is drawn.
+        made: when, UTC.
+    """
+
+    index: Mapping[str, Any]
+    root: Path
+    measured: evaluation.Report | None
+    unmeasured: str | None
+    examples: Mapping[str, Sequence[Example]]
+    findings: Sequence[traps.Finding]
+    items: Mapping[int, Item]
+    places: npt.NDArray[np.float64]
+    place_ids: npt.NDArray[np.int64]
+    place_labels: Sequence[str | None]
+    tuning: Mapping[str, Any] | None
+    calibration: Mapping[str, Any] | None
+    training: Sequence[Mapping[str, float]] | None
+    card: str | None
+    seed: int
+    made: str = field(
+        default_factory=lambda: datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None).isoformat()
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "index": dict(self.index),
+            "measured": None if self.measured is None else self.measured.to_json(),
+            "unmeasured": self.unmeasured,
+            "examples": {kind: [example.to_json() for example in some] for kind, some in self.examples.items()},
+            "findings": [finding.to_json() for finding in self.findings],
+            "map": [
+                {"id": int(id_), "label": label, "x": round(float(x), 3), "y": round(float(y), 3)}
+                for id_, label, (x, y) in zip(self.place_ids, self.place_labels, self.places, strict=True)
+            ],
+            "tuning": self.tuning,
+            "calibration": self.calibration,
+            "training": self.training and [_finite(row) for row in self.training],
+            "seed": self.seed,
+            "made": self.made,
+            "machine": f"{processor()}, {cores()} cores",
+            "versions": {"retrieval": __version__} | versions(),
+        }
+
+
+def gather(
+    folder: str | Path, *, run: str | Path | None = None, limit: int = QUERIES, explain: bool = True, seed: int = 0
+) -> Contents:
+    """Measure an index and collect what there is to say about it.
+
+    Args:
+        folder: the index.
+        run: the training run of its model, for the curves.
+        limit: at most so many queries are measured, drawn at random.
+        explain: also say for the first hits of the queries shown which regions carry the similarity.
+        seed: of everything that is drawn.
+
+    Raises:
+        RetrievalError: the folder is no index, is empty, `run` is no training run, or `limit` is below 1.
+    """
+    if limit < 1:
+        raise RetrievalError(f"limit is {limit}; measure at least one query.")
+    training = None if run is None else curves(Path(run))
+    with Search.open(folder) as search:
+        index = search.index
+        if not len(index):
+            raise RetrievalError(f"The index {printable(folder)!r} is empty; add something to it first.")
+        measured, unmeasured = None, None
+        try:
+            measured = evaluation.evaluate_index(index, limit=limit, seed=seed)
+        except RetrievalError as error:  # there are no labels, or no two pictures of one
+            unmeasured = str(error)
+        ids, labels = index.ids(), index.labels()
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(ids))[:SAMPLE])
+        findings = traps.of_index(index, seed=seed, hashes=_hashes(search))
+        named = sorted({id_ for finding in findings for example in finding.worst for id_ in example.ids})
+        return Contents(
+            index=index.info(),
+            root=search.root,
+            measured=measured,
+            unmeasured=unmeasured,
+            examples={} if measured is None else _examples(search, measured, explain),
+            findings=findings,
+            items={item.id: item for item in index.items(named)},
+            places=two_dimensions(as_floats(index.vectors(ids[drawn])), seed),
+            place_ids=ids[drawn],
+            place_labels=[labels[place] for place in drawn],
+            tuning=index.tuning,
+            calibration=index.calibration,
+            training=training,
+            card=_card(Path(folder)),
+            seed=seed,
+        )
+
+
+def curves(run: Path) -> list[dict[str, float]]:
+    """The rows of a run's ``curves.csv``.
+
+    Raises:
+        RetrievalError: there is none, or it holds something else than numbers.
+    """
+    path = run / "curves.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RetrievalError(
+            f"{printable(path)!r} cannot be read as the curves of a training ({error}); give a folder that "
+            "`retrieval train` wrote."
+        ) from None
+    return rows
+
+
+def _examples(search: Search, measured: evaluation.Report, explain: bool) -> dict[str, list[Example]]:
+    values = np.asarray(measured.per_query[ORDER], dtype=np.float64)
+    names = measured.per_query["name"]
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(-values[known], kind="stable")]
+    labels = measured.per_query["class"]
+    near = order[np.argsort(np.abs(np.arange(len(order)) - len(order) // 2), kind="stable")]
+    parts = {"best": _varied(order, labels), "typical": _varied(near, labels), "worst": _varied(order[::-1], labels)}
+    return {
+        kind: [
+            Example(float(values[row]), answer, _explained(search, answer) if explain else ())
+            for row, answer in zip(rows, search.query_paths([str(names[row]) for row in rows], HITS), strict=True)
+        ]
+        for kind, rows in parts.items()
+    }
+
+
+def _varied(order: npt.NDArray[np.int64], labels: npt.NDArray[Any]) -> list[int]:
+    """The first of some queries, but no two of one label while there are others."""
+    first = sorted(np.unique(labels[order], return_index=True)[1].tolist())
+    rest = sorted(set(range(len(order))) - set(first))[:EXAMPLES]
+    return [int(order[place]) for place in (first + rest)[:EXAMPLES]]
+
+
+def _explained(search: Search, answer: Answer) -> list[Explanation | None]:
+    from retrieval.explain import explain_answer
+
+    try:
+        return explain_answer(search, dataclasses.replace(answer, hits=answer.hits[:1]), skipped=[])
+    except RetrievalError:  # there is no encoder, or the pictures are gone: the row is shown without
+        return []
+
+
+def _hashes(search: Search) -> Hashes | None:
+    """What tells copies apart from look-alikes, where the pictures are there and not too many."""
+    items = search.index.items(search.index.ids())
+    if len(items) > HASHED or not (search.root / items[0].path).exists():
+        return None
+    return hash_files([item.path for item in items], search.root).aligned(len(items))
+
+
+def _card(folder: Path) -> str | None:
+    try:
+        return (folder / "encoder" / "card.md").read_text(encoding="utf-8")[:20_000]
+    except (OSError, ValueError):
+        return None
+
+
+def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in row.items()}
