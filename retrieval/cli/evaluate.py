@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clustering", action="store_true", help="also cluster the queries by k-means: NMI and AMI with their labels"
     )
     parser.add_argument(
+        "--few-shot",
+        nargs=2,
+        type=int,
+        metavar=("N", "K"),
+        help="also tell a query's class from N classes by K examples of each (N-way K-shot)",
+    )
+    parser.add_argument(
         "--like",
         choices=("pml", "oml"),
         help="also print what pytorch-metric-learning or open-metric-learning would, by its own definitions",
@@ -108,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     what = ("data", "queries", "within", "classifier", "labels", "query_labels", "codes", "graded")
     how = ("probe", "clustering", "like", "over", "limit", "seed")
     options = {name: getattr(args, name) for name in (*what, *how)}
+    if args.few_shot is not None:
+        options["few_shot"] = tuple(args.few_shot)
     if args.duplicates == "drop":
         options["duplicate_score"] = DUPLICATE if args.duplicate_score is None else args.duplicate_score
     report = evaluate(args.subject, **options)

@@ -51,6 +51,7 @@ class Evaluation:
         notes, seconds: for the report.
         unreadable: files left out so far. without_direction: vectors left out so far.
         duplicate_score: what scores so much with a query is left out of its ranking; None: nothing is.
+        few_shot: ways and shots of few-shot trials; None: none.
         graded: let NDCG count how many labels are shared.
         curves: for the report.
     """
@@ -67,6 +68,7 @@ class Evaluation:
     unreadable: int = 0
     without_direction: int = 0
     duplicate_score: float | None = None
+    few_shot: tuple[int, int] | None = None
     graded: bool = False
     curves: dict[str, Curve] = field(default_factory=dict)
 
@@ -225,6 +227,9 @@ class Evaluation:
                 f"them of one class; their intervals are drawn over the {shown} classes"
                 + ("." if shown >= A_SAMPLE else ", and too narrow with so few.")
             )
+        if self.few_shot is not None:
+            with self.timed("few-shot trials"):
+                found.append(figures.few_shot(queries, *self.few_shot, confidence=CONFIDENCE, seed=self.seed))
         if self.clustering:
             with self.timed("clustering"):
                 found += figures.clustering(queries, seed=self.seed)

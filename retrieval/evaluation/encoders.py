@@ -29,6 +29,7 @@ def evaluate_encoder(
     over: Unit | None = None,
     limit: int | None = None,
     duplicate_score: float | None = None,
+    few_shot: tuple[int, int] | None = None,
     seed: int = 0,
     subject: str | None = None,
 ) -> Report:
@@ -51,6 +52,8 @@ def evaluate_encoder(
             is taken to be so where the encoder was trained on none of them and there are :data:`A_SAMPLE` or more.
         limit: at most so many pictures a side, drawn at random.
         duplicate_score: what scores so much with a query is a near-duplicate, and left out of its ranking.
+        few_shot: ways and shots: also say how often a query's class is told from so many, by so many examples of each,
+            all drawn from the queries.
         seed: of the bootstrap, the probe's samples and the drawing.
         subject: what to call the encoder in the report.
 
@@ -72,6 +75,7 @@ def evaluate_encoder(
     data = pictures.name if queries is None else f"{pictures.name}, asked by {queries.name}"
     subject = subject or f"{encoder.config.network} ({encoder.hash[:12]})"
     run = Evaluation(subject, data, seed, clustering, like, duplicate_score=duplicate_score)
+    run.few_shot = few_shot
     if within in ("train", "val") and encoder.config.trained_on == pictures.name:
         run.notes.append(f"The encoder was trained on {pictures.name}, and these pictures may have been among them.")
     if limit is not None:

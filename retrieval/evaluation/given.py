@@ -31,6 +31,7 @@ def evaluate_vectors(
     like: figures.Peer | None = None,
     over: Unit = "queries",
     duplicate_score: float | None = None,
+    few_shot: tuple[int, int] | None = None,
     limit: int | None = None,
     seed: int = 0,
     subject: str | None = None,
@@ -46,7 +47,7 @@ def evaluate_vectors(
         query_labels: theirs; classes are the same where their texts are.
         codes: the vectors are binary codes, uint8 (n, bits/8), ranked by Hamming distance.
         graded: where pictures have several labels, let NDCG count how many are shared.
-        neighbours, probe, clustering, like, over, duplicate_score, limit, seed, subject: as for an index.
+        neighbours, probe, clustering, like, over, duplicate_score, few_shot, limit, seed, subject: as for an index.
 
     Raises:
         RetrievalError: a file cannot be read, the two sides do not fit together, or nothing can be measured.
@@ -55,7 +56,7 @@ def evaluate_vectors(
     file = Path(vectors)
     given = read_vectors(file, None if labels is None else Path(labels), codes=codes)
     run = Evaluation(subject or printable(file), "its own labels", seed, clustering, like, over)
-    run.duplicate_score, run.graded = duplicate_score, graded
+    run.duplicate_score, run.few_shot, run.graded = duplicate_score, few_shot, graded
     run.notes += given.notes
     run.without_direction = given.without_direction
     generator = np.random.default_rng(seed)
@@ -81,10 +82,10 @@ def evaluate_vectors(
     if graded and not several:
         raise RetrievalError("every picture has one label, so there is nothing to grade: leave --graded out")
     if several:
-        if over == "classes" or like is not None or clustering:
+        if over == "classes" or like is not None or clustering or few_shot is not None:
             raise RetrievalError(
-                "pictures have several labels, so they are of no one class: leave --over classes, --like and "
-                "--clustering out"
+                "pictures have several labels, so they are of no one class: leave --over classes, --like, --clustering "
+                "and --few-shot out"
             )
         asked, gallery = asked.several(), None if gallery is None else gallery.several()
         run.notes.append(

@@ -30,6 +30,7 @@ def evaluate_index(
     like: figures.Peer | None = None,
     over: Unit = "queries",
     duplicate_score: float | None = None,
+    few_shot: tuple[int, int] | None = None,
     limit: int | None = None,
     seed: int = 0,
     subject: str | None = None,
@@ -41,7 +42,7 @@ def evaluate_index(
         queries: labelled pictures that are not in the index; their test split where they have one. Without them each
             picture of the index is asked for among all others, and there is no probe.
         encoder: the one that the index was built with; needed for `queries`.
-        neighbours, probe, clustering, like, seed, subject: as in :func:`evaluate_encoder`.
+        neighbours, probe, clustering, like, few_shot, seed, subject: as in :func:`evaluate_encoder`.
         over: draw the intervals over "queries" or over "classes".
         duplicate_score: what scores so much with a query is a near-duplicate, and left out of its ranking.
         limit: at most so many queries, drawn at random; the gallery stays whole.
@@ -54,6 +55,7 @@ def evaluate_index(
     run = Evaluation(
         subject or str(index.folder), "its own pictures", seed, clustering, like, over, duplicate_score=duplicate_score
     )
+    run.few_shot = few_shot
     generator = np.random.default_rng(seed)
     if queries is None:
         rows = drawn(len(gallery), limit, generator)
