@@ -135,7 +135,8 @@ def _within(
             None if np.isnan(cosine) else cosine,
             distance if distance <= 64 else None,
         )
-        found.append(((not is_same, distance, -cosine, copy.path), copy))
+        order = (not is_same, distance if hashed else 64, -(copy.score or 0.0), copy.path)
+        found.append((order, copy))
     return tuple(copy for _, copy in sorted(found, key=lambda one: one[0]))
 
 

@@ -50,7 +50,7 @@ class Group:
 
     Attributes:
         kept: the one that could stay: of the most pixels, of those the largest file, of those the first by path.
-        copies: those that could go, each within the threshold of `kept`; exact ones first, then the closest.
+        copies: those that could go, each within the threshold of `kept`; exact ones first, then by hash, then by score.
     """
 
     kept: Copy

@@ -96,8 +96,9 @@ def _finding(
         how.append(f"perceptual hashes within {bits} bits")
     if blind:
         sentence = (
-            f"The vectors cannot tell copies: this model gives more than one pair of {what} in ten {SCORE:g} or more, "
-            "as one does that was trained on classes; look for near-duplicates by perceptual hash (retrieval dedup)."
+            f"The vectors cannot tell copies: this model gives {SCORE:g} and more to so many pairs of {what} that it "
+            "tells classes, as one does that was trained on them; look for near-duplicates by "
+            "perceptual hash (retrieval dedup)."
         )
     elif touched:
         sentence = (

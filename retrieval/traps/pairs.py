@@ -20,9 +20,10 @@ BITS = 10
 """Bits in which each of the two hashes may differ. Of the 50 million pairs of CIFAR-10's test pictures 29 lie within
 that for both hashes, all of them copies to the eye; for pHash alone 67, half of them copies."""
 
-CROWDED = 0.1
-"""Pairs above the score, for each picture, from which scores tell classes rather than copies. A model that was trained
-to bring classes together gives 745,000 pairs of those pictures 0.95 or more, which says nothing of copies."""
+CROWDED = 0.5
+"""Pairs of neighbours above the score, for each picture, from which scores tell classes rather than copies: as many as
+if each picture had a copy. A model that was trained to bring classes together gives 745,000 pairs of CIFAR-10's 10,000
+test pictures 0.95 or more, which says nothing of copies."""
 
 SPARE = 4
 """Bits more in which hashes may differ where a crowded score supports them: of the pairs of those pictures that differ
@@ -106,8 +107,9 @@ def near_duplicates(
     value[met] = known_scores[np.searchsorted(known, pairs[met])]
     distance = _apart(hashes, others, pairs, columns)
     distance[distance > _BITS] = -1
-    # Closest first: by hash, whose distance says more of copies, then by score.
-    order = np.lexsort((pairs, -np.nan_to_num(value, nan=-1.0), np.where(distance < 0, _BITS, distance)))
+    # Closest first: by hash, which says more of copies than any score, then by score.
+    by_hash = np.isin(pairs, alike)
+    order = np.lexsort((pairs, -np.nan_to_num(value, nan=-1.0), np.where(by_hash, distance, _BITS)))
     first, second = np.divmod(pairs, max(columns, 1))
     return Pairs(
         first[order],
@@ -115,7 +117,7 @@ def near_duplicates(
         value[order],
         distance[order],
         np.isin(pairs, near)[order],
-        np.isin(pairs, alike)[order],
+        by_hash[order],
         crowded,
     )
 
