@@ -22,6 +22,7 @@ from retrieval import images, progress
 from retrieval.errors import RetrievalError
 from retrieval.files import digest
 from retrieval.images import Pixels, Preprocessing
+from retrieval.images.folders import failure
 
 if TYPE_CHECKING:
     from retrieval.answers import Answer
@@ -152,7 +153,7 @@ def explain_answer(
     def read(path: Path, id_: int | None) -> Pixels:
         pixels = images.read(path, p, decoder)
         sha256 = None if id_ is None else indexed[id_]
-        if sha256 and digest(path) != sha256:  # an imported index need not have any
+        if sha256 and _digest(path) != sha256:  # an imported index need not have any
             raise images.UnreadableImage(images.printable(path), "changed since it was indexed")
         return pixels
 
@@ -172,6 +173,13 @@ def explain_answer(
         for position, one in zip(there, explain_hits(search.encoder, query, np.stack(pixels)), strict=True):
             found[position] = one
     return found
+
+
+def _digest(path: Path) -> str:
+    try:
+        return digest(path)
+    except OSError as error:  # it was there a moment ago
+        raise images.UnreadableImage(images.printable(path), failure(error)) from None
 
 
 def by_decomposition(encoder: Encoder, query: Pixels, hits: Pixels) -> list[Explanation] | None:
