@@ -16,7 +16,7 @@ import pytest
 import tiny
 
 from retrieval.answers import shown
-from retrieval.calibration import Calibration, Isotonic, Logistic, calibrate, calibrating, reliability
+from retrieval.calibration import Calibration, Isotonic, Logistic, calibrate, calibrating, fitting, reliability
 from retrieval.calibration.evidence import Evidence
 from retrieval.calibration.fitting import match_threshold, no_match_threshold, pair_rates
 from retrieval.calibration.labelled import Asking, Labelled
@@ -271,6 +271,7 @@ def test_evidence_is_that_of_brute_force(tmp_path: Path) -> None:
     hashes = [f"{row % 38:064x}" for row in range(40)]  # 0 and 38, 1 and 39 are the same picture
     vectors[38:] = vectors[:2]
     labels: list[str | None] = [None if row % 7 == 3 else name for row, name in enumerate(names)]
+    labels[5], labels[1], labels[39] = "alone", "copies", "copies"
     with indexed(tmp_path / "index", vectors, labels, hashes) as index:
         found = Labelled(index, None, np.random.default_rng(0)).ask(6)
     asked = [row for row in range(40) if labels[row] is not None]
@@ -286,6 +287,28 @@ def test_evidence_is_that_of_brute_force(tmp_path: Path) -> None:
         expected = np.sort(scores[row, foreign])[::-1][:6]
         np.testing.assert_allclose(found.without[place], expected, atol=1e-6)
         assert found.has_match[place] == any(labels[one] == labels[row] for one in others)
+    assert (~found.has_match).sum() == 3
+
+
+def test_pairs_are_within_a_half_and_of_different_pictures(tmp_path: Path) -> None:
+    vectors, names = classes(6, 8)
+    hashes = [f"{row - row % 8 % 2:064x}" for row in range(48)]  # each picture is there twice
+    asked, asking = classes(6, 3, seed=1)
+    with indexed(tmp_path / "index", vectors, list(names), hashes) as index:
+        own = Labelled(index, None, np.random.default_rng(0))
+        other = Labelled(index, Asking("others", asked, tuple(asking)), np.random.default_rng(0))
+        for judged, labels in ((True, 3), (False, 3), (None, 6)):
+            n = 4 * labels
+            assert own.pairs(judged, 0).available == (labels * 6, n * (n - 1) // 2 - labels * 6)
+            assert other.pairs(judged, 0).available == (labels * 3 * 4, 3 * labels * (n - 4))
+
+
+def test_folds_share_no_label(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = []
+    monkeypatch.setattr(fitting, "fit", lambda *given, **rest: groups.append(given[2]) or fit(*given, **rest))
+    calibrate(index)
+    assert [len(np.unique(one)) for one in groups] == [6, 12]
+    assert all(len(one) == 10 * 2 * 20 * len(np.unique(one)) for one in groups)
 
 
 def test_fitted_and_judged_share_no_label(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,12 +383,16 @@ def test_codes_are_calibrated_at_their_steps(tmp_path: Path) -> None:
         index.add(codes, [NewItem(f"{row}.png", name) for row, name in enumerate(names)])
         found = calibrate(index, fmr=0.02)
         levels = np.unique(index.search(codes, 160)[0])
+        asked = vectors @ projection
+        asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+        floats = calibrate(index, fmr=0.02, queries=Asking("floats", asked.astype(np.float32), tuple(names)))
     assert np.abs(levels - found.threshold).min() == pytest.approx(1 / 64)  # scores are 1/32 apart
     bits = 1 - 2 * np.unpackbits(codes, axis=1, bitorder="little").astype(np.int64)
     scores, label = bits @ bits.T / 64, np.array(names)
     impostors = scores[label[:, None] != label]
     assert (impostors >= found.threshold).mean() <= 0.02 < (impostors >= found.threshold - 1 / 32).mean()
     assert (np.diff(found.probability(levels)) >= 0).all()
+    assert floats.threshold == pytest.approx(found.threshold)  # the same pairs, each twice
 
 
 def test_too_few_labels_to_halve(tmp_path: Path) -> None:

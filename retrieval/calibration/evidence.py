@@ -19,7 +19,7 @@ Mask = npt.NDArray[np.bool_]
 PAIRS = 200_000
 """Pairs of each kind, genuine and impostor, that are drawn at most."""
 
-_BLOCK = 32 * 2**20 // 4
+_BLOCK = 2**25
 """Scores at a time."""
 
 _BATCH = 256
@@ -101,7 +101,9 @@ def gather(
             others[(labels[rows, None] == gallery_labels) | (gallery_labels == UNLABELLED)] = -np.inf
             for row, places in zip(others, left_out[rows], strict=True):
                 row[places] = -np.inf
-            without[rows, :some] = -np.sort(np.partition(-others, some - 1, axis=1)[:, :some], axis=1)
+            np.negative(others, out=others)
+            others.partition(some - 1, axis=1)
+            without[rows, :some] = -np.sort(others[:, :some], axis=1)
             bar.update(len(best))
     known = np.isfinite(scores) & (found != UNLABELLED)
     return Evidence(labels, scores, known & (found == labels[:, None]), known, count[labels] > own, without)
