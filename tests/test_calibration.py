@@ -428,7 +428,7 @@ def test_labels_that_cannot_tell(tmp_path: Path, kind: str) -> None:
     [
         ({"fmr": 0.0}, "false match rate is 0"),
         ({"fmr": math.nan}, "false match rate is nan"),
-        ({"fmr": 1e-6}, "give at least 0.0002"),
+        ({"fmr": 1e-6}, "give at least 0.00018"),
         ({"miss": 1.0}, "missed matches is 1"),
         ({"k": 0}, "k is 0"),
     ],
@@ -436,6 +436,13 @@ def test_labels_that_cannot_tell(tmp_path: Path, kind: str) -> None:
 def test_what_makes_no_sense(index: Index, options: dict[str, Any], words: str) -> None:
     with pytest.raises(RetrievalError, match=words):
         calibrate(index, **options)
+
+
+def test_the_least_rate_that_is_named_can_be_had(tmp_path: Path) -> None:
+    with indexed(tmp_path / "index", *classes(4, 3)) as index:
+        with pytest.raises(RetrievalError, match="less than one of the 9 pairs") as error:
+            calibrate(index)
+        assert calibrate(index, fmr=float(str(error.value).split()[-1].rstrip("."))).judged.labels == 2
 
 
 def test_other_pictures_ask(index: Index) -> None:

@@ -60,7 +60,7 @@ def fit_to(evidence: Evidence, of_pairs: Pairs, fmr: float, miss: float, seed: i
     if fmr * impostors < 1:
         raise RetrievalError(
             f"A false match rate of {fmr:g} is less than one of the {impostors:,} pairs of two labels that there are "
-            f"to measure it by; give at least {1 / impostors:.1g}."
+            f"to measure it by; give at least {1.06 / impostors:.2g}."  # which rounding does not make too little
         )
     scores, matched, query = evidence.hits()
     asked, place = np.nonzero(np.isfinite(evidence.without))
