@@ -415,6 +415,11 @@ def test_the_verb_measures_vectors(files, capsys):
     ("arguments", "words"),
     [
         (["gallery.npy"], "comes without labels"),
+        (["none.npy", "--labels", "gallery_labels.npy"], "not there"),
+        (["gallery.npy", "--labels", "none.csv"], "not there"),
+        (["gallery.npy", "--labels", "gallery_labels.npy", "--queries", "pictures"], "not there"),
+        (["gallery.npy", "--labels", "gallery_labels.npy", "--queries", "labels.csv"], "neither .npy"),
+        (["gallery.npy", "--labels", "gallery_labels.npy", "--few-shot", "9", "1"], "9 ways of 1 shots"),
         (["gallery.npy", "data", "--labels", "gallery_labels.npy"], "says nothing"),
         (["gallery.npy", "--labels", "queries_labels.npy"], "of 40 vectors, and there are 90"),
         (["gallery.npy", "--labels", "gallery_labels.npy", "--codes"], "leave --codes out"),
@@ -439,6 +444,7 @@ def test_bad_vectors_are_refused_in_one_sentence(arguments, words, files, capsys
     vectors, labels = classes(N)
     Path("object.npy").write_bytes(forged("(90, 2)", "'|O'", b"cos\nsystem\n."))
     np.save("zero.npy", np.zeros((N, 3)))
+    Path("labels.csv").write_text("1")
     np.save("empty.npy", np.zeros((0, 3)))
     Path("junk.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 8)
     more = {

@@ -139,6 +139,10 @@ class Evaluation:
             neighbours: the k of the kNN accuracy.
             others: measures that were taken elsewhere.
         """
+        trials = []
+        if self.few_shot is not None:  # first, as it says at once what it cannot draw
+            with self.timed("few-shot trials"):
+                trials.append(figures.few_shot(queries, *self.few_shot, confidence=CONFIDENCE, seed=self.seed))
         shelf = queries if gallery is None else gallery.relabelled(queries.classes)
         few_classes = queries.sets is None and len(queries.classes) <= MOST_CONFUSED
         with self.timed("ranking"), progress.bar(len(queries), "Ranking", "queries") as bar:
@@ -167,7 +171,7 @@ class Evaluation:
             )
             truth = queries.truth[rankings.queries]
             table = per_class(rankings, truth, shelf.truth, queries.classes, confidence=CONFIDENCE, seed=self.seed)
-        found = [*others, *self._others(queries, gallery, own)]
+        found = [*others, *trials, *self._others(queries, gallery, own)]
         self._warn(rankings)
         return Report(
             subject=self.subject,
@@ -227,9 +231,6 @@ class Evaluation:
                 f"them of one class; their intervals are drawn over the {shown} classes"
                 + ("." if shown >= A_SAMPLE else ", and too narrow with so few.")
             )
-        if self.few_shot is not None:
-            with self.timed("few-shot trials"):
-                found.append(figures.few_shot(queries, *self.few_shot, confidence=CONFIDENCE, seed=self.seed))
         if self.clustering:
             with self.timed("clustering"):
                 found += figures.clustering(queries, seed=self.seed)

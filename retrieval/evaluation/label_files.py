@@ -76,6 +76,8 @@ def read_labels(path: Path, n: int) -> Labels:
     """
     if path.suffix not in SUFFIXES:
         raise RetrievalError(f"The labels {printable(path)!r} are called neither {', '.join(SUFFIXES)}; rename them.")
+    if not path.is_file():
+        raise RetrievalError(f"The labels {printable(path)!r} are not there, or no regular file; give one.")
     if path.suffix == ".npy":
         return of_array(mapped(path), n, str(path))
     try:

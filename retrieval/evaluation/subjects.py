@@ -43,7 +43,7 @@ def evaluate(
     given = {"data": data} | options
     shared = {name: value for name, value in options.items() if name not in _OF_MODELS + _OF_VECTORS}
     shared["subject"] = subject
-    if Path(subject).suffix in vector_files.SUFFIXES and Path(subject).is_file():
+    if Path(subject).suffix in vector_files.SUFFIXES and not Path(subject).is_dir():
         _refuse(subject, "vectors, measured by their labels", given, _OF_MODELS)
         own = {name: options[name] for name in _OF_VECTORS if name in options}
         return evaluate_vectors(subject, queries=queries, over=over or "queries", **own, **shared)

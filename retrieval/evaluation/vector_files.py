@@ -60,6 +60,10 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
     Raises:
         RetrievalError: one of them cannot be read, or holds something else.
     """
+    if not path.is_file():
+        raise RetrievalError(f"The vectors {printable(path)!r} are not there, or no regular file; give one.")
+    if path.suffix not in SUFFIXES:
+        raise RetrievalError(f"The vectors {printable(path)!r} are called neither {', '.join(SUFFIXES)}; save them so.")
     found: dict[str, Any] = {}
     if path.suffix == ".npy":
         rows = numpy_file.mapped(path)
