@@ -50,13 +50,12 @@ def photos(tmp_path: Path) -> Path:
     return root
 
 
-def index_of(root: Path, folder: Path, vectors: np.ndarray, names: list[str], **changed: str) -> Path:
+def index_of(root: Path, folder: Path, vectors: np.ndarray, names: list[str]) -> Path:
     with Index.create(folder, vectors.shape[1], root=str(root), encoder_hash="abc", details={}) as index:
         items = []
         for name in names:
-            content = (root / name).read_bytes() if (root / name).exists() else b""
-            digest = changed.get(Path(name).stem, hashlib.sha256(content).hexdigest())
-            items.append(NewItem(name, None, 96, 96, len(content), 1, digest))
+            content = (root / name).read_bytes() if (root / name).is_file() else b""
+            items.append(NewItem(name, None, 96, 96, len(content), 1, hashlib.sha256(content).hexdigest()))
         index.add(vectors, items)
     return folder
 
@@ -130,8 +129,9 @@ def test_the_best_picture_stays_and_the_closest_copy_comes_first() -> None:
 
 
 def test_an_index_finds_by_its_vectors_what_hashes_do_not(photos: Path, tmp_path: Path) -> None:
-    names = [f"{seed:02d}.png" for seed in range(12)] + ["more/same.png", "broken.jpg"]
-    vectors = unit(14, 32)
+    names = [f"{seed:02d}.png" for seed in range(12)]
+    names += ["more/same.png", "broken.jpg", "/etc/hostname", "..", "<i>.png", "a\0b.png"]
+    vectors = unit(len(names), 32)
     vectors[9] = vectors[8]  # a crop, say
     vectors[11] = vectors[13]  # that file cannot be read
     index_of(photos, tmp_path / "index", vectors, names)
@@ -144,7 +144,7 @@ def test_an_index_finds_by_its_vectors_what_hashes_do_not(photos: Path, tmp_path
         ],
     }
     assert found.score == 0.95 and "score from 0.95" in found.table()
-    assert [one.path for one in found.skipped] == ["broken.jpg"]
+    assert [one.path for one in found.skipped] == names[13:]
 
 
 def test_a_file_that_changed_since_is_judged_by_what_it_is_now(photos: Path, tmp_path: Path) -> None:

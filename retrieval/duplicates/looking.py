@@ -126,6 +126,8 @@ def _read(
             return reading.read_picture(root / path, perceptual.PREPROCESSING, "pillow")
         except images.UnreadableImage as problem:
             return images.Skipped(images.printable(path), problem.reason)
+        except ValueError:  # a NUL: no folder gives such a name, but an index that somebody made up may
+            return images.Skipped(images.printable(path), "not a possible file name")
 
     names: list[str] = []
     pictures: list[reading.ReadPicture] = []

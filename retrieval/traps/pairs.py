@@ -26,8 +26,8 @@ if each picture had a copy. A model that was trained to bring classes together g
 test pictures 0.95 or more, which says nothing of copies."""
 
 SPARE = 4
-"""Bits more in which hashes may differ where a crowded score supports them: of the pairs of those pictures that differ
-in 11 to 14 bits and score 0.95 two thirds are copies; in 16 bits it is half, in 18 next to none."""
+"""Bits more in which hashes may differ where a crowded score supports them: of those pictures' pairs that differ in 11
+to 14 bits and score 0.95 three quarters are copies; in 16 bits it is half, in 18 next to none."""
 
 _BITS = 64
 
