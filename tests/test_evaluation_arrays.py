@@ -9,13 +9,14 @@ import h5py
 import numpy as np
 import pytest
 from shapes import CLASSES, PixelEncoder, shapes
-from vectors import make, unit
+from vectors import brute, make, unit
 
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import evaluate_index, evaluate_vectors, figures
 from retrieval.evaluation.label_files import read_labels
 from retrieval.index import Index, NewItem
+from retrieval.index.nearest import structures
 from retrieval.measures import few_shot, linear_probe, rank
 
 N, D = 90, 12
@@ -311,6 +312,19 @@ def test_an_index_says_what_its_structure_finds(tmp_path):
         whole.search = index.search
         limited = evaluate_index(whole, limit=50)["recall@10 of the structure"]
         assert (limited.value, limited.n) == (1, 50)
+
+
+def test_a_real_structure_that_misses_some(tmp_path):
+    vectors = unit(1500, 16)
+    with make(tmp_path / "index", vectors) as index:
+        ids, _ = index.all_vectors()
+        index.set_structure(structures.build("IVF16,SQ8", vectors, seed=0), {"nprobe": 2}, ids=ids, measured={})
+        recall = evaluate_index(index)["recall@10 of the structure"]
+        asked = np.sort(np.random.default_rng(0).choice(1500, 1000, replace=False))
+        _, truth = brute(vectors[asked], vectors, ids, 10, exclude=[[id_] for id_ in ids[asked]])
+        _, found = index.search(vectors[asked], 10, exclude=[[id_] for id_ in ids[asked]])
+    shares = [len(np.intersect1d(a, b)) / 10 for a, b in zip(truth, found, strict=True)]
+    assert recall.value == pytest.approx(np.mean(shares)) and 0.2 < recall.value < 0.95 and recall.n == 1000
 
 
 def test_an_index_of_codes_is_ranked_by_its_codes(tmp_path):
