@@ -155,7 +155,24 @@ def test_a_score_that_tells_classes_is_not_taken_for_copies() -> None:
     changed(hashes, 150, 300, 10 + SPARE)  # of another class: no score supports it
     seen = traps.find_leakage(rows, scores, hashes)
     assert [example.ids for example in seen.worst] == [(0, rows[0, 0])]
+    assert f"within 10 bits or within {10 + SPARE} and a score" in seen.sentence
     assert traps.find_leakage(rows, scores, hashes, score=0.95).figures["pairs"] > 300  # asked for, it is done
+
+
+def test_nothing_to_find_copies_by_is_told() -> None:
+    rows, scores = nearest(unit(20, 8))
+    for given, sentence in (
+        ((None, None), "neither neighbours nor hashes"),
+        ((rows, scores[:, :3]), "both as"),
+        ((rows + 10, scores), "count from 0"),
+        ((rows, scores, random_hashes(19)), "one for each"),
+    ):
+        with pytest.raises(RetrievalError, match=sentence):
+            traps.find_leakage(*given)
+    with pytest.raises(RetrievalError, match="neither neighbours nor hashes"):
+        traps.find_leakage_between(None, None, random_hashes(5))
+    with pytest.raises(RetrievalError, match="from -1 to 1"):
+        traps.find_leakage(rows, scores, score=2)
 
 
 # Collapse

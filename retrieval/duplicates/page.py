@@ -17,8 +17,8 @@ from retrieval.machine import cores
 from retrieval.progress import bar
 from retrieval.quantities import show_bytes
 
-GROUPS, MEMBERS = 300, 24
-"""Groups on a page at most, and copies of one: some thousand thumbnails of 8 kB each are what browsers scroll well."""
+GROUPS, MEMBERS = 300, 11
+"""Groups on a page at most, and copies of one: 3,600 thumbnails of 8 kB at most, which browsers still scroll well."""
 
 _SIDE = 192  # pixels of a thumbnail's longer side
 _KINDS = {"exact": "same bytes", "hash": "alike by hash", "embedding": "alike by score", None: "could stay"}

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from retrieval.images.perceptual import Hashes
 from retrieval.traps.finding import WORST, Example, Finding, Severity, Value
-from retrieval.traps.pairs import BITS, SCORE, Pairs, near_duplicates
+from retrieval.traps.pairs import BITS, SCORE, SPARE, Pairs, near_duplicates
 
 MUCH = 0.01
 """Share of pictures with a near-duplicate from which it is a warning: each such query finds its copy first, so that P@1
@@ -94,6 +94,8 @@ def _finding(
         how.append(f"a score of at least {SCORE if score is None else score:g}")
     if hashes is not None:
         how.append(f"perceptual hashes within {bits} bits")
+    if pairs.crowded:
+        how.append(f"within {bits + SPARE} and a score of at least {SCORE:g}")
     if blind:
         sentence = (
             f"The vectors cannot tell copies: this model gives {SCORE:g} and more to so many pairs of {what} that it "

@@ -86,15 +86,20 @@ def near_duplicates(
             same hashes are paired with the first of them only.
 
     Raises:
-        RetrievalError: arrays of different lengths, or a threshold out of range.
+        RetrievalError: arrays of different lengths, neither neighbours nor hashes, or a threshold out of range.
     """
     if score is not None and not -1 <= score <= 1:
         raise RetrievalError(f"The least score is {score}; give one from -1 to 1.")
     n = _size(neighbours, scores, hashes)
     others = hashes if within else gallery_hashes
-    columns = n
-    if not within:
-        columns = len(others) if others is not None else 1 + int(np.max(neighbours, initial=-1))  # type: ignore[arg-type]
+    if others is not None:
+        columns = len(others)
+    elif neighbours is not None:
+        columns = n if within else 1 + int(neighbours.max(initial=-1))
+    else:
+        raise RetrievalError(
+            "There are neither neighbours nor hashes of both sets to find copies by; give one of them."
+        )
     known, known_scores = _known(neighbours, scores, within, columns)
     near = known[known_scores >= (SCORE if score is None else score)]
     alike = np.empty(0, np.int64) if hashes is None or others is None else _by_hash(hashes, others, within, bits)
