@@ -15,7 +15,6 @@ from shapes import PixelEncoder, indexed, shapes
 from vectors import unit
 
 from retrieval.cli import compare as verb
-from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import Kept, compare_kept, evaluate_encoder, evaluate_vectors, figures, kept
 from retrieval.measures import bootstrap, sign_flip_test
@@ -348,8 +347,3 @@ def test_verb_refuses_in_one_sentence(arguments, words, saved, capsys, monkeypat
     assert main_compare(arguments) == 1
     out = capsys.readouterr()
     assert words in out.err and out.err.count("\n") == 1 and out.out == ""
-
-
-def test_without_the_verb_listed_the_command_line_stays_as_it_is(capsys):
-    with pytest.raises(SystemExit):
-        main(["nothing"])

@@ -120,7 +120,7 @@ class Differences:
                     f"{one.second.value:.4f}",
                     f"{gap.value:+.4f}",
                     interval,
-                    f"{one.p:.4f}" if one.p >= 0.0001 else "<0.0001",
+                    f"{one.p:.4f}",
                     "yes" if one.told else _needed(one.needed),
                 )
             )
