@@ -6,6 +6,7 @@ length: the losses and the encoder normalise. Each has ``dim`` and ``preprocessi
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
@@ -13,7 +14,10 @@ from torch import Tensor, nn
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
-NAMES = ("convnet", "seed", "efficientnet_lite0")
+FROM_SCRATCH = ("convnet", "seed", "vgg16")
+"""Those that begin with random weights, and take any ``channels`` and ``size``."""
+
+NAMES = (*FROM_SCRATCH, "efficientnet_lite0")
 """What ``--net`` takes, besides ``hf:NAME_OR_FOLDER``."""
 
 
@@ -45,6 +49,10 @@ def create(name: str, **options: Any) -> nn.Module:
         from retrieval.networks import seed
 
         architecture = seed.SeedNetwork
+    elif name == "vgg16":
+        from retrieval.networks import vgg16
+
+        architecture = vgg16.VGG16
     elif name == "efficientnet_lite0":
         from retrieval.networks import efficientnet_lite0
 
@@ -59,3 +67,11 @@ def create(name: str, **options: Any) -> nn.Module:
         return architecture(**options)
     except TypeError as error:
         raise RetrievalError(f"The network {name!r} does not take these options: {error}.") from None
+
+
+def settled(network: nn.Module, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that make a network again whatever the defaults will be by then: those that were given, and the
+    defaults of the others."""
+    parameters = inspect.signature(type(network)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {**{name: list(v) if isinstance(v, tuple) else v for name, v in defaults.items()}, **options}

@@ -24,15 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from retrieval import networks
+from retrieval import losses, networks, sampling
 from retrieval.datasets import PictureSet
 from retrieval.encoder import EncoderConfig, save_trained
 from retrieval.errors import RetrievalError
 from retrieval.files import write_durably
 from retrieval.images import Preprocessing
-from retrieval.losses import SoftmaxLoss, SupervisedContrastiveLoss, TripletLoss
+from retrieval.losses import SoftmaxLoss
 from retrieval.progress import bar
-from retrieval.sampling import ClassBatches, RandomTriplets
 from retrieval.training import checkpoints
 from retrieval.training.augmentation import augment, parse
 from retrieval.training.card import card
@@ -132,17 +131,17 @@ class _Run:
         asked = self.asked
         torch.manual_seed(asked.seed)
         network, self.options = _network(asked, self.train)
-        pretrained = asked.net not in ("convnet", "seed")
+        pretrained = asked.net not in networks.FROM_SCRATCH
         channels = network.preprocessing.channels
         self.recipe = asked.resolve(channels=channels, pretrained=pretrained)
         self.augmentation = parse(self.recipe.augment)
-        self.sampler = self._sampler()
+        self.sampler = sampling.create(self.recipe, self.train.labels, self.train.levels)
         self.source = Source(self.train, network.preprocessing)
         if hasattr(network, "fit_to"):
             network.fit_to(self.source.sample(5000, asked.seed))
         self.preprocessing: Preprocessing = network.preprocessing
         self.network = network.to(self.device, memory_format=torch.channels_last)
-        self.loss = self._loss().to(self.device)
+        self.loss = losses.create(self.recipe, int(network.dim), len(self.classes)).to(self.device)
         self.modules = nn.ModuleDict({"network": self.network, "loss": self.loss})
         self.optimizer = self._optimizer()
         # the statistics that the network's input is normalised by, shaped to be broadcast
@@ -231,8 +230,9 @@ class _Run:
             group["lr"] = lr
         self.modules.train()
         x = augment(self._normalised(pixels), self.augmentation, draws)
-        embeddings = F.normalize(self._forward(x).float())
-        loss, active = self.loss(embeddings, labels.to(self.device))
+        raw = self._forward(x).float()
+        embeddings = F.normalize(raw)
+        loss, active = self.loss(embeddings if self.loss.unit else raw, labels.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -289,20 +289,6 @@ class _Run:
             dtype=str(self.dtype).removeprefix("torch."),
             warnings=trained.warnings,
         )
-
-    def _sampler(self) -> ClassBatches | RandomTriplets:
-        recipe, labels = self.recipe, self.train.labels
-        if recipe.sampler == "random-triplets":
-            return RandomTriplets(labels, recipe.triplets_per_batch, recipe.triplets_per_epoch, recipe.seed)
-        return ClassBatches(labels, recipe.classes_per_batch, recipe.pictures_per_class, recipe.seed)
-
-    def _loss(self) -> nn.Module:
-        recipe = self.recipe
-        if recipe.loss == "triplet":
-            return TripletLoss(recipe.margin, recipe.mining)
-        if recipe.loss == "supcon":
-            return SupervisedContrastiveLoss(recipe.temperature)
-        return SoftmaxLoss(int(self.network.dim), len(self.classes), seed=recipe.seed)
 
     def _optimizer(self) -> SGD:
         learned = [p for p in self.modules.parameters() if p.requires_grad]
@@ -362,13 +348,13 @@ class _Run:
 def _network(recipe: Recipe, pictures: PictureSet) -> tuple[Any, dict[str, Any]]:
     """The network, and the options that make it again whatever the defaults will be by then."""
     options: dict[str, Any] = {} if recipe.dim is None else {"dim": recipe.dim}
-    if recipe.net in ("convnet", "seed"):
+    if recipe.net in networks.FROM_SCRATCH:
         grey = pictures.pixels is not None and pictures.pixels.shape[3] == 1
         side = max(pictures.pixels.shape[1:3]) if pictures.pixels is not None else 64
         options |= {"channels": 1 if grey else 3, "size": recipe.size or min(max(side, 16), 128)}
-        if recipe.net == "convnet":
+        if recipe.widths is not None:
             options["widths"] = [int(width) for width in recipe.widths.split(",")]
     elif recipe.size is not None:
         raise RetrievalError(f"--size does not go with --net {recipe.net}, whose input has a size of its own.")
     network: Any = networks.create(recipe.net, **options)
-    return network, options | ({"dim": network.dim} if recipe.net in ("convnet", "seed") else {})
+    return network, networks.settled(network, options) if recipe.net in networks.FROM_SCRATCH else options

@@ -22,17 +22,28 @@ class Recipe:
     ``benchmarks/recipes.py``; docs/training.md shows the figures.
     """
 
-    net: str = _choice("convnet", "convnet, seed, efficientnet_lite0 (ImageNet weights), or hf:NAME_OR_FOLDER")
-    widths: str = _choice("64,128,256", "convnet: filters of each stage, joined by commas")
+    net: str = _choice("convnet", "convnet, seed, vgg16, efficientnet_lite0 (ImageNet weights), or hf:NAME_OR_FOLDER")
+    widths: str | None = _choice(
+        None, "convnet, vgg16: filters of each stage, joined by commas (default: the network's own)"
+    )
     dim: int | None = _choice(None, "length of the embedding (default: the network's own)")
     size: int | None = _choice(None, "side of the network's square input in pixels (default: the network's own)")
-    loss: str = _choice("triplet", "triplet, supcon (supervised contrastive) or softmax (a classifier)")
-    margin: float = _choice(0.2, "triplet loss: by how much the negative's squared distance must be larger")
-    mining: str = _choice("semi-hard", "triplets of a batch: all, semi-hard, hard, or given (by the sampler)")
-    temperature: float = _choice(0.1, "supcon: what the similarities are divided by")
-    sampler: str = _choice("classes", "classes (P classes × K pictures) or random-triplets (as published)")
+    loss: str = _choice("triplet", "what is minimised; docs/losses.md has formulas and sources")
+    margin: float | None = _choice(
+        None, "by how much the wrong class must be farther (default: the loss's own; triplet: 0.2, in squared distance)"
+    )
+    mining: str = _choice("semi-hard", "triplets of a batch; given: by the sampler")
+    temperature: float | None = _choice(None, "what similarities are divided by (default: the loss's own; supcon: 0.1)")
+    space: str = _choice("unit", "contrastive, energy: compare unit vectors, or the network's raw output as published")
+    memory: int = _choice(0, "embeddings of the last batches to compare each batch with (cross-batch memory; 0: none)")
+    sampler: str = _choice(
+        "classes",
+        "classes (P classes × K pictures), hierarchical (the same within one group, as an alphabet), pairs, "
+        "or random-triplets (as published)",
+    )
     classes_per_batch: int = _choice(10, "P of the classes sampler")
     pictures_per_class: int = _choice(25, "K of the classes sampler")
+    pairs_per_batch: int = _choice(128, "pairs: pairs a batch, half of them of one class")
     triplets_per_batch: int = _choice(128, "random-triplets: triplets a batch")
     triplets_per_epoch: int = _choice(100_000, "random-triplets: triplets an epoch")
     augment: str = _choice("auto", "flip, shift, cutout joined by commas; none; auto: flip,shift, grey only shift")
@@ -59,14 +70,24 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not (value >= least and math.isfinite(value)):
                 raise RetrievalError(f"--{name.replace('_', '-')} must be at least {least}, not {value}.")
-        if not all(width.isdecimal() and int(width) for width in self.widths.split(",")):
+        if self.widths is not None and not all(width.isdecimal() and int(width) for width in self.widths.split(",")):
             raise RetrievalError(f"--widths must be whole numbers joined by commas, not {self.widths!r}.")
         if self.minutes is not None and not self.minutes > 0:
             raise RetrievalError(f"--minutes must be more than 0, not {self.minutes}.")
-        if (self.mining == "given") != (self.sampler == "random-triplets") and self.loss == "triplet":
+        if (self.mining == "given") != (self.sampler == "random-triplets") and self.loss in ("triplet", "soft-triplet"):
             raise RetrievalError(
                 f"--mining given and --sampler random-triplets go together, not {self.mining} and {self.sampler}."
             )
+        siamese = self.loss in ("contrastive", "energy")
+        if self.sampler == "pairs" and (not siamese or self.pairs_per_batch % 2):
+            raise RetrievalError(
+                "--sampler pairs goes with --loss contrastive or energy and an even --pairs-per-batch, "
+                f"not with {self.loss} and {self.pairs_per_batch}."
+            )
+        if self.space == "raw" and not siamese:
+            raise RetrievalError(f"--space raw goes with --loss contrastive or energy, not with {self.loss}.")
+        if self.memory and self.sampler in ("pairs", "random-triplets"):
+            raise RetrievalError(f"--memory goes with --sampler classes or hierarchical, not with {self.sampler}.")
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some fields changed."""
@@ -74,7 +95,13 @@ class Recipe:
 
     def resolve(self, *, channels: int, pretrained: bool) -> Recipe:
         """The recipe with every ``None`` and ``auto`` that depends on the pictures and the network settled."""
+        from retrieval.losses.creating import MARGINS, TEMPERATURES
+
         changes: dict[str, Any] = {}
+        if self.margin is None:
+            changes["margin"] = MARGINS.get(self.loss)
+        if self.temperature is None:
+            changes["temperature"] = TEMPERATURES.get(self.loss)
         if self.augment == "auto":
             # a mirrored digit or letter is another one, a mirrored photograph is not
             changes["augment"] = "flip,shift" if channels == 3 else "shift"
@@ -99,9 +126,24 @@ def epochs_for(recipe: Recipe, batches: int) -> int:
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "loss": ("triplet", "supcon", "softmax"),
-    "mining": ("all", "semi-hard", "hard", "given"),
-    "sampler": ("classes", "random-triplets"),
+    "loss": (
+        "triplet",
+        "soft-triplet",
+        "contrastive",
+        "energy",
+        "supcon",
+        "infonce",
+        "npairs",
+        "softmax",
+        "norm-softmax",
+        "arcface",
+        "multi-similarity",
+        "circle",
+        "proxy-anchor",
+    ),
+    "mining": ("all", "semi-hard", "hard", "distance-weighted", "given"),
+    "space": ("unit", "raw"),
+    "sampler": ("classes", "hierarchical", "pairs", "random-triplets"),
     "schedule": ("triangle", "constant"),
     "precision": ("auto", "float32", "bfloat16"),
     "device": ("auto", "cpu", "cuda"),
@@ -113,6 +155,8 @@ _LEAST: dict[str, float] = {
     "temperature": 1e-3,
     "classes_per_batch": 2,
     "pictures_per_class": 2,
+    "memory": 0,
+    "pairs_per_batch": 2,
     "triplets_per_batch": 1,
     "triplets_per_epoch": 1,
     "epochs": 1,
