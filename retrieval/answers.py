@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from retrieval.calibration import Calibration
+    from retrieval.images import Skipped
     from retrieval.index import Item
 
 
@@ -21,9 +23,11 @@ class Hit:
         id: the picture's id in the index.
         path: where it lies, relative to the index's root, with ``/`` between the parts.
         label: its label, or None.
-        score: inner product of the two unit vectors, in [−1, 1].
+        score: inner product of the two unit vectors, in [−1, 1], whatever ordered the hits.
         relevant: whether its label is the query's; None where either has none.
-        probability: that it is a true match, by its score; None where that was not calibrated.
+        probability: that it is a true match, by that score; None where that was not calibrated.
+        reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
+            hit, which then stands behind those that it did.
     """
 
     rank: int
@@ -33,6 +37,7 @@ class Hit:
     score: float
     relevant: bool | None
     probability: float | None = None
+    reranked: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Answer:
         picture: the query's file; None for a text or a vector.
         left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
         no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
+        unread: hits that the re-ranker could not look at, since their files cannot be read.
     """
 
     query: str
@@ -56,10 +62,21 @@ class Answer:
     picture: Path | None = None
     left_out: tuple[int, ...] = ()
     no_match: bool | None = None
+    unread: tuple[Skipped, ...] = ()
 
 
-def hits_of(found: Sequence[tuple[float, Item]], label: str | None, calibration: Calibration | None) -> tuple[Hit, ...]:
-    """What was found, best first, as hits of a query with this label."""
+def hits_of(
+    found: Sequence[tuple[float, Item]],
+    label: str | None,
+    calibration: Calibration | None,
+    reranked: Sequence[float],
+) -> tuple[Hit, ...]:
+    """What was found, best first, as hits of a query.
+
+    Args:
+        found: each with its score. label: the query's. calibration: of the index.
+        reranked: the re-ranker's scores, NaN where there is none.
+    """
     chances: Sequence[float | None] = [None] * len(found)
     if calibration is not None:
         chances = calibration.probability([score for score, _ in found]).tolist()
@@ -72,22 +89,23 @@ def hits_of(found: Sequence[tuple[float, Item]], label: str | None, calibration:
             score=score,
             relevant=None if label is None or item.label is None else item.label == label,
             probability=chance,
+            reranked=None if math.isnan(second) else second,
         )
-        for rank, ((score, item), chance) in enumerate(zip(found, chances, strict=True), 1)
+        for rank, ((score, item), chance, second) in enumerate(zip(found, chances, reranked, strict=True), 1)
     )
 
 
-def no_match(found: Sequence[tuple[float, Item]], above: float | None, calibration: Calibration | None) -> bool | None:
+def no_match(best: float | None, above: float | None, calibration: Calibration | None) -> bool | None:
     """Whether the best score says that there is no match; None where that is not known.
 
     Args:
-        found: with their scores, best first. above: the least score that was asked for.
+        best: the best score; None where nothing was found. above: the least score that was asked for.
         calibration: of the index.
     """
     if calibration is None:
         return None
-    if found:
-        return found[0][0] < calibration.no_match_below
+    if best is not None:
+        return best < calibration.no_match_below
     # The best score is known to be below what was asked for.
     return True if above is not None and above <= calibration.no_match_below else None
 

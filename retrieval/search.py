@@ -21,10 +21,12 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.machine import cores
 from retrieval.questions import Question, picture_files, placed, unit_rows
+from retrieval.rerank.first import FirstRanking, unchanged
 
 if TYPE_CHECKING:
     from retrieval.calibration import Calibration
     from retrieval.encoder import Encoder
+    from retrieval.rerank import Reranker
 
 
 class Search:
@@ -33,6 +35,7 @@ class Search:
     Attributes:
         index: the index.
         folder: where it lies.
+        reranker: what orders the hits of every query anew (:mod:`retrieval.rerank`); None: nothing does.
 
     Example:
         >>> with Search.open("indexes/photos") as search:                    # doctest: +SKIP
@@ -40,25 +43,34 @@ class Search:
         ...         print(hit.rank, hit.score, hit.path)
     """
 
-    def __init__(self, index: Index, folder: Path, model: str | Path | None) -> None:
+    def __init__(self, index: Index, folder: Path, model: str | Path | None, reranker: Reranker | None = None) -> None:
         """Use :meth:`open`."""
         self.index = index
         self.folder = folder
+        self.reranker = reranker
         self._model = model
 
     @classmethod
-    def open(cls, folder: str | Path, *, model: str | Path | None = None, mapped: bool = False) -> Self:
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        model: str | Path | None = None,
+        mapped: bool = False,
+        reranker: Reranker | None = None,
+    ) -> Self:
         """Open an index.
 
         Args:
             folder: the index's folder.
             model: encode queries with this model, not with the copy in the index. It must be the same.
             mapped: search the files where they lie instead of copying all vectors to memory.
+            reranker: order the hits of every query anew with this (:func:`retrieval.rerank.load`).
 
         Raises:
             RetrievalError: the folder is no index, or `model` is not the one that the index was built with.
         """
-        search = cls(Index.open(folder, mapped=mapped), Path(folder), model)
+        search = cls(Index.open(folder, mapped=mapped), Path(folder), model, reranker)
         if model is not None:
             try:
                 search.encoder  # noqa: B018  (another model is refused now, not at the first picture)
@@ -312,36 +324,55 @@ class Search:
             return []
         copies = [self._copies(question) for question in questions]
         left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
-        exclude = left_out if any(left_out) else None
-        if above is None:
-            best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
-            scores, ids = list(best[0]), list(best[1])
-        else:
-            limits, flat_scores, flat_ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
-            ends = limits[1:] if k is None else np.minimum(limits[1:], limits[:-1] + k)
-            spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
-            scores, ids = [flat_scores[span] for span in spans], [flat_ids[span] for span in spans]
+        # a re-ranker may bring up what would not be among the first k
+        first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
+        ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above)
+        found = [
+            FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.picture)
+            for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
+        ]
+        ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
-        wanted = {id_ for row in ids for id_ in row.tolist() if id_ >= 0}
+        wanted = {id_ for one in ordered for id_ in one.ids[:k].tolist()}
         known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
-        for question, same, without, *found in zip(questions, copies, left_out, scores, ids, strict=True):
+        for question, same, first, one in zip(questions, copies, found, ordered, strict=True):
             item = question.item or (same[0] if same else None)
             label = item.label if item is not None else question.label
-            kept = [(float(score), known[int(id_)]) for score, id_ in zip(*found, strict=True) if id_ >= 0]
+            kept = [
+                (score, known[id_]) for score, id_ in zip(one.scores[:k].tolist(), one.ids[:k].tolist(), strict=True)
+            ]
             calibration = self.calibration if question.calibrated else None
             answers.append(
                 Answer(
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=hits_of(kept, label, calibration),
+                    hits=hits_of(kept, label, calibration, one.reranked[:k].tolist()),
                     picture=question.picture,
-                    left_out=without,
-                    no_match=no_match(kept, above, calibration),
+                    left_out=first.excluded,
+                    no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
+                    unread=one.unread,
                 )
             )
         return answers
+
+    def _ranked(
+        self,
+        vectors: NDArray[np.float32],
+        k: int | None,
+        exclude: Sequence[tuple[int, ...]] | None,
+        where: str | None,
+        above: float | None,
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Scores and ids of the index's own ranking for each query, best first."""
+        if above is None:
+            best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
+            return [(scores[ids >= 0], ids[ids >= 0]) for scores, ids in zip(*best, strict=True)]
+        limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
+        ends = limits[1:] if k is None else np.minimum(limits[1:], limits[:-1] + k)
+        spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
+        return [(scores[span], ids[span]) for span in spans]
 
     def _copies(self, question: Question) -> list[Item]:
         """The query itself, where it is in the index, and its exact copies, by ascending id."""

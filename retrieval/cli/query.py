@@ -21,6 +21,7 @@ from retrieval.images import Skipped, printable
 if TYPE_CHECKING:
     from retrieval.answers import Answer
     from retrieval.explain import Explanation
+    from retrieval.rerank import Reranker
     from retrieval.search import Search
 
 HELP = "Find the pictures of an index that look like these."
@@ -34,9 +35,13 @@ query.py indexes/photos holiday.jpg --where 'label = "beach" and modified >= 202
 query.py indexes/photos holiday.jpg --matches             # after `retrieval calibrate indexes/photos`
 query.py indexes/photos holiday.jpg -k 50 -f | xargs -d '\\n' cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
+query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 """
 
 COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability")
+
+RERANKED = "reranked"
+"""One more column, with --rerank."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--where", metavar="FILTER", help='hits must match this, as label = "cat" and iso <= 400 (docs/filters.md)'
     )
     parser.add_argument(
+        "--rerank",
+        metavar="HOW",
+        help="order the first hits anew: aqe, alpha-qe, k-reciprocal, or a run of a pair network (docs/rerank.md)",
+    )
+    parser.add_argument("--rerank-top", type=int, metavar="N", help="how many of them (100)")
+    parser.add_argument(
         "--include-self", action="store_true", help="do not leave the query itself, and its exact copies, out"
     )
     parser.add_argument(
@@ -90,22 +101,29 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("There is nothing to look for; give a picture, or --id, --path, --vectors or --text.")
     if args.explain and not (args.save or args.open or args.json):
         raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")
+    if args.rerank_top is not None and args.rerank is None:
+        raise RetrievalError("--rerank-top says nothing without --rerank; give both, or leave it out.")
+    from retrieval import rerank
     from retrieval.search import Search  # here, so that --help and wrong arguments do not wait for it
 
+    top = rerank.TOP if args.rerank_top is None else args.rerank_top
+    reranker = None if args.rerank is None else rerank.load(args.rerank, top)
     skipped: list[Skipped] = []
-    with Search.open(args.index, model=args.model, mapped=args.mapped) as search:
+    with Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker) as search:
         answers = _ask(search, args, skipped)
         for left_out in skipped:
             print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
+        for unread in sorted({one for answer in answers for one in answer.unread}):
+            print(f"{unread.path!r} is not ranked anew: {unread.reason}", file=sys.stderr)
         whys = _explained(search, answers) if args.explain else None
         if args.json:
             print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
         elif args.csv:
-            _print_csv(answers)
+            _print_csv(answers, search.reranker)
         elif args.files:
             _print_files(search.root, answers)
         else:
-            _print_tables(answers, filtered=args.where is not None, least=_least(search, args))
+            _print_tables(answers, search.reranker, filtered=args.where is not None, least=_least(search, args))
         if answers and (args.save or args.open):
             _draw(search.root, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
@@ -160,8 +178,10 @@ def _as_json(
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
 ) -> dict[str, object]:
+    names = COLUMNS[1:] if search.reranker is None else (*COLUMNS[1:], RERANKED)
+
     def hits(number: int) -> list[dict[str, object]]:
-        found = [{name: getattr(hit, name) for name in COLUMNS[1:]} for hit in answers[number].hits]
+        found = [{name: getattr(hit, name) for name in names} for hit in answers[number].hits]
         for hit, why in zip(found, () if whys is None else whys[number], strict=False):
             hit["explanation"] = None if why is None else why.to_json()
         return found
@@ -169,6 +189,7 @@ def _as_json(
     return {
         "index": printable(search.folder),
         "root": printable(search.root),
+        **({} if search.reranker is None else {"rerank": search.reranker.name, "rerank_top": search.reranker.top}),
         "answers": [
             {
                 "query": answer.query,
@@ -184,15 +205,17 @@ def _as_json(
     }
 
 
-def _print_csv(answers: Sequence[Answer]) -> None:
+def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(COLUMNS if reranker is None else (*COLUMNS, RERANKED))
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
             chance = "" if hit.probability is None else f"{hit.probability:.6f}"
             score = f"{hit.score:.6f}"
-            writer.writerow((answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance))
+            row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
+            second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
+            writer.writerow(row if reranker is None else (*row, second))
 
 
 def _print_files(root: Path, answers: Sequence[Answer]) -> None:
@@ -206,7 +229,7 @@ def _print_files(root: Path, answers: Sequence[Answer]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _print_tables(answers: Sequence[Answer], *, filtered: bool, least: float | None) -> None:
+def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filtered: bool, least: float | None) -> None:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
         if position:
@@ -223,7 +246,7 @@ def _print_tables(answers: Sequence[Answer], *, filtered: bool, least: float | N
             print(f"  nothing found: the index holds no other picture{which}")
             continue
         if answer.no_match:
-            best = answer.hits[0].probability
+            best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
             chance = "unknown" if best is None else shown(best, 2)
             print(f"  no match in this index: the best hit is a true match with probability {chance}")
         labels = [_shown(hit.label or "-") for hit in answer.hits]
@@ -232,16 +255,28 @@ def _print_tables(answers: Sequence[Answer], *, filtered: bool, least: float | N
         ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
         calibrated = answer.hits[0].probability is not None
         chances = ["" if hit.probability is None else f"  {shown(hit.probability, 3):>8}" for hit in answer.hits]
+        seconds = ["" if reranker is None else f"  {_second(hit.reranked):>8}" for hit in answer.hits]
         print(
-            f"  rank  score {'  P(match)' * calibrated}  {'id':>{ids}}  "
+            f"  rank{'' if reranker is None else '  reranked'}  score {'  P(match)' * calibrated}  {'id':>{ids}}  "
             + (_padded("label", broad) + "  " if labelled else "")
             + "path"
         )
-        for hit, label, chance in zip(answer.hits, labels, chances, strict=True):
+        for hit, label, second, chance in zip(answer.hits, labels, seconds, chances, strict=True):
             named = _padded(label, broad) + "  " if labelled else ""
             if colour and hit.relevant is not None:
                 named = f"\033[{32 if hit.relevant else 31}m{named}\033[0m"
-            print(f"  {hit.rank:4d}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  {named}{_shown(hit.path)}")
+            print(f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  {named}{_shown(hit.path)}")
+    if reranker is not None and any(answer.hits for answer in answers):
+        calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
+        print(
+            f"\nordered by {reranker.name}; score is the inner product with the query"
+            + ", and P(match) belongs to that score" * calibrated
+        )
+
+
+def _second(score: float | None) -> str:
+    """The re-ranker's score; nothing of a hit that it did not look at."""
+    return "-" if score is None else f"{score:.3f}"
 
 
 def _shown(text: str) -> str:

@@ -1,0 +1,38 @@
+"""A second look at what an index found: the first hits in a new order, or found again with a better query.
+
+docs/rerank.md says what each of them costs, and what it was measured to gain.
+"""
+
+from __future__ import annotations
+
+from retrieval.errors import RetrievalError
+from retrieval.rerank.expansion import QueryExpansion, alpha, average
+from retrieval.rerank.first import TOP, FirstRanking, Reranked, Reranker, reordered
+
+METHODS = ("aqe", "alpha-qe", "k-reciprocal")
+"""What needs no training."""
+
+__all__ = ["METHODS", "TOP", "FirstRanking", "QueryExpansion", "Reranked", "Reranker", "load", "reordered"]
+
+
+def load(name: str, top: int = TOP) -> Reranker:
+    """The re-ranker of this name.
+
+    Args:
+        name: one of :data:`METHODS`.
+        top: how many of the first ranking it looks at.
+
+    Raises:
+        RetrievalError: there is none of that name, or `top` is below 1.
+    """
+    if top < 1:
+        raise RetrievalError(f"--rerank-top is {top}; look at 1 hit at least.")
+    if name == "aqe":
+        return average(top)
+    if name == "alpha-qe":
+        return alpha(top)
+    if name == "k-reciprocal":
+        from retrieval.rerank.reciprocal_search import KReciprocal  # here, as it brings SciPy
+
+        return KReciprocal(top)
+    raise RetrievalError(f"There is no re-ranker {name!r}; choose one of {', '.join(METHODS)}.")
