@@ -185,6 +185,11 @@ def test_wrong_arguments_are_told_and_exit_2(arguments: tuple[str, ...]) -> None
         ".evaluation",
         ".exchange",
         ".tuning",
+        ".calibration",
+        ".explain",
+        ".plots",
+        ".traps",
+        ".duplicates",
     ],
 )
 def test_import_waits_for_nothing_heavy(module: str) -> None:
