@@ -81,7 +81,7 @@ class Monitor:
                 "the cause is most likely --mining hard, whose hardest negatives pull an untrained network to one "
                 "point, where each triplet costs exactly the margin: use --mining all or semi-hard."
             )
-        if recipe.loss == "triplet" and recipe.margin > 1:
+        if recipe.loss == "triplet" and recipe.margin is not None and recipe.margin > 1:
             return (
                 f"the cause is most likely --margin {recipe.margin:g}, which unit vectors can hardly keep "
                 "(their squared distances end at 4, and 2 is average): try 0.2."
