@@ -256,7 +256,8 @@ def shortlist(queries: Floats, vectors: Floats, rows: Ids, count: int) -> Ids:
         queries.shape[1], len(rows), rows.shape[1],
     )  # fmt: skip
     if len(rows) == 1:  # beside a structure's tens of microseconds the general way is felt
-        return rows.take((-near[0]).argpartition(count - 1)[:count], axis=1)
+        few: Ids = rows.take((-near[0]).argpartition(count - 1)[:count], axis=1)
+        return few
     best = np.argpartition(-near, count - 1, axis=1)[:, :count]
     return np.take_along_axis(rows, best, axis=1)
 
