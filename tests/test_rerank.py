@@ -13,7 +13,9 @@ from slow_rerank import expansion, k_reciprocal
 from retrieval import rerank
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
+from retrieval.evaluation.reranking import evaluate_reranked, measured
 from retrieval.index import Index, NewItem
+from retrieval.measures import compare
 from retrieval.rerank.expansion import expanded
 from retrieval.rerank.first import FirstRanking
 from retrieval.rerank.reciprocal_search import KReciprocal
@@ -253,3 +255,66 @@ def test_wrong_arguments_of_the_command_line(folder, capsys):
     for wrong in (["--rerank", "best"], ["--rerank-top", "5"], ["--rerank", "aqe", "--rerank-top", "0"]):
         assert main(["query", str(folder), "--id", "3", *wrong]) != 0
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+# What it gains
+
+
+def test_the_gain_is_that_of_slow_rankings(folder):
+    vectors = clustered(40, seed=10).astype(float)
+    labels = np.arange(40) % 3
+    with Index.open(folder) as index:
+        gain = evaluate_reranked(index, Backwards(top=6), subject="it")
+    found = {"P@1": [[], []], "P@10": [[], []], "mAP@10": [[], []], "mAP@100": [[], []]}
+    for row in range(40):
+        order = sorted(
+            (other for other in range(40) if other != row), key=lambda other: -(vectors[other] @ vectors[row])
+        )
+        for side, ranked in enumerate((order, order[5::-1] + order[6:])):
+            right = [labels[other] == labels[row] for other in ranked]
+            for name, values in found.items():
+                k = int(name.split("@")[1])
+                if name[0] == "P":
+                    values[side].append(sum(right[:k]) / k)
+                else:
+                    sums = sum(sum(right[: i + 1]) / (i + 1) for i in range(min(k, 39)) if right[i])
+                    values[side].append(sums / min(sum(right), k))
+    assert gain.differences.queries == 40
+    for name, (before, after) in found.items():
+        one = gain.differences[name]
+        assert one.first.value == pytest.approx(np.mean(before), abs=1e-12)
+        assert one.second.value == pytest.approx(np.mean(after), abs=1e-12)
+        same = compare(after, before, names=("B", "A"))
+        assert (one.difference.low, one.difference.high) == pytest.approx((same.difference.low, same.difference.high))
+
+
+def test_ties_that_the_reranker_leaves_are_no_luck():
+    """Relevant pictures first or last in the index: the same expectation."""
+    scores = np.ones(6, np.float32)
+    for labels in ([0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]):
+        found = rerank.Reranked(np.arange(6), scores, np.ones(6))
+        values = measured(found, np.array(labels), 0, 2)
+        assert values[0] == pytest.approx(2 / 6)
+    # a score of the re-ranker breaks them, and then the first ranking's does
+    found = rerank.Reranked(np.arange(6), scores, np.array([0, 0, 0, 0, 1.0, 1.0]))
+    assert measured(found, np.array([1, 1, 1, 1, 0, 0]), 0, 2)[0] == 1
+    found = rerank.Reranked(np.arange(6), np.arange(6).astype(np.float32), np.ones(6))
+    assert measured(found, np.array([1, 1, 1, 1, 0, 0]), 0, 2)[0] == 1
+
+
+def test_the_command_line_measures_the_gain(folder, tmp_path, capsys):
+    command = ["evaluate", str(folder), "--rerank", "alpha-qe", "--limit", "10"]
+    assert main([*command, "--json", "--save", str(tmp_path / "gain.json")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "gain.json").read_text())
+    assert printed["method"] == "alpha-qe"
+    assert printed["differences"]["queries"] == 10
+    assert set(printed["differences"]["measures"]) == {"P@1", "P@10", "mAP@10", "mAP@100"}
+    assert main(command) == 0
+    assert "Time a query" in capsys.readouterr().out
+    for wrong in (["--clustering"], ["--few-shot", "5", "1"], ["--no-probe"], ["--within", "test"]):
+        assert main([*command, *wrong]) == 1
+        assert "says nothing beside --rerank" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path), "--rerank", "aqe"]) == 1
+    assert "is no index" in capsys.readouterr().err
+    assert main(["evaluate", str(folder), "--rerank-top", "5"]) == 1

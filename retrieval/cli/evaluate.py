@@ -18,6 +18,7 @@ retrieval evaluate runs/cifar10 data/cifar10.h5 --within test --clustering --lik
 retrieval evaluate default my_photos/ --within train --limit 2000
 retrieval evaluate indexes/cifar10
 retrieval evaluate indexes/cifar10 --queries new_photos/ --duplicates drop --json
+retrieval evaluate indexes/cifar10 --rerank alpha-qe         # what re-ranking gains
 retrieval evaluate vectors.npy --labels labels.csv
 retrieval evaluate vectors.npy --labels labels.npy --queries asked.npy --query-labels asked.csv
 retrieval evaluate vectors.h5                                # data sets vectors and labels, maybe split
@@ -61,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("N", "K"),
         help="also tell a query's class from N classes by K examples of each (N-way K-shot)",
     )
+    parser.add_argument(
+        "--rerank",
+        metavar="HOW",
+        help="of an index: what this re-ranker gains at the top, as `retrieval query --rerank` takes it "
+        "(1,000 queries; --limit)",
+    )
+    parser.add_argument("--rerank-top", type=int, metavar="N", help="how many hits it looks at (100)")
     parser.add_argument(
         "--like",
         choices=("pml", "oml"),
@@ -109,6 +117,11 @@ def run(args: argparse.Namespace) -> int:
     if args.duplicate_score is not None and args.duplicates == "keep":
         raise RetrievalError(f"--duplicate-score {args.duplicate_score:g} says nothing without --duplicates drop")
 
+    if args.rerank is not None:
+        return _rerank(args)
+    if args.rerank_top is not None:
+        raise RetrievalError(f"--rerank-top {args.rerank_top} says nothing without --rerank")
+
     from retrieval.evaluation.collecting import DUPLICATE
     from retrieval.evaluation.subjects import evaluate
 
@@ -126,3 +139,36 @@ def run(args: argparse.Namespace) -> int:
         report.save_per_query(args.save_per_query)
     print(report.text() if args.json else report.table())
     return 0
+
+
+def _rerank(args: argparse.Namespace) -> int:
+    """Measure what a re-ranker gains, and print that."""
+    _refuse(args, "--rerank", _RERANK_TAKES)
+    from retrieval.evaluation.subjects import evaluate_gain
+
+    gain = evaluate_gain(
+        args.subject,
+        args.rerank,
+        top=args.rerank_top,
+        queries=args.queries,
+        limit=args.limit,
+        over=args.over,
+        seed=args.seed,
+    )
+    if args.save is not None:
+        gain.save(args.save)
+    print(gain.text() if args.json else gain.table())
+    return 0
+
+
+_RERANK_TAKES = {"subject", "rerank", "rerank_top", "queries", "limit", "over", "seed", "json", "save"}
+
+
+def _refuse(args: argparse.Namespace, flag: str, takes: set[str]) -> None:
+    """Refuse what says nothing beside a flag."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for name, value in vars(args).items():
+        if name not in takes and value != parser.get_default(name):
+            said = name if name == "data" else "--" + name.replace("_", "-")
+            raise RetrievalError(f"{said} says nothing beside {flag}: leave it out")

@@ -51,7 +51,7 @@ def evaluate_index(
         RetrievalError: the index has no labels, or was built with another encoder.
     """
     check_limit(limit)
-    gallery = _indexed(index)
+    gallery = indexed(index)
     run = Evaluation(
         subject or str(index.folder), "its own pictures", seed, clustering, like, over, duplicate_score=duplicate_score
     )
@@ -65,12 +65,7 @@ def evaluate_index(
         if asked is gallery:
             return run.report(gallery, None, None, protocol, neighbours, others=others)
         return run.report(asked, gallery, rows, protocol, neighbours, others=others)
-    if encoder is None or encoder.hash != index.encoder_hash:
-        which = "none was given" if encoder is None else f"{encoder.hash[:12]} was given"
-        raise RetrievalError(
-            f"the index {index.folder} was built with the encoder {index.encoder_hash[:12]}, and {which}: "
-            "load the one in its folder"
-        )
+    encoder = fitting(encoder, index)
     from retrieval.reading import recorded_decoder  # here, because the index's own pictures need no reading
 
     asking = some(asking_part(queries), limit, generator)
@@ -86,7 +81,27 @@ def evaluate_index(
     return run.report(asked, gallery, None, protocol, neighbours, others=others)
 
 
-def _indexed(index: Index) -> Labelled:
+def fitting(encoder: Encoder | None, index: Index) -> Encoder:
+    """The encoder, if it is the one that the index was built with.
+
+    Raises:
+        RetrievalError: it is another, or there is none.
+    """
+    if encoder is None or encoder.hash != index.encoder_hash:
+        which = "none was given" if encoder is None else f"{encoder.hash[:12]} was given"
+        raise RetrievalError(
+            f"the index {index.folder} was built with the encoder {index.encoder_hash[:12]}, and {which}: "
+            "load the one in its folder"
+        )
+    return encoder
+
+
+def indexed(index: Index) -> Labelled:
+    """The pictures of an index with their labels.
+
+    Raises:
+        RetrievalError: there are no labels.
+    """
     names = index.labels()
     known = sorted({name for name in names if name is not None})
     if not known:

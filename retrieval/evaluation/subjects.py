@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrieval import datasets
 from retrieval.encoder import Encoder
@@ -14,6 +14,9 @@ from retrieval.evaluation.given import evaluate_vectors
 from retrieval.evaluation.indexes import evaluate_index
 from retrieval.evaluation.report import Report
 from retrieval.index import Index
+
+if TYPE_CHECKING:
+    from retrieval.evaluation.reranking import Gain
 
 _OF_MODELS = ("data", "within", "classifier")
 _OF_VECTORS = ("labels", "query_labels", "codes", "graded")
@@ -63,6 +66,48 @@ def evaluate(
     encoder.optimise()
     own = {name: options[name] for name in ("within", "classifier") if name in options}
     return evaluate_encoder(encoder, pictures, queries=asking, over=over, **own, **shared)
+
+
+def evaluate_gain(
+    subject: str,
+    rerank_by: str,
+    *,
+    top: int | None = None,
+    queries: str | None = None,
+    limit: int | None = None,
+    over: str | None = None,
+    seed: int = 0,
+) -> Gain:
+    """Measure what a re-ranker gains on an index.
+
+    Args:
+        subject: a folder with an index.
+        rerank_by: as :func:`retrieval.rerank.load` takes it. top: how many hits it looks at.
+        queries: who asks; None: the index's own pictures.
+        limit, over, seed: as for :func:`retrieval.evaluation.reranking.evaluate_reranked`.
+
+    Raises:
+        RetrievalError: it is no index, or what these functions raise.
+    """
+    from retrieval import rerank  # here, as most evaluations have none
+    from retrieval.evaluation.reranking import evaluate_reranked
+
+    reranker = rerank.load(rerank_by, rerank.TOP if top is None else top)
+    if not (Path(subject) / "catalog.sqlite").is_file():
+        raise RetrievalError(f"{subject!r} is no index, and --rerank orders what an index finds: give an index")
+    asking = None if queries is None else datasets.load(queries)
+    encoder = None if asking is None else Encoder.load(subject, threads=1 if asking.files else None)
+    with Index.open(subject) as index:
+        return evaluate_reranked(
+            index,
+            reranker,
+            queries=asking,
+            encoder=encoder,
+            limit=limit,
+            over=over or "queries",
+            seed=seed,
+            subject=subject,
+        )
 
 
 def _refuse(subject: str, what: str, given: dict[str, Any], names: tuple[str, ...]) -> None:

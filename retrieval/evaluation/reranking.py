@@ -1,0 +1,232 @@
+"""What a re-ranker gains on an index: the measures at the top with it and without it, query by query."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval import progress
+from retrieval.datasets import PictureSet
+from retrieval.encoder import Encoder
+from retrieval.errors import RetrievalError
+from retrieval.evaluation.comparing import Differences, compare_kept
+from retrieval.evaluation.indexes import fitting, indexed
+from retrieval.evaluation.kept import Kept
+from retrieval.evaluation.numbers import json_text
+from retrieval.evaluation.samples import asking_part, check_limit, drawn, some
+from retrieval.evaluation.vectors import Labelled, encode
+from retrieval.files import write_durably
+from retrieval.index import Index
+from retrieval.machine import cores, processor
+from retrieval.measures import Ranking
+from retrieval.rerank import FirstRanking, Reranked, Reranker
+from retrieval.rerank.first import unchanged
+
+DEPTH = 100
+"""Ranks that are looked at: those of the deepest measure."""
+
+LIMIT = 1000
+"""Queries that are drawn where nobody says another number."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What came of it.
+
+    Attributes:
+        method: the re-ranker. top: how many of the first ranking it looks at.
+        protocol: what was asked of what, in words.
+        differences: A is the first ranking, B the new one.
+        seconds: a query's mean time, "search" for the first ranking and "rerank" for what comes on top.
+        unread: hits that could not be looked at, since their files cannot be read.
+        machine: processor and cores.
+    """
+
+    method: str
+    top: int
+    protocol: str
+    differences: Differences
+    seconds: dict[str, float]
+    unread: int
+    machine: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"differences": self.differences.to_json()}
+
+    def text(self) -> str:
+        """The JSON as text."""
+        return json_text(self.to_json())
+
+    def table(self) -> str:
+        """The comparison as text for a terminal."""
+        search, more = (1000 * self.seconds[part] for part in ("search", "rerank"))
+        unread = f" {self.unread:,} hits could not be read and stayed behind the others." if self.unread else ""
+        return "\n".join(
+            [
+                self.differences.table(),
+                self.protocol + unread,
+                f"Time a query, asked one by one: search {search:.2f} ms, re-ranking {more:.2f} ms more "
+                f"({self.machine}).",
+            ]
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON to a file."""
+        write_durably(Path(path), (self.text() + "\n").encode())
+
+
+def evaluate_reranked(
+    index: Index,
+    reranker: Reranker,
+    *,
+    queries: PictureSet | None = None,
+    encoder: Encoder | None = None,
+    limit: int | None = None,
+    over: str = "queries",
+    seed: int = 0,
+    subject: str | None = None,
+) -> Gain:
+    """Measure P@1, P@10, mAP@10 and mAP@100 of what the index's search finds, and of that in its new order.
+
+    AP@k is divided by min(R, k), with all R relevant pictures of the index; where the order leaves pictures equal, by
+    score and by the re-ranker's, a measure is its expectation over their orders. Pictures without a label are neither
+    right nor wrong and are dropped from both rankings.
+
+    Args:
+        index: with labels.
+        reranker: what orders anew; see :mod:`retrieval.rerank`.
+        queries: labelled pictures that are not in the index; their test split where they have one. Without them each
+            picture of the index is asked for among all others.
+        encoder: the one that the index was built with; needed for `queries`.
+        limit: at most so many queries, drawn at random; :data:`LIMIT` if None.
+        over: draw the intervals over "queries" or over "classes".
+        seed: of the drawing and of the intervals.
+        subject: what to call the index.
+
+    Raises:
+        RetrievalError: the index has no labels, or was built with another encoder; no query has a relevant picture.
+    """
+    check_limit(limit)
+    generator = np.random.default_rng(seed)
+    gallery = indexed(index)
+    if queries is None:
+        asked = gallery.select(drawn(len(gallery), limit or LIMIT, generator))
+        files: Sequence[Path] | None = [Path(index.root) / name for name in asked.names.tolist()]
+        what = "pictures of the index, each against all others"
+    else:
+        encoder = fitting(encoder, index)
+        from retrieval.reading import recorded_decoder  # here, because the index's own pictures need no reading
+
+        asking = some(asking_part(queries), limit or LIMIT, generator)
+        asked = encode(encoder, asking, "queries", decoder=recorded_decoder(index.decoder))
+        files = None if asking.files is None else [asking.files[row] for row in asked.rows.tolist()]
+        asked = asked.relabelled(gallery.classes)
+        what = f"pictures of {queries.name} against the {len(gallery):,} of the index"
+    rows, totals = _answerable(asked, gallery)
+    if not len(rows):
+        raise RetrievalError("no query has a relevant picture in the index: give labelled pictures of its classes")
+    number = np.full(int(gallery.ids.max()) + 1, -1)  # type: ignore[union-attr]
+    number[gallery.ids] = gallery.labels
+    columns: list[list[npt.NDArray[np.float64]]] = [[], []]
+    unread = 0
+    spent = np.zeros(2)
+    depth = max(DEPTH, reranker.top)
+    with progress.bar(len(rows), "Ranking anew", "queries") as bar:
+        for row, total in zip(rows.tolist(), totals.tolist(), strict=True):
+            own = () if asked.ids is None else (int(asked.ids[row]),)
+            began = time.perf_counter()
+            vector = _vector(index, asked, row)
+            scores, ids = (found[0] for found in index.search(vector[None], depth, exclude=[own] if own else None))
+            picture = None if files is None else files[row]
+            first = FirstRanking(vector, ids[ids >= 0], scores[ids >= 0], own, wanted=depth, picture=picture)
+            searched = time.perf_counter()
+            second = reranker(index, first)
+            spent += searched - began, time.perf_counter() - searched
+            unread += len(second.unread)
+            for column, one in zip(columns, (unchanged(first), second), strict=True):
+                column.append(measured(one, number[one.ids], int(asked.labels[row]), total))
+            bar.update(1)
+    name = subject or str(index.folder)
+    sides = [
+        _kept(f"{name}{suffix}", asked.select(rows), totals, np.array(column), over, len(gallery))
+        for suffix, column in zip(("", f", re-ranked by {reranker.name}"), columns, strict=True)
+    ]
+    return Gain(
+        method=reranker.name,
+        top=reranker.top,
+        protocol=f"{len(rows):,} {what}, found by the index's own search; the first {reranker.top:,} hits looked at.",
+        differences=compare_kept(*sides, seed=seed),
+        seconds=dict(zip(("search", "rerank"), (spent / len(rows)).tolist(), strict=True)),
+        unread=unread,
+        machine=f"{processor()}, {cores()} cores",
+    )
+
+
+MEASURES = ("P@1", "P@10", "mAP@10", "mAP@100")
+
+
+def measured(found: Reranked, labels: npt.NDArray[np.int64], label: int, total: int) -> npt.NDArray[np.float64]:
+    """:data:`MEASURES` of one ranking, float64 (4,).
+
+    Args:
+        found: the ranking. labels: int64 (m,), of its hits, −1 for none.
+        label: of the query. total: how many pictures are relevant.
+    """
+    known = labels >= 0
+    second = np.where(np.isnan(found.reranked), -np.inf, found.reranked)[known]
+    order = np.stack([second, found.scores[known].astype(np.float64)])
+    # hits that both scores leave equal share a number
+    level = np.unique(order, axis=1, return_inverse=True)[1].ravel().astype(np.float64)
+    relevant = labels[known] == label
+    if not relevant.any():
+        return np.zeros(len(MEASURES))
+    ranking = replace(Ranking.of(level, relevant), total=total)
+    return np.array(
+        [ranking.precision(1), ranking.precision(10)] + [ranking.average_precision_at(k) for k in (10, DEPTH)]
+    )
+
+
+def _answerable(asked: Labelled, gallery: Labelled) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The queries that some picture answers, and how many do."""
+    counts = np.bincount(gallery.labels[gallery.labels >= 0], minlength=len(asked.classes))
+    known = asked.labels >= 0
+    totals = np.where(known, counts[asked.labels], 0) - (asked.ids is not None)
+    rows = np.flatnonzero(known & (totals > 0))
+    return rows, totals[rows]
+
+
+def _vector(index: Index, asked: Labelled, row: int) -> npt.NDArray[np.float32]:
+    vector = asked.vectors[row]
+    if vector.dtype != np.uint8:
+        return np.asarray(vector, np.float32)
+    bits = np.unpackbits(vector, bitorder="little").astype(np.float32)
+    return (bits * 2 - 1) / np.float32(np.sqrt(index.dim))
+
+
+def _kept(
+    subject: str,
+    asked: Labelled,
+    totals: npt.NDArray[np.int64],
+    table: npt.NDArray[np.float64],
+    over: str,
+    gallery: int,
+) -> Kept:
+    return Kept(
+        subject=subject,
+        data="the same queries",
+        protocol="",
+        over=over,
+        counts={"gallery": gallery},
+        names=asked.names,
+        classes=np.array([asked.shown(row) for row in range(len(asked))]),
+        relevant=totals,
+        measures=dict(zip(MEASURES, table.T, strict=True)),
+    )
