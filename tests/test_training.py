@@ -16,7 +16,7 @@ from retrieval import datasets, losses, networks
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.training import augmentation, folder, loop
+from retrieval.training import augmentation, engine, folder, loop
 from retrieval.training.loop import train
 from retrieval.training.monitoring import Monitor, read_history, spread
 from retrieval.training.recipes import CHOICES, PRESETS, Recipe, epochs_for
@@ -104,7 +104,7 @@ def test_one_seed_repeats_and_another_differs(tmp_path):
 @pytest.mark.parametrize("stop", [1, 7, 18])
 def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, recipe, stop):
     whole = train(made_up(), tmp_path / "whole", recipe)
-    forward, steps = loop._Run._forward, itertools.count(1)
+    forward, steps = engine.Engine._forward, itertools.count(1)
 
     def interrupted(self, x):
         """Ctrl-C in the middle of a step: the network has seen the batch, and no weight has moved yet."""
@@ -113,7 +113,7 @@ def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, recipe, stop):
             signal.raise_signal(signal.SIGINT)
         return out
 
-    monkeypatch.setattr(loop._Run, "_forward", interrupted)
+    monkeypatch.setattr(engine.Engine, "_forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(made_up(), tmp_path / "parts", recipe)
     monkeypatch.undo()
@@ -132,14 +132,14 @@ def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, recipe, stop):
 
 
 def test_a_checkpoint_is_not_taken_for_another_set_or_another_file(tmp_path, monkeypatch):
-    forward = loop._Run._forward
+    forward = engine.Engine._forward
 
     def interrupted(self, x):
         signal.raise_signal(signal.SIGINT)
         monkeypatch.undo()
         return forward(self, x)
 
-    monkeypatch.setattr(loop._Run, "_forward", interrupted)
+    monkeypatch.setattr(engine.Engine, "_forward", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(made_up(), tmp_path / "run", QUICK)
     with pytest.raises(RetrievalError, match="other pictures"):
