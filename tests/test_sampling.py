@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.sampling import ClassBatches, RandomTriplets, by_class
+from retrieval.sampling import BalancedPairs, ClassBatches, GroupBatches, RandomTriplets, Shard, by_class, create
+from retrieval.training.recipes import Recipe
 
 
 def uneven(counts):
@@ -69,3 +70,133 @@ def test_one_class_is_not_enough(labels):
         ClassBatches(labels, 2, 2, seed=0)
     with pytest.raises(RetrievalError, match="2 classes"):
         RandomTriplets(labels)
+
+
+@pytest.mark.parametrize("counts", [[50] * 10, [1, 7, 30, 2, 11], [2, 1], [100, 3], [1, 1, 1, 2]])
+@pytest.mark.parametrize("pairs", [2, 10, 64])
+def test_pairs_are_balanced_and_miss_no_picture(counts, pairs):
+    labels = uneven(counts)
+    sampler = BalancedPairs(labels, pairs, seed=1)
+    batches = list(sampler.epoch(0))
+    assert len(batches) == len(sampler)
+    alone = np.flatnonzero(np.bincount(labels)[labels] == 1)
+    seen_genuine, seen_impostor = set(), set()
+    for batch in batches:
+        first, second = batch.reshape(2, pairs)
+        same = labels[first] == labels[second]
+        assert same.tolist() == [True, False] * (pairs // 2), "genuine and impostor in turns, so as many of each"
+        assert (first != second).all()
+        seen_genuine |= set(first[same])
+        seen_impostor |= set(first[~same])
+    assert seen_impostor == set(range(len(labels)))
+    assert seen_genuine == set(range(len(labels))) - set(alone)
+
+
+def test_second_pictures_of_pairs_are_drawn_evenly():
+    """From the other pictures of the class, and from all pictures of the other classes."""
+    labels = np.array([0, 0, 0, 1, 1, 2, -1])
+    sampler = BalancedPairs(labels, 2, seed=0)
+    counts = np.zeros((2, 7, 7))
+    for number in range(500):
+        for batch in sampler.epoch(number):
+            first, second = batch.reshape(2, 2)
+            counts[[0, 1], first, second] += 1
+    genuine, impostor = counts
+    assert not counts[:, 6].any() and not counts[..., 6].any(), "unlabelled"
+    for picture in range(6):
+        others = labels >= 0
+        same = (labels == labels[picture]) & (np.arange(7) != picture)
+        for drawn, wanted in ((genuine, same), (impostor, others & (labels != labels[picture]))):
+            assert (drawn[picture][~wanted] == 0).all()
+            if wanted.any():
+                expected = drawn[picture].sum() / wanted.sum()
+                assert expected >= 100
+                assert np.abs(drawn[picture][wanted] - expected).max() < 5 * np.sqrt(expected)
+
+
+ALPHABETS = {"Greek": [24] * 3, "Latin": [5, 9], "Braille": [20] * 12, "Futhark": [7], "Tifinagh": [30]}
+"""Pictures of each character of each alphabet; two alphabets have one character."""
+
+
+def characters():
+    rows = [(f"{name}/{i}", name) for name, counts in ALPHABETS.items() for i, n in enumerate(counts) for _ in range(n)]
+    order = np.random.default_rng(0).permutation(len(rows))
+    names = sorted({name for name, _ in rows})
+    return np.array([names.index(rows[i][0]) for i in order]), [rows[i][1] for i in order]
+
+
+def test_batches_of_one_group_miss_no_picture():
+    labels, groups = characters()
+    sampler = GroupBatches(labels, groups, 5, 4, seed=0)
+    batches = list(sampler.epoch(0))
+    assert len(batches) == len(sampler)
+    assert set(np.concatenate(batches)) == set(range(len(labels)))
+    # a single character goes with the next alphabet, or the last with the one before
+    joined = {"Futhark": "Greek", "Tifinagh": "Latin"}
+    seen = []
+    for batch in batches:
+        of = {joined.get(groups[i], groups[i]) for i in batch}
+        assert len(of) == 1
+        rows = labels[batch].reshape(-1, 4)
+        assert (rows == rows[:, :1]).all() and len(set(rows[:, 0])) == len(rows)
+        assert len(rows) == {"Greek": 4, "Latin": 3, "Braille": 5}[min(of)]
+        seen.append(min(of))
+    assert seen != sorted(seen), "the groups take turns"
+    again = list(GroupBatches(labels, groups, 5, 4, seed=0).epoch(0))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    other = list(GroupBatches(labels, groups, 5, 4, seed=0).epoch(1))
+    assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=True))
+
+
+def test_unlabelled_pictures_belong_to_no_group():
+    labels, groups = characters()
+    labels = np.where(np.arange(len(labels)) % 3 == 0, -1, labels)
+    drawn = np.concatenate(list(GroupBatches(labels, groups, 5, 4, seed=0).epoch(0)))
+    assert set(drawn) == set(np.flatnonzero(labels >= 0))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+@pytest.mark.parametrize("kind", ["classes", "hierarchical", "pairs", "random-triplets"])
+def test_shards_are_the_batch_of_one_process(kind, world):
+    """Every row once: nothing that one process would see is missed or seen twice by many."""
+    labels, groups = characters()
+    recipe = Recipe(
+        sampler=kind,
+        loss="energy" if kind == "pairs" else "triplet",
+        mining="given" if kind == "random-triplets" else "all",
+        classes_per_batch=5,
+        pictures_per_class=4,
+        pairs_per_batch=10,
+        triplets_per_batch=9,
+        triplets_per_epoch=100,
+    )
+    whole = create(recipe, labels, groups)
+    shards = [Shard(create(recipe, labels, groups), rank, world) for rank in range(world)]
+    assert {len(shard) for shard in shards} == {len(whole)}
+    for batch, *rows in zip(whole.epoch(3), *(shard.epoch(3) for shard in shards), strict=True):
+        sections = [part.reshape(whole.parts, -1) for part in rows]
+        assert np.array_equal(np.concatenate(sections, axis=1).reshape(-1), batch)
+        lengths = [part.shape[1] for part in sections]
+        assert max(lengths) - min(lengths) <= 1
+        if kind == "pairs" and world <= 5:
+            assert all((labels[a] == labels[b]).any() for a, b in sections), "every process has genuine pairs"
+
+
+def test_a_shard_is_one_of_those_there_are():
+    sampler = ClassBatches(uneven([9, 9]), 2, 2, seed=0)
+    for rank in (-1, 2):
+        with pytest.raises(RetrievalError, match=str(rank)):
+            Shard(sampler, rank, 2)
+
+
+def test_groups_and_pairs_are_refused_by_name_where_there_is_nothing_to_draw():
+    labels = np.array([0, 0, 1, 1])
+    with pytest.raises(RetrievalError, match="--sampler classes"):
+        create(Recipe(sampler="hierarchical"), labels)
+    with pytest.raises(RetrievalError, match="2 classes"):
+        GroupBatches(np.array([0, 0, -1]), ["a", "a", "b"], 2, 2, seed=0)
+    for lonely in ([0, 1, 2], [0, 0], [-1, -1]):
+        with pytest.raises(RetrievalError, match="2 classes"):
+            BalancedPairs(np.array(lonely), 4, seed=0)
+    with pytest.raises(RetrievalError, match="7"):
+        BalancedPairs(labels, 7, seed=0)
