@@ -1,0 +1,110 @@
+"""Trainings with each loss, sampler and memory on small made-up pictures: they learn, and resume bit for bit."""
+
+import dataclasses
+import itertools
+import signal
+
+import numpy as np
+import pytest
+from test_training import made_up, same
+from torch.nn.modules.module import register_module_forward_hook
+
+from retrieval import losses
+from retrieval.errors import RetrievalError
+from retrieval.training import loop
+from retrieval.training.loop import train
+from retrieval.training.recipes import CHOICES, Recipe
+
+QUICK = Recipe(
+    widths="8,16",
+    dim=16,
+    epochs=3,
+    classes_per_batch=4,
+    pictures_per_class=4,
+    pairs_per_batch=32,
+    validation=40,
+    threads=1,
+    precision="float32",
+    augment="none",
+    lr=0.05,
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(monkeypatch):
+    """What a training leaves behind is tested elsewhere, and takes longer than these trainings."""
+    monkeypatch.setattr(loop, "write_history", lambda *_: None)
+    monkeypatch.setattr(loop, "save_trained", lambda *_: None)
+
+
+@pytest.fixture
+def created(monkeypatch):
+    """The losses that trainings make, with how each was at first."""
+    kept, create = [], losses.create
+
+    def keep(*choices):
+        loss = create(*choices)
+        kept.append((loss, {name: tensor.clone() for name, tensor in loss.state_dict().items()}))
+        return loss
+
+    monkeypatch.setattr(losses, "create", keep)
+    return kept
+
+
+RECIPES = [
+    *(QUICK.replace(loss=name) for name in CHOICES["loss"] if name not in ("triplet", "supcon", "softmax")),
+    QUICK.replace(mining="distance-weighted"),
+    QUICK.replace(memory=64),
+    QUICK.replace(loss="contrastive", sampler="pairs"),
+    QUICK.replace(loss="energy", sampler="pairs", space="raw"),
+    QUICK.replace(sampler="hierarchical", classes_per_batch=2, pictures_per_class=8),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: f"{r.loss}-{r.mining}-{r.sampler}-{r.space}-{r.memory}")
+def test_every_loss_learns(tmp_path, recipe):
+    pictures = made_up(n=160)
+    pictures = dataclasses.replace(pictures, levels=[f"group {c % 2}" for c in pictures.labels])
+    trained = train(pictures, tmp_path / "run", recipe)
+    assert not trained.warnings
+    assert trained.precision_at_1 > 0.7
+    assert np.isfinite([reading.loss for reading in trained.history]).all()
+
+
+RESUMED = [
+    QUICK.replace(loss="proxy-anchor"),
+    QUICK.replace(mining="distance-weighted", memory=50),
+    QUICK.replace(loss="contrastive", sampler="pairs", space="raw"),
+]
+
+
+@pytest.mark.parametrize("recipe", RESUMED, ids=lambda recipe: recipe.loss)
+def test_resuming_gives_the_same_bits(tmp_path, created, recipe):
+    """Proxies, memory and draws go on where they were."""
+    whole = train(made_up(n=160), tmp_path / "whole", recipe)
+    steps = itertools.count(1)
+
+    def interrupt(module, *_):
+        if module is created[-1][0] and next(steps) == 12:
+            signal.raise_signal(signal.SIGINT)
+
+    with register_module_forward_hook(interrupt), pytest.raises(KeyboardInterrupt):
+        train(made_up(n=160), tmp_path / "parts", recipe)
+    parts = train(made_up(n=160), tmp_path / "parts", resume=True)
+    assert len(created) == 3
+    assert [r.loss for r in whole.history] == [r.loss for r in parts.history]
+    assert same(created[0][0].state_dict(), created[2][0].state_dict())
+
+
+def test_proxies_move_with_the_network(tmp_path, created):
+    train(made_up(n=80), tmp_path / "run", QUICK.replace(loss="proxy-anchor", epochs=1))
+    ((loss, before),) = created
+    after = loss.state_dict()
+    assert [tensor.shape for tensor in after.values()] == [(4, 16)]
+    assert not same(before, after)
+
+
+def test_batches_within_groups_need_groups(tmp_path):
+    with pytest.raises(RetrievalError, match="alphabets"):
+        train(made_up(n=80), tmp_path / "run", QUICK.replace(sampler="hierarchical"))
+    assert not (tmp_path / "run").exists()
