@@ -19,6 +19,8 @@ retrieval evaluate default my_photos/ --within train --limit 2000
 retrieval evaluate indexes/cifar10
 retrieval evaluate indexes/cifar10 --queries new_photos/ --duplicates drop --json
 retrieval evaluate indexes/cifar10 --rerank alpha-qe         # what re-ranking gains
+retrieval evaluate runs/omniglot all_runs.zip --oneshot      # Lake's official runs
+retrieval evaluate runs/omniglot images_evaluation.zip --oneshot --ways 20 --shots 1 --within-groups
 retrieval evaluate vectors.npy --labels labels.csv
 retrieval evaluate vectors.npy --labels labels.npy --queries asked.npy --query-labels asked.csv
 retrieval evaluate vectors.h5                                # data sets vectors and labels, maybe split
@@ -95,6 +97,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=int, metavar="N", help="draw at most N pictures a side; N queries if not a model"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is drawn (default: 0)")
+    trials = parser.add_argument_group("one-shot and few-shot trials")
+    trials.add_argument(
+        "--oneshot",
+        action="store_true",
+        help="only trials: tell a picture's class from N classes by K examples of each; or Lake's runs (all_runs.zip)",
+    )
+    trials.add_argument("--ways", type=int, nargs="+", metavar="N", help="N, or several (5 20)")
+    trials.add_argument("--shots", type=int, nargs="+", metavar="K", help="K, or several (1 5)")
+    trials.add_argument("--trials", type=int, metavar="N", help="how many of each kind (2,000)")
+    trials.add_argument(
+        "--within-groups",
+        action="store_true",
+        help="the classes of a trial are of one group, such as an alphabet of Omniglot (default: of any)",
+    )
+    trials.add_argument(
+        "--average",
+        type=int,
+        metavar="N",
+        help="a picture's vector is the mean over N views of it, each shifted, turned and scaled a little (1)",
+    )
     vectors = parser.add_argument_group("vectors that any program made")
     vectors.add_argument("--labels", metavar="FILE", help="theirs: .npy, .csv, .txt, .json or .jsonl, in their order")
     vectors.add_argument("--query-labels", metavar="FILE", help="those of the vectors of --queries")
@@ -119,8 +141,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.rerank is not None:
         return _rerank(args)
-    if args.rerank_top is not None:
-        raise RetrievalError(f"--rerank-top {args.rerank_top} says nothing without --rerank")
+    if args.oneshot:
+        return _one_shot(args)
+    for name, flag in (("rerank_top", "--rerank"), *((name, "--oneshot") for name in _TRIALS)):
+        if getattr(args, name) not in (None, False):
+            raise RetrievalError(f"--{name.replace('_', '-')} says nothing without {flag}: give both, or neither")
 
     from retrieval.evaluation.collecting import DUPLICATE
     from retrieval.evaluation.subjects import evaluate
@@ -161,6 +186,20 @@ def _rerank(args: argparse.Namespace) -> int:
     return 0
 
 
+def _one_shot(args: argparse.Namespace) -> int:
+    """Measure a model by trials, and print the errors."""
+    _refuse(args, "--oneshot", {"subject", "data", "oneshot", "seed", "json", "save", *_TRIALS})
+    from retrieval.evaluation.subjects import evaluate_one_shot
+
+    options = {name: getattr(args, name) for name in _TRIALS if getattr(args, name) is not None}
+    found = evaluate_one_shot(args.subject, args.data, seed=args.seed, **options)
+    if args.save is not None:
+        found.save(args.save)
+    print(found.text() if args.json else found.table())
+    return 0
+
+
+_TRIALS = ("ways", "shots", "trials", "within_groups", "average")
 _RERANK_TAKES = {"subject", "rerank", "rerank_top", "queries", "limit", "over", "seed", "json", "save"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from retrieval.evaluation.report import Report
 from retrieval.index import Index
 
 if TYPE_CHECKING:
+    from retrieval.evaluation.one_shot import OneShot
     from retrieval.evaluation.reranking import Gain
 
 _OF_MODELS = ("data", "within", "classifier")
@@ -108,6 +110,58 @@ def evaluate_gain(
             seed=seed,
             subject=subject,
         )
+
+
+def evaluate_one_shot(
+    subject: str,
+    data: str | None,
+    *,
+    ways: Sequence[int] | None = None,
+    shots: Sequence[int] | None = None,
+    trials: int | None = None,
+    within_groups: bool = False,
+    average: int = 1,
+    seed: int = 0,
+) -> OneShot:
+    """Measure a model by one-shot and few-shot trials.
+
+    Args:
+        subject: a model, as :meth:`retrieval.encoder.Encoder.load` takes it.
+        data: Lake's ``all_runs.zip``, or labelled pictures.
+        ways, shots, trials, within_groups: as for :func:`retrieval.evaluation.one_shot.evaluate_trials`; the runs of an
+            archive say these themselves.
+        average, seed: as for both.
+
+    Raises:
+        RetrievalError: there is no data, an option says nothing about it, or what these functions raise.
+    """
+    from retrieval.datasets import lake_runs  # here, as most evaluations have no trials
+    from retrieval.evaluation import one_shot
+
+    if data is None:
+        raise RetrievalError("trials need labelled pictures, or Lake's all_runs.zip: name them after the model")
+    file = Path(data)
+    if lake_runs.recognises(file):
+        given = {"--ways": ways, "--shots": shots, "--trials": trials, "--within-groups": within_groups or None}
+        for name, value in given.items():
+            if value is not None:
+                raise RetrievalError(f"{data!r} holds runs that are given, so {name} says nothing: leave it out")
+        runs = lake_runs.load(file)
+        return one_shot.evaluate_runs(Encoder.load(subject), runs, average=average, seed=seed, subject=subject)
+    pictures = datasets.load(data)
+    encoder = Encoder.load(subject)
+    encoder.optimise()
+    return one_shot.evaluate_trials(
+        encoder,
+        pictures,
+        ways=one_shot.WAYS if ways is None else ways,
+        shots=one_shot.SHOTS if shots is None else shots,
+        trials=one_shot.TRIALS if trials is None else trials,
+        within_groups=within_groups,
+        average=average,
+        seed=seed,
+        subject=subject,
+    )
 
 
 def _refuse(subject: str, what: str, given: dict[str, Any], names: tuple[str, ...]) -> None:

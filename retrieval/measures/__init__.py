@@ -7,7 +7,7 @@ and counted. docs/measuring.md has the definitions in one place.
 from retrieval.measures.arrays import UNLABELLED
 from retrieval.measures.clustering import Clustering, agreement, cluster
 from retrieval.measures.exhaustive import rank, rank_by, rank_judged
-from retrieval.measures.few_shot import FewShot, Trials, draw_trials, few_shot, few_shot_of_scores
+from retrieval.measures.few_shot import FewShot, Trials, draw_trials, few_shot, few_shot_of_scores, trial_scores
 from retrieval.measures.intervals import (
     RESAMPLES,
     Comparison,
@@ -79,5 +79,6 @@ __all__ = [
     "recall_of",
     "roc_curve",
     "sign_flip_test",
+    "trial_scores",
     "verify",
 ]

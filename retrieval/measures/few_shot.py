@@ -132,15 +132,29 @@ def few_shot(
     drawn = draw_trials(
         arrays.labels(labels, len(items), "items"), ways=ways, shots=shots, trials=trials, seed=seed, groups=groups
     )
-    scores = np.empty((trials, ways), np.float32)
+    return few_shot_of_scores(trial_scores(items, drawn), drawn)
+
+
+def trial_scores(items: npt.NDArray[np.floating], trials: Trials) -> npt.NDArray[np.float32]:
+    """The mean inner product of each trial's query with the examples in each slot.
+
+    Args:
+        items: numbers (n, d).
+        trials: of these items.
+
+    Returns:
+        float32 (t, ways). Slots with the same examples score exactly the same.
+    """
+    t, ways, shots = trials.support.shape
+    scores = np.empty((t, ways), np.float32)
     step = max(1, BLOCK_BYTES // (8 * ways * shots * items.shape[1]))
-    for first in range(0, trials, step):
+    for first in range(0, t, step):
         part = slice(first, first + step)
-        examples = items[drawn.support[part]].astype(np.float64)
-        examples *= items[drawn.queries[part], None, None]
+        examples = items[trials.support[part]].astype(np.float64)
+        examples *= items[trials.queries[part], None, None]
         # one sum a slot, all in the same order, and rounded: classes with the same examples tie exactly
         scores[part] = examples.sum(axis=3).mean(axis=2)
-    return few_shot_of_scores(scores, drawn)
+    return scores
 
 
 def few_shot_of_scores(scores: npt.ArrayLike, trials: Trials) -> FewShot:

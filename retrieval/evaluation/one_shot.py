@@ -1,0 +1,291 @@
+"""One-shot and few-shot trials: Lake's official runs, and trials drawn from any labelled pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval import __version__, measures, progress
+from retrieval.datasets import PictureSet
+from retrieval.datasets.lake_runs import Runs
+from retrieval.encoder import Encoder
+from retrieval.errors import RetrievalError
+from retrieval.evaluation import kept
+from retrieval.evaluation.averaging import encode_averaged, views
+from retrieval.evaluation.numbers import json_text
+from retrieval.evaluation.samples import asking_part
+from retrieval.evaluation.table import aligned
+from retrieval.files import write_durably
+from retrieval.machine import cores, processor, versions
+from retrieval.measures import Trials
+
+CONFIDENCE = 0.95
+WAYS = (5, 20)
+SHOTS = (1, 5)
+TRIALS = 2000
+
+Scores = Callable[[Trials], npt.NDArray[np.floating]]
+"""Trials of some pictures → numbers (t, ways), how alike each query is to the examples in each slot."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The error of one kind of trial.
+
+    Attributes:
+        ways, shots: N classes, K examples of each; `ways` is None where runs differ.
+        trials: how many.
+        error: the share of them that was answered wrong, its interval over `units` runs or classes.
+        units: how many these are. chance: the error of a network that says nothing.
+    """
+
+    ways: int | None
+    shots: int
+    trials: int
+    error: measures.Interval
+    units: int
+    chance: float
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return f"{'N' if self.ways is None else self.ways}-way {self.shots}-shot error"
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """What came of the trials.
+
+    Attributes:
+        subject: what was measured. data: on what. protocol: how, in words.
+        figures: one for each kind of trial.
+        over: what the intervals are drawn over, "runs" or "classes".
+        runs: the error of each run, where there are runs.
+        notes: what a reader should know before believing a figure, a sentence each.
+        seconds: how long each part took. seed: of everything that was drawn.
+        columns: what each trial of a run scored, as a comparison takes it; empty where trials are drawn.
+    """
+
+    subject: str
+    data: str
+    protocol: str
+    figures: tuple[Figure, ...]
+    over: str
+    runs: dict[str, float]
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+    seed: int
+    machine: str = field(default_factory=lambda: f"{processor()}, {cores()} cores")
+    versions: dict[str, str] = field(default_factory=lambda: {"retrieval": __version__} | versions())
+    columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; an interval that is open is null."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "columns"}
+        figures = {
+            one.name: {
+                "ways": one.ways,
+                "shots": one.shots,
+                "trials": one.trials,
+                "error": one.error.value,
+                "low": None if np.isnan(one.error.low) else one.error.low,
+                "high": None if np.isnan(one.error.high) else one.error.high,
+                "units": one.units,
+                "chance": one.chance,
+            }
+            for one in self.figures
+        }
+        return values | {"figures": figures, "notes": list(self.notes), "confidence": CONFIDENCE}
+
+    def text(self) -> str:
+        """The JSON as text."""
+        return json_text(self.to_json())
+
+    def table(self) -> str:
+        """The figures as text for a terminal."""
+        rows = [("trial", "error", f"{CONFIDENCE:.0%} interval", "chance", "trials", self.over)]
+        for one in self.figures:
+            low, high = one.error.low, one.error.high
+            interval = "open" if np.isnan(low) else f"{low:.2%} to {high:.2%}"
+            counts = f"{one.trials:,}", f"{one.units:,}"
+            rows.append((one.name, f"{one.error.value:.2%}", interval, f"{one.chance:.2%}", *counts))
+        each = [f"Run by run: {', '.join(f'{error:.0%}' for error in self.runs.values())}."] if self.runs else []
+        took = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.seconds.items())
+        return "\n".join(
+            [
+                f"{self.subject} on {self.data}",
+                self.protocol,
+                "",
+                *aligned(rows),
+                "",
+                *each,
+                "Ties: by expectation, so that a network that says nothing scores chance.",
+                f"Intervals: bootstrap over {self.over}, {measures.RESAMPLES:,} resamples, seed {self.seed}.",
+                *self.notes,
+                f"Time: {took} ({self.machine}).",
+            ]
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON to a file, and for runs beside it what each trial scored, for ``retrieval compare``."""
+        file = Path(path)
+        if self.columns:
+            about = {name: getattr(self, name) for name in ("subject", "data", "protocol", "seed", "machine")}
+            kept.write(kept.beside(file), about | {"over": "classes", "counts": {}}, self.columns)
+        write_durably(file, (self.text() + "\n").encode())
+
+
+def vector_scores(
+    encoder: Encoder, pictures: PictureSet, *, average: int = 1, seed: int = 0
+) -> Callable[[Trials], npt.NDArray[np.floating]]:
+    """Scores of trials by the inner products of an encoder's vectors; a class's is the mean over its examples.
+
+    Args:
+        encoder: what makes the vectors. pictures: all of them readable.
+        average: views of each picture whose mean its vector is (:mod:`.averaging`); 1 for the picture alone.
+        seed: of the views.
+    """
+    with progress.bar(len(pictures), "Encoding drawings", "pictures") as bar:
+        vectors = encode_averaged(encoder, pictures, average, seed=seed, advance=bar.update)
+    return lambda trials: measures.trial_scores(vectors, trials)
+
+
+def evaluate_runs(
+    encoder: Encoder, runs: Runs, *, average: int = 1, seed: int = 0, subject: str | None = None
+) -> OneShot:
+    """The error on Lake's runs: each test drawing against the run's training drawings.
+
+    Args:
+        encoder: what to measure.
+        runs: as :func:`retrieval.datasets.lake_runs.load` reads them.
+        average: views of each drawing whose mean its vector is.
+        seed: of the views and of the interval, which is over runs.
+        subject: what to call the encoder.
+    """
+    began = time.perf_counter()
+    scores = vector_scores(encoder, runs.pictures, average=average, seed=seed)
+    encoded = time.perf_counter()
+    correct = []
+    for number, (training, test, truth) in enumerate(zip(runs.training, runs.test, runs.truth, strict=True)):
+        support = np.broadcast_to(training[None, :, None], (len(test), len(training), 1))
+        trials = Trials(test, support, truth, np.full(len(test), number))
+        correct.append(measures.few_shot_of_scores(scores(trials), trials).correct)
+    sizes = np.array([len(test) for test in runs.test])
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    right = np.concatenate(correct)
+    error = measures.bootstrap(1 - right, over=of, confidence=CONFIDENCE, seed=seed)[0]
+    ways = {len(training) for training in runs.training}
+    chance = float(np.average([1 - 1 / len(training) for training in runs.training], weights=sizes))
+    figure = Figure(ways.pop() if len(ways) == 1 else None, 1, len(right), error, len(sizes), chance)
+    return OneShot(
+        subject=subject or _called(encoder),
+        data=runs.pictures.name,
+        protocol=(
+            f"{len(sizes)} given runs: each test drawing against the training drawings of its run, one a class"
+            + _averaged(average)
+        ),
+        figures=(figure,),
+        over="runs",
+        runs={name: float(1 - one.mean()) for name, one in zip(runs.names, correct, strict=True)},
+        notes=(),
+        seconds={"encoding": encoded - began, "trials": time.perf_counter() - encoded},
+        seed=seed,
+        columns={
+            "name": np.array([runs.pictures.names[row] for row in np.concatenate(runs.test)], dtype=np.str_),
+            "class": np.repeat(np.array(runs.names, dtype=np.str_), sizes),
+            "label": of,
+            "relevant": np.ones(len(right), np.int64),
+            "accuracy": right,
+        },
+    )
+
+
+def evaluate_trials(
+    encoder: Encoder,
+    pictures: PictureSet,
+    *,
+    ways: Sequence[int] = WAYS,
+    shots: Sequence[int] = SHOTS,
+    trials: int = TRIALS,
+    within_groups: bool = False,
+    average: int = 1,
+    seed: int = 0,
+    subject: str | None = None,
+) -> OneShot:
+    """The error on trials drawn from labelled pictures: of the test split where they have one, otherwise of all.
+
+    Args:
+        encoder: what to measure.
+        pictures: labelled.
+        ways, shots: N and K; every N is tried with every K.
+        trials: how many of each kind.
+        within_groups: the classes of a trial are of one group (:attr:`.PictureSet.levels`, Omniglot's alphabets),
+            as in Lake's runs; otherwise classes of any groups meet, as in most of the literature.
+        average: views of each picture whose mean its vector is.
+        seed: of the trials, the views and the intervals, which are over the classes that were asked for.
+        subject: what to call the encoder.
+
+    Raises:
+        RetrievalError: there are no labels or no groups, or not enough classes or pictures.
+    """
+    views(average, seed)  # said now, not after minutes of reading
+    asked, skipped = asking_part(pictures).check()
+    groups = None
+    if within_groups:
+        if asked.levels is None:
+            raise RetrievalError(
+                f"{pictures.name} has no groups of classes, as Omniglot has alphabets: leave --within-groups out"
+            )
+        groups = np.unique(np.array(asked.levels), return_inverse=True)[1]
+    kinds = [(n, k) for n in ways for k in shots]
+    drawn = [
+        measures.draw_trials(asked.labels, ways=n, shots=k, trials=trials, seed=seed, groups=groups) for n, k in kinds
+    ]
+    began = time.perf_counter()
+    scores = vector_scores(encoder, asked, average=average, seed=seed)
+    encoded = time.perf_counter()
+    figures = []
+    for (n, k), one in zip(kinds, drawn, strict=True):
+        found = measures.few_shot_of_scores(scores(one), one)
+        error = measures.bootstrap(1 - found.correct, over=found.labels, confidence=CONFIDENCE, seed=seed)[0]
+        figures.append(Figure(n, k, trials, error, len(np.unique(found.labels)), 1 - found.chance))
+    shown = {asked.classes[label] for label in np.unique(asked.labels) if label >= 0}
+    seen = shown & set(encoder.config.classes)
+    notes = []
+    if seen:
+        notes.append(
+            f"The encoder was trained on {len(seen):,} of these {len(shown):,} classes, so that this is no test of new "
+            "ones."
+        )
+    if skipped:
+        notes.append(f"{len(skipped):,} files cannot be read and were left out.")
+    test = " (test)" if (pictures.splits == "test").any() else ""
+    among = "one group" if within_groups else "any groups" if asked.levels is not None else "all"
+    return OneShot(
+        subject=subject or _called(encoder),
+        data=pictures.name,
+        protocol=(
+            f"trials drawn from {len(asked):,} pictures of {len(shown):,} classes{test}, classes of {among}"
+            + _averaged(average)
+        ),
+        figures=tuple(figures),
+        over="classes",
+        runs={},
+        notes=tuple(notes),
+        seconds={"encoding": encoded - began, "trials": time.perf_counter() - encoded},
+        seed=seed,
+    )
+
+
+def _averaged(average: int) -> str:
+    return "." if average == 1 else f"; a vector is the mean over {average} views, each moved a little."
+
+
+def _called(encoder: Encoder) -> str:
+    return f"{encoder.config.network} ({encoder.hash[:12]})"
