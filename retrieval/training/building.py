@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, AdamW, Optimizer
 
 from retrieval import networks
 from retrieval.datasets import PictureSet
@@ -28,11 +28,13 @@ def build_network(recipe: Recipe, pictures: PictureSet) -> tuple[Any, dict[str, 
     return network, networks.settled(network, options) if recipe.net in networks.FROM_SCRATCH else options
 
 
-def build_optimizer(recipe: Recipe, modules: nn.Module) -> SGD:
-    """SGD over everything that is learned; matrices and filters decay, biases and normalisation do not."""
+def build_optimizer(recipe: Recipe, modules: nn.Module) -> Optimizer:
+    """What moves everything that is learned; matrices and filters decay, biases and normalisation do not."""
     learned = [p for p in modules.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in learned if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if recipe.optimizer == "adamw":
+        return AdamW(groups, lr=1.0, betas=(recipe.momentum, 0.999))
     return SGD(groups, lr=1.0, momentum=recipe.momentum, nesterov=recipe.momentum > 0)

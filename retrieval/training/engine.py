@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.training.augmentation import augment, parse
+from retrieval.training.averaging import Average
+from retrieval.training.batches import Batch
 from retrieval.training.building import build_optimizer
 from retrieval.training.monitoring import spread
 from retrieval.training.recipes import Recipe
@@ -49,6 +55,8 @@ class Engine:
         self.loss = loss
         self.modules = nn.ModuleDict({"network": network, "loss": loss})
         self.optimizer = build_optimizer(recipe, self.modules)
+        self.scaler = GradScaler(device.type, enabled=dtype == torch.float16)
+        self.average = Average(self.modules, recipe.average) if recipe.average else None
         self.recipe = recipe
         self.device = device
         self.dtype = dtype
@@ -57,29 +65,27 @@ class Engine:
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, -1, 1, 1) * 255
         self._std = torch.tensor(preprocessing.std, device=device).view(1, -1, 1, 1) * 255
 
-    def step(self, number: int, pixels: Tensor, labels: Tensor, lr: float) -> Measured:
-        """Learn from one batch.
+    def step(self, number: int, batches: Sequence[Batch], lr: float) -> Measured:
+        """Learn from one batch, or from the mean loss of several.
 
         Args:
             number: how many steps were done before; what is drawn at random depends on it and on the seed alone.
-            pixels: uint8 (n, h, w, c).
-            labels: int64 (n,).
+            batches: one or more; the network sees one after the other.
             lr: learning rate.
+
+        Returns:
+            The means over the batches.
         """
-        seed = int(np.random.SeedSequence([self.recipe.seed, number]).generate_state(1)[0])
-        draws = torch.Generator().manual_seed(seed)
-        torch.manual_seed(seed)  # what the network itself draws (dropout)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.modules.train()
-        x = augment(self._normalised(pixels), self._augmentation, draws)
-        raw = self._forward(x).float()
-        embeddings = F.normalize(raw)
-        loss, active = self.loss(embeddings if self.loss.unit else raw, labels.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return Measured(loss.item(), active.item(), spread(embeddings))
+        measured = [self._learn((number, i), batch, 1 / len(batches)) for i, batch in enumerate(batches)]
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(number + 1)
+        return Measured(*(sum(values) / len(batches) for values in zip(*measured, strict=True)))
 
     @torch.no_grad()
     def embed(self, pixels: Tensor) -> Tensor:
@@ -87,11 +93,22 @@ class Engine:
         self.modules.eval()
         return F.normalize(self._forward(self._normalised(pixels)).float())
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in place of the last ones, for a while; without averaging nothing changes."""
+        with self.average.applied() if self.average is not None else nullcontext():
+            yield
+
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on; the tensors themselves, no copies."""
         tensors = {f"module.{name}": tensor for name, tensor in self.modules.state_dict().items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": t for name, t in state.items() if isinstance(t, Tensor)}
+        if self.average is not None:
+            tensors |= {f"average.{name}": tensor for name, tensor in self.average.tensors.items()}
+        if self.scaler.is_enabled():
+            state = self.scaler.state_dict()
+            tensors["scaler"] = torch.tensor([state["scale"], state["_growth_tracker"]], dtype=torch.float64)
         return tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -113,6 +130,46 @@ class Engine:
                 _, i, key = name.split(".")
                 optimizer.setdefault(int(i), {})[key] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer})
+        if self.average is not None:
+            for name, average in self.average.tensors.items():
+                average.copy_(tensors[f"average.{name}"])
+        if self.scaler.is_enabled():
+            scale, tracker = tensors["scaler"].tolist()
+            self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": scale, "_growth_tracker": int(tracker)})
+
+    def _learn(self, place: tuple[int, int], batch: Batch, share: float) -> Measured:
+        """Add a share of one batch's gradient to what has been gathered in this step.
+
+        With ``chunk`` the network never sees more pictures at once than that, and loss and gradient are still those of
+        the whole batch (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"):
+        embeddings first, without what a gradient needs; then the loss and its gradient with respect to them; then each
+        chunk once more, drawing the same at random, to carry that gradient on to the weights.
+        """
+        labels = batch.labels.to(self.device)
+        draws = torch.Generator().manual_seed(self._seed(*place))
+        x = augment(self._normalised(batch.pixels), self._augmentation, draws)
+        chunks = x.tensor_split(-(-len(x) // (self.recipe.chunk or len(x))))
+        if len(chunks) == 1:
+            raw = self._drawing(place, 0, x)
+        else:
+            with torch.no_grad(), statistics_kept(self.network):
+                raw = torch.cat([self._drawing(place, i, chunk) for i, chunk in enumerate(chunks)])
+            raw.requires_grad_()
+        embeddings = F.normalize(raw)
+        loss, active = self.loss(embeddings if self.loss.unit else raw, labels)
+        self.scaler.scale(loss * share).backward()
+        if len(chunks) > 1 and raw.grad is not None:
+            for i, (chunk, gradient) in enumerate(zip(chunks, raw.grad.tensor_split(len(chunks)), strict=True)):
+                torch.autograd.backward(self._drawing(place, i, chunk), gradient)
+        return Measured(loss.item(), active.item(), spread(embeddings))
+
+    def _drawing(self, place: tuple[int, int], chunk: int, x: Tensor) -> Tensor:
+        """The network's raw output in float32, with what it draws (dropout) settled by the place in the training."""
+        torch.manual_seed(self._seed(*place, chunk))
+        return self._forward(x).float()
+
+    def _seed(self, *place: int) -> int:
+        return int(np.random.SeedSequence([self.recipe.seed, *place]).generate_state(1)[0])
 
     def _forward(self, x: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
@@ -122,3 +179,16 @@ class Engine:
     def _normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (n, h, w, c) → float32 (n, c, h, w), channels last in memory."""
         return (pixels.to(self.device).permute(0, 3, 1, 2).float() - self._mean) / self._std
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Batch normalisation by each batch's own statistics, as in training, but without taking note of them."""
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

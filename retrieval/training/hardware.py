@@ -21,7 +21,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         # a CPU without matrix tiles computes bfloat16 slower than float32
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
         name = "bfloat16" if fast else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if name == "float16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        raise RetrievalError("This processor cannot compute in float16; use --precision bfloat16 or float32.")
+    return {"float16": torch.float16, "float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
 @contextmanager

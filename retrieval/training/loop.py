@@ -6,18 +6,18 @@ that was stopped goes on bit for bit (on a CPU, with as many threads) from its l
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from retrieval import losses, networks, sampling
 from retrieval.datasets import PictureSet
@@ -28,6 +28,7 @@ from retrieval.images import Preprocessing
 from retrieval.losses import SoftmaxLoss
 from retrieval.progress import bar
 from retrieval.training import checkpoints
+from retrieval.training.batches import Batches
 from retrieval.training.building import build_network
 from retrieval.training.card import card
 from retrieval.training.engine import Engine
@@ -129,10 +130,11 @@ class _Run:
         network, self.options = build_network(asked, self.train)
         pretrained = asked.net not in networks.FROM_SCRATCH
         self.recipe = asked.resolve(channels=network.preprocessing.channels, pretrained=pretrained)
-        self.sampler = sampling.create(self.recipe, self.train.labels, self.train.levels)
-        self.source = Source(self.train, network.preprocessing)
+        sampler = sampling.create(self.recipe, self.train.labels, self.train.levels)
+        source = Source(self.train, network.preprocessing)
+        self.batches = Batches(sampler, source, self.train.labels, self.recipe.accumulate)
         if hasattr(network, "fit_to"):
-            network.fit_to(self.source.sample(5000, asked.seed))
+            network.fit_to(source.sample(5000, asked.seed))
         self.preprocessing: Preprocessing = network.preprocessing
         self.dim = int(network.dim)
         self.engine = Engine(
@@ -143,7 +145,7 @@ class _Run:
             self.device,
             self.dtype,
         )
-        self.quality = Validation(self.source, self.train.labels, self.validation, self.preprocessing, self.recipe.seed)
+        self.quality = Validation(source, self.train.labels, self.validation, self.preprocessing, self.recipe.seed)
         self.monitor = Monitor(self.recipe, self.recipe.lr or 0)
         if saved is None:
             self.epochs = self._epochs()
@@ -161,16 +163,16 @@ class _Run:
 
     def go(self) -> None:
         """All the epochs that are left."""
-        batches = len(self.sampler)
+        steps = len(self.batches)
         started = time.perf_counter() - self.seconds
         written = time.perf_counter()
-        first = self.step // batches
-        with bar(batches * self.epochs, "Training", "steps", initial=self.step) as progress, held_back() as stopped:
+        first = self.step // steps
+        with bar(steps * self.epochs, "Training", "steps", initial=self.step) as progress, held_back() as stopped:
             for epoch in range(first, self.epochs):
-                for i, (x, labels) in enumerate(self._batches(epoch, skip=self.step - epoch * batches)):
-                    last = self.step + 1 == (epoch + 1) * batches
-                    lr = self.recipe.rate(self.step, batches * self.epochs)
-                    measured = self.engine.step(self.step, x, labels, lr)
+                for i, batches in enumerate(self.batches.epoch(epoch, skip=self.step - epoch * steps)):
+                    last = self.step + 1 == (epoch + 1) * steps
+                    lr = self.recipe.rate(self.step, steps * self.epochs)
+                    measured = self.engine.step(self.step, batches, lr)
                     self.step += 1
                     self.seconds = time.perf_counter() - started
                     quality = self.quality.precision_at_1(self.engine) if last else math.nan
@@ -192,21 +194,8 @@ class _Run:
         write_history(self.history, self.out, f"{self.name}: {self.recipe.net}, {self.recipe.loss}")
         choices = json.dumps(dataclasses.asdict(trained.recipe), indent=2) + "\n"
         write_durably(self.out / "recipe.json", choices.encode())
-        network: Any = self.engine.network
-        network = network.eval().to("cpu", memory_format=torch.contiguous_format)
-        loss = self.engine.loss
-        if isinstance(loss, SoftmaxLoss):
-            head = {"weight": loss.weight.detach().cpu(), "bias": loss.bias.detach().cpu()}
-            write_durably(self.out / CLASSIFIER, safetensors.torch.save(head))
-        config = EncoderConfig(
-            network=self.recipe.net,
-            options=self.options,
-            dim=self.dim,
-            preprocessing=self.preprocessing,
-            classes=self.classes,
-            trained_on=self.name,
-        )
-        save_trained(self.out / "encoder", network, config, self._card(trained))
+        with self.engine.averaged():
+            self._write_encoder(trained)
         (self.out / CHECKPOINT).unlink(missing_ok=True)
         return trained
 
@@ -221,6 +210,23 @@ class _Run:
             "history": checkpoints.pack_history(self.history),
         }
         checkpoints.write(self.out / CHECKPOINT, self.step, self.engine.state(), about)
+
+    def _write_encoder(self, trained: Trained) -> None:
+        network: Any = self.engine.network
+        network = copy.deepcopy(network).eval().to("cpu", memory_format=torch.contiguous_format)
+        loss = self.engine.loss
+        if isinstance(loss, SoftmaxLoss):
+            head = {"weight": loss.weight.detach().cpu(), "bias": loss.bias.detach().cpu()}
+            write_durably(self.out / CLASSIFIER, safetensors.torch.save(head))
+        config = EncoderConfig(
+            network=self.recipe.net,
+            options=self.options,
+            dim=self.dim,
+            preprocessing=self.preprocessing,
+            classes=self.classes,
+            trained_on=self.name,
+        )
+        save_trained(self.out / "encoder", network, config, self._card(trained))
 
     def _watch(self, reading: Reading) -> None:
         if not math.isfinite(reading.loss):
@@ -241,13 +247,8 @@ class _Run:
         numbers = {"loss": f"{now.loss:.3f}", "spread": f"{now.spread:.2f}"}
         if not math.isnan(now.active):
             numbers["active"] = f"{now.active:.1%}"
-        known = [r.precision_at_1 for r in self.history[-2 * len(self.sampler) :] if not math.isnan(r.precision_at_1)]
+        known = [r.precision_at_1 for r in self.history[-2 * len(self.batches) :] if not math.isnan(r.precision_at_1)]
         return numbers | ({"P@1": f"{known[-1]:.3f}"} if known else {})
-
-    def _batches(self, epoch: int, skip: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for i, indices in enumerate(self.sampler.epoch(epoch)):
-            if i >= skip:
-                yield self.source.read(indices), torch.from_numpy(self.train.labels[indices])
 
     def _card(self, trained: Trained) -> str:
         return card(
@@ -266,12 +267,12 @@ class _Run:
 
     def _epochs(self) -> int:
         """The number of epochs, fewer than asked for where the recipe limits the minutes."""
-        batches = len(self.sampler)
-        wanted = epochs_for(self.recipe, batches)
+        steps = len(self.batches)
+        wanted = epochs_for(self.recipe, steps)
         if self.recipe.minutes is None:
             return wanted
-        step = seconds_per_step(self.engine, self._batches(0, skip=0), self.recipe.rate(0, batches * wanted))
+        step = seconds_per_step(self.engine, self.batches.epoch(0), self.recipe.rate(0, steps * wanted))
         start = time.perf_counter()
         self.quality.precision_at_1(self.engine)
-        epoch = step * batches + time.perf_counter() - start
+        epoch = step * steps + time.perf_counter() - start
         return min(wanted, max(1, int(self.recipe.minutes * 60 / epoch)))

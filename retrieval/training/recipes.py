@@ -51,12 +51,25 @@ class Recipe:
     minutes: float | None = _choice(
         None, "at most so many minutes: fewer epochs where, by a measurement at the start, they would take longer"
     )
-    lr: float | None = _choice(None, "peak learning rate (default: 0.07 from scratch, 0.01 from pretrained weights)")
-    schedule: str = _choice("triangle", "triangle (warm up, then down to 0) or constant")
-    warmup: float = _choice(0.2, "triangle: share of the steps until the peak")
-    momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0)")
+    accumulate: int = _choice(1, "batches a step: their mean loss is minimised, one after the other is computed")
+    chunk: int | None = _choice(
+        None, "at most so many pictures at a time on the network, with the loss of the whole batch (default: all)"
+    )
+    optimizer: str = _choice("sgd", "sgd, or adamw (for pretrained transformers)")
+    lr: float | None = _choice(
+        None,
+        "peak learning rate (default: 0.07 from scratch, 0.01 from pretrained weights; adamw: 0.001 and 0.00005)",
+    )
+    schedule: str = _choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
+    warmup: float = _choice(0.2, "triangle, cosine: share of the steps until the peak")
+    momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0); adamw: β₁")
     weight_decay: float = _choice(5e-4, "weight decay of matrices and filters")
-    precision: str = _choice("auto", "float32, bfloat16, or auto: bfloat16 where the hardware is fast at it")
+    average: float = _choice(
+        0.0, "decay of the moving average of the weights that is validated and saved, as 0.999 (0: the last weights)"
+    )
+    precision: str = _choice(
+        "auto", "float32, bfloat16, float16 (with loss scaling), or auto: bfloat16 where the hardware is fast at it"
+    )
     seed: int = _choice(0, "one seed makes a run repeat")
     validation: int = _choice(2000, "pictures held out of the training split to watch it by, a tenth of it at most")
     threads: int | None = _choice(None, "CPU threads (default: all cores)")
@@ -70,6 +83,9 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not (value >= least and math.isfinite(value)):
                 raise RetrievalError(f"--{name.replace('_', '-')} must be at least {least}, not {value}.")
+        for name in ("momentum", "average"):
+            if not getattr(self, name) < 1:
+                raise RetrievalError(f"--{name} must be less than 1, not {getattr(self, name)}.")
         if self.widths is not None and not all(width.isdecimal() and int(width) for width in self.widths.split(",")):
             raise RetrievalError(f"--widths must be whole numbers joined by commas, not {self.widths!r}.")
         if self.minutes is not None and not self.minutes > 0:
@@ -106,7 +122,7 @@ class Recipe:
             # a mirrored digit or letter is another one, a mirrored photograph is not
             changes["augment"] = "flip,shift" if channels == 3 else "shift"
         if self.lr is None:
-            changes["lr"] = 0.01 if pretrained else 0.07
+            changes["lr"] = _RATES[self.optimizer][pretrained]
         return self.replace(**changes)
 
     def rate(self, step: int, steps: int) -> float:
@@ -117,6 +133,8 @@ class Recipe:
         rising = self.warmup * steps
         if step < rising:
             return peak * (0.1 + 0.9 * step / rising)
+        if self.schedule == "cosine":
+            return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
         return peak * (steps - step) / (steps - rising)
 
 
@@ -144,10 +162,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mining": ("all", "semi-hard", "hard", "distance-weighted", "given"),
     "space": ("unit", "raw"),
     "sampler": ("classes", "hierarchical", "pairs", "random-triplets"),
-    "schedule": ("triangle", "constant"),
-    "precision": ("auto", "float32", "bfloat16"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("triangle", "cosine", "constant"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
     "device": ("auto", "cpu", "cuda"),
 }
+_RATES = {"sgd": (0.07, 0.01), "adamw": (0.001, 0.00005)}
+"""The peak learning rate from scratch, and from pretrained weights."""
 _LEAST: dict[str, float] = {
     "dim": 1,
     "size": 8,
@@ -160,6 +181,9 @@ _LEAST: dict[str, float] = {
     "triplets_per_batch": 1,
     "triplets_per_epoch": 1,
     "epochs": 1,
+    "accumulate": 1,
+    "chunk": 2,
+    "average": 0,
     "lr": 0,
     "warmup": 0,
     "momentum": 0,

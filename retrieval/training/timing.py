@@ -7,15 +7,15 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
-from torch import Tensor
 
 from retrieval.progress import bar
+from retrieval.training.batches import Batch
 from retrieval.training.engine import Engine
 
 STEPS = 20
 
 
-def seconds_per_step(engine: Engine, batches: Iterator[tuple[Tensor, Tensor]], lr: float) -> float:
+def seconds_per_step(engine: Engine, steps: Iterator[list[Batch]], lr: float) -> float:
     """The median of the first :data:`STEPS` steps but for the first quarter of them, which warm things up.
 
     The steps are real ones; the engine is then put back as it was.
@@ -23,9 +23,9 @@ def seconds_per_step(engine: Engine, batches: Iterator[tuple[Tensor, Tensor]], l
     before = {name: tensor.clone() for name, tensor in engine.state().items()}
     seconds = []
     with bar(STEPS, "Timing", "steps") as progress:
-        for number, (pixels, labels) in enumerate(itertools.islice(batches, STEPS)):
+        for number, batches in enumerate(itertools.islice(steps, STEPS)):
             start = time.perf_counter()
-            engine.step(number, pixels, labels, lr)
+            engine.step(number, batches, lr)
             seconds.append(time.perf_counter() - start)
             progress.update(1)
     engine.restore(before)

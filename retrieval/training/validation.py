@@ -58,8 +58,9 @@ class Validation:
         """In [0, 1]; NaN without validation pictures."""
         if self.queries == 0:
             return math.nan
-        queries = self._embed(engine, self._queries, np.arange(self.queries))
-        similar = queries @ self._embed(engine, self._source, self._gallery).T
+        with engine.averaged():
+            queries = self._embed(engine, self._queries, np.arange(self.queries))
+            similar = queries @ self._embed(engine, self._source, self._gallery).T
         found = self._labels[self._gallery][similar.argmax(1).cpu().numpy()]
         return float((found == self._validation.labels).mean())
 
