@@ -18,7 +18,7 @@ from retrieval.cli import main
 from retrieval.datasets import PictureSet, lake_runs
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.averaging import encode_averaged, view, views
-from retrieval.evaluation.one_shot import evaluate_runs, evaluate_trials
+from retrieval.evaluation.one_shot import by_pairs, by_vectors, evaluate_runs, evaluate_trials
 from retrieval.images import Preprocessing
 from retrieval.measures import bootstrap
 
@@ -43,12 +43,25 @@ class Network:
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def constant() -> Network:
-    return Network(lambda pixels: np.ones((len(pixels), 7)) * 0.3)
+def constant(average: int = 1):
+    return by_vectors(Network(lambda pixels: np.ones((len(pixels), 7)) * 0.3), average=average)
 
 
-def looking() -> Network:
+def network() -> Network:
     return Network(lambda pixels: pixels.reshape(len(pixels), -1) / 255 - 0.5)
+
+
+def looking():
+    return by_vectors(network())
+
+
+class Beside:
+    """Stands for a pair network: how many pixels are the same."""
+
+    preprocessing = Preprocessing(SIZE, mode="L")
+
+    def score(self, query, hits):
+        return (hits == query).mean(axis=(1, 2, 3)).astype(np.float32)
 
 
 def png(pixels) -> bytes:
@@ -131,11 +144,26 @@ def test_the_error_is_that_of_nearest_drawings(tmp_path, noise):
 def test_a_constant_network_scores_chance(tmp_path):
     runs = lake_runs.load(archive(tmp_path / "runs.zip", members()))
     for average in (1, 3):
-        (figure,) = evaluate_runs(constant(), runs, average=average).figures
+        (figure,) = evaluate_runs(constant(average), runs).figures
         assert figure.error.value == pytest.approx(figure.chance, abs=1e-12)
         assert figure.chance == 1 - 1 / WAYS
-        for figure in evaluate_trials(constant(), drawings(), ways=[2, 5], trials=300, average=average).figures:
+        for figure in evaluate_trials(constant(average), drawings(), ways=[2, 5], trials=300).figures:
             assert figure.error.value == pytest.approx(1 - 1 / figure.ways, abs=1e-12)
+
+
+def test_a_pair_network_answers_the_same_trials(tmp_path):
+    """Equal pixels order as inner products of ±1 do."""
+    runs = lake_runs.load(archive(tmp_path / "runs.zip", members(runs=6, noise=0.45)))
+    one, other = (evaluate_runs(who, runs) for who in (looking(), by_pairs(Beside(), "beside")))
+    assert one.runs == pytest.approx(other.runs)
+    assert "pair network" in other.protocol
+    pictures = drawings(noise=0.35)
+    one, other = (
+        evaluate_trials(who, pictures, ways=[5], shots=[1, 3], trials=100)
+        for who in (looking(), by_pairs(Beside(), "b"))
+    )
+    for first, second in zip(one.figures, other.figures, strict=True):
+        assert first.error.value == pytest.approx(second.error.value, abs=0.02)  # ties of rounded means
 
 
 def test_runs_of_different_sizes(tmp_path):
@@ -258,9 +286,9 @@ def test_trials_within_groups_are_told_apart_by_what_differs_within_them():
     pictures = drawings(classes=12, levels=3)
     level = np.array([int(name.removeprefix("alphabet")) for name in pictures.levels])
     known = {bytes(pixels): np.eye(3)[one] for pixels, one in zip(pictures.pixels, level, strict=True)}
-    network = Network(lambda pixels: np.array([known.get(bytes(one), np.ones(3)) for one in pixels]))
-    (across,) = evaluate_trials(network, pictures, ways=[3], shots=[1], trials=400).figures
-    within = evaluate_trials(network, pictures, ways=[3], shots=[1], trials=400, within_groups=True)
+    seeing = Network(lambda pixels: np.array([known.get(bytes(one), np.ones(3)) for one in pixels]))
+    (across,) = evaluate_trials(by_vectors(seeing), pictures, ways=[3], shots=[1], trials=400).figures
+    within = evaluate_trials(by_vectors(seeing), pictures, ways=[3], shots=[1], trials=400, within_groups=True)
     assert within.figures[0].error.value == pytest.approx(2 / 3)
     assert across.error.value < 0.45
     assert "one group" in within.protocol
@@ -268,7 +296,7 @@ def test_trials_within_groups_are_told_apart_by_what_differs_within_them():
 
 def test_what_was_trained_on_is_said():
     trained = Network(lambda pixels: pixels.reshape(len(pixels), -1) - 127.5, classes=("class3", "class5", "other"))
-    (note,) = evaluate_trials(trained, drawings(), ways=[2], shots=[1], trials=10).notes
+    (note,) = evaluate_trials(by_vectors(trained), drawings(), ways=[2], shots=[1], trials=10).notes
     assert "trained on 2 of these 12 classes" in note
     assert evaluate_trials(looking(), drawings(), ways=[2], shots=[1], trials=10).notes == ()
 
@@ -320,13 +348,13 @@ def test_views_are_small_and_the_same_for_the_same_seed():
 
 
 def test_vectors_are_the_mean_over_views():
-    pictures, network = drawings(classes=3, each=2), looking()
+    pictures, model = drawings(classes=3, each=2), network()
     done: list[int] = []
-    found = encode_averaged(network, pictures, 4, seed=5, advance=done.append)
-    assert sum(done) == len(pictures) and network.shown == 4 * len(pictures)
-    total = sum(looking().encode(view(pictures.pixels, matrix)).astype(float) for matrix in views(4, seed=5))
+    found = encode_averaged(model, pictures, 4, seed=5, advance=done.append)
+    assert sum(done) == len(pictures) and model.shown == 4 * len(pictures)
+    total = sum(network().encode(view(pictures.pixels, matrix)).astype(float) for matrix in views(4, seed=5))
     np.testing.assert_allclose(found, total / np.linalg.norm(total, axis=1, keepdims=True), atol=1e-6)
-    np.testing.assert_allclose(encode_averaged(looking(), pictures, 1), looking().encode(pictures.pixels), atol=1e-7)
+    np.testing.assert_allclose(encode_averaged(network(), pictures, 1), network().encode(pictures.pixels), atol=1e-7)
 
 
 # The command line

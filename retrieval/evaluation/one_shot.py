@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from retrieval.evaluation.table import aligned
 from retrieval.files import write_durably
 from retrieval.machine import cores, processor, versions
 from retrieval.measures import Trials
+
+if TYPE_CHECKING:
+    from retrieval.pairs.scoring import PairScorer
 
 CONFIDENCE = 0.95
 WAYS = (5, 20)
@@ -141,35 +144,74 @@ class OneShot:
         write_durably(file, (self.text() + "\n").encode())
 
 
-def vector_scores(
-    encoder: Encoder, pictures: PictureSet, *, average: int = 1, seed: int = 0
-) -> Callable[[Trials], npt.NDArray[np.floating]]:
-    """Scores of trials by the inner products of an encoder's vectors; a class's is the mean over its examples.
+@dataclass(frozen=True)
+class Contestant:
+    """Who answers the trials.
+
+    Attributes:
+        name: what to call it.
+        classes: those that it was trained on, where that is known.
+        scores: of pictures, all of them readable: what scores trials of them.
+        how: it scores, the end of a sentence; empty where it is by one vector a picture.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    scores: Callable[[PictureSet], Scores]
+    how: str = ""
+
+
+def by_vectors(encoder: Encoder, *, average: int = 1, seed: int = 0, name: str | None = None) -> Contestant:
+    """An encoder, by inner products of its vectors; a class's score is the mean over its examples.
 
     Args:
-        encoder: what makes the vectors. pictures: all of them readable.
+        encoder: what makes the vectors.
         average: views of each picture whose mean its vector is (:mod:`.averaging`); 1 for the picture alone.
         seed: of the views.
+        name: what to call it.
+
+    Raises:
+        RetrievalError: there are too many views.
     """
-    with progress.bar(len(pictures), "Encoding drawings", "pictures") as bar:
-        vectors = encode_averaged(encoder, pictures, average, seed=seed, advance=bar.update)
-    return lambda trials: measures.trial_scores(vectors, trials)
+    views(average, seed)  # said now, not after minutes of reading
+
+    def scores(pictures: PictureSet) -> Scores:
+        with progress.bar(len(pictures), "Encoding drawings", "pictures") as bar:
+            vectors = encode_averaged(encoder, pictures, average, seed=seed, advance=bar.update)
+        return lambda trials: measures.trial_scores(vectors, trials)
+
+    how = "" if average == 1 else f"a vector is the mean over {average} views, each moved a little"
+    called = name or f"{encoder.config.network} ({encoder.hash[:12]})"
+    return Contestant(called, tuple(encoder.config.classes), scores, how)
 
 
-def evaluate_runs(
-    encoder: Encoder, runs: Runs, *, average: int = 1, seed: int = 0, subject: str | None = None
-) -> OneShot:
+def by_pairs(scorer: PairScorer, name: str) -> Contestant:
+    """A pair network; a class's score is the mean probability over its examples."""
+
+    def scores(pictures: PictureSet) -> Scores:
+        pixels = pictures.read(scorer.preprocessing)
+
+        def of_trials(trials: Trials) -> npt.NDArray[np.floating]:
+            rows = trials.support.reshape(len(trials.queries), -1)
+            found = [scorer.score(pixels[asked], pixels[row]) for asked, row in zip(trials.queries, rows, strict=True)]
+            means: npt.NDArray[np.floating] = np.array(found).reshape(trials.support.shape).mean(axis=2)
+            return means
+
+        return of_trials
+
+    return Contestant(name, (), scores, "scored by a pair network")
+
+
+def evaluate_runs(contestant: Contestant, runs: Runs, *, seed: int = 0) -> OneShot:
     """The error on Lake's runs: each test drawing against the run's training drawings.
 
     Args:
-        encoder: what to measure.
+        contestant: what to measure (:func:`by_vectors`, :func:`by_pairs`).
         runs: as :func:`retrieval.datasets.lake_runs.load` reads them.
-        average: views of each drawing whose mean its vector is.
-        seed: of the views and of the interval, which is over runs.
-        subject: what to call the encoder.
+        seed: of the interval, which is over runs.
     """
     began = time.perf_counter()
-    scores = vector_scores(encoder, runs.pictures, average=average, seed=seed)
+    scores = contestant.scores(runs.pictures)
     encoded = time.perf_counter()
     correct = []
     for number, (training, test, truth) in enumerate(zip(runs.training, runs.test, runs.truth, strict=True)):
@@ -184,11 +226,11 @@ def evaluate_runs(
     chance = float(np.average([1 - 1 / len(training) for training in runs.training], weights=sizes))
     figure = Figure(ways.pop() if len(ways) == 1 else None, 1, len(right), error, len(sizes), chance)
     return OneShot(
-        subject=subject or _called(encoder),
+        subject=contestant.name,
         data=runs.pictures.name,
         protocol=(
             f"{len(sizes)} given runs: each test drawing against the training drawings of its run, one a class"
-            + _averaged(average)
+            + (f"; {contestant.how}." if contestant.how else ".")
         ),
         figures=(figure,),
         over="runs",
@@ -207,34 +249,29 @@ def evaluate_runs(
 
 
 def evaluate_trials(
-    encoder: Encoder,
+    contestant: Contestant,
     pictures: PictureSet,
     *,
     ways: Sequence[int] = WAYS,
     shots: Sequence[int] = SHOTS,
     trials: int = TRIALS,
     within_groups: bool = False,
-    average: int = 1,
     seed: int = 0,
-    subject: str | None = None,
 ) -> OneShot:
     """The error on trials drawn from labelled pictures: of the test split where they have one, otherwise of all.
 
     Args:
-        encoder: what to measure.
+        contestant: what to measure (:func:`by_vectors`, :func:`by_pairs`).
         pictures: labelled.
         ways, shots: N and K; every N is tried with every K.
         trials: how many of each kind.
         within_groups: the classes of a trial are of one group (:attr:`.PictureSet.levels`, Omniglot's alphabets),
             as in Lake's runs; otherwise classes of any groups meet, as in most of the literature.
-        average: views of each picture whose mean its vector is.
-        seed: of the trials, the views and the intervals, which are over the classes that were asked for.
-        subject: what to call the encoder.
+        seed: of the trials and of the intervals, which are over the classes that were asked for.
 
     Raises:
         RetrievalError: there are no labels or no groups, or not enough classes or pictures.
     """
-    views(average, seed)  # said now, not after minutes of reading
     asked, skipped = asking_part(pictures).check()
     groups = None
     if within_groups:
@@ -248,7 +285,7 @@ def evaluate_trials(
         measures.draw_trials(asked.labels, ways=n, shots=k, trials=trials, seed=seed, groups=groups) for n, k in kinds
     ]
     began = time.perf_counter()
-    scores = vector_scores(encoder, asked, average=average, seed=seed)
+    scores = contestant.scores(asked)
     encoded = time.perf_counter()
     figures = []
     for (n, k), one in zip(kinds, drawn, strict=True):
@@ -256,11 +293,11 @@ def evaluate_trials(
         error = measures.bootstrap(1 - found.correct, over=found.labels, confidence=CONFIDENCE, seed=seed)[0]
         figures.append(Figure(n, k, trials, error, len(np.unique(found.labels)), 1 - found.chance))
     shown = {asked.classes[label] for label in np.unique(asked.labels) if label >= 0}
-    seen = shown & set(encoder.config.classes)
+    seen = shown & set(contestant.classes)
     notes = []
     if seen:
         notes.append(
-            f"The encoder was trained on {len(seen):,} of these {len(shown):,} classes, so that this is no test of new "
+            f"The network was trained on {len(seen):,} of these {len(shown):,} classes, so that this is no test of new "
             "ones."
         )
     if skipped:
@@ -268,11 +305,11 @@ def evaluate_trials(
     test = " (test)" if (pictures.splits == "test").any() else ""
     among = "one group" if within_groups else "any groups" if asked.levels is not None else "all"
     return OneShot(
-        subject=subject or _called(encoder),
+        subject=contestant.name,
         data=pictures.name,
         protocol=(
             f"trials drawn from {len(asked):,} pictures of {len(shown):,} classes{test}, classes of {among}"
-            + _averaged(average)
+            + (f"; {contestant.how}." if contestant.how else ".")
         ),
         figures=tuple(figures),
         over="classes",
@@ -281,11 +318,3 @@ def evaluate_trials(
         seconds={"encoding": encoded - began, "trials": time.perf_counter() - encoded},
         seed=seed,
     )
-
-
-def _averaged(average: int) -> str:
-    return "." if average == 1 else f"; a vector is the mean over {average} views, each moved a little."
-
-
-def _called(encoder: Encoder) -> str:
-    return f"{encoder.config.network} ({encoder.hash[:12]})"

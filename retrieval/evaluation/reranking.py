@@ -22,6 +22,7 @@ from retrieval.evaluation.numbers import json_text
 from retrieval.evaluation.samples import asking_part, check_limit, drawn, some
 from retrieval.evaluation.vectors import Labelled, encode
 from retrieval.files import write_durably
+from retrieval.images import UnreadableImage
 from retrieval.index import Index
 from retrieval.machine import cores, processor
 from retrieval.measures import Ranking
@@ -45,6 +46,7 @@ class Gain:
         differences: A is the first ranking, B the new one.
         seconds: a query's mean time, "search" for the first ranking and "rerank" for what comes on top.
         unread: hits that could not be looked at, since their files cannot be read.
+        unreadable: queries that were left out, since theirs cannot be read.
         machine: processor and cores.
     """
 
@@ -54,6 +56,7 @@ class Gain:
     differences: Differences
     seconds: dict[str, float]
     unread: int
+    unreadable: int
     machine: str
 
     def to_json(self) -> dict[str, Any]:
@@ -69,6 +72,8 @@ class Gain:
         """The comparison as text for a terminal."""
         search, more = (1000 * self.seconds[part] for part in ("search", "rerank"))
         unread = f" {self.unread:,} hits could not be read and stayed behind the others." if self.unread else ""
+        if self.unreadable:
+            unread += f" {self.unreadable:,} queries could not be read and were left out."
         return "\n".join(
             [
                 self.differences.table(),
@@ -137,10 +142,12 @@ def evaluate_reranked(
     number[gallery.ids] = gallery.labels
     columns: list[list[npt.NDArray[np.float64]]] = [[], []]
     unread = 0
+    unreadable: list[int] = []
     spent = np.zeros(2)
     depth = max(DEPTH, reranker.top)
     with progress.bar(len(rows), "Ranking anew", "queries") as bar:
-        for row, total in zip(rows.tolist(), totals.tolist(), strict=True):
+        for place, (row, total) in enumerate(zip(rows.tolist(), totals.tolist(), strict=True)):
+            bar.update(1)
             own = () if asked.ids is None else (int(asked.ids[row]),)
             began = time.perf_counter()
             vector = _vector(index, asked, row)
@@ -148,12 +155,18 @@ def evaluate_reranked(
             picture = None if files is None else files[row]
             first = FirstRanking(vector, ids[ids >= 0], scores[ids >= 0], own, wanted=depth, picture=picture)
             searched = time.perf_counter()
-            second = reranker(index, first)
+            try:
+                second = reranker(index, first)
+            except UnreadableImage:
+                unreadable.append(place)
+                continue
             spent += searched - began, time.perf_counter() - searched
             unread += len(second.unread)
             for column, one in zip(columns, (unchanged(first), second), strict=True):
                 column.append(measured(one, number[one.ids], int(asked.labels[row]), total))
-            bar.update(1)
+    rows, totals = np.delete(rows, unreadable), np.delete(totals, unreadable)
+    if not len(rows):
+        raise RetrievalError("not one query's file can be read, and the re-ranker looks at pictures: bring them back")
     name = subject or str(index.folder)
     sides = [
         _kept(f"{name}{suffix}", asked.select(rows), totals, np.array(column), over, len(gallery))
@@ -166,6 +179,7 @@ def evaluate_reranked(
         differences=compare_kept(*sides, seed=seed),
         seconds=dict(zip(("search", "rerank"), (spent / len(rows)).tolist(), strict=True)),
         unread=unread,
+        unreadable=len(unreadable),
         machine=f"{processor()}, {cores()} cores",
     )
 

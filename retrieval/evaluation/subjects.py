@@ -17,7 +17,7 @@ from retrieval.evaluation.report import Report
 from retrieval.index import Index
 
 if TYPE_CHECKING:
-    from retrieval.evaluation.one_shot import OneShot
+    from retrieval.evaluation.one_shot import Contestant, OneShot
     from retrieval.evaluation.reranking import Gain
 
 _OF_MODELS = ("data", "within", "classifier")
@@ -126,7 +126,7 @@ def evaluate_one_shot(
     """Measure a model by one-shot and few-shot trials.
 
     Args:
-        subject: a model, as :meth:`retrieval.encoder.Encoder.load` takes it.
+        subject: a model, as :meth:`retrieval.encoder.Encoder.load` takes it, or a pair network's run.
         data: Lake's ``all_runs.zip``, or labelled pictures.
         ways, shots, trials, within_groups: as for :func:`retrieval.evaluation.one_shot.evaluate_trials`; the runs of an
             archive say these themselves.
@@ -146,22 +146,34 @@ def evaluate_one_shot(
         for name, value in given.items():
             if value is not None:
                 raise RetrievalError(f"{data!r} holds runs that are given, so {name} says nothing: leave it out")
-        runs = lake_runs.load(file)
-        return one_shot.evaluate_runs(Encoder.load(subject), runs, average=average, seed=seed, subject=subject)
-    pictures = datasets.load(data)
-    encoder = Encoder.load(subject)
-    encoder.optimise()
+        contestant = _contestant(subject, average, seed)
+        return one_shot.evaluate_runs(contestant, lake_runs.load(file), seed=seed)
+    contestant = _contestant(subject, average, seed)
     return one_shot.evaluate_trials(
-        encoder,
-        pictures,
+        contestant,
+        datasets.load(data),
         ways=one_shot.WAYS if ways is None else ways,
         shots=one_shot.SHOTS if shots is None else shots,
         trials=one_shot.TRIALS if trials is None else trials,
         within_groups=within_groups,
-        average=average,
         seed=seed,
-        subject=subject,
     )
+
+
+def _contestant(subject: str, average: int, seed: int) -> Contestant:
+    """A model that answers trials: an encoder, or a pair network."""
+    from retrieval.evaluation import one_shot
+
+    if not (Path(subject) / "pair").is_dir():
+        encoder = Encoder.load(subject)
+        contestant = one_shot.by_vectors(encoder, average=average, seed=seed, name=subject)
+        encoder.optimise()
+        return contestant
+    from retrieval.pairs.scoring import PairScorer
+
+    if average != 1:
+        raise RetrievalError(f"{subject!r} is a pair network, without vectors to average: leave --average out")
+    return one_shot.by_pairs(PairScorer.load(subject), subject)
 
 
 def _refuse(subject: str, what: str, given: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -5,6 +5,8 @@ docs/rerank.md says what each of them costs, and what it was measured to gain.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from retrieval.errors import RetrievalError
 from retrieval.rerank.expansion import QueryExpansion, alpha, average
 from retrieval.rerank.first import TOP, FirstRanking, Reranked, Reranker, reordered
@@ -19,11 +21,11 @@ def load(name: str, top: int = TOP) -> Reranker:
     """The re-ranker of this name.
 
     Args:
-        name: one of :data:`METHODS`.
+        name: one of :data:`METHODS`, or the folder of a run that trained a pair network.
         top: how many of the first ranking it looks at.
 
     Raises:
-        RetrievalError: there is none of that name, or `top` is below 1.
+        RetrievalError: there is none of that name, the run has no pair network, or `top` is below 1.
     """
     if top < 1:
         raise RetrievalError(f"--rerank-top is {top}; look at 1 hit at least.")
@@ -35,4 +37,11 @@ def load(name: str, top: int = TOP) -> Reranker:
         from retrieval.rerank.reciprocal_search import KReciprocal  # here, as it brings SciPy
 
         return KReciprocal(top)
-    raise RetrievalError(f"There is no re-ranker {name!r}; choose one of {', '.join(METHODS)}.")
+    if not Path(name).is_dir():
+        raise RetrievalError(
+            f"There is no re-ranker {name!r}; choose one of {', '.join(METHODS)}, or give a pair network's run."
+        )
+    from retrieval.pairs.scoring import PairScorer  # here, as it brings torch
+    from retrieval.rerank.pairs import PairReranker
+
+    return PairReranker(PairScorer.load(name), name, top)
