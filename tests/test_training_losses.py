@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import signal
 
 import numpy as np
@@ -13,6 +14,7 @@ from retrieval import losses
 from retrieval.errors import RetrievalError
 from retrieval.training import loop
 from retrieval.training.loop import train
+from retrieval.training.monitoring import Monitor
 from retrieval.training.recipes import CHOICES, Recipe
 
 QUICK = Recipe(
@@ -108,3 +110,39 @@ def test_batches_within_groups_need_groups(tmp_path):
     with pytest.raises(RetrievalError, match="alphabets"):
         train(made_up(n=80), tmp_path / "run", QUICK.replace(sampler="hierarchical"))
     assert not (tmp_path / "run").exists()
+
+
+NOISE = made_up(n=480, noise=400)
+"""Nothing to learn: what pulls the pictures together meets no resistance."""
+
+
+@pytest.mark.parametrize(
+    ("pictures", "change", "cause"),
+    [
+        (NOISE, {"loss": "soft-triplet", "mining": "hard", "epochs": 12}, "--mining hard, .* costs log 2: use"),
+        (NOISE, {"loss": "contrastive", "margin": 0.02, "epochs": 12}, "--margin 0.02, .*: try --margin 1"),
+        (NOISE, {"mining": "all", "margin": 0.0, "epochs": 16}, "--margin 0, .*: try 0.2"),
+    ],
+    ids=["mining", "margin too small", "no margin"],
+)
+def test_a_collapse_is_provoked_and_its_cause_named(tmp_path, pictures, change, cause):
+    recipe = QUICK.replace(pictures_per_class=8).replace(**change)
+    said = train(pictures, tmp_path / "run", recipe).warnings
+    assert len(said) == 1 and re.search(cause, said[0]), said
+    assert "collapsed" in said[0]
+
+
+def test_a_learning_rate_far_too_high_collapses_and_is_named(tmp_path):
+    """Such a training is chaotic, and a seed may escape; of four none here does."""
+    recipe = QUICK.replace(pictures_per_class=8, lr=1000.0, epochs=10)
+    runs = (train(made_up(), tmp_path / str(seed), recipe.replace(seed=seed)).warnings for seed in range(4))
+    said = next(warnings for warnings in runs if warnings)
+    assert len(said) == 1 and "learning rate: try --lr 200, or a longer --warmup" in said[0]
+
+
+@pytest.mark.parametrize(("loss", "margin"), [("triplet", 0.2), ("contrastive", 1.0), ("soft-triplet", None)])
+def test_pictures_in_one_point_are_the_learning_rates_fault_where_the_margin_parts_them(loss, margin):
+    """As recorded of --lr 300: each triplet costs the margin, and every impostor lies within it."""
+    monitor = Monitor(QUICK.replace(loss=loss, margin=margin, schedule="constant"), lr=300)
+    said = [monitor.look(loss=margin or 0.7, spread=0.0003, active=1.0) for _ in range(20)]
+    assert said[:19] == [None] * 19 and "try --lr 60, or --schedule triangle" in said[19]

@@ -234,7 +234,7 @@ class _Run:
                 f"The loss is no longer a number at step {reading.step}: the learning rate is too high; "
                 f"train anew with --lr {(self.recipe.lr or 0) / 5:g}."
             )
-        message = self.monitor.look(reading.loss, reading.spread)
+        message = self.monitor.look(reading.loss, reading.spread, reading.active)
         if message is not None:
             self._report(message)
 

@@ -47,7 +47,13 @@ class Monitor:
     """Watches the last :data:`WINDOW` steps and says once, in one sentence, when and why the embedding has collapsed.
 
     Collapse is a batch whose embeddings all lie within a spread of 0.02 (the default network begins near 0.3), or a
-    loss that is no number. For supervised contrastive and softmax losses only the spread is looked at.
+    loss that is no number. The cause is read off what the loss has left to do in that state and off the recipe:
+
+    - the margin is too small, where one point or nearly one keeps it: no impostor pair lies within it any more, or it
+      is no more than a twentieth, in squared distance;
+    - mining too hard, where only the hardest negatives count, which an untrained network cannot part;
+    - the margin is too large for unit vectors;
+    - the learning rate, where none of these is so.
     """
 
     THRESHOLD = 0.02
@@ -57,12 +63,14 @@ class Monitor:
         self.lr = lr
         self._spreads: deque[float] = deque(maxlen=WINDOW)
         self._losses: deque[float] = deque(maxlen=WINDOW)
+        self._active: deque[float] = deque(maxlen=WINDOW)
         self._said = False
 
-    def look(self, loss: float, spread: float) -> str | None:
+    def look(self, loss: float, spread: float, active: float = math.nan) -> str | None:
         """Take in one step; the warning when there is a new one, else None."""
         self._spreads.append(spread)
         self._losses.append(loss)
+        self._active.append(active)
         if self._said or len(self._spreads) < WINDOW:
             return None
         mean = sum(self._spreads) / WINDOW
@@ -75,18 +83,31 @@ class Monitor:
         )
 
     def _cause(self) -> str:
-        recipe = self.recipe
-        if recipe.loss == "triplet" and recipe.mining == "hard":
+        recipe, margin = self.recipe, self.recipe.margin
+        triplets = recipe.loss in ("triplet", "soft-triplet")
+        if recipe.loss == "contrastive" and margin is not None and sum(self._active) / WINDOW < 0.05:
+            return (
+                f"the cause is most likely --margin {margin:g}, within which hardly any picture of another class lies "
+                "any more, so that nothing parts the classes: try --margin 1."
+            )
+        if triplets and recipe.mining == "hard":
+            price = "exactly the margin" if recipe.loss == "triplet" else "log 2"
             return (
                 "the cause is most likely --mining hard, whose hardest negatives pull an untrained network to one "
-                "point, where each triplet costs exactly the margin: use --mining all or semi-hard."
+                f"point, where each triplet costs {price}: use --mining all or semi-hard."
             )
-        if recipe.loss == "triplet" and recipe.margin is not None and recipe.margin > 1:
+        if recipe.loss == "triplet" and margin is not None and margin <= 0.05:
             return (
-                f"the cause is most likely --margin {recipe.margin:g}, which unit vectors can hardly keep "
+                f"the cause is most likely --margin {margin:g}, so small that one single point costs hardly anything: "
+                "try 0.2."
+            )
+        if recipe.loss == "triplet" and margin is not None and margin > 1:
+            return (
+                f"the cause is most likely --margin {margin:g}, which unit vectors can hardly keep "
                 "(their squared distances end at 4, and 2 is average): try 0.2."
             )
-        return f"the cause is most likely the learning rate: try --lr {self.lr / 5:g}, or a longer --warmup."
+        gentler = "a longer --warmup" if recipe.schedule != "constant" else "--schedule triangle, which begins lower"
+        return f"the cause is most likely the learning rate: try --lr {self.lr / 5:g}, or {gentler}."
 
 
 def write_history(history: Iterable[Reading], folder: Path, title: str) -> None:
