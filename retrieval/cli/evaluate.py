@@ -82,6 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the intervals are drawn over (default: queries; classes where the model has seen none of them)",
     )
     parser.add_argument(
+        "--traps",
+        action="store_true",
+        help="also look for near-duplicates between queries and gallery, a collapsed embedding, hubs and label errors",
+    )
+    parser.add_argument(
         "--duplicates",
         choices=("keep", "drop"),
         default="keep",
@@ -151,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
     from retrieval.evaluation.subjects import evaluate
 
     what = ("data", "queries", "within", "classifier", "labels", "query_labels", "codes", "graded")
-    how = ("probe", "clustering", "like", "over", "limit", "seed")
+    how = ("probe", "clustering", "like", "over", "traps", "limit", "seed")
     options = {name: getattr(args, name) for name in (*what, *how)}
     if args.few_shot is not None:
         options["few_shot"] = tuple(args.few_shot)

@@ -24,6 +24,7 @@ from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.report import Measure, Report
 from retrieval.evaluation.vectors import Labelled, encode
 from retrieval.index import Index
+from retrieval.traps.finding import Finding
 
 CONFIDENCE = 0.95
 NEIGHBOURS = 10
@@ -53,7 +54,7 @@ class Evaluation:
         duplicate_score: what scores so much with a query is left out of its ranking; None: nothing is.
         few_shot: ways and shots of few-shot trials; None: none.
         graded: let NDCG count how many labels are shared.
-        curves: for the report.
+        curves: for the report. findings: of traps, where they were looked for.
     """
 
     subject: str
@@ -71,6 +72,7 @@ class Evaluation:
     few_shot: tuple[int, int] | None = None
     graded: bool = False
     curves: dict[str, Curve] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
@@ -213,6 +215,7 @@ class Evaluation:
             curves=self.curves,
             per_class=table,
             confusion=confusion(rankings, queries.classes, neighbours),
+            findings=self.findings,
         )
 
     def _others(self, queries: Labelled, gallery: Labelled | None, own: npt.NDArray[np.int64] | None) -> list[Measure]:

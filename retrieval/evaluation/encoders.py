@@ -9,7 +9,7 @@ import numpy as np
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import figures
+from retrieval.evaluation import figures, trapping
 from retrieval.evaluation.collecting import A_SAMPLE, NEIGHBOURS, Evaluation, Unit
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.samples import asking_part, check_limit, some
@@ -27,6 +27,7 @@ def evaluate_encoder(
     clustering: bool = False,
     like: figures.Peer | None = None,
     over: Unit | None = None,
+    traps: bool = False,
     limit: int | None = None,
     duplicate_score: float | None = None,
     few_shot: tuple[int, int] | None = None,
@@ -54,6 +55,7 @@ def evaluate_encoder(
         duplicate_score: what scores so much with a query is a near-duplicate, and left out of its ranking.
         few_shot: ways and shots: also say how often a query's class is told from so many, by so many examples of each,
             all drawn from the queries.
+        traps: also look for what makes figures mean something else (docs/traps.md).
         seed: of the bootstrap, the probe's samples and the drawing.
         subject: what to call the encoder in the report.
 
@@ -93,6 +95,9 @@ def evaluate_encoder(
             run.probe(gallery, asked)
     if classifier is not None:
         run.classifier(classifier, asking, asked)
+    if traps:
+        with run.timed("traps"):
+            run.findings = trapping.look(asked, gallery, asking, shelf, seed=seed)
     return run.report(asked, gallery, None, protocol, neighbours)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import figures
+from retrieval.evaluation import figures, trapping
 from retrieval.evaluation.collecting import NEIGHBOURS, Evaluation, Unit
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.samples import check_limit, drawn
@@ -32,6 +32,7 @@ def evaluate_vectors(
     over: Unit = "queries",
     duplicate_score: float | None = None,
     few_shot: tuple[int, int] | None = None,
+    traps: bool = False,
     limit: int | None = None,
     seed: int = 0,
     subject: str | None = None,
@@ -47,7 +48,8 @@ def evaluate_vectors(
         query_labels: theirs; classes are the same where their texts are.
         codes: the vectors are binary codes, uint8 (n, bits/8), ranked by Hamming distance.
         graded: where pictures have several labels, let NDCG count how many are shared.
-        neighbours, probe, clustering, like, over, duplicate_score, few_shot, limit, seed, subject: as for an index.
+        neighbours, probe, clustering, like, over, duplicate_score, few_shot, traps, limit, seed, subject: as for an
+            index.
 
     Raises:
         RetrievalError: a file cannot be read, the two sides do not fit together, or nothing can be measured.
@@ -96,6 +98,12 @@ def evaluate_vectors(
         run.notes.append(f"At most {limit:,} queries were drawn; the gallery stays whole.")
     if probe and gallery is not None and own is None:
         run.probe(gallery, asked)
+    if traps:
+        with run.timed("traps"):
+            apart = own is None
+            run.findings = trapping.look(
+                asked if apart or gallery is None else gallery, gallery if apart else None, seed=seed
+            )
     return run.report(asked, gallery, own, protocol, neighbours)
 
 

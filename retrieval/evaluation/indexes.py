@@ -10,7 +10,7 @@ from retrieval import measures
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import figures
+from retrieval.evaluation import figures, trapping
 from retrieval.evaluation.collecting import NEIGHBOURS, Evaluation, Unit
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.samples import asking_part, check_limit, drawn, some
@@ -31,6 +31,7 @@ def evaluate_index(
     over: Unit = "queries",
     duplicate_score: float | None = None,
     few_shot: tuple[int, int] | None = None,
+    traps: bool = False,
     limit: int | None = None,
     seed: int = 0,
     subject: str | None = None,
@@ -42,7 +43,7 @@ def evaluate_index(
         queries: labelled pictures that are not in the index; their test split where they have one. Without them each
             picture of the index is asked for among all others, and there is no probe.
         encoder: the one that the index was built with; needed for `queries`.
-        neighbours, probe, clustering, like, few_shot, seed, subject: as in :func:`evaluate_encoder`.
+        neighbours, probe, clustering, like, few_shot, traps, seed, subject: as in :func:`evaluate_encoder`.
         over: draw the intervals over "queries" or over "classes".
         duplicate_score: what scores so much with a query is a near-duplicate, and left out of its ranking.
         limit: at most so many queries, drawn at random; the gallery stays whole.
@@ -62,6 +63,9 @@ def evaluate_index(
         protocol = "{queries} pictures of the index, each against all others of {gallery}, ranked exactly"
         asked = gallery if len(rows) == len(gallery) else gallery.select(rows)
         others = run.structure(index, asked)
+        if traps:
+            with run.timed("traps"):
+                run.findings = trapping.look_in(index, seed=seed)
         if asked is gallery:
             return run.report(gallery, None, None, protocol, neighbours, others=others)
         return run.report(asked, gallery, rows, protocol, neighbours, others=others)
@@ -78,6 +82,9 @@ def evaluate_index(
         run.probe(gallery, asked)
     protocol = f"{{queries}} pictures of {queries.name} against {{gallery}} of the index, ranked exactly"
     others = run.structure(index, asked)
+    if traps:
+        with run.timed("traps"):
+            run.findings = trapping.look(asked, gallery, asking, seed=seed)
     return run.report(asked, gallery, None, protocol, neighbours, others=others)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from retrieval.evaluation.numbers import json_text
 from retrieval.evaluation.table import aligned
 from retrieval.files import write_durably
 from retrieval.machine import cores, processor, versions
+from retrieval.traps.finding import Finding
+
+_EXAMPLES = 3
+"""Worst examples of a trap that a table names, and names of each."""
 
 _LEFT_OUT = {
     "queries_without_label": "queries without a label",
@@ -74,6 +78,7 @@ class Report:
         per_query: one row a query: its name, its label, its id in an index, and each measure's value. Not in the JSON.
         curves: "precision–recall", and "ROC" of the pairs that were verified, where there are any.
         per_class: the classes one after the other.
+        findings: traps that were looked for, the worst first.
         confusion: who is taken for whom; None where items have several labels, or classes are too many to look at.
     """
 
@@ -95,6 +100,7 @@ class Report:
     curves: Mapping[str, Curve] = field(default_factory=dict, repr=False, compare=False)
     per_class: PerClass | None = field(default=None, repr=False, compare=False)
     confusion: Confusion | None = field(default=None, repr=False, compare=False)
+    findings: tuple[Finding, ...] = field(default=(), repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Measure:
         """The measure of that name."""
@@ -102,7 +108,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an interval that is open is null."""
-        apart = ("per_query", "curves", "per_class", "confusion")
+        apart = ("per_query", "curves", "per_class", "confusion", "findings")
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in apart}
         figures = {
             measure.name: {
@@ -117,6 +123,7 @@ class Report:
             "notes": list(self.notes),
             "curves": {name: curve.to_json() for name, curve in self.curves.items()},
             "per_class": None if self.per_class is None else self.per_class.to_json(),
+            "findings": [finding.to_json() for finding in self.findings],
             "confusion": None if self.confusion is None else self.confusion.to_json(),
         }
 
@@ -137,6 +144,7 @@ class Report:
                 f"Ties: by expectation; {self.tied:.2%} of the relevant pictures tie with an irrelevant one.",
                 f"Intervals: bootstrap over {self.over}, {self.resamples:,} resamples, seed {self.seed}.",
                 *self.notes,
+                *_told(self.findings),
                 f"Time: {took} ({self.machine}).",
             ]
         )
@@ -162,6 +170,14 @@ class Report:
     def _about(self) -> dict[str, Any]:
         names = ("subject", "data", "protocol", "over", "seed", "machine")
         return {name: getattr(self, name) for name in names} | {"counts": dict(self.counts)}
+
+
+def _told(findings: Sequence[Finding]) -> Iterator[str]:
+    """What was found, with the worst examples by name."""
+    for finding in findings:
+        yield f"{finding.severity.capitalize()}: {finding.sentence}"
+        for example in () if finding.severity == "fine" else finding.worst[:_EXAMPLES]:
+            yield f"    {', '.join(example.names[:_EXAMPLES])}"
 
 
 def _number(value: float) -> str:

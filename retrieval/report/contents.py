@@ -17,8 +17,8 @@ import numpy.typing as npt
 from retrieval import __version__, evaluation, traps
 from retrieval.answers import Answer
 from retrieval.errors import RetrievalError
+from retrieval.evaluation.trapping import look_in
 from retrieval.images import printable
-from retrieval.images.perceptual import Hashes, hash_files
 from retrieval.index import Item
 from retrieval.machine import cores, processor, versions
 from retrieval.report.layout import SAMPLE, two_dimensions
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 QUERIES = 5000
 """Queries that are measured, at most; so many give intervals of a percent."""
-
-HASHED = 50_000
-"""Pictures that are also compared by perceptual hashes, which takes decoding them: a minute for so many."""
 
 HITS = 7
 """Hits that are shown of each query."""
@@ -159,7 +156,7 @@ def gather(
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
         drawn = np.sort(np.random.default_rng(seed).permutation(len(ids))[:SAMPLE])
-        findings = traps.of_index(index, seed=seed, hashes=_hashes(search))
+        findings = look_in(index, seed=seed)
         named = sorted({id_ for finding in findings for example in finding.worst for id_ in example.ids})
         return Contents(
             index=index.info(),
@@ -229,14 +226,6 @@ def _explained(search: Search, answer: Answer) -> list[Explanation | None]:
         return explain_answer(search, dataclasses.replace(answer, hits=answer.hits[:1]), skipped=[])
     except RetrievalError:  # there is no encoder, or the pictures are gone: the row is shown without
         return []
-
-
-def _hashes(search: Search) -> Hashes | None:
-    """What tells copies apart from look-alikes, where the pictures are there and not too many."""
-    items = search.index.items(search.index.ids())
-    if len(items) > HASHED or not (search.root / items[0].path).exists():
-        return None
-    return hash_files([item.path for item in items], search.root).aligned(len(items))
 
 
 def _card(folder: Path) -> str | None:

@@ -1,7 +1,7 @@
 """Traps that make a measure's figures mean something else than they seem to: arrays in, findings out."""
 
 from retrieval.traps.collapse import find_collapse
-from retrieval.traps.finding import Example, Finding, Severity
+from retrieval.traps.finding import Example, Finding, Severity, worst_first
 from retrieval.traps.hubs import find_hubs
 from retrieval.traps.labels import find_label_errors
 from retrieval.traps.leakage import find_leakage, find_leakage_between
@@ -21,4 +21,5 @@ __all__ = [
     "find_small_classes",
     "neighbours_of",
     "of_index",
+    "worst_first",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 Severity = Literal["fine", "notice", "warning"]
 """Nothing found; something a reader of the figures should know; figures that should not be believed as they are."""
+
+_WORSE: Mapping[str, int] = {"warning": 0, "notice": 1, "fine": 2}
 
 WORST = 24
 """Examples that a finding names at most: what fits a page."""
@@ -27,14 +29,17 @@ class Example:
     Attributes:
         ids: the pictures it is about: a pair, a picture and those it is confused with, some of a class.
         figures: what was measured of it, by name ("score", "bits", ...).
+        names: of the pictures, where they are known.
     """
 
     ids: tuple[int, ...]
     figures: Mapping[str, Value]
+    names: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return {"ids": list(self.ids), **{name: _plain(value) for name, value in self.figures.items()}}
+        names = {"names": list(self.names)} if self.names else {}
+        return {"ids": list(self.ids), **names, **{name: _plain(value) for name, value in self.figures.items()}}
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,24 @@ class Finding:
                 for example in self.worst
             ),
         )
+
+    def called(self, *names: Mapping[int, str]) -> Finding:
+        """The same with the pictures' names, given by id or row; with two mappings as in :meth:`with_ids`."""
+        return dataclasses.replace(
+            self,
+            worst=tuple(
+                dataclasses.replace(
+                    example,
+                    names=tuple(names[min(place, len(names) - 1)][id_] for place, id_ in enumerate(example.ids)),
+                )
+                for example in self.worst
+            ),
+        )
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Warnings before notices, and what is fine last."""
+    return tuple(sorted(findings, key=lambda one: _WORSE[one.severity]))
 
 
 def _plain(value: Value) -> Value:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from retrieval.images.perceptual import Hashes
 from retrieval.progress import bar
 from retrieval.traps.collapse import find_collapse
-from retrieval.traps.finding import Finding
+from retrieval.traps.finding import Finding, worst_first
 from retrieval.traps.hubs import find_hubs
 from retrieval.traps.labels import find_label_errors
 from retrieval.traps.leakage import find_leakage
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from retrieval.index import Index
 
 _QUERIES = 1024  # asked at a time, so that the bar moves
-_WORSE = {"warning": 0, "notice": 1, "fine": 2}
 
 
 def find(
@@ -65,7 +64,7 @@ def find(
             find_label_errors(found, scores, labels, names),
             find_small_classes(labels, max(found.shape[1], 1), names),
         ]
-    return tuple(finding.with_ids(rows) for finding in sorted(findings, key=lambda one: _WORSE[one.severity]))
+    return tuple(finding.with_ids(rows) for finding in worst_first(findings))
 
 
 def of_index(index: Index, k: int = 10, seed: int = 0, hashes: Hashes | None = None) -> tuple[Finding, ...]:
