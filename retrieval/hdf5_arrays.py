@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -44,6 +43,8 @@ def _mapped(path: Path, dtype: str, shape: Sequence[int], offset: int) -> npt.ND
 
 
 def _read(path: Path) -> dict[str, object]:
+    import h5py  # here, as only the program needs it
+
     with h5py.File(path, "r", locking=False) as file:
         attributes: dict[str, str | int] = {}
         for name, value in ((name, file.attrs[name]) for name in file.attrs):
@@ -55,7 +56,9 @@ def _read(path: Path) -> dict[str, object]:
         return {"attributes": attributes, "arrays": {name: _place(file, name, path) for name in there}}
 
 
-def _place(file: h5py.File, name: str, path: Path) -> tuple[str, tuple[int, ...], int]:
+def _place(file: Any, name: str, path: Path) -> tuple[str, tuple[int, ...], int]:
+    import h5py
+
     if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
         raise ValueError(f"{name} lies in another file, or is no array")
     dataset = file[name]

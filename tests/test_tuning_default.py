@@ -9,7 +9,6 @@ import pytest
 from tuned import D, N, hurry, index_at, recall_of, slow_down_exact, try_few
 from vectors import clustered, named
 
-from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.nearest import structures
 from retrieval.tuning import EXACT, default_structure, tune
@@ -95,14 +94,8 @@ def test_what_is_of_no_use_is_built_again(folder: Path, how: str, monkeypatch: p
         elif how == "gone":
             path.unlink()
     if how == "foreign":  # whole, but a library that is not here made it
-        whole = structures.read
-
-        def read(factory: str, *args: object, **more: object) -> object:
-            if factory == defaults.short_list(N, D)[0] and not built:
-                raise RetrievalError("That needs a library.")
-            return whole(factory, *args, **more)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(structures, "read", read)
+        needs_it = defaults.short_list(N, D)[0]
+        monkeypatch.setattr(structures, "available", lambda factory: factory != needs_it or bool(built))
         build = structures.build
         monkeypatch.setattr(structures, "build", lambda *args, **more: built.append(1) or build(*args, **more))
     with Index.open(folder, write=True) as index:
