@@ -81,7 +81,7 @@ class TorchRunner:
             step = pictures_a_run(pixels, batch)
         else:
             step = CUDA_PICTURES_A_RUN if batch is None else batch
-        with _settings(self._threads), torch.inference_mode():
+        with precisely(self._threads), torch.inference_mode():
             parts = [
                 self.graph(torch.from_numpy(np.ascontiguousarray(pixels[i : i + step])).to(self.device))
                 for i in range(0, len(pixels), step)
@@ -110,7 +110,7 @@ def shares(
     graph = Graph(network, preprocessing)
     step = pictures_a_run(pixels, None)
     positions, constants = [], []
-    with _settings(threads), torch.inference_mode():
+    with precisely(threads), torch.inference_mode():
         for start in range(0, len(pixels), step):
             batch = torch.from_numpy(np.ascontiguousarray(pixels[start : start + step]))
             parts, constant, box = decompose(graph.normalised(batch))
@@ -127,7 +127,7 @@ _outside: tuple[int, str, str] = (0, "", "")
 
 
 @contextlib.contextmanager
-def _settings(threads: int) -> Iterator[None]:
+def precisely(threads: int) -> Iterator[None]:
     """Let torch use so many cores in here, and a GPU full float32; from any number of threads at once.
 
     TF32 would make a GPU's vectors differ from a CPU's in the fourth digit. torch keeps the number of cores for each

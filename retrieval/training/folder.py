@@ -5,15 +5,24 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
 from retrieval.errors import RetrievalError
 from retrieval.training import checkpoints
-from retrieval.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 CHECKPOINT = "checkpoint.safetensors"
+PAIR_CHECKPOINT = "pair-checkpoint.safetensors"
+"""Of a pair network (:mod:`retrieval.pairs.training`)."""
+
+RESULTS = {"encoder": CHECKPOINT, "pair": PAIR_CHECKPOINT}
+"""What a training leaves behind, and the checkpoint that stands beside it until it is finished."""
+
+AnyRecipe = TypeVar("AnyRecipe", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -27,30 +36,38 @@ class Saved:
 
 def finished(out: str | Path) -> bool:
     """Whether a folder holds a training that was carried to its end."""
-    return (Path(out) / "encoder" / "config.json").is_file() and not (Path(out) / CHECKPOINT).exists()
+    return any(
+        (Path(out) / result / "config.json").is_file() and not (Path(out) / checkpoint).exists()
+        for result, checkpoint in RESULTS.items()
+    )
 
 
-def open_run(out: Path, resume: bool) -> Saved | None:
+def open_run(out: Path, resume: bool, result: str = "encoder") -> Saved | None:
     """The checkpoint to go on from, or None where a training can begin.
+
+    Args:
+        out: the run's folder.
+        resume: whether to go on from a checkpoint.
+        result: what the training leaves behind, one of :data:`RESULTS`.
 
     Raises:
         RetrievalError: the folder holds something that must not be overwritten.
     """
-    checkpoint = out / CHECKPOINT
+    checkpoint = out / RESULTS[result]
     if resume and checkpoint.is_file():
         return Saved(*checkpoints.read(checkpoint))
     if checkpoint.is_file():
         raise RetrievalError(
             f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
         )
-    if (out / "encoder").exists():
+    if any((out / name).exists() for name in RESULTS):
         raise RetrievalError(f"{out} holds a finished training; choose another --out, or remove it first.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RetrievalError(f"{out} exists and is no training of ours; choose another --out.")
     return None
 
 
-def same_recipe(out: Path, asked: Recipe | None, began: Recipe) -> Recipe:
+def same_recipe(out: Path, asked: AnyRecipe | None, began: AnyRecipe) -> AnyRecipe:
     """What a checkpoint began with, which nobody may change on the way."""
     before, now = dataclasses.asdict(began), dataclasses.asdict(asked or began)
     for name, value in before.items():

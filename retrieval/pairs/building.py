@@ -1,0 +1,63 @@
+"""From the choices of a recipe to the network, and both as the training engine takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retrieval import networks
+from retrieval.datasets import PictureSet
+from retrieval.errors import RetrievalError
+from retrieval.networks import pairs
+from retrieval.pairs.recipes import PATCHES, PairRecipe
+
+
+def build_network(recipe: PairRecipe, pictures: PictureSet) -> tuple[Any, dict[str, Any]]:
+    """The network, and the options that make it again whatever the defaults will be by then."""
+    grey = pictures.pixels is not None and pictures.pixels.shape[3] == 1
+    options: dict[str, Any] = {"channels": 1 if grey else 3}
+    if recipe.widths is not None:
+        options["widths"] = [int(width) for width in recipe.widths.split(",")]
+    if recipe.dim is not None:
+        options["dim"] = recipe.dim
+    if recipe.net != "comparison":
+        options["size"] = recipe.size or PATCHES
+        network: Any = pairs.create(recipe.net, **options)
+        return network, networks.settled(network, options)
+    if recipe.trunk not in networks.FROM_SCRATCH:
+        if recipe.trunk in networks.NAMES and (recipe.size is not None or recipe.widths is not None):
+            raise RetrievalError(f"--size and --widths do not go with --trunk {recipe.trunk}, which has its own.")
+        options = {name: value for name, value in options.items() if name == "dim"}
+        network = pairs.create("comparison", trunk=recipe.trunk, **options)
+        return network, {"trunk": recipe.trunk, **options}
+    side = max(pictures.pixels.shape[1:3]) if pictures.pixels is not None else 64
+    options["size"] = recipe.size or min(max(side, 32), 128)
+    network = pairs.create("comparison", trunk=recipe.trunk, **options)
+    return network, {"trunk": recipe.trunk, **networks.settled(network.trunk, options)}
+
+
+class BothSides(nn.Module):
+    """The network for the engine, whose batches are all first pictures and then all second ones: (2n, c, h, w) → logits
+    (n, 1)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(*x.chunk(2))
+        return logits.unsqueeze(1)
+
+
+class PairLoss(nn.Module):
+    """Binary cross-entropy of logits (n, 1) by labels (2n,), and the share of the pairs on the right side of a half."""
+
+    unit = False
+
+    def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = labels.chunk(2)
+        genuine = first == second
+        loss = F.binary_cross_entropy_with_logits(logits.squeeze(1), genuine.float())
+        return loss, ((logits.squeeze(1) > 0) == genuine).float().mean()

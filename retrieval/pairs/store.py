@@ -1,0 +1,153 @@
+"""The folder of a saved pair network: weights (safetensors, never pickle), configuration, card."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from retrieval import checked_folder
+from retrieval.checked_folder import CARD, CONFIG, WEIGHTS, CheckedFolder, Kind, damaged
+from retrieval.errors import RetrievalError
+from retrieval.images import Preprocessing
+from retrieval.networks import pairs
+
+FOLDER = "pair"
+"""Where it lies in a run's folder."""
+
+KIND = Kind("retrieval-pair-network", 1, "a pair network", "train one with `retrieval train --net two-channel`")
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """What a pair network is, apart from its weights.
+
+    Attributes:
+        network: the architecture's name, as :func:`retrieval.networks.pairs.create` takes it.
+        options: what that function takes beside the name.
+        preprocessing: how a picture becomes the network's input.
+        trained_on: a few words about the training data.
+        created: when, as ISO 8601; filled in when the network is saved.
+    """
+
+    network: str
+    options: Mapping[str, Any]
+    preprocessing: Preprocessing
+    trained_on: str = ""
+    created: str = ""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PairConfig:
+        """The configuration that was saved.
+
+        Raises:
+            KeyError, TypeError, ValueError, RetrievalError: `values` do not describe one.
+        """
+        texts = [values[name] for name in ("network", "trained_on", "created")]
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"{text!r} is no text")
+        network, trained_on, created = texts
+        return cls(network, dict(values["options"]), Preprocessing(**values["preprocessing"]), trained_on, created)
+
+
+def save(folder: str | Path, network: nn.Module, config: PairConfig, card: str) -> None:
+    """Save a pair network: whoever looks sees the old folder or the new one, complete.
+
+    Args:
+        folder: where to; a pair network that is there already is replaced.
+        network: a :class:`retrieval.networks.pairs.PairNetwork`.
+        config: what it is; :attr:`PairConfig.created` is filled in.
+        card: Markdown for people.
+
+    Raises:
+        RetrievalError: the folder cannot be written, or holds something else.
+    """
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    values = dataclasses.asdict(dataclasses.replace(config, created=created))
+    plain = {name: weight.detach().cpu().contiguous() for name, weight in network.state_dict().items()}
+
+    def fill(into: Path) -> None:
+        (into / WEIGHTS).write_bytes(save_tensors(plain))
+        (into / CARD).write_text(card, "utf-8")
+
+    checked_folder.write(Path(folder), KIND, values, fill)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A pair network from disk: on the CPU, in evaluation mode."""
+
+    network: nn.Module
+    config: PairConfig
+    card: str | None
+
+
+def load(source: str | Path) -> Saved:
+    """A saved pair network.
+
+    Nothing is allocated by what the configuration says: the network is made without memory, and takes its weights only
+    if those in the file are the ones it needs.
+
+    Args:
+        source: a folder that :func:`save` wrote, or a run with such a folder ``pair`` in it.
+
+    Raises:
+        RetrievalError: there is none, or its files are not the ones that were saved, or do not fit together.
+    """
+    folder = Path(source)
+    if (folder / FOLDER / CONFIG).is_file():
+        folder = folder / FOLDER
+    values = checked_folder.check_format(checked_folder.read_config(folder, KIND), folder, KIND)
+    try:
+        config = PairConfig.from_json(values)
+        checked = CheckedFolder(folder, {str(name): str(digest) for name, digest in values["files"].items()})
+        network = _empty(config)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, RetrievalError) as error:
+        why = str(error).strip().partition("\n")[0].rstrip(".")  # torch's errors go on with a stack
+        raise damaged(folder / CONFIG, f"{type(error).__name__}: {why}") from None
+    content = checked.read(WEIGHTS)
+    try:
+        weights = load_tensors(content)
+    except (SafetensorError, ValueError) as error:
+        raise damaged(folder / WEIGHTS, str(error).strip().splitlines()[-1].rstrip(".")) from None
+    wrong = _misfits(network.state_dict(), weights)
+    if wrong:
+        raise damaged(folder / WEIGHTS, f"it does not fit the network {config.network!r}: {wrong}")
+    network.load_state_dict(weights, assign=True)
+    return Saved(network.eval().requires_grad_(False), config, checked.card())
+
+
+def _empty(config: PairConfig) -> nn.Module:
+    """The network without memory for its weights, and with the preprocessing that it was trained with."""
+    options = dict(config.options)
+    if options.get("trunk") == "efficientnet_lite0":
+        options["pretrained"] = False  # its weights come from the file
+    with torch.device("meta"):
+        network = pairs.create(config.network, **options)
+    described = cast(pairs.PairNetwork, network)
+    own, saved = described.preprocessing, config.preprocessing
+    if (own.size, own.mode) != (saved.size, saved.mode):
+        raise ValueError(f"the network sees {own.mode} of {own.size} pixels, the preprocessing gives {saved}")
+    described.preprocessing = saved
+    return network
+
+
+def _misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What is wrong with some weights, "" if nothing is."""
+    for name in itertools.chain(expected, found):
+        if name not in found or name not in expected:
+            return f"{name} is {'missing' if name in expected else 'unknown'}"
+        if (found[name].shape, found[name].dtype) != (expected[name].shape, expected[name].dtype):
+            return f"{name} is {found[name].dtype} {tuple(found[name].shape)}"
+    return ""
