@@ -1,8 +1,7 @@
 """Which pictures make a batch. An epoch's batches depend on the labels, the seed and the epoch's number alone.
 
-A sampler has a length, the batches of an epoch; ``epoch(number)``, which yields them as positions, int64 (b,) each; and
-`parts`, of how many equally long sections each of its batches is made (the anchors, positives and negatives of
-triplets are three), row by row together.
+So several processes that train together draw the same batches without a word, and each takes its rows of them
+(:class:`retrieval.training.processes.World`): what one process would see, they see between them, no row twice.
 """
 
 from retrieval.sampling.classes import ClassBatches
@@ -10,7 +9,7 @@ from retrieval.sampling.creating import create
 from retrieval.sampling.groups import GroupBatches
 from retrieval.sampling.labels import by_class
 from retrieval.sampling.pairs import BalancedPairs
-from retrieval.sampling.shards import Sampler, Shard
+from retrieval.sampling.sampler import Sampler
 from retrieval.sampling.triplets import RandomTriplets
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "GroupBatches",
     "RandomTriplets",
     "Sampler",
-    "Shard",
     "by_class",
     "create",
 ]

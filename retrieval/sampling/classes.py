@@ -23,8 +23,6 @@ class ClassBatches:
         pictures: K, at least 2.
     """
 
-    parts = 1
-
     def __init__(self, labels: Indices, classes: int, pictures: int, seed: int) -> None:
         self.members = by_class(labels)
         if len(self.members) < 2:

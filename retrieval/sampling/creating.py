@@ -10,7 +10,7 @@ from retrieval.sampling.classes import ClassBatches
 from retrieval.sampling.groups import GroupBatches
 from retrieval.sampling.labels import Indices
 from retrieval.sampling.pairs import BalancedPairs
-from retrieval.sampling.shards import Sampler
+from retrieval.sampling.sampler import Sampler
 from retrieval.sampling.triplets import RandomTriplets
 
 

@@ -26,8 +26,6 @@ class GroupBatches:
         pictures: K, at least 2.
     """
 
-    parts = 1
-
     def __init__(self, labels: Indices, groups: Sequence[str], classes: int, pictures: int, seed: int) -> None:
         known, first = np.unique(labels, return_index=True)
         of_class = {int(c): groups[i] for c, i in zip(known, first.tolist(), strict=True) if c >= 0}

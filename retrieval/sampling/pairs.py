@@ -22,8 +22,6 @@ class BalancedPairs:
         pairs: pairs a batch, an even number.
     """
 
-    parts = 2
-
     def __init__(self, labels: Indices, pairs: int, seed: int) -> None:
         members = by_class(labels)
         sizes = np.array([len(member) for member in members])

@@ -20,8 +20,6 @@ class RandomTriplets:
         epoch_triplets: triplets an epoch (the last batch is as long as the others).
     """
 
-    parts = 3
-
     def __init__(self, labels: Indices, triplets: int = 128, epoch_triplets: int = 100_000, seed: int = 0) -> None:
         self.members = by_class(labels)
         self._first = [c for c, member in enumerate(self.members) if len(member) > 1]
