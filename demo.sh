@@ -50,10 +50,14 @@ run python query.py indexes/$name $queries --save demo.png
 step "6. Measure how good the answers are"
 run retrieval evaluate runs/$name data/$name.h5
 
+step "7. Learn what a score means, and put everything on one page"
+run retrieval calibrate indexes/$name
+run retrieval report indexes/$name -o report.html --run runs/$name
+
 # Pictures of the person's own, if they are where most people have them.
 pictures=${HOME:-~}/Pictures
 photo=$(find "$pictures" -iname '*.jpg' -print 2>/dev/null | head -n 1 || true)
-step "Done in $(((SECONDS - begun) / 60)) min $(((SECONDS - begun) % 60)) s. The retrieved pictures are in demo.png."
+step "Done in $(((SECONDS - begun) / 60)) min $(((SECONDS - begun) % 60)) s. The retrieved pictures are in demo.png, the report is report.html."
 cat <<END
 
 Next, with your own pictures (no training needed, a good encoder for photographs is built in):
