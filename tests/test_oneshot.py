@@ -19,7 +19,7 @@ from retrieval.datasets import PictureSet, lake_runs
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.averaging import encode_averaged, view, views
 from retrieval.evaluation.one_shot import by_pairs, by_vectors, evaluate_runs, evaluate_trials
-from retrieval.images import Preprocessing
+from retrieval.images import Preprocessing, fit_array
 from retrieval.measures import bootstrap
 
 SIZE = 8
@@ -352,7 +352,9 @@ def test_vectors_are_the_mean_over_views():
     done: list[int] = []
     found = encode_averaged(model, pictures, 4, seed=5, advance=done.append)
     assert sum(done) == len(pictures) and model.shown == 4 * len(pictures)
-    total = sum(network().encode(view(pictures.pixels, matrix)).astype(float) for matrix in views(4, seed=5))
+    wide = fit_array(pictures.pixels, Preprocessing(2 * SIZE, mode="L"))  # views are made of what is twice as large
+    seen = [fit_array(view(wide, matrix), Preprocessing(SIZE, mode="L")) for matrix in views(4, seed=5)[1:]]
+    total = sum(network().encode(pixels).astype(float) for pixels in (pictures.pixels, *seen))
     np.testing.assert_allclose(found, total / np.linalg.norm(total, axis=1, keepdims=True), atol=1e-6)
     np.testing.assert_allclose(encode_averaged(network(), pictures, 1), network().encode(pictures.pixels), atol=1e-7)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from retrieval import images
 from retrieval.datasets import PictureSet, Progress
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -17,6 +19,9 @@ SHIFT = 0.05
 TURN = 10.0
 SCALE = 0.1
 """How far a view may be moved: in shares of the side along either axis, in degrees, and in shares of the size."""
+
+FINER = 2
+"""Views are made of pictures so many times as large as the network's input, so that thin strokes are not blurred."""
 
 MOST = 1000
 """Views beyond which nothing is gained."""
@@ -84,15 +89,16 @@ def encode_averaged(
     """
     matrices = views(count, seed)
     p = encoder.config.preprocessing
-    step = max(1, PIXELS_A_BATCH // p.size**2)
+    wide = replace(p, size=p.size * FINER)
+    step = max(1, PIXELS_A_BATCH // wide.size**2)
     found = np.empty((len(pictures), encoder.dim), np.float32)
     for start in range(0, len(pictures), step):
         rows = np.arange(start, min(start + step, len(pictures)))
-        pixels = pictures.read(p, rows)
-        plain = encoder.encode(np.ascontiguousarray(pixels))
+        plain = encoder.encode(np.ascontiguousarray(pictures.read(p, rows)))
         total = plain.astype(np.float64)
+        pixels = pictures.read(wide, rows) if count > 1 else np.empty(0, np.uint8)
         for matrix in matrices[1:]:
-            total += encoder.encode(view(pixels, matrix))
+            total += encoder.encode(images.fit_array(view(pixels, matrix), p))
         lengths = np.linalg.norm(total, axis=1, keepdims=True)
         found[rows] = np.where(lengths > 0, total / np.where(lengths > 0, lengths, 1), plain)
         if advance is not None:
