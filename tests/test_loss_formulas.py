@@ -267,12 +267,12 @@ def test_the_names_of_the_command_line_are_those_of_the_losses():
 
 def test_margin_and_temperature_are_the_losss_own_unless_given():
     assert create(Recipe(), 4, 2).margin == 0.2
-    assert create(Recipe(loss="contrastive"), 4, 2).margin == 1.0
+    assert create(Recipe(loss="contrastive"), 4, 2).margin == 1.4
     assert create(Recipe(loss="contrastive", margin=0.5), 4, 2).margin == 0.5
     assert create(Recipe(loss="arcface", temperature=0.02), 4, 2).scale == pytest.approx(50)
     assert create(Recipe(loss="norm-softmax", margin=0.7), 4, 2).margin == 0
     settled = Recipe(loss="contrastive").resolve(channels=3, pretrained=False)
-    assert settled.margin == 1.0 and settled.temperature is None
+    assert settled.margin == 1.4 and settled.temperature is None
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ NOISE = made_up(n=480, noise=400)
     ("pictures", "change", "cause"),
     [
         (NOISE, {"loss": "soft-triplet", "mining": "hard", "epochs": 12}, "--mining hard, .* costs log 2: use"),
-        (NOISE, {"loss": "contrastive", "margin": 0.02, "epochs": 12}, "--margin 0.02, .*: try --margin 1"),
+        (NOISE, {"loss": "contrastive", "margin": 0.02, "epochs": 12}, "--margin 0.02, .*: try --margin 1.4"),
         (NOISE, {"mining": "all", "margin": 0.0, "epochs": 12, "lr": 0.1}, "--margin 0, .*: try 0.2"),
     ],
     ids=["mining", "margin too small", "no margin"],
@@ -140,7 +140,7 @@ def test_a_learning_rate_far_too_high_collapses_and_is_named(tmp_path):
     assert len(said) == 1 and "learning rate: try --lr 200, or a longer --warmup" in said[0]
 
 
-@pytest.mark.parametrize(("loss", "margin"), [("triplet", 0.2), ("contrastive", 1.0), ("soft-triplet", None)])
+@pytest.mark.parametrize(("loss", "margin"), [("triplet", 0.2), ("contrastive", 1.4), ("soft-triplet", None)])
 def test_pictures_in_one_point_are_the_learning_rates_fault_where_the_margin_parts_them(loss, margin):
     """As recorded of --lr 300: each triplet costs the margin, and every impostor lies within it."""
     monitor = Monitor(QUICK.replace(loss=loss, margin=margin, schedule="constant"), lr=300)

@@ -37,7 +37,7 @@ class Choices(Protocol):
     def seed(self) -> int: ...
 
 
-MARGINS = {"triplet": 0.2, "contrastive": 1.0, "arcface": 0.3, "circle": 0.4, "proxy-anchor": 0.1}
+MARGINS = {"triplet": 0.2, "contrastive": 1.4, "arcface": 0.3, "circle": 0.4, "proxy-anchor": 0.1}
 """The margin where the recipe gives none: squared distance, distance, radians, cosine, cosine."""
 TEMPERATURES = {"supcon": 0.1, "infonce": 0.1, "npairs": 0.1, "norm-softmax": 0.05, "arcface": 0.05}
 """The temperature where the recipe gives none."""

@@ -88,7 +88,7 @@ class Monitor:
         if recipe.loss == "contrastive" and margin is not None and sum(self._active) / WINDOW < 0.05:
             return (
                 f"the cause is most likely --margin {margin:g}, within which hardly any picture of another class lies "
-                "any more, so that nothing parts the classes: try --margin 1."
+                "any more, so that nothing parts the classes: try --margin 1.4."
             )
         if triplets and recipe.mining == "hard":
             price = "exactly the margin" if recipe.loss == "triplet" else "log 2"
