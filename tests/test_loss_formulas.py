@@ -239,7 +239,6 @@ def test_every_loss_stays_finite_on_every_batch(recipe, dtype, memory):
         return
     for kind in BATCHES:
         loss = create(recipe.replace(memory=memory), DIM, CLASSES)
-        assert loss.unit
         for _ in range(2):
             x, labels = batch(kind, dtype)
             value, active = loss(x, labels)
@@ -256,6 +255,14 @@ def test_raw_output_of_any_size_stays_finite(name, dtype):
     far = (x.detach() * 3000).requires_grad_()
     value, _ = create(Recipe(loss=name, space="raw"), DIM, CLASSES)(far, labels)
     assert math.isfinite(value.item()) and torch.autograd.grad(value, far)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("memory", [0, 5])
+@pytest.mark.parametrize(("space", "unit"), [("unit", True), ("raw", False)])
+def test_a_loss_says_whether_it_wants_unit_vectors(space, unit, memory):
+    assert create(Recipe(memory=memory), DIM, CLASSES).unit
+    for name in ("contrastive", "energy"):
+        assert create(Recipe(loss=name, space=space, memory=memory), DIM, CLASSES).unit == unit
 
 
 def test_the_names_of_the_command_line_are_those_of_the_losses():
