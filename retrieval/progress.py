@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -29,8 +30,14 @@ def bar(total: int | None, what: str, unit: str = "it", **options: Any) -> Any:
         desc=what,
         unit=" " + unit,
         delay=DELAY,
+        disable=not speaks(),
         file=sys.stderr,
         dynamic_ncols=interactive,
         mininterval=0.1 if interactive else 10.0,  # a log file wants a line now and then
         **options,
     )
+
+
+def speaks() -> bool:
+    """Whether this process reports to the user: of those that ``torchrun`` started together the first does."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"

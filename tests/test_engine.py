@@ -20,6 +20,7 @@ from retrieval.training.averaging import Average
 from retrieval.training.batches import Batch
 from retrieval.training.hardware import choose_precision
 from retrieval.training.loop import train
+from retrieval.training.processes import World
 from retrieval.training.recipes import Recipe
 
 PLAIN = Recipe(augment="flip", precision="float32", lr=0.1, loss="supcon", seed=3)
@@ -34,7 +35,7 @@ def network(*extra, seed=0):
 def engine(recipe, *extra, dtype=torch.float32):
     recipe = recipe.resolve(channels=3, pretrained=False)
     loss = losses.create(recipe, 6, 4)
-    return engines.Engine(network(*extra), loss, recipe, Preprocessing(size=12), CPU, dtype)
+    return engines.Engine(network(*extra), loss, recipe, Preprocessing(size=12), CPU, dtype, World())
 
 
 def batch(n=22, seed=0):

@@ -7,17 +7,26 @@ import dataclasses
 import json
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
+from retrieval.errors import RetrievalError
+from retrieval.pairs.recipes import NETS, PairRecipe
 from retrieval.training.recipes import CHOICES, PRESETS, Recipe
 
-HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together."
+HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together; or a pair network."
+PAIRS_TOO = {
+    "net": f"; or a pair network: {', '.join(NETS)}",
+    "pairs_per_batch": "; also of pair networks",
+}
+"""What is added to the help of some flags."""
 EXAMPLES = """
 train_triplet.py data/cifar10.h5 --out runs/cifar10
 train_triplet.py my_photos/ --out runs/mine --net efficientnet_lite0 --epochs 5
 train_triplet.py data/cifar10.h5 --out runs/cifar10 --resume
 train_triplet.py data/cifar10.h5 --out runs/seed --recipe seed --epochs 3
 train_triplet.py data/cifar10.h5 --out runs/classifier --loss softmax
+train_triplet.py data/cifar10.h5 --out runs/pair --net two-channel
 """
 
 
@@ -28,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="folder for the run (runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished training in RUN")
+    parser.add_argument("--tensorboard", action="store_true", help="write logs for TensorBoard to RUN/tensorboard")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
         "--recipe",
@@ -36,7 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seed: network, loss and triplets of the original article",
     )
     group = parser.add_argument_group("choices of the recipe (defaults are those of --recipe default)")
-    for field in dataclasses.fields(Recipe):
+    shared = {field.name for field in dataclasses.fields(Recipe)}
+    own = [field for field in dataclasses.fields(PairRecipe) if field.name not in shared]
+    for field in (*dataclasses.fields(Recipe), *own):
+        if field.type == "bool":
+            flag = "--" + field.name.replace("_", "-")
+            group.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=str(field.metadata["help"]))
+            continue
         default = "" if field.default in (None, "auto") else f" (default: {field.default})"
         kind = {"str": str, "int": int, "float": float}[str(field.type).partition(" ")[0]]
         choices = CHOICES.get(field.name)
@@ -46,19 +62,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             choices=choices,
             default=argparse.SUPPRESS,
             metavar=None if choices else {str: "NAME", int: "N", float: "X"}[kind],
-            help=str(field.metadata["help"]) + default,
+            help=str(field.metadata["help"]) + default + PAIRS_TOO.get(field.name, ""),
         )
 
 
 def run(args: argparse.Namespace) -> int:
-    from retrieval import datasets
+    from retrieval import datasets, progress
     from retrieval.training import folder, loop
 
-    names = {field.name for field in dataclasses.fields(Recipe)}
+    names = {field.name for kind in (Recipe, PairRecipe) for field in dataclasses.fields(kind)}
     chosen: dict[str, Any] = {name: value for name, value in vars(args).items() if name in names}
     if args.resume and folder.finished(args.out):
-        print(f"{args.out} is trained already; there is nothing to resume.")
+        if progress.speaks():
+            print(f"{args.out} is trained already; there is nothing to resume.")
         return 0
+    if chosen.get("net") in NETS or (args.resume and (Path(args.out) / folder.PAIR_CHECKPOINT).is_file()):
+        return run_pair(args, chosen)
+    if "trunk" in chosen:
+        raise RetrievalError(f"--trunk {chosen['trunk']} goes with --net comparison; add that, or use --net alone.")
     # an unfinished training knows its own choices: they need not be repeated
     silent = args.resume and not chosen and args.recipe == "default"
     trained = loop.train(
@@ -66,8 +87,11 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         None if silent else PRESETS[args.recipe].replace(**chosen),
         resume=args.resume,
+        tensorboard=args.tensorboard,
         warn=print_warning,
     )
+    if not progress.speaks():
+        return 0
     quality = None if math.isnan(trained.precision_at_1) else round(trained.precision_at_1, 4)
     if args.json:
         print(
@@ -87,6 +111,50 @@ def run(args: argparse.Namespace) -> int:
     print(f"Trained {len(trained.history):,} steps in {trained.seconds:,.0f} s: {trained.folder / 'encoder'}")
     if quality is not None:
         print(f"P@1 on validation pictures: {quality:.3f} (the card in the same folder says how it was measured)")
+    print(f"Curves: {trained.folder / 'curves.png'}")
+    return 0
+
+
+def run_pair(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
+    """Train a pair network with the choices that were made."""
+    from retrieval import datasets
+    from retrieval.pairs.training import train_pair
+
+    known = {field.name for field in dataclasses.fields(PairRecipe)}
+    foreign = (
+        [name for name in chosen if name not in known]
+        + ["recipe"] * (args.recipe != "default")
+        + ["tensorboard"] * args.tensorboard
+    )
+    if foreign:
+        flag = "--" + foreign[0].replace("_", "-")
+        raise RetrievalError(f"{flag} does not go with a pair network; leave it out, or choose another --net.")
+    trained = train_pair(
+        datasets.load(args.data),
+        args.out,
+        None if args.resume and not chosen else PairRecipe(**chosen),
+        resume=args.resume,
+        warn=print_warning,
+    )
+    measures = {name: [round(v, 4) for v in (m.value, m.low, m.high)] for name, m in trained.measures.items()}
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "run": str(trained.folder),
+                    "recipe": dataclasses.asdict(trained.recipe),
+                    "steps": len(trained.history),
+                    "seconds": round(trained.seconds, 1),
+                    "validation": measures,
+                    "warnings": trained.warnings,
+                },
+                indent=2,
+            )
+        )
+        return 0
+    print(f"Trained {len(trained.history):,} steps in {trained.seconds:,.0f} s: {trained.folder / 'pair'}")
+    for name, (value, low, high) in measures.items():
+        print(f"{name} on validation pairs: {value:.3f} (95 % interval over classes {low:.3f} to {high:.3f})")
     print(f"Curves: {trained.folder / 'curves.png'}")
     return 0
 

@@ -26,7 +26,9 @@ def parse(text: str) -> tuple[str, ...]:
     return names
 
 
-def augment(x: Tensor, names: tuple[str, ...], generator: torch.Generator) -> Tensor:
+def augment(
+    x: Tensor, names: tuple[str, ...], generator: torch.Generator, *, start: int = 0, of: int | None = None
+) -> Tensor:
     """Each picture changed by its own draw.
 
     Args:
@@ -34,22 +36,27 @@ def augment(x: Tensor, names: tuple[str, ...], generator: torch.Generator) -> Te
         names: which of ``flip`` (left–right, half of them), ``shift`` (by up to a sixteenth of the side each way, the
             border mirrored) and ``cutout`` (a square of a quarter of the side set to 0; DeVries and Taylor 2017).
         generator: a CPU generator; the draws are the same on every device.
+        start, of: ``x`` are the pictures from ``start`` on of a batch of so many, and change as they would with all of
+            it; by default they are all.
     """
     n, _, height, width = x.shape
+    n = n if of is None else of
+    own = slice(start, start + len(x))
     if "flip" in names:
-        chosen = torch.rand(n, generator=generator).to(x.device) < 0.5
+        chosen = torch.rand(n, generator=generator)[own].to(x.device) < 0.5
         x = torch.where(chosen[:, None, None, None], x.flip(3), x)
     if "shift" in names:
-        x = _shift(x, max(1, min(height, width) // 16), generator)
+        reach = max(1, min(height, width) // 16)
+        x = _shift(x, reach, torch.randint(0, 2 * reach + 1, (2, n), generator=generator)[:, own])
     if "cutout" in names:
-        x = x.masked_fill(_square(n, height, width, min(height, width) // 4, generator).to(x.device), 0)
+        x = x.masked_fill(_square(n, height, width, min(height, width) // 4, generator)[own].to(x.device), 0)
     return x
 
 
-def _shift(x: Tensor, reach: int, generator: torch.Generator) -> Tensor:
-    n, _, height, width = x.shape
+def _shift(x: Tensor, reach: int, offsets: Tensor) -> Tensor:
+    height, width = x.shape[2:]
     padded = F.pad(x, (reach,) * 4, "reflect")
-    dy, dx = torch.randint(0, 2 * reach + 1, (2, n), generator=generator).tolist()
+    dy, dx = offsets.tolist()
     # one slice a picture: half the time of indexing with broadcast tensors on a CPU
     return torch.stack(
         [picture[:, i : i + height, j : j + width] for picture, i, j in zip(padded, dy, dx, strict=True)]

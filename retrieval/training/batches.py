@@ -11,20 +11,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from retrieval.errors import RetrievalError
 from retrieval.sampling import Sampler
 from retrieval.training.pictures import Source
+from retrieval.training.processes import World
 
 
 class Batch(NamedTuple):
     """Pictures that one loss compares with one another.
 
     Attributes:
-        pixels: uint8 (n, h, w, c).
-        labels: int64 (n,).
+        pixels: uint8 (m, h, w, c), this process's; of one process alone m = n.
+        labels: int64 (n,), of the whole batch.
+        start: which of the n the first of this process's pictures is.
     """
 
     pixels: Tensor
     labels: Tensor
+    start: int = 0
 
 
 class Batches:
@@ -34,13 +38,17 @@ class Batches:
         sampler: which pictures make a batch.
         source: the pictures, which have ``labels`` int64 (n,).
         accumulate: batches a step; the last step of an epoch may have fewer.
+        world: the processes that share each batch.
     """
 
-    def __init__(self, sampler: Sampler, source: Source, labels: NDArray[np.int64], accumulate: int = 1) -> None:
+    def __init__(
+        self, sampler: Sampler, source: Source, labels: NDArray[np.int64], accumulate: int, world: World
+    ) -> None:
         self.sampler = sampler
         self.source = source
         self.labels = labels
         self.accumulate = accumulate
+        self.world = world
 
     def __len__(self) -> int:
         """The steps of an epoch."""
@@ -48,7 +56,18 @@ class Batches:
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[list[Batch]]:
         """The batches of each step of an epoch, without its first ``skip`` steps."""
-        indices = itertools.islice(self.sampler.epoch(number), skip * self.accumulate, None)
-        batches = (Batch(self.source.read(i), torch.from_numpy(self.labels[i])) for i in indices)
+        whole, ahead = itertools.tee(itertools.islice(self.sampler.epoch(number), skip * self.accumulate, None))
+        read = self.source.stream(indices[self._rows(len(indices))] for indices in ahead)
+        batches = (
+            Batch(pixels, torch.from_numpy(self.labels[indices]), self._rows(len(indices)).start)
+            for indices, pixels in zip(whole, read, strict=True)
+        )
         while step := list(itertools.islice(batches, self.accumulate)):
             yield step
+
+    def _rows(self, count: int) -> slice:
+        if count < self.world.size:
+            raise RetrievalError(
+                f"A batch of {count} pictures cannot be shared by {self.world.size} processes; start fewer of them."
+            )
+        return self.world.rows(count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
@@ -20,6 +19,8 @@ from retrieval.training.averaging import Average
 from retrieval.training.batches import Batch
 from retrieval.training.building import build_optimizer
 from retrieval.training.monitoring import spread
+from retrieval.training.normalisation import statistics_kept, synchronised
+from retrieval.training.processes import World
 from retrieval.training.recipes import Recipe
 
 
@@ -40,6 +41,7 @@ class Engine:
         recipe: settled (:meth:`Recipe.resolve`).
         preprocessing: what the network's input is.
         dtype: what the network computes in.
+        world: the processes that train together.
     """
 
     def __init__(
@@ -50,13 +52,16 @@ class Engine:
         preprocessing: Preprocessing,
         device: torch.device,
         dtype: torch.dtype,
+        world: World,
     ) -> None:
-        self.network = network
+        self.world = world
+        self.network = network = network if world.size == 1 else synchronised(network)
         self.loss = loss
         self.modules = nn.ModuleDict({"network": network, "loss": loss})
         self.optimizer = build_optimizer(recipe, self.modules)
         self.scaler = GradScaler(device.type, enabled=dtype == torch.float16)
         self.average = Average(self.modules, recipe.average) if recipe.average else None
+        self.compiled: Callable[[Tensor], Tensor] | None = None
         self.recipe = recipe
         self.device = device
         self.dtype = dtype
@@ -81,6 +86,7 @@ class Engine:
         self.modules.train()
         self.optimizer.zero_grad(set_to_none=True)
         measured = [self._learn((number, i), batch, 1 / len(batches)) for i, batch in enumerate(batches)]
+        self._add_up_gradients()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
@@ -92,6 +98,10 @@ class Engine:
         """Pictures uint8 (n, h, w, c) → unit embeddings float32 (n, dim), as the encoder will give them."""
         self.modules.eval()
         return F.normalize(self._forward(self._normalised(pixels)).float())
+
+    def compile(self) -> None:
+        """Train through ``torch.compile``, which begins its work at the next step; ``compiled = None`` ends it."""
+        self.compiled = torch.compile(self.network)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -147,16 +157,20 @@ class Engine:
         """
         labels = batch.labels.to(self.device)
         draws = torch.Generator().manual_seed(self._seed(*place))
-        x = augment(self._normalised(batch.pixels), self._augmentation, draws)
-        chunks = x.tensor_split(-(-len(x) // (self.recipe.chunk or len(x))))
+        x = augment(self._normalised(batch.pixels), self._augmentation, draws, start=batch.start, of=len(batch.labels))
+        # all processes make equally many chunks, since batch normalisation waits for the others in each
+        most = max(self.world.shares(len(labels)))
+        chunks = x.tensor_split(-(-most // (self.recipe.chunk or most)))
         if len(chunks) == 1:
             raw = self._drawing(place, 0, x)
         else:
             with torch.no_grad(), statistics_kept(self.network):
                 raw = torch.cat([self._drawing(place, i, chunk) for i, chunk in enumerate(chunks)])
             raw.requires_grad_()
-        embeddings = F.normalize(raw)
-        loss, active = self.loss(embeddings if self.loss.unit else raw, labels)
+        whole = self.world.gather(raw, len(labels))
+        embeddings = F.normalize(whole)
+        torch.manual_seed(self._seed(*place))  # what the loss draws, alike on all processes
+        loss, active = self.loss(embeddings if self.loss.unit else whole, labels)
         self.scaler.scale(loss * share).backward()
         if len(chunks) > 1 and raw.grad is not None:
             for i, (chunk, gradient) in enumerate(zip(chunks, raw.grad.tensor_split(len(chunks)), strict=True)):
@@ -165,30 +179,26 @@ class Engine:
 
     def _drawing(self, place: tuple[int, int], chunk: int, x: Tensor) -> Tensor:
         """The network's raw output in float32, with what it draws (dropout) settled by the place in the training."""
-        torch.manual_seed(self._seed(*place, chunk))
+        torch.manual_seed(self._seed(*place, chunk * self.world.size + self.world.rank))
         return self._forward(x).float()
+
+    @torch.no_grad()
+    def _add_up_gradients(self) -> None:
+        learned = [p.grad for p in self.network.parameters() if p.grad is not None]
+        # of the loss's own weights every process has the whole gradient, up to rounding, which must not part them
+        shared = [p.grad for p in self.loss.parameters() if p.grad is not None]
+        for gradient in shared:
+            gradient /= self.world.size
+        self.world.add_up(learned + shared)
 
     def _seed(self, *place: int) -> int:
         return int(np.random.SeedSequence([self.recipe.seed, *place]).generate_state(1)[0])
 
     def _forward(self, x: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            out: Tensor = self.network(x)
+            out: Tensor = (self.compiled if self.compiled is not None and self.modules.training else self.network)(x)
         return out
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (n, h, w, c) → float32 (n, c, h, w), channels last in memory."""
         return (pixels.to(self.device).permute(0, 3, 1, 2).float() - self._mean) / self._std
-
-
-@contextmanager
-def statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batch normalisation by each batch's own statistics, as in training, but without taking note of them."""
-    layers = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats = True

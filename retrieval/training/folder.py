@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from retrieval.errors import RetrievalError
-from retrieval.training import checkpoints
+from retrieval.training import board, checkpoints
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -62,7 +62,8 @@ def open_run(out: Path, resume: bool, result: str = "encoder") -> Saved | None:
         )
     if any((out / name).exists() for name in RESULTS):
         raise RetrievalError(f"{out} holds a finished training; choose another --out, or remove it first.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # logs alone are what a training leaves that was cut off before its first checkpoint
+    if out.exists() and (not out.is_dir() or any(path.name != board.FOLDER for path in out.iterdir())):
         raise RetrievalError(f"{out} exists and is no training of ours; choose another --out.")
     return None
 

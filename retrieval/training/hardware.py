@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed as dist
 
 from retrieval.errors import RetrievalError
 
 
 def choose_device(name: str) -> torch.device:
+    """The device of a name; of several processes on one machine each takes a GPU of its own."""
     if name == "cuda" and not torch.cuda.is_available():
         raise RetrievalError("There is no CUDA device here; use --device auto or cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    number = int(os.environ["LOCAL_RANK"]) if dist.is_available() and dist.is_torchelastic_launched() else 0
+    if number >= torch.cuda.device_count():
+        raise RetrievalError(
+            f"There are {torch.cuda.device_count()} GPUs here for {number + 1} processes or more; "
+            "start fewer (torchrun --nproc-per-node), or use --device cpu."
+        )
+    return torch.device("cuda", number)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

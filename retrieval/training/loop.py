@@ -11,7 +11,8 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,17 @@ from retrieval.losses import SoftmaxLoss
 from retrieval.progress import bar
 from retrieval.training import checkpoints
 from retrieval.training.batches import Batches
+from retrieval.training.board import Board
 from retrieval.training.building import build_network
 from retrieval.training.card import card
+from retrieval.training.compiling import compile_again, try_compiled
 from retrieval.training.engine import Engine
 from retrieval.training.folder import CHECKPOINT, Saved, open_run, same_recipe
 from retrieval.training.hardware import choose_device, choose_precision, threads
 from retrieval.training.interrupts import held_back
 from retrieval.training.monitoring import Monitor, Reading, write_history
 from retrieval.training.pictures import Source, fingerprint, readable
+from retrieval.training.processes import World, join
 from retrieval.training.recipes import Recipe, epochs_for
 from retrieval.training.timing import seconds_per_step
 from retrieval.training.validation import Validation
@@ -69,15 +73,19 @@ def train(
     recipe: Recipe | None = None,
     *,
     resume: bool = False,
+    tensorboard: bool = False,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Trained:
     """Train an embedding on the pictures of the ``train`` split and keep it in a folder.
+
+    Started by ``torchrun``, several processes train together, and the first writes the files.
 
     Args:
         pictures: a labelled set. Its ``val`` split watches the training; without one, a part of ``train`` is held out.
         out: the run's folder: ``encoder/``, ``recipe.json``, ``curves.csv``, ``curves.png``.
         recipe: what to do; if None, what the checkpoint began with, or the defaults.
         resume: go on from the folder's checkpoint; a finished run is left as it is.
+        tensorboard: write event files for TensorBoard into the run's folder ``tensorboard/``, too.
         warn: told of a collapse when it is noticed.
 
     Raises:
@@ -89,17 +97,32 @@ def train(
     if saved is not None:
         recipe = same_recipe(out, recipe, Recipe(**saved.about["asked"]))
     recipe = recipe or Recipe()
-    run = _Run(pictures, out, recipe, warn)
+    device = choose_device(recipe.device)
+    world = join(device)
+    if recipe.compile and world.size > 1:
+        raise RetrievalError("--compile goes with one process; leave it out, or start the training without torchrun.")
     with threads(recipe.threads), torch.random.fork_rng(devices=[]):
+        run = _Run(pictures, out, recipe, warn, device, world)
+        world.wait()  # all have looked at the folder before the first writes to it
         run.prepare(saved)
-        run.go()
+        with run.logged(tensorboard):
+            run.go()
         return run.finish()
 
 
 class _Run:
     """One training from its first step to its last."""
 
-    def __init__(self, pictures: PictureSet, out: Path, recipe: Recipe, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        pictures: PictureSet,
+        out: Path,
+        recipe: Recipe,
+        warn: Callable[[str], None],
+        device: torch.device,
+        world: World,
+    ) -> None:
+        self.world = world
         self.asked = recipe
         self.out = out
         self.warn = warn
@@ -107,7 +130,7 @@ class _Run:
         self.history: list[Reading] = []
         self.step = 0
         self.seconds = 0.0
-        self.device = choose_device(recipe.device)
+        self.device = device
         self.dtype = choose_precision(recipe.precision, self.device)
         self.fingerprint = fingerprint(pictures)
         self.name = pictures.name
@@ -132,7 +155,7 @@ class _Run:
         self.recipe = asked.resolve(channels=network.preprocessing.channels, pretrained=pretrained)
         sampler = sampling.create(self.recipe, self.train.labels, self.train.levels)
         source = Source(self.train, network.preprocessing)
-        self.batches = Batches(sampler, source, self.train.labels, self.recipe.accumulate)
+        self.batches = Batches(sampler, source, self.train.labels, self.recipe.accumulate, self.world)
         if hasattr(network, "fit_to"):
             network.fit_to(source.sample(5000, asked.seed))
         self.preprocessing: Preprocessing = network.preprocessing
@@ -144,12 +167,16 @@ class _Run:
             self.preprocessing,
             self.device,
             self.dtype,
+            self.world,
         )
         self.quality = Validation(source, self.train.labels, self.validation, self.preprocessing, self.recipe.seed)
         self.monitor = Monitor(self.recipe, self.recipe.lr or 0)
         if saved is None:
-            self.epochs = self._epochs()
-            self.out.mkdir(parents=True, exist_ok=True)
+            if self.recipe.compile:
+                try_compiled(self.engine, lambda: self.batches.epoch(0), self._first_rate(), self._report)
+            self.epochs = int(self.world.agreed(self._epochs()))
+            if self.world.first:
+                self.out.mkdir(parents=True, exist_ok=True)
             return
         if saved.about["fingerprint"] != self.fingerprint:
             raise RetrievalError(
@@ -157,9 +184,21 @@ class _Run:
                 "give the same data, or train anew."
             )
         self.engine.restore(saved.tensors)
+        if saved.about.get("compiled"):
+            compile_again(self.engine, self.batches.epoch(0), self._first_rate())
         self.step, self.epochs = saved.step, saved.about["epochs"]
         self.seconds, self.warnings = saved.about["seconds"], saved.about["warnings"]
         self.history = checkpoints.unpack_history(saved.about["history"])
+
+    @contextmanager
+    def logged(self, wanted: bool) -> Iterator[None]:
+        """Logs for TensorBoard, if wanted."""
+        self.board = Board(self.out, self.step) if wanted and self.world.first else None
+        try:
+            yield
+        finally:
+            if self.board is not None:
+                self.board.close()
 
     def go(self) -> None:
         """All the epochs that are left."""
@@ -175,13 +214,15 @@ class _Run:
                     measured = self.engine.step(self.step, batches, lr)
                     self.step += 1
                     self.seconds = time.perf_counter() - started
-                    quality = self.quality.precision_at_1(self.engine) if last else math.nan
+                    quality = self._quality() if last else math.nan
                     self.history.append(Reading(self.step, epoch, *measured, lr, self.seconds, quality))
+                    if self.board is not None:
+                        self.board.write(self.history[-1])
                     self._watch(self.history[-1])
                     if i % 10 == 0 or last:
                         progress.set_postfix(self._numbers(), refresh=False)
                     progress.update(1)
-                    stop = stopped()
+                    stop = self.world.anywhere(stopped())
                     if last or stop or time.perf_counter() - written > CHECKPOINT_SECONDS:
                         self.save()
                         written = time.perf_counter()
@@ -191,6 +232,8 @@ class _Run:
     def finish(self) -> Trained:
         """Write the curves and the encoder; the checkpoint goes last, so that a kill in between loses nothing."""
         trained = Trained(self.out, self.recipe.replace(epochs=self.epochs), self.history, self.warnings, self.seconds)
+        if not self.world.first:
+            return trained
         write_history(self.history, self.out, f"{self.name}: {self.recipe.net}, {self.recipe.loss}")
         choices = json.dumps(dataclasses.asdict(trained.recipe), indent=2) + "\n"
         write_durably(self.out / "recipe.json", choices.encode())
@@ -201,9 +244,12 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint."""
+        if not self.world.first:
+            return
         about = {
             "asked": dataclasses.asdict(self.asked),
             "epochs": self.epochs,
+            "compiled": self.engine.compiled is not None,
             "fingerprint": self.fingerprint,
             "seconds": self.seconds,
             "warnings": self.warnings,
@@ -240,7 +286,11 @@ class _Run:
 
     def _report(self, message: str) -> None:
         self.warnings.append(message)
-        self.warn(message)
+        if self.world.first:
+            self.warn(message)
+
+    def _quality(self) -> float:
+        return self.world.agreed(self.quality.precision_at_1(self.engine) if self.world.first else math.nan)
 
     def _numbers(self) -> dict[str, str]:
         now = self.history[-1]
@@ -265,14 +315,17 @@ class _Run:
             warnings=trained.warnings,
         )
 
+    def _first_rate(self) -> float:
+        return self.recipe.rate(0, len(self.batches) * epochs_for(self.recipe, len(self.batches)))
+
     def _epochs(self) -> int:
         """The number of epochs, fewer than asked for where the recipe limits the minutes."""
         steps = len(self.batches)
         wanted = epochs_for(self.recipe, steps)
         if self.recipe.minutes is None:
             return wanted
-        step = seconds_per_step(self.engine, self.batches.epoch(0), self.recipe.rate(0, steps * wanted))
+        step = seconds_per_step(self.engine, self.batches.epoch(0), self._first_rate())
         start = time.perf_counter()
-        self.quality.precision_at_1(self.engine)
+        self._quality()
         epoch = step * steps + time.perf_counter() - start
         return min(wanted, max(1, int(self.recipe.minutes * 60 / epoch)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from retrieval.progress import bar
 
 IN_MEMORY = 4 << 30
 """Bytes of decoded pictures up to which a set is decoded once and kept; larger ones are decoded batch by batch."""
+
+AHEAD = 3
+"""Batches that are read from disk before they are asked for."""
 
 
 class Source:
@@ -36,6 +41,26 @@ class Source:
         if self.pixels is not None:
             return torch.from_numpy(self.pixels[indices])
         return torch.from_numpy(self.pictures.read(self.preprocessing, indices))
+
+    def stream(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """What :meth:`read` gives for each of many, in order.
+
+        From disk, :data:`AHEAD` batches are decoded while an earlier one is used, by all cores.
+        """
+        if self.pixels is not None:
+            yield from map(self.read, batches)
+            return
+        waiting: deque[Future[Tensor]] = deque()
+        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="reading")
+        try:
+            for indices in batches:
+                waiting.append(pool.submit(self.read, indices))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # also where nobody wants the rest
+            pool.shutdown(cancel_futures=True)
 
     def sample(self, count: int, seed: int) -> Tensor:
         """So many pictures at random, or all."""

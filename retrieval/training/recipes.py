@@ -70,6 +70,7 @@ class Recipe:
     precision: str = _choice(
         "auto", "float32, bfloat16, float16 (with loss scaling), or auto: bfloat16 where the hardware is fast at it"
     )
+    compile: bool = _choice(False, "torch.compile, where a measurement at the start shows that it pays")
     seed: int = _choice(0, "one seed makes a run repeat")
     validation: int = _choice(2000, "pictures held out of the training split to watch it by, a tenth of it at most")
     threads: int | None = _choice(None, "CPU threads (default: all cores)")
