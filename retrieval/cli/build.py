@@ -51,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--vectors",
-        choices=["float32", "float16"],
-        help="what vectors are kept as; an index keeps to one (float32; float16 is half the size)",
+        choices=["float32", "float16", "binary"],
+        help="what vectors are kept as; an index keeps to one (float32; float16 is half the size; binary: the sign of "
+        "each number, for models trained to make codes)",
     )
     add_checksum(parser)
     add_means(parser)

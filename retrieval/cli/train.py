@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices = CHOICES.get(field.name)
         group.add_argument(
             "--" + field.name.replace("_", "-"),
+            *([field.metadata["also"]] if "also" in field.metadata else []),
             type=kind,
             choices=choices,
             default=argparse.SUPPRESS,

@@ -55,7 +55,8 @@ def build(
             simplejpeg where it is installed, otherwise Pillow.
         threads: how many cores to use; all by default.
         batch: pictures that a thread reads before it encodes them; by default what is fast and takes little memory.
-        vectors: what they are kept as, "float32" or "float16"; by default the index's own, and float32 for a new one.
+        vectors: what they are kept as, "float32", "float16" or "binary" (the sign of each number, of which there must
+            be a multiple of 8); by default the index's own, and float32 for a new one.
         checksum: look into every file, whatever its size and time say.
         memory: bytes that the process may take, at the least what the program and the encoder need; pictures too
             large for it are left out.

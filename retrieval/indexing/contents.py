@@ -60,6 +60,8 @@ class KnownContents:
     def vectors(self, sha256s: Iterable[str]) -> dict[str, tuple[Item, npt.NDArray[np.float32]]]:
         """Those of these contents that are in the index: an item that has it, and its vector, float32 (dim,)."""
         items = {sha256: same[0] for sha256 in sha256s if (same := self._index.find_sha256(sha256))}
+        if not items:
+            return {}
         vectors = self._index.vectors([item.id for item in items.values()])
         if self._index.storage == "binary":  # numbers of which a code is made again
             vectors = np.unpackbits(vectors, axis=1, bitorder="little").astype(np.float32) * 2 - 1

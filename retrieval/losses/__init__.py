@@ -17,6 +17,7 @@ from retrieval.losses.contrastive import (
 )
 from retrieval.losses.creating import NAMES, create
 from retrieval.losses.distances import squared_distances
+from retrieval.losses.hashing import CSQLoss, HDMLLoss, LaiLoss, csq_loss, hash_centres, hdml_loss, lai_codes, lai_loss
 from retrieval.losses.memory import WithMemory
 from retrieval.losses.siamese import ContrastiveLoss, EnergyLoss, contrastive_loss, energy_loss
 from retrieval.losses.triplet import (
@@ -32,9 +33,12 @@ __all__ = [
     "MINING",
     "NAMES",
     "ArcFaceLoss",
+    "CSQLoss",
     "ContrastiveLoss",
     "EnergyLoss",
+    "HDMLLoss",
     "InfoNCELoss",
+    "LaiLoss",
     "NPairsLoss",
     "SoftTripletLoss",
     "SoftmaxLoss",
@@ -45,8 +49,13 @@ __all__ = [
     "batch_all_triplet_loss",
     "contrastive_loss",
     "create",
+    "csq_loss",
     "energy_loss",
+    "hash_centres",
+    "hdml_loss",
     "info_nce_loss",
+    "lai_codes",
+    "lai_loss",
     "n_pairs_loss",
     "soft_triplet_loss",
     "squared_distances",

@@ -11,6 +11,7 @@ from retrieval.errors import RetrievalError
 from retrieval.losses import peers
 from retrieval.losses.classification import ArcFaceLoss, SoftmaxLoss
 from retrieval.losses.contrastive import InfoNCELoss, NPairsLoss, SupervisedContrastiveLoss
+from retrieval.losses.hashing import CSQLoss, HDMLLoss, LaiLoss
 from retrieval.losses.memory import WithMemory
 from retrieval.losses.siamese import ContrastiveLoss, EnergyLoss
 from retrieval.losses.triplet import SoftTripletLoss, TripletLoss
@@ -37,8 +38,16 @@ class Choices(Protocol):
     def seed(self) -> int: ...
 
 
-MARGINS = {"triplet": 0.2, "contrastive": 1.4, "arcface": 0.3, "circle": 0.4, "proxy-anchor": 0.1}
-"""The margin where the recipe gives none: squared distance, distance, radians, cosine, cosine."""
+MARGINS = {
+    "triplet": 0.2,
+    "contrastive": 1.4,
+    "arcface": 0.3,
+    "circle": 0.4,
+    "proxy-anchor": 0.1,
+    "hdml": 1.0,
+    "lai": 1.0,
+}
+"""The margin where the recipe gives none: squared distance, distance, radians, cosine, cosine, bits, bits."""
 TEMPERATURES = {"supcon": 0.1, "infonce": 0.1, "npairs": 0.1, "norm-softmax": 0.05, "arcface": 0.05}
 """The temperature where the recipe gives none."""
 WITH_MEMORY = ("triplet", "soft-triplet", "contrastive", "energy", "supcon", "infonce", "multi-similarity", "circle")
@@ -64,6 +73,9 @@ _MAKE: dict[str, _Make] = {
     "multi-similarity": lambda recipe, margin, t, dim, classes: peers.multi_similarity(),
     "circle": lambda recipe, margin, t, dim, classes: peers.circle(margin),
     "proxy-anchor": lambda recipe, margin, t, dim, classes: peers.proxy_anchor(dim, classes, margin, recipe.seed),
+    "hdml": lambda recipe, margin, t, dim, classes: HDMLLoss(margin),
+    "lai": lambda recipe, margin, t, dim, classes: LaiLoss(margin),
+    "csq": lambda recipe, margin, t, dim, classes: CSQLoss(dim, classes, seed=recipe.seed),
 }
 
 NAMES = tuple(_MAKE)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
-FROM_SCRATCH = ("convnet", "seed", "vgg16")
+FROM_SCRATCH = ("convnet", "divide-and-encode", "seed", "vgg16")
 """Those that begin with random weights, and take any ``channels`` and ``size``."""
 
 NAMES = (*FROM_SCRATCH, "efficientnet_lite0")
@@ -45,6 +45,10 @@ def create(name: str, **options: Any) -> nn.Module:
         from retrieval.networks import convnet
 
         architecture = convnet.ConvNet
+    elif name == "divide-and-encode":
+        from retrieval.networks import divide_and_encode
+
+        architecture = divide_and_encode.DivideAndEncode
     elif name == "seed":
         from retrieval.networks import seed
 

@@ -22,11 +22,17 @@ class Recipe:
     ``benchmarks/recipes.py``; docs/training.md shows the figures.
     """
 
-    net: str = _choice("convnet", "convnet, seed, vgg16, efficientnet_lite0 (ImageNet weights), or hf:NAME_OR_FOLDER")
+    net: str = _choice(
+        "convnet",
+        "convnet, divide-and-encode (for codes), seed, vgg16, efficientnet_lite0 (ImageNet weights), "
+        "or hf:NAME_OR_FOLDER",
+    )
     widths: str | None = _choice(
         None, "convnet, vgg16: filters of each stage, joined by commas (default: the network's own)"
     )
-    dim: int | None = _choice(None, "length of the embedding (default: the network's own)")
+    dim: int | None = _choice(
+        None, "length of the embedding, or bits of a code (default: the network's own)", also="--bits"
+    )
     size: int | None = _choice(None, "side of the network's square input in pixels (default: the network's own)")
     loss: str = _choice("triplet", "what is minimised; docs/losses.md has formulas and sources")
     margin: float | None = _choice(
@@ -159,6 +165,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "multi-similarity",
         "circle",
         "proxy-anchor",
+        "hdml",
+        "lai",
+        "csq",
     ),
     "mining": ("all", "semi-hard", "hard", "distance-weighted", "given"),
     "space": ("unit", "raw"),
