@@ -15,6 +15,7 @@ from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.reranking import evaluate_reranked, measured
 from retrieval.index import Index, NewItem
+from retrieval.index.nearest import structures
 from retrieval.measures import compare
 from retrieval.rerank.expansion import expanded
 from retrieval.rerank.first import FirstRanking
@@ -318,3 +319,23 @@ def test_the_command_line_measures_the_gain(folder, tmp_path, capsys):
     assert main(["evaluate", str(tmp_path), "--rerank", "aqe"]) == 1
     assert "is no index" in capsys.readouterr().err
     assert main(["evaluate", str(folder), "--rerank-top", "5"]) == 1
+
+
+@pytest.mark.parametrize("name", rerank.METHODS)
+def test_an_approximate_index_is_asked_by_its_own_search(tmp_path, name):
+    """With an effort at which the structure finds everything, answers are those of the exact index, removed items
+    and later ones included."""
+    vectors = clustered(1500, d=16, seed=11)
+    found = []
+    for approximate in (False, True):
+        with made(tmp_path / f"{approximate}", vectors[:1400]) as index:
+            if approximate:
+                index.set_structure(structures.build("HNSW16,Flat", index.all_vectors()[1]), {"efSearch": 600})
+            index.remove([5, 6, 7])
+            index.add(vectors[1400:1480], [NewItem(f"late{n}.png", label="l0") for n in range(80)])
+            assert (index.structure is not None) == approximate
+            method = rerank.load(name, top=30)
+            found.append([method(index, asked(index, vector, 60, wanted=40)) for vector in vectors[1490:]])
+    for exact, close in zip(*found, strict=True):
+        assert exact.ids.tolist() == close.ids.tolist()
+        np.testing.assert_allclose(exact.reranked, close.reranked, atol=1e-6)
