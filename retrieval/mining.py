@@ -97,8 +97,12 @@ def distance_weighted(
     anchors, positives = (positive & negative.any(1, keepdim=True)).nonzero(as_tuple=True)
     if len(anchors) == 0:
         return anchors, positives, anchors
-    chances = log_weights.softmax(1)[anchors]
-    return anchors, positives, torch.multinomial(chances, 1, generator=generator).squeeze(1)
+    # each anchor draws at once for all its positives, the first for the first of them and so on
+    drawing = positive.any(1) & negative.any(1)
+    chances = log_weights[drawing].softmax(1)
+    drawn = torch.multinomial(chances, int(positive.sum(1).max()), replacement=True, generator=generator)
+    row, place = drawing.cumsum(0) - 1, positive.cumsum(1) - 1
+    return anchors, positives, drawn[row[anchors], place[anchors, positives]]
 
 
 class CrossBatchMemory(nn.Module):

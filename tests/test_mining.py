@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from retrieval import mining
 from retrieval.errors import RetrievalError
-from retrieval.losses import MINING, NAMES, TripletLoss, create, squared_distances
+from retrieval.losses import MINING, NAMES, SoftTripletLoss, TripletLoss, create, squared_distances
 from retrieval.losses.creating import WITH_MEMORY
 from retrieval.mining import CUTOFF, FARTHEST, CrossBatchMemory
 from retrieval.training.recipes import CHOICES, Recipe
@@ -201,3 +201,24 @@ def test_triplets_with_memory_are_those_by_brute_force(miner):
                 near = min(beyond, key=lambda j: d[a, j]) if beyond else max(negatives, key=lambda j: d[a, j])
                 expected.add((a, p, near))
     assert {tuple(t) for t in torch.stack(found, 1).tolist()} == expected
+
+
+@pytest.mark.parametrize("miner", ["semi-hard", "hard"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_mined_triplets_with_memory_cost_what_their_embeddings_say(miner, soft):
+    x, (old, old_labels) = unit(10, 5).requires_grad_(), (unit(15, 5, seed=1), torch.arange(15) % 4)
+    labels = torch.arange(10) % 3
+    others, other_labels = torch.cat([x, old]), torch.cat([labels, old_labels])
+    mine = mining.batch_hard if miner == "hard" else mining.semi_hard
+    a, p, n = mine(squared_distances(x, others).detach(), labels, other_labels)
+    excess = (x[a] - others[p]).square().sum(1) - (x[a] - others[n]).square().sum(1)
+    if soft:
+        expected = torch.log(1 + excess.exp()).mean()
+    else:
+        hinges = (0.5 + excess).clamp_min(0)
+        expected = hinges.sum() / (hinges > 0).sum()
+    loss, _ = (SoftTripletLoss(miner) if soft else TripletLoss(0.5, miner))(x, labels, (old, old_labels))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
+    ours, theirs = (torch.autograd.grad(value, x)[0] for value in (loss, expected))
+    ours, theirs = (g - (g * x.detach()).sum(1, keepdim=True) * x.detach() for g in (ours, theirs))  # along the sphere
+    torch.testing.assert_close(ours, theirs)

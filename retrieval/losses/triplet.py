@@ -96,7 +96,7 @@ class TripletLoss(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor, memory: Stored | None = None) -> tuple[Tensor, Tensor]:
         if self.mining == "all":
             return batch_all_triplet_loss(embeddings, labels, self.margin, memory)
-        hinges = triplet_loss(*_triplets(self.mining, widened(embeddings), labels, memory), self.margin)
+        hinges = F.relu(self.margin + _mined(self.mining, widened(embeddings), labels, memory))
         active = (hinges > 0).sum()
         share = active / max(1, len(hinges))
         if self.mining == "given":
@@ -130,7 +130,7 @@ class SoftTripletLoss(nn.Module):
             excess = distances[anchors, positives, None] - distances[anchors]
             losses = F.softplus(excess)[negative[anchors]]
         else:
-            losses = soft_triplet_loss(*_triplets(self.mining, embeddings, labels, memory))
+            losses = F.softplus(_mined(self.mining, embeddings, labels, memory))
         return losses.sum() / max(1, len(losses)), torch.tensor(math.nan)
 
 
@@ -145,14 +145,13 @@ def _excess(anchors: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
     return (anchors - positives).square().sum(1) - (anchors - negatives).square().sum(1)
 
 
-def _triplets(kind: str, embeddings: Tensor, labels: Tensor, memory: Stored | None) -> mining.Triplets:
-    """The embeddings (t, d) of the anchors, positives and negatives that a miner chooses."""
+def _mined(kind: str, embeddings: Tensor, labels: Tensor, memory: Stored | None) -> Tensor:
+    """How much farther the positive is than the negative in each triplet that a miner chooses, (t,)."""
     if kind == "given":
-        anchor, positive, negative = embeddings.chunk(3)
-        return anchor, positive, negative
+        return _excess(*embeddings.chunk(3))
     others, other_labels = beside(embeddings, labels, memory)
+    distances = squared_distances(embeddings, others)
     with torch.no_grad():
-        distances = squared_distances(embeddings, others)
         if kind == "hard":
             chosen = mining.batch_hard(distances, labels, other_labels)
         elif kind == "semi-hard":
@@ -160,4 +159,7 @@ def _triplets(kind: str, embeddings: Tensor, labels: Tensor, memory: Stored | No
         else:
             chosen = mining.distance_weighted(distances.sqrt(), labels, embeddings.shape[1], other_labels)
     anchors, positives, negatives = chosen
-    return embeddings[anchors], others[positives], others[negatives]
+    if memory is None:
+        return _excess(embeddings[anchors], embeddings[positives], embeddings[negatives])
+    # a memory holds so many positives that a copy of each one's embedding would cost more than all else
+    return distances[anchors, positives] - distances[anchors, negatives]
