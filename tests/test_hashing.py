@@ -106,8 +106,8 @@ def test_csq_is_the_formula_and_finite_for_decided_outputs():
     z, _, _ = outputs(6, 8, seed=4)
     centres = (torch.arange(48).reshape(6, 8) % 3 > 0).double()
     h = 1 / (1 + torch.exp(-z))
-    central = -(centres * h.log() + (1 - centres) * (1 - h).log()).mean()
-    quantisation = ((2 * h - 1).abs() - 1).cosh().log().mean()
+    central = -(centres * h.log() + (1 - centres) * (1 - h).log()).sum() / 6
+    quantisation = ((2 * h - 1).abs() - 1).cosh().log().sum() / 6
     found = hashing.csq_loss(z, centres, 0.3)
     assert found.item() == pytest.approx((central + 0.3 * quantisation).item(), abs=1e-12)
     far = torch.tensor([[1e4, -1e4]], requires_grad=True)
@@ -144,6 +144,21 @@ def test_the_losses_draw_from_the_batch_and_bear_batches_without_triplets(name):
         assert value.isfinite() and z.grad.isfinite().all() and (active.isnan() or 0 <= active <= 1)
         if len(labels.unique()) == 1 and name != "csq":
             assert value == 0 and active == 0 and not z.grad.any()
+
+
+def test_every_anchor_and_positive_has_a_negative_drawn_from_all():
+    torch.manual_seed(0)
+    labels = torch.tensor([4, 1, 4, 2, 1, 2, 2, 7])
+    numbers = torch.arange(8.0)[:, None]
+    found = set()
+    for _ in range(200):
+        found.update(zip(*(x[:, 0].int().tolist() for x in hashing._drawn(numbers, labels)), strict=True))
+    expected = {
+        (a, p, n)
+        for a, p, n in itertools.product(range(8), repeat=3)
+        if a != p and labels[a] == labels[p] and labels[a] != labels[n]
+    }
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", ["hdml", "lai", "csq"])

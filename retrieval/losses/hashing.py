@@ -36,7 +36,10 @@ def hdml_loss(anchors: Tensor, positives: Tensor, negatives: Tensor, margin: flo
         max(0, margin + Σᵢ (max over gᵢ = ±1 of [gᵢfᵢ + max(gᵢfᵢ⁺, 1 − gᵢfᵢ⁺) + max(gᵢfᵢ⁻, −1 − gᵢfᵢ⁻)]
         − |fᵢ| − |fᵢ⁺| − |fᵢ⁻|)).
 
-    Its gradient is the paper's, ĝ − sign(f) for the maximising ĝ; where several are, it is a mean of theirs.
+    Its gradient is the paper's, ĝ − sign(f) for the maximising ĝ; where several are, it is a mean of theirs. It only
+    ever drives an output away from 0 at the sign that it has: codes change because pictures share weights. Where a
+    network begins with the same code for all pictures, it ends with it, at a loss of exactly the margin; so outputs
+    have to be balanced, as those of :class:`retrieval.networks.divide_and_encode.DivideAndEncode` are.
 
     Args:
         anchors, positives, negatives: raw outputs f, f⁺ and f⁻, (t, b) each, one triplet a row.
@@ -82,17 +85,18 @@ def csq_loss(outputs: Tensor, centres: Tensor, quantisation: float = 1e-4) -> Te
     Retrieval", section 3.3).
 
     The binary cross-entropy of h = sigmoid(output) to the bits of the own class's centre, plus `quantisation` times
-    log cosh(|2h − 1| − 1), which is least where h is 0 or 1; means over bits and pictures.
+    log cosh(|2h − 1| − 1), which is least where h is 0 or 1. The mean over pictures of the sum over bits, of which the
+    paper takes the mean: so one learning rate suits codes of all lengths.
 
     Args:
         outputs: raw outputs (n, b).
         centres: the centre of each picture, 0 and 1, (n, b).
         quantisation: λ₁ of the paper, as in the authors' program.
     """
-    central = F.binary_cross_entropy_with_logits(outputs, centres.to(outputs.dtype))
+    central = F.binary_cross_entropy_with_logits(outputs, centres.to(outputs.dtype), reduction="none")
     # |2·sigmoid(z) − 1| − 1 = −2·sigmoid(−|z|), without a difference of nearly equal numbers
     undecided = 2 * torch.sigmoid(-outputs.abs())
-    return central + quantisation * torch.cosh(undecided).log().mean()
+    return (central + quantisation * torch.cosh(undecided).log()).sum(1).mean()
 
 
 def hash_centres(classes: int, bits: int, seed: int = 0) -> Tensor:
@@ -184,13 +188,18 @@ class CSQLoss(nn.Module):
         return csq_loss(widened(outputs), self.centres[labels], self.quantisation), torch.tensor(math.nan)
 
 
-def _drawn(embeddings: Tensor, labels: Tensor) -> mining.Triplets:
+def _drawn(outputs: Tensor, labels: Tensor) -> mining.Triplets:
     """Every anchor and positive of a batch with one negative, drawn from torch's own generator; (t, b) each."""
     positive, negative = mining.pairs(labels)
     anchors, positives = (positive & negative.any(1, keepdim=True)).nonzero(as_tuple=True)
-    chances = negative[anchors].float()
-    negatives = torch.multinomial(chances, 1).squeeze(1) if len(anchors) else anchors
-    return embeddings[anchors], embeddings[positives], embeddings[negatives]
+    # in the order of the labels a class is one block, around which the draw goes
+    order = labels.argsort(stable=True)
+    own = labels[order].contiguous()
+    first, end = torch.searchsorted(own, labels[anchors]), torch.searchsorted(own, labels[anchors], right=True)
+    others = len(labels) - (end - first)
+    drawn = (torch.rand(len(anchors), device=labels.device) * others).long().minimum(others - 1)
+    negatives = order[torch.where(drawn < first, drawn, drawn + end - first)]
+    return outputs[anchors], outputs[positives], outputs[negatives]
 
 
 def _mean_of_active(losses: Tensor) -> tuple[Tensor, Tensor]:

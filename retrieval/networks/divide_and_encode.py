@@ -19,7 +19,9 @@ class Divided(nn.Module):
     Liu and Yan 2015, "Simultaneous Feature Learning and Hash Coding with Deep Neural Networks", section 3.3).
 
     A fully connected layer with ReLUs makes `SLICE` features a bit; a bit weighs its own. The sigmoid and the threshold
-    that follow in the paper belong to the loss: they leave the sign, which is the code, as it is.
+    that follow in the paper belong to the loss: they leave the sign, which is the code, as it is. Each number is
+    normalised over the batch at the end, which the paper does not: bits that begin as 0 for some pictures and as 1 for
+    others are what every loss learns faster from, and what HDML needs to learn at all.
 
     Shapes:
         float32 (n, inputs) → (n, bits).
@@ -29,11 +31,12 @@ class Divided(nn.Module):
         super().__init__()
         self.features = nn.Sequential(nn.Linear(inputs, bits * SLICE), nn.ReLU(inplace=True))
         self.weight = nn.Parameter(torch.empty(bits, SLICE).uniform_(-1, 1) / math.sqrt(SLICE))
-        self.bias = nn.Parameter(torch.zeros(bits))
+        self.balance = nn.BatchNorm1d(bits)
 
     def forward(self, x: Tensor) -> Tensor:
         slices: Tensor = self.features(x).unflatten(1, self.weight.shape)
-        return (slices * self.weight).sum(2) + self.bias
+        balanced: Tensor = self.balance((slices * self.weight).sum(2))
+        return balanced
 
 
 class DivideAndEncode(ConvNet):
