@@ -22,7 +22,7 @@ from retrieval.losses import (
     TripletLoss,
     create,
 )
-from retrieval.losses.creating import MARGINS, TEMPERATURES, WITH_MEMORY
+from retrieval.losses.creating import MARGINS, RATES, TEMPERATURES, WITH_MEMORY
 from retrieval.training.recipes import CHOICES, Recipe
 
 DIM, CLASSES = 6, 5
@@ -280,6 +280,19 @@ def test_margin_and_temperature_are_the_losss_own_unless_given():
     assert create(Recipe(loss="norm-softmax", margin=0.7), 4, 2).margin == 0
     settled = Recipe(loss="contrastive").resolve(channels=3, pretrained=False)
     assert settled.margin == 1.4 and settled.temperature is None
+
+
+def test_losses_of_large_and_small_gradients_have_learning_rates_of_their_own():
+    def rate(loss, **more):
+        return Recipe(loss=loss, **more).resolve(channels=3, pretrained=False).lr
+
+    assert rate("triplet") == 0.07 and rate("contrastive") == 0.28 and rate("circle") == 0.0049
+    assert rate("circle", lr=0.2) == 0.2
+    assert rate("circle", optimizer="adamw") == rate("triplet", optimizer="adamw")
+    x, labels = batch("ordinary", torch.float32)
+    size = {name: tangent(create(Recipe(loss=name), DIM, CLASSES)(x, labels)[0], x).norm().item() for name in NAMES}
+    for name, times in RATES.items():
+        assert (size[name] > size["infonce"]) == (times < 1), name
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,9 @@ MARGINS = {
 """The margin where the recipe gives none: squared distance, distance, radians, cosine, cosine, bits, bits."""
 TEMPERATURES = {"supcon": 0.1, "infonce": 0.1, "npairs": 0.1, "norm-softmax": 0.05, "arcface": 0.05}
 """The temperature where the recipe gives none."""
+RATES = {"contrastive": 4.0, "multi-similarity": 4.0, "circle": 0.07, "proxy-anchor": 0.15}
+"""How many times the usual learning rate of SGD suits a loss whose gradients are much smaller or much larger than those
+of the others; 1 for those."""
 WITH_MEMORY = ("triplet", "soft-triplet", "contrastive", "energy", "supcon", "infonce", "multi-similarity", "circle")
 """The losses that a cross-batch memory goes with: those on pairs and triplets of embeddings."""
 

@@ -64,7 +64,8 @@ class Recipe:
     optimizer: str = _choice("sgd", "sgd, or adamw (for pretrained transformers)")
     lr: float | None = _choice(
         None,
-        "peak learning rate (default: 0.07 from scratch, 0.01 from pretrained weights; adamw: 0.001 and 0.00005)",
+        "peak learning rate (default: 0.07 from scratch, 0.01 from pretrained weights; adamw: 0.001 and 0.00005; "
+        "a multiple of it for some losses)",
     )
     schedule: str = _choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
     warmup: float = _choice(0.2, "triangle, cosine: share of the steps until the peak")
@@ -118,7 +119,7 @@ class Recipe:
 
     def resolve(self, *, channels: int, pretrained: bool) -> Recipe:
         """The recipe with every ``None`` and ``auto`` that depends on the pictures and the network settled."""
-        from retrieval.losses.creating import MARGINS, TEMPERATURES
+        from retrieval.losses.creating import MARGINS, RATES, TEMPERATURES
 
         changes: dict[str, Any] = {}
         if self.margin is None:
@@ -129,7 +130,9 @@ class Recipe:
             # a mirrored digit or letter is another one, a mirrored photograph is not
             changes["augment"] = "flip,shift" if channels == 3 else "shift"
         if self.lr is None:
-            changes["lr"] = _RATES[self.optimizer][pretrained]
+            # AdamW takes no notice of a gradient's scale
+            times = RATES.get(self.loss, 1.0) if self.optimizer == "sgd" else 1.0
+            changes["lr"] = float(f"{times * _RATES[self.optimizer][pretrained]:.2g}")
         return self.replace(**changes)
 
     def rate(self, step: int, steps: int) -> float:

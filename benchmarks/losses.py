@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Every loss on the same pictures, network, batches and steps.
+
+    python benchmarks/losses.py data/cifar10.h5 --out runs/losses
+
+Trains each loss with the default recipe, but fewer filters, on so many of the training pictures, and measures with
+2,000 others of them as queries among those it was trained on; the test pictures are never looked at. Each loss has the
+margin, temperature and learning rate that it has by itself (docs/losses.md). Skips what stands in --out already. The
+table goes to stdout, as Markdown or --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recipes import figures, table
+
+from retrieval import datasets
+from retrieval.cli.train import print_warning
+from retrieval.datasets import PictureSet
+from retrieval.encoder import Encoder
+from retrieval.errors import RetrievalError
+from retrieval.evaluation import evaluate_encoder
+from retrieval.losses import NAMES
+from retrieval.machine import describe
+from retrieval.training.loop import train
+from retrieval.training.recipes import Recipe
+
+QUERIES = 2000
+MEASURES = ("P@1", "P@10", "MAP@R", "mAP", "kNN accuracy (k=10)")
+OTHERS: dict[str, dict[str, Any]] = {
+    "triplet, all": {"mining": "all"},
+    "triplet, distance-weighted": {"mining": "distance-weighted"},
+    "triplet, memory 2,000": {"memory": 2000},
+    "supcon, memory 2,000": {"loss": "supcon", "memory": 2000},
+    "contrastive, drawn pairs": {"loss": "contrastive", "sampler": "pairs", "pairs_per_batch": 126},
+}
+CANDIDATES: dict[str, dict[str, Any]] = {**{name: {"loss": name} for name in NAMES}, **OTHERS}
+
+
+def measure(pictures: PictureSet, out: Path, base: Recipe, names: list[str]) -> list[dict[str, Any]]:
+    """A row a loss, written down as soon as it is known."""
+    rows = []
+    for name in names:
+        run = out / name.replace(", ", "-").replace(" ", "-")
+        result = run / "result.json"
+        if not result.is_file():
+            trained = train(pictures, run, base.replace(**CANDIDATES[name]), warn=print_warning)
+            report = evaluate_encoder(
+                Encoder.load(run), pictures.select("train"), queries=pictures.select("val"), probe=False
+            )
+            about = {"--loss": name, "lr": trained.recipe.lr, "seconds": round(trained.seconds)}
+            measured = {measure: value for measure, value in figures(report).items() if measure in MEASURES}
+            result.write_text(json.dumps({**about, **measured}))
+        rows.append(json.loads(result.read_text()))
+    return rows
+
+
+def some(pictures: PictureSet, count: int) -> PictureSet:
+    """So many training pictures at random, and 2,000 others as validation pictures."""
+    known = pictures.select(pictures.splits == "train")
+    rows = np.random.default_rng(0).permutation(len(known))[: count + QUERIES]
+    splits = np.where(np.arange(len(rows)) < QUERIES, "val", "train").astype(known.splits.dtype)
+    return dataclasses.replace(known.select(rows), splits=splits)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="what `retrieval data cifar10 --to data` wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the trainings and their results")
+    parser.add_argument("--pictures", type=int, default=8000, help="training pictures (default: 8,000)")
+    parser.add_argument("--epochs", type=int, default=4, help="passes over them (default: 4)")
+    parser.add_argument("--widths", default="16,32,64", help="filters of each stage (default: 16,32,64)")
+    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), help="these alone")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    base = Recipe(widths=args.widths, epochs=args.epochs)
+    try:
+        pictures = some(datasets.load(args.data), args.pictures)
+        rows = measure(pictures, args.out, base, args.only)
+    except RetrievalError as error:
+        print(error, file=sys.stderr)
+        return 1
+    about = {"command": " ".join(sys.argv), "machine": describe(), "seed": base.seed}
+    print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{table(rows)}\n\n{about}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
