@@ -125,9 +125,8 @@ def test_the_saved_network_tells_new_pictures_apart(run):
     assert one[same].min() > one[~same].max()
 
 
-@pytest.mark.parametrize("net", ["two-channel", "pseudo-siamese"])
-def test_networks_of_patches_learn_too(tmp_path, net):
-    recipe = QUICK.replace(net=net, widths="8,16,16", dim=None, size=64, epochs=14, validation=0)
+def test_a_two_channel_network_learns_too(tmp_path):
+    recipe = QUICK.replace(net="two-channel", widths="8,16,16", dim=None, size=64, epochs=10, validation=0)
     trained = train_pair(made_up(), tmp_path / "run", recipe)
     assert np.mean([r.accuracy for r in trained.history[-15:]]) > 0.95
     assert trained.measures == {} and math.isnan(trained.history[-1].equal_error)
@@ -135,7 +134,7 @@ def test_networks_of_patches_learn_too(tmp_path, net):
 
 
 @pytest.mark.parametrize("changes", [{}, {"accumulate": 2, "average": 0.9, "augment": "shift,cutout", "minutes": 60.0}])
-@pytest.mark.parametrize("stop", [1, 9, 14])
+@pytest.mark.parametrize("stop", [1, 13])
 def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, changes, stop):
     recipe = QUICK.replace(epochs=2, **changes)
     whole = train_pair(made_up(), tmp_path / "whole", recipe)
