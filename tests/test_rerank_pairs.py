@@ -79,10 +79,11 @@ def test_the_command_line_takes_a_run_of_a_pair_network(pictures, tmp_path, caps
     from retrieval.pairs import store
     from retrieval.pairs.scoring import PairScorer
 
+    options = {"size": 64, "channels": 3, "widths": [8, 8, 8]}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = networks.create("two-channel", size=64, channels=3)
-    config = store.PairConfig("two-channel", {"size": 64, "channels": 3}, network.preprocessing)
+        network = networks.create("two-channel", **options)
+    config = store.PairConfig("two-channel", options, network.preprocessing)
     run = tmp_path / "run"
     store.save(run / "pair", network, config, "A card.")
     command = ["query", str(pictures), "--id", "1", "-k", "3", "--rerank", str(run), "--rerank-top", "12", "--json"]
