@@ -169,7 +169,7 @@ def test_softmax_loss_is_a_linear_classifier():
     loss = SoftmaxLoss(16, 5)
     embeddings, labels = batch(dtype=torch.float32)
     expected = F.cross_entropy(F.linear(embeddings, loss.weight, loss.bias), labels)
-    assert float(loss(embeddings, labels)[0]) == pytest.approx(float(expected), abs=1e-6)
+    assert loss(embeddings, labels)[0].item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_unknown_mining_is_refused_by_name():
