@@ -56,12 +56,24 @@ def looking():
 
 
 class Beside:
-    """Stands for a pair network: how many pixels are the same."""
+    """Stands for a pair network: how many pixels are the same; with features of single pictures, or without."""
 
     preprocessing = Preprocessing(SIZE, mode="L")
 
+    def __init__(self, siamese: bool) -> None:
+        self.siamese = siamese
+        self.embedded = 0
+
     def score(self, query, hits):
-        return (hits == query).mean(axis=(1, 2, 3)).astype(np.float32)
+        assert not self.siamese
+        return self.score_features(query.ravel(), hits.reshape(len(hits), -1))
+
+    def embed(self, pixels):
+        self.embedded += len(pixels)
+        return pixels.reshape(len(pixels), -1)
+
+    def score_features(self, query, features):
+        return (features == query).mean(axis=1).astype(np.float32)
 
 
 def png(pixels) -> bytes:
@@ -151,16 +163,18 @@ def test_a_constant_network_scores_chance(tmp_path):
             assert figure.error.value == pytest.approx(1 - 1 / figure.ways, abs=1e-12)
 
 
-def test_a_pair_network_answers_the_same_trials(tmp_path):
+@pytest.mark.parametrize("siamese", [False, True])
+def test_a_pair_network_answers_the_same_trials(tmp_path, siamese):
     """Equal pixels order as inner products of ±1 do."""
+    scorer = Beside(siamese)
     runs = lake_runs.load(archive(tmp_path / "runs.zip", members(runs=6, noise=0.45)))
-    one, other = (evaluate_runs(who, runs) for who in (looking(), by_pairs(Beside(), "beside")))
+    one, other = (evaluate_runs(who, runs) for who in (looking(), by_pairs(scorer, "beside")))
     assert one.runs == pytest.approx(other.runs)
     assert "pair network" in other.protocol
+    assert scorer.embedded == siamese * len(runs.pictures)
     pictures = drawings(noise=0.35)
     one, other = (
-        evaluate_trials(who, pictures, ways=[5], shots=[1, 3], trials=100)
-        for who in (looking(), by_pairs(Beside(), "b"))
+        evaluate_trials(who, pictures, ways=[5], shots=[1, 3], trials=100) for who in (looking(), by_pairs(scorer, "b"))
     )
     for first, second in zip(one.figures, other.figures, strict=True):
         assert first.error.value == pytest.approx(second.error.value, abs=0.02)  # ties of rounded means

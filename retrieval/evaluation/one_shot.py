@@ -190,10 +190,13 @@ def by_pairs(scorer: PairScorer, name: str) -> Contestant:
 
     def scores(pictures: PictureSet) -> Scores:
         pixels = pictures.read(scorer.preprocessing)
+        # where it has features of single pictures these are computed once, not once a trial
+        seen: npt.NDArray[Any] = scorer.embed(pixels) if scorer.siamese else pixels
+        score: Callable[..., npt.NDArray[np.floating]] = scorer.score_features if scorer.siamese else scorer.score
 
         def of_trials(trials: Trials) -> npt.NDArray[np.floating]:
             rows = trials.support.reshape(len(trials.queries), -1)
-            found = [scorer.score(pixels[asked], pixels[row]) for asked, row in zip(trials.queries, rows, strict=True)]
+            found = [score(seen[asked], seen[row]) for asked, row in zip(trials.queries, rows, strict=True)]
             means: npt.NDArray[np.floating] = np.array(found).reshape(trials.support.shape).mean(axis=2)
             return means
 
