@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pair networks and the siamese network with an energy, each beside what was published.
 
-    python benchmarks/family_pairs.py DATA               small sizes, under two minutes
+    python benchmarks/family_pairs.py DATA               small sizes: about 150 seconds of one core
     python benchmarks/family_pairs.py DATA --full        the published sizes
 
 DATA is a folder with `att_faces.zip` and `omniglot/` (images_background.zip, images_evaluation.zip,
