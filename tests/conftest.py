@@ -31,3 +31,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether the tests may take minutes."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def lean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings that end without drawing their curves and without exporting the encoder, a second each."""
+    leave_out_the_end(monkeypatch)
+
+
+def leave_out_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What :func:`lean` does, for a program that a test starts."""
+
+    def none(*args: object) -> bytes:
+        raise ValueError("left out in this test")
+
+    monkeypatch.setattr("retrieval.training.monitoring._draw", lambda *args: b"")
+    monkeypatch.setattr("retrieval.encoder.torch_runtime.export", none)

@@ -13,6 +13,8 @@ from retrieval.training import loop
 from retrieval.training.board import FOLDER
 from retrieval.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("lean")
+
 RECIPE = QUICK.replace(epochs=2)
 
 

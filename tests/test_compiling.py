@@ -14,6 +14,8 @@ from retrieval.training.checkpoints import read
 from retrieval.training.folder import CHECKPOINT
 from retrieval.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("lean")
+
 RECIPE = QUICK.replace(compile=True, epochs=1)
 
 

@@ -23,6 +23,8 @@ from retrieval.training.loop import train
 from retrieval.training.processes import World
 from retrieval.training.recipes import Recipe
 
+pytestmark = pytest.mark.usefixtures("lean")
+
 PLAIN = Recipe(augment="flip", precision="float32", lr=0.1, loss="supcon", seed=3)
 CPU = torch.device("cpu")
 
@@ -172,7 +174,14 @@ def test_averaged_training_learns(tmp_path):
 
 
 EVERYTHING = QUICK.replace(
-    accumulate=2, chunk=9, average=0.9, optimizer="adamw", schedule="cosine", precision="float16"
+    widths="8",
+    epochs=2,
+    accumulate=2,
+    chunk=16,
+    average=0.9,
+    optimizer="adamw",
+    schedule="cosine",
+    precision="float16",
 )
 
 
@@ -186,20 +195,20 @@ def test_resuming_gives_the_same_bits_with_everything_on(tmp_path, monkeypatch, 
         choose_precision(recipe.precision, CPU)
     except RetrievalError as refused:
         pytest.skip(str(refused))
-    whole = train(made_up(n=120), tmp_path / "whole", recipe)
+    whole = train(made_up(n=80), tmp_path / "whole", recipe)
     learn = engines.Engine._learn
 
     def interrupted(self, place, batch, share):
-        if place == (3, 1):
+        if place == (2, 1):
             signal.raise_signal(signal.SIGINT)
         return learn(self, place, batch, share)
 
     monkeypatch.setattr(engines.Engine, "_learn", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(made_up(n=120), tmp_path / "parts", recipe)
+        train(made_up(n=80), tmp_path / "parts", recipe)
     monkeypatch.undo()
-    parts = train(made_up(n=120), tmp_path / "parts", resume=True)
-    assert len(parts.history) == len(whole.history) == 6
+    parts = train(made_up(n=80), tmp_path / "parts", resume=True)
+    assert len(parts.history) == len(whole.history) == 4
     a, b = ([dataclasses.astuple(dataclasses.replace(r, seconds=0)) for r in t.history] for t in (whole, parts))
     np.testing.assert_equal(a, b)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))

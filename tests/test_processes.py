@@ -34,12 +34,16 @@ PICTURES = {"n": 120, "classes": 5}
 PROGRAM = """
 import json, sys
 sys.path.insert(0, sys.argv[2])
-import torch
+import pytest, torch
+from conftest import leave_out_the_end
 from test_processes import PICTURES, RECIPES, made_up, train
 from retrieval.progress import speaks
 from retrieval.training import engine, processes
 import retrieval.training.loop as loop
-rows, networks = [], []
+
+pytestmark = pytest.mark.usefixtures("lean")
+leave_out_the_end(pytest.MonkeyPatch())
+rows = []
 learn, run = engine.Engine._learn, loop._Run.go
 def counted(self, place, batch, share):
     rows.append((len(batch.pixels), len(batch.labels)))

@@ -91,6 +91,7 @@ def test_the_encoder_gives_what_the_network_gave(tmp_path):
     assert (pictures.labels[similar.argmax(1)] == pictures.labels).mean() > 0.9
 
 
+@pytest.mark.usefixtures("lean")
 def test_one_seed_repeats_and_another_differs(tmp_path):
     runs = {name: train(made_up(), tmp_path / name, QUICK.replace(seed=seed)) for name, seed in
             (("a", 1), ("b", 1), ("c", 2))}  # fmt: skip
@@ -99,6 +100,7 @@ def test_one_seed_repeats_and_another_differs(tmp_path):
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+@pytest.mark.usefixtures("lean")
 @pytest.mark.parametrize("recipe", [QUICK, QUICK.replace(loss="softmax"), PRESETS["seed"].replace(
     epochs=1, dim=16, triplets_per_batch=8, triplets_per_epoch=200, threads=1, validation=40)])  # fmt: skip
 @pytest.mark.parametrize("stop", [1, 7, 18])
@@ -198,6 +200,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path):
         train(made_up(), tmp_path / "run", QUICK.replace(lr=1e30, loss="softmax"))
 
 
+@pytest.mark.usefixtures("lean")
 def test_minutes_limit_the_epochs_and_leave_no_trace(tmp_path):
     trained = train(made_up(n=80), tmp_path / "a", QUICK.replace(epochs=500, minutes=0.05))
     epochs = trained.recipe.epochs

@@ -27,7 +27,7 @@ AnyRecipe = TypeVar("AnyRecipe", bound="DataclassInstance")
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint: steps done, what the run is, and the tensors for :func:`retrieval.training.checkpoints.restore`."""
+    """A checkpoint: steps done, what the run is, and the state of the engine."""
 
     step: int
     about: dict[str, Any]
