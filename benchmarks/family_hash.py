@@ -8,8 +8,8 @@
 Trains divide-and-encode with each loss, on so many of the training pictures, and asks for test pictures among these by
 Hamming distance: kNN error (k = 10) and mAP over the whole gallery, both in expectation where distances tie, with 95 %
 intervals over queries. HDML has a margin of a quarter of the bits, which did better than the published 1 with held-out
-training pictures as queries at 24 bits; everything else is the default. The test pictures choose nothing. Skips what stands in
---out already. The table goes to stdout, as Markdown or --json.
+training pictures as queries, at 24 bits; everything else is the default. The test pictures choose nothing. Skips what
+stands in --out already. The table goes to stdout, as Markdown or --json.
 """
 
 from __future__ import annotations

@@ -234,4 +234,4 @@ def test_codes_from_training_to_the_measures_of_an_index(patterns, tmp_path, cap
     )
 
     report = json.loads(run(capsys, "evaluate", index, "--json"))
-    assert report["tied"] > 0
+    assert report["tied"] > 0 and report["measures"]["mAP"]["value"] > 0.6
