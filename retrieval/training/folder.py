@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
 from retrieval.errors import RetrievalError
 from retrieval.training import board, checkpoints
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 CHECKPOINT = "checkpoint.safetensors"
 PAIR_CHECKPOINT = "pair-checkpoint.safetensors"
@@ -22,7 +19,12 @@ PAIR_CHECKPOINT = "pair-checkpoint.safetensors"
 RESULTS = {"encoder": CHECKPOINT, "pair": PAIR_CHECKPOINT}
 """What a training leaves behind, and the checkpoint that stands beside it until it is finished."""
 
-AnyRecipe = TypeVar("AnyRecipe", bound="DataclassInstance")
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=_Dataclass)
 
 
 @dataclass(frozen=True)
