@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pair networks and the siamese network with an energy, each beside what was published.
 
-    python benchmarks/family_pairs.py DATA               small sizes: about 150 seconds of one core
+    python benchmarks/family_pairs.py DATA               small sizes: about 100 seconds of one core
     python benchmarks/family_pairs.py DATA --full        the published sizes
 
 DATA is a folder with `att_faces.zip` and `omniglot/` (images_background.zip, images_evaluation.zip,
@@ -78,14 +78,14 @@ def patch_networks(folder: Path, full: bool, name: str) -> Row:
     """One of the four networks that were published for patches, on Omniglot's characters at 64×64."""
     train, test, data = omniglot(folder, full)
     widths = {"two-stream": "24,48"}.get(name, "24,48,64")
-    recipe = PairRecipe(net=name, size=64, widths=None if full else widths, epochs=30 if full else 5, validation=0)
+    recipe = PairRecipe(net=name, size=64, widths=None if full else widths, epochs=30 if full else 3, validation=0)
     return trained(name, train, test, recipe, f"{data} at 64×64", PUBLISHED[name], 20_000 if full else 2000)
 
 
 def comparison(folder: Path, full: bool) -> Row:
     """The learned comparison: over VGG16 at 105×105 in full, over a small convnet else."""
     train, test, data = omniglot(folder, full)
-    small = PairRecipe(net="comparison", trunk="convnet", size=32, widths="32,64,64", dim=128, epochs=10, validation=0)
+    small = PairRecipe(net="comparison", trunk="convnet", size=32, widths="32,64,64", dim=128, epochs=5, validation=0)
     recipe = PairRecipe(net="comparison", trunk="vgg16", size=105, epochs=30, validation=0) if full else small
     published = "accuracy of pairs 93.4 % (Koch, Zemel, Salakhutdinov 2015: one weight a feature, 150,000 pairs × 9)"
     system = f"learned comparison over {recipe.trunk}"
