@@ -13,6 +13,7 @@ import pytest
 import tiny
 from PIL import Image
 from scipy import ndimage
+from small_sets import SHARED
 
 from retrieval.cli import main
 from retrieval.datasets import PictureSet, lake_runs
@@ -24,7 +25,7 @@ from retrieval.measures import bootstrap
 
 SIZE = 8
 WAYS = 5
-LAKE = Path("/work/shared/data/omniglot/all_runs.zip")
+LAKE = SHARED / "omniglot" / "all_runs.zip"
 
 
 class Network:
