@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from retrieval import images
+from retrieval.answers import shown
 
 if TYPE_CHECKING:
     from retrieval.answers import Answer, Hit
@@ -66,7 +67,7 @@ def hit_tile(hit: Hit, root: Path) -> Tile:
     kind = {True: "right", False: "wrong", None: "plain"}[hit.relevant]
     name = images.printable(PurePosixPath(hit.path).name)
     label = hit.label if hit.label is not None else name
-    likely = "" if hit.probability is None else f", P(match) {hit.probability:.2f}"
+    likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
     score = f"{hit.score:.3f}".replace("-", "−") + likely
     return Tile(source(root / hit.path), f"hit {hit.rank}: {label}, {name}, score {score}", kind, label, score, mark)
 

@@ -132,7 +132,7 @@ def examples(contents: Contents) -> Section | None:
         texts=[
             f"Queries by their {ORDER}. On the left the query; ✓ marks a hit of its label, ✗ one of another. At the "
             "end of a row, where the pictures are there: which parts of query and hit carry the score, red for it, "
-            "blue against."
+            "blue against. P is the probability that a hit is a true match, where that was calibrated."
         ],
         rows=groups,
     )
