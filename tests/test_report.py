@@ -210,7 +210,7 @@ def test_what_tuning_and_calibration_found_is_shown(index, tmp_path):
     assert main(["calibrate", str(copy)]) == 0
     page = Page(report.render(report.gather(copy, explain=False)))
     assert "Recall against speed" in page.words and "→ HNSW32,Flat" in page.words
-    assert "When is a hit a match?" in page.words and "P(match)" in page.words
+    assert "When is a hit a match?" in page.words and " · P " in page.words
     assert "approximate" in page.words
 
 
