@@ -1,0 +1,1 @@
+"""What `benchmarks/family.py` measures: the systems of the articles this project grew from, each beside its figure."""
