@@ -237,9 +237,13 @@ def test_nothing_is_ever_unpickled(damaged: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
-def test_weights_of_another_network_are_refused(damaged: Path) -> None:
+@pytest.mark.parametrize(
+    "options", [{"widths": [8, 24]}, {"dim": 10**9}, {"dim": -1}, {"widths": [10**30, 8]}, {"size": "16"}]
+)
+def test_weights_of_another_network_are_refused(damaged: Path, options: dict[str, object]) -> None:
+    """Without memory for what the configuration asks for."""
     values = json.loads((damaged / store.CONFIG).read_text())
-    values["options"]["widths"] = [8, 24]
+    values["options"].update(options)
     (damaged / store.CONFIG).write_text(json.dumps(values))
     with pytest.raises(RetrievalError) as error:
         Encoder.load(damaged, runtime="torch")

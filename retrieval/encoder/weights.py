@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from retrieval import networks
 from retrieval.encoder import store
 from retrieval.errors import RetrievalError
+from retrieval.networks.unfilled import fill, misfits, unfilled
 
 _WITHOUT_WEIGHTS = {"efficientnet_lite0": {"pretrained": False}}
 """Options with which an architecture is made when its weights come from a file anyway."""
@@ -43,28 +44,53 @@ def write(network: nn.Module, folder: Path) -> None:
 def restore(saved: store.Saved) -> nn.Module:
     """The network of a saved encoder, on the CPU, ready to encode.
 
+    Of a network of ours nothing is allocated by what the configuration says (:mod:`retrieval.networks.unfilled`).
+
     Raises:
         RetrievalError: its files are not the ones that were saved, or do not fit its configuration.
     """
+    config = saved.config
+    if config.network.startswith("hf:"):
+        return _pretrained(saved)
+    options = {**config.options, **_WITHOUT_WEIGHTS.get(config.network, {})}
+    weights = _read(saved)
+    try:
+        network = unfilled(lambda: networks.create(config.network, **options))
+    except (RetrievalError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise _unfit(saved, _first_line(error)) from None
+    wrong = misfits(network, weights)
+    if wrong:
+        raise _unfit(saved, wrong)
+    return fill(network, weights)
+
+
+def _pretrained(saved: store.Saved) -> nn.Module:
+    """A transformers model with its own files; ours has the weights of the layer after it, where there is one."""
+    with torch.random.fork_rng(devices=[]):  # making that layer draws random weights; nobody else's may change
+        network = networks.create(f"hf:{saved.backbone()}", **saved.config.options)
+    if store.WEIGHTS in saved.files:
+        try:
+            missing, unexpected = network.load_state_dict(_read(saved), strict=False)
+        except RuntimeError as error:
+            raise _unfit(saved, str(error).strip().splitlines()[-1].strip()) from None
+        if unexpected or any(name.startswith("embedding.") for name in missing):
+            raise _unfit(saved, f"{len(missing)} weights missing, {len(unexpected)} unknown")
+    return network.eval().requires_grad_(False)
+
+
+def _read(saved: store.Saved) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    config = saved.config
-    pretrained = config.network.startswith("hf:")
-    name = f"hf:{saved.backbone()}" if pretrained else config.network
-    options = {**config.options, **_WITHOUT_WEIGHTS.get(config.network, {})}
-    with torch.random.fork_rng(devices=[]):  # making a network draws random weights; nobody else's may change
-        network = networks.create(name, **options)
-    if not pretrained or store.WEIGHTS in saved.files:
-        content = saved.read(store.WEIGHTS)
-        try:
-            missing, unexpected = network.load_state_dict(load(content), strict=False)
-        except (SafetensorError, RuntimeError, ValueError) as error:
-            raise _unfit(saved, str(error).strip().splitlines()[-1].strip()) from None
-        expected = {name for name in network.state_dict() if not pretrained or name.startswith("embedding.")}
-        if unexpected or expected.intersection(missing):
-            raise _unfit(saved, f"{len(missing)} weights missing, {len(unexpected)} unknown")
-    return network.eval().requires_grad_(False)
+    try:
+        return load(saved.read(store.WEIGHTS))
+    except (SafetensorError, ValueError) as error:
+        raise _unfit(saved, _first_line(error)) from None
+
+
+def _first_line(error: Exception) -> str:
+    """What happened; torch's errors go on with a stack."""
+    return str(error).strip().partition("\n")[0]
 
 
 def _unfit(saved: store.Saved, why: str) -> RetrievalError:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import nn
 
 from retrieval import checked_folder
 from retrieval.checked_folder import CARD, CONFIG, WEIGHTS, CheckedFolder, Kind, damaged
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.networks import pairs
+from retrieval.networks.unfilled import fill, misfits, unfilled
 
 FOLDER = "pair"
 """Where it lies in a run's folder."""
@@ -96,8 +95,8 @@ class Saved:
 def load(source: str | Path) -> Saved:
     """A saved pair network.
 
-    Nothing is allocated by what the configuration says: the network is made without memory, and takes its weights only
-    if those in the file are the ones it needs.
+    Nothing is allocated by what the configuration says (:mod:`retrieval.networks.unfilled`): the network takes its
+    weights only if those in the file are the ones it needs.
 
     Args:
         source: a folder that :func:`save` wrote, or a run with such a folder ``pair`` in it.
@@ -121,11 +120,10 @@ def load(source: str | Path) -> Saved:
         weights = load_tensors(content)
     except (SafetensorError, ValueError) as error:
         raise damaged(folder / WEIGHTS, str(error).strip().splitlines()[-1].rstrip(".")) from None
-    wrong = _misfits(network.state_dict(), weights)
+    wrong = misfits(network, weights)
     if wrong:
         raise damaged(folder / WEIGHTS, f"it does not fit the network {config.network!r}: {wrong}")
-    network.load_state_dict(weights, assign=True)
-    return Saved(network.eval().requires_grad_(False), config, checked.card())
+    return Saved(fill(network, weights), config, checked.card())
 
 
 def _empty(config: PairConfig) -> nn.Module:
@@ -133,21 +131,10 @@ def _empty(config: PairConfig) -> nn.Module:
     options = dict(config.options)
     if options.get("trunk") == "efficientnet_lite0":
         options["pretrained"] = False  # its weights come from the file
-    with torch.device("meta"):
-        network = pairs.create(config.network, **options)
+    network = unfilled(lambda: pairs.create(config.network, **options))
     described = cast(pairs.PairNetwork, network)
     own, saved = described.preprocessing, config.preprocessing
     if (own.size, own.mode) != (saved.size, saved.mode):
         raise ValueError(f"the network sees {own.mode} of {own.size} pixels, the preprocessing gives {saved}")
     described.preprocessing = saved
     return network
-
-
-def _misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """What is wrong with some weights, "" if nothing is."""
-    for name in itertools.chain(expected, found):
-        if name not in found or name not in expected:
-            return f"{name} is {'missing' if name in expected else 'unknown'}"
-        if (found[name].shape, found[name].dtype) != (expected[name].shape, expected[name].dtype):
-            return f"{name} is {found[name].dtype} {tuple(found[name].shape)}"
-    return ""
