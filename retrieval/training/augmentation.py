@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
 
-NAMES = ("flip", "shift", "cutout")
+NAMES = ("flip", "affine", "shift", "cutout")
+
+TURN, SCALE, SHEAR, MOVE = 15.0, 0.2, 0.2, 0.1
+"""How far ``affine`` goes, each way: degrees, a share of either side's length, a shear, and a share of the side."""
 
 
 def parse(text: str) -> tuple[str, ...]:
@@ -33,8 +38,13 @@ def augment(
 
     Args:
         x: (n, c, h, w), any dtype; normalised pictures, so that 0 is an average grey.
-        names: which of ``flip`` (left–right, half of them), ``shift`` (by up to a sixteenth of the side each way, the
-            border mirrored) and ``cutout`` (a square of a quarter of the side set to 0; DeVries and Taylor 2017).
+        names: which of
+
+            - ``flip``: left–right, half of them;
+            - ``affine``: turned, sheared, moved, and scaled along either side by itself, each evenly by up to
+              :data:`TURN`, :data:`SHEAR`, :data:`MOVE` and :data:`SCALE`; beyond the edge lies what is at the edge;
+            - ``shift``: by up to a sixteenth of the side each way, the border mirrored;
+            - ``cutout``: a square of a quarter of the side set to 0 (DeVries and Taylor 2017).
         generator: a CPU generator; the draws are the same on every device.
         start, of: ``x`` are the pictures from ``start`` on of a batch of so many, and change as they would with all of
             it; by default they are all.
@@ -45,12 +55,26 @@ def augment(
     if "flip" in names:
         chosen = torch.rand(n, generator=generator)[own].to(x.device) < 0.5
         x = torch.where(chosen[:, None, None, None], x.flip(3), x)
+    if "affine" in names:
+        grid = F.affine_grid(_affine(n, generator)[own].to(x), list(x.shape), align_corners=False)
+        x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     if "shift" in names:
         reach = max(1, min(height, width) // 16)
         x = _shift(x, reach, torch.randint(0, 2 * reach + 1, (2, n), generator=generator)[:, own])
     if "cutout" in names:
         x = x.masked_fill(_square(n, height, width, min(height, width) // 4, generator)[own].to(x.device), 0)
     return x
+
+
+def _affine(n: int, generator: torch.Generator) -> Tensor:
+    """Where in a picture each place of the new one lies: float32 (n, 2, 3), in halves of the side."""
+    drawn = torch.rand(6, n, generator=generator) * 2 - 1
+    angle = drawn[0] * math.radians(TURN)
+    wide, high = torch.exp(drawn[1:3] * math.log1p(SCALE))
+    cosine, sine, shear = angle.cos(), angle.sin(), drawn[3] * SHEAR
+    # a turn, times a shear, times a scale
+    rows = [cosine * wide, (cosine * shear - sine) * high, sine * wide, (sine * shear + cosine) * high]
+    return torch.cat([torch.stack(rows, 1).view(n, 2, 2), 2 * MOVE * drawn[4:].T.unsqueeze(2)], 2)
 
 
 def _shift(x: Tensor, reach: int, offsets: Tensor) -> Tensor:

@@ -25,11 +25,15 @@ AHEAD = 3
 
 
 class Source:
-    """The pictures of a set as the network's input, decoded once where they fit in memory."""
+    """The pictures of a set as the network's input, decoded once where they fit in memory.
 
-    def __init__(self, pictures: PictureSet, preprocessing: Preprocessing) -> None:
+    With ``turns`` 4, index i + t·len(pictures) is picture i after t quarter turns.
+    """
+
+    def __init__(self, pictures: PictureSet, preprocessing: Preprocessing, turns: int = 1) -> None:
         self.pictures = pictures
         self.preprocessing = preprocessing
+        self.turns = turns
         each = preprocessing.size**2 * preprocessing.channels
         self.pixels = None
         if len(pictures) * each <= IN_MEMORY:
@@ -38,9 +42,13 @@ class Source:
 
     def read(self, indices: NDArray[np.int64]) -> Tensor:
         """uint8 (len(indices), size, size, channels)."""
-        if self.pixels is not None:
-            return torch.from_numpy(self.pixels[indices])
-        return torch.from_numpy(self.pictures.read(self.preprocessing, indices))
+        turns, rows = np.divmod(indices, len(self.pictures))
+        found = self.pixels[rows] if self.pixels is not None else self.pictures.read(self.preprocessing, rows)
+        if self.turns > 1:
+            found = found.copy()  # it may be the set's own memory
+            for turn in range(1, self.turns):
+                found[turns == turn] = np.rot90(found[turns == turn], turn, axes=(1, 2))
+        return torch.from_numpy(found)
 
     def stream(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[Tensor]:
         """What :meth:`read` gives for each of many, in order.
