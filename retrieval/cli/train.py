@@ -26,6 +26,7 @@ train_triplet.py my_photos/ --out runs/mine --net efficientnet_lite0 --epochs 5
 train_triplet.py data/cifar10.h5 --out runs/cifar10 --resume
 train_triplet.py data/cifar10.h5 --out runs/seed --recipe seed --epochs 3
 train_triplet.py data/cifar10.h5 --out runs/classifier --loss softmax
+train_triplet.py data/cifar10.h5 --out runs/codes --init runs/cifar10 --net divide-and-encode --loss csq --bits 48
 train_triplet.py data/cifar10.h5 --out runs/pair --net two-channel
 """
 
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         tensorboard=args.tensorboard,
         warn=print_warning,
+        tell=lambda message: print(message, file=sys.stderr),
     )
     if not progress.speaks():
         return 0

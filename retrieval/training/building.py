@@ -13,10 +13,18 @@ from retrieval.errors import RetrievalError
 from retrieval.training.recipes import Recipe
 
 
-def build_network(recipe: Recipe, pictures: PictureSet) -> tuple[Any, dict[str, Any]]:
-    """The network, and the options that make it again whatever the defaults will be by then."""
-    options: dict[str, Any] = {} if recipe.dim is None else {"dim": recipe.dim}
-    if recipe.net in networks.FROM_SCRATCH:
+def build_network(
+    recipe: Recipe, pictures: PictureSet, options: dict[str, Any] | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """The network, and the options that make it again whatever the defaults will be by then.
+
+    Args:
+        options: those that are known already; if None, they come from the recipe and the pictures.
+    """
+    if options is not None:
+        return networks.create(recipe.net, **options), options
+    options = {} if recipe.dim is None else {"dim": recipe.dim}
+    if recipe.net in networks.SIZED:
         grey = pictures.pixels is not None and pictures.pixels.shape[3] == 1
         side = max(pictures.pixels.shape[1:3]) if pictures.pixels is not None else 64
         options |= {"channels": 1 if grey else 3, "size": recipe.size or min(max(side, 16), 128)}

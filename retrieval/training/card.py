@@ -25,6 +25,7 @@ def card(
     steps: int,
     seconds: float,
     dtype: str,
+    began: str,
     warnings: Sequence[str],
 ) -> str:
     """Markdown, with the measured figures and every choice of the recipe.
@@ -34,6 +35,7 @@ def card(
         validation: how many validation pictures were compared.
         gallery: with how many training pictures.
         precision_at_1: the last measured one; NaN where there were no validation pictures.
+        began: what it began with, where that were not random weights (:mod:`retrieval.training.initial`), or "".
     """
     quality = "not measured (no validation pictures)"
     if not math.isnan(precision_at_1):
@@ -42,11 +44,12 @@ def card(
             f"{precision_at_1:.3f} (95 % interval {low:.3f} to {high:.3f}; {validation:,} validation pictures "
             f"among {gallery:,} training pictures)"
         )
+    initial = f"\n- {began}" if began else ""
     warned = "".join(f"\n- Warning: {message}" for message in warnings)
     choices = "\n".join(f"| {name} | {value} |" for name, value in dataclasses.asdict(recipe).items())
     return f"""# {pictures}: {recipe.net}, {recipe.loss}
 
-- Trained on: {pictures}, {len(labels):,} pictures of {len(np.unique(labels)):,} classes
+- Trained on: {pictures}, {len(labels):,} pictures of {len(np.unique(labels)):,} classes{initial}
 - P@1 at the end: {quality}
 - Took: {seconds:,.0f} s, {steps:,} steps, {dtype}
 - Machine: {describe()}

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 
@@ -37,6 +38,7 @@ from retrieval.training.compiling import compile_again, try_compiled
 from retrieval.training.engine import Engine
 from retrieval.training.folder import CHECKPOINT, Saved, open_run, same_recipe
 from retrieval.training.hardware import choose_device, choose_precision, threads
+from retrieval.training.initial import Initial
 from retrieval.training.interrupts import held_back
 from retrieval.training.monitoring import Monitor, Reading, write_history
 from retrieval.training.pictures import Source, fingerprint, readable
@@ -75,6 +77,7 @@ def train(
     resume: bool = False,
     tensorboard: bool = False,
     warn: Callable[[str], None] = lambda message: None,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> Trained:
     """Train an embedding on the pictures of the ``train`` split and keep it in a folder.
 
@@ -87,10 +90,12 @@ def train(
         resume: go on from the folder's checkpoint; a finished run is left as it is.
         tensorboard: write event files for TensorBoard into the run's folder ``tensorboard/``, too.
         warn: told of a collapse when it is noticed.
+        tell: told what it began with, where the recipe names a trained run.
 
     Raises:
         RetrievalError: nothing to learn from, a folder that holds a run already, a checkpoint of another run, or a loss
-            that is no longer a number; or another recipe than the checkpoint began with.
+            that is no longer a number; or another recipe than the checkpoint began with; or a run to go on from that is
+            missing, damaged, or of another architecture.
     """
     out = Path(out)
     saved = open_run(out, resume)
@@ -105,6 +110,8 @@ def train(
         run = _Run(pictures, out, recipe, warn, device, world)
         world.wait()  # all have looked at the folder before the first writes to it
         run.prepare(saved)
+        if run.began and saved is None and world.first:
+            tell(run.began)
         with run.logged(tensorboard):
             run.go()
         return run.finish()
@@ -149,20 +156,31 @@ class _Run:
     def prepare(self, saved: Saved | None) -> None:
         """Network, loss, optimizer and schedule, new or as a checkpoint left them."""
         asked = self.asked
+        # a checkpoint has all weights: the run that the training went on from need not be there any more
+        initial = Initial.open(asked.init) if asked.init is not None and saved is None else None
+        known = {} if saved is None else saved.about.get("network", {})  # format 2 may lack it
         torch.manual_seed(asked.seed)
-        network, self.options = build_network(asked, self.train)
-        pretrained = asked.net not in networks.FROM_SCRATCH
+        options = known.get("options") if initial is None else initial.options(asked)
+        network, self.options = build_network(asked, self.train, options)
+        self.began: str = known.get("began", "") if initial is None else initial.hand_over(network)
+        if known:
+            network.preprocessing = Preprocessing(**known["preprocessing"])
+        pretrained = asked.net not in networks.FROM_SCRATCH or asked.init is not None
         self.recipe = asked.resolve(channels=network.preprocessing.channels, pretrained=pretrained)
-        sampler = sampling.create(self.recipe, self.train.labels, self.train.levels)
-        source = Source(self.train, network.preprocessing)
-        self.batches = Batches(sampler, source, self.train.labels, self.recipe.accumulate, self.world)
-        if hasattr(network, "fit_to"):
+        turns = 4 if asked.quarter_turns else 1
+        labels = np.concatenate([self.train.labels + turn * len(self.classes) for turn in range(turns)])
+        sampler = sampling.create(
+            self.recipe, labels, None if self.train.levels is None else [*self.train.levels] * turns
+        )
+        source = Source(self.train, network.preprocessing, turns)
+        self.batches = Batches(sampler, source, labels, self.recipe.accumulate, self.world)
+        if hasattr(network, "fit_to") and initial is None and not known:
             network.fit_to(source.sample(5000, asked.seed))
         self.preprocessing: Preprocessing = network.preprocessing
         self.dim = int(network.dim)
         self.engine = Engine(
             network.to(self.device, memory_format=torch.channels_last),
-            losses.create(self.recipe, self.dim, len(self.classes)).to(self.device),
+            losses.create(self.recipe, self.dim, turns * len(self.classes)).to(self.device),
             self.recipe,
             self.preprocessing,
             self.device,
@@ -248,6 +266,11 @@ class _Run:
             return
         about = {
             "asked": dataclasses.asdict(self.asked),
+            "network": {
+                "options": self.options,
+                "preprocessing": dataclasses.asdict(self.preprocessing),
+                "began": self.began,
+            },
             "epochs": self.epochs,
             "compiled": self.engine.compiled is not None,
             "fingerprint": self.fingerprint,
@@ -262,7 +285,8 @@ class _Run:
         network = copy.deepcopy(network).eval().to("cpu", memory_format=torch.contiguous_format)
         loss = self.engine.loss
         if isinstance(loss, SoftmaxLoss):
-            head = {"weight": loss.weight.detach().cpu(), "bias": loss.bias.detach().cpu()}
+            known = slice(len(self.classes))  # without those that are turned
+            head = {"weight": loss.weight.detach()[known].cpu(), "bias": loss.bias.detach()[known].cpu()}
             write_durably(self.out / CLASSIFIER, safetensors.torch.save(head))
         config = EncoderConfig(
             network=self.recipe.net,
@@ -312,6 +336,7 @@ class _Run:
             steps=self.step,
             seconds=trained.seconds,
             dtype=str(self.dtype).removeprefix("torch."),
+            began=self.began,
             warnings=trained.warnings,
         )
 

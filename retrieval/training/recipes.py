@@ -27,6 +27,11 @@ class Recipe:
         "convnet, divide-and-encode (for codes), seed, vgg16, efficientnet_lite0 (ImageNet weights), "
         "or hf:NAME_OR_FOLDER",
     )
+    init: str | None = _choice(
+        None,
+        "a run (runs/NAME) or an encoder's folder to go on from: its weights wherever names and shapes agree; --size "
+        "and --widths are its own, too (default: random weights)",
+    )
     widths: str | None = _choice(
         None, "convnet, vgg16: filters of each stage, joined by commas (default: the network's own)"
     )
@@ -52,7 +57,12 @@ class Recipe:
     pairs_per_batch: int = _choice(128, "pairs: pairs a batch, half of them of one class")
     triplets_per_batch: int = _choice(128, "random-triplets: triplets a batch")
     triplets_per_epoch: int = _choice(100_000, "random-triplets: triplets an epoch")
-    augment: str = _choice("auto", "flip, shift, cutout joined by commas; none; auto: flip,shift, grey only shift")
+    augment: str = _choice(
+        "auto", "flip, affine, shift, cutout joined by commas; none; auto: flip,shift, grey only shift"
+    )
+    quarter_turns: bool = _choice(
+        False, "classes turned by 90, 180 and 270 degrees are classes of their own: four times as many"
+    )
     epochs: int | None = _choice(None, "passes over the pictures (default: 8, more where that is under 1440 steps)")
     minutes: float | None = _choice(
         None, "at most so many minutes: fewer epochs where, by a measurement at the start, they would take longer"
@@ -64,7 +74,7 @@ class Recipe:
     optimizer: str = _choice("sgd", "sgd, or adamw (for pretrained transformers)")
     lr: float | None = _choice(
         None,
-        "peak learning rate (default: 0.07 from scratch, 0.01 from pretrained weights; adamw: 0.001 and 0.00005; "
+        "peak learning rate (default: 0.07 from scratch, 0.01 from trained weights; adamw: 0.001 and 0.00005; "
         "a multiple of it for some losses)",
     )
     schedule: str = _choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
