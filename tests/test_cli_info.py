@@ -14,6 +14,9 @@ import pytest
 from retrieval.cli import main
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import structures
+from retrieval.measures.intervals import Interval
+from retrieval.pairs.card import card
+from retrieval.pairs.recipes import PairRecipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -101,6 +104,64 @@ def test_a_model_is_described(folder, tmp_path, capsys):
     assert described["kind"] == "model" and described["network"] == "convnet" and described["bytes"] > 0
 
 
+PAIR = {
+    "format": "retrieval-pair-network",
+    "version": 1,
+    "network": "comparison",
+    "options": {"trunk": "convnet", "size": 32},
+    "preprocessing": {"size": 32, "mode": "L", "fit": "stretch", "mean": [0.9], "std": [0.2]},
+    "trained_on": "images_background",
+    "created": "2026-01-02T03:04:05+00:00",
+    "files": {},
+}
+
+
+def pair_run(folder: Path) -> Path:
+    """A run of a pair network with the card that a training writes, and no weights."""
+    labels = np.arange(40) % 4
+    measures = {name: Interval(0.0875, 0.0512, 0.25, n=2000) for name in ("EER", "FPR at 95 % recall")}
+    about = {"pictures": "images_background", "fingerprint": "0" * 64, "labels": labels, "steps": 3, "seconds": 1.0}
+    text = card(PairRecipe(), **about, measures=measures, dtype="float32", warnings=["The network still guesses."])
+    (folder / "pair").mkdir(parents=True)
+    (folder / "pair" / "config.json").write_text(json.dumps(PAIR))
+    (folder / "pair" / "card.md").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_pair_network_is_described(tmp_path, capsys):
+    run = pair_run(tmp_path / "run")
+    for place in (run, run / "pair"):
+        assert main(["info", str(place)]) == 0
+        out = capsys.readouterr().out
+        for name, says in (
+            ("network", "comparison"),
+            ("trunk", "convnet"),
+            ("input", "two of 32×32 L, fitted by stretch"),
+            ("trained on", "images_background"),
+            ("measured", r"EER 0\.087 \(95 % interval 0\.051 to 0\.250; 2,000 validation pairs\)"),
+            ("measured", r"FPR at 95 % recall 0\.087 .*"),
+            ("warning", r"The network still guesses\."),
+        ):
+            assert re.search(rf"^{name} +{says}$", out, re.MULTILINE), out
+    assert main(["info", str(run), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["kind"] == "pair network" and described["options"] == PAIR["options"]
+    assert described["measures"]["EER"] == {"value": 0.087, "low": 0.051, "high": 0.25, "pairs": 2000}
+    assert described["warnings"] == ["The network still guesses."] and described["bytes"] > 0
+    (run / "pair" / "card.md").unlink()
+    assert main(["info", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measures"] == {}
+
+
+@pytest.mark.parametrize("change", [{"network": 3}, {"options": [1]}, {"preprocessing": {}}, {"version": 99}])
+def test_damaged_pair_networks_are_refused(tmp_path, capsys, change):
+    run = pair_run(tmp_path / "run")
+    (run / "pair" / "config.json").write_text(json.dumps(PAIR | change))
+    assert main(["info", str(run)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(run) in error
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "vit"}', '{"preprocessing": 3}'])
 def test_other_configurations_are_refused(tmp_path, capsys, content):
     (tmp_path / "config.json").write_text(content)
@@ -116,12 +177,13 @@ def test_other_folders_are_refused(tmp_path, capsys):
         assert error.count("\n") == 1 and "neither an index" in error and str(path) in error
 
 
-def test_neither_torch_nor_faiss_is_needed(folder):
+def test_neither_torch_nor_faiss_is_needed(folder, tmp_path):
     code = (
-        "import sys; from retrieval.cli import main; main(['info', sys.argv[1]]); "
+        "import sys; from retrieval.cli import main; assert not any(main(['info', path]) for path in sys.argv[1:]); "
         "assert not {'torch', 'faiss', 'h5py'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, folder], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    run = pair_run(tmp_path / "run")
+    subprocess.run([sys.executable, "-c", code, folder, run], cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
 
 
 def test_the_documented_reader_finds_what_search_finds(folder, tmp_path):

@@ -9,12 +9,14 @@ from typing import Any
 
 from retrieval.errors import RetrievalError
 from retrieval.images import printable
+from retrieval.pairs.config import describe, pair_folder
 
-HELP = "Say what an index or a model is. Nothing is loaded: it takes a moment, whatever the size."
+HELP = "Say what an index, a model or a pair network is. Nothing is loaded: it takes a moment, whatever the size."
 
 EXAMPLES = """
 retrieval info indexes/photos
 retrieval info runs/cifar10
+retrieval info runs/pair
 retrieval info indexes/photos --json
 """
 
@@ -33,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     folder: Path = args.path
     if (folder / CATALOG).exists():
         described, lines = _index(folder)
+    elif (pair := pair_folder(folder)) is not None:
+        described, lines = _pair(pair)
     else:
         described, lines = _model(folder)
     if args.json:
@@ -87,6 +91,29 @@ def _searched(structure: dict[str, Any]) -> str:
     return f"{structure['factory']} over {structure['items']:,}{found}"
 
 
+def _pair(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
+    described = describe(folder)
+    preprocessing, options = described["preprocessing"], described["options"]
+    lines: list[tuple[str, object]] = [
+        ("pair network", printable(folder)),
+        ("network", described["network"]),
+        ("trunk", options.get("trunk")),
+        ("input", f"two of {_input(preprocessing)}"),
+        ("trained on", described["trained_on"] or None),
+    ]
+    for name, m in described["measures"].items():
+        figures = f"{m['value']:.3f} (95 % interval {m['low']:.3f} to {m['high']:.3f}; {m['pairs']:,} validation pairs)"
+        lines.append(("measured", f"{name} {figures}"))
+    lines += [("warning", printable(warning)) for warning in described["warnings"]]
+    lines += [("on disk", _size(described["bytes"])), ("created", described["created"] or None)]
+    return described, lines
+
+
+def _input(preprocessing: dict[str, Any]) -> str:
+    side = f"{preprocessing['size']}×{preprocessing['size']} {preprocessing['mode']}"
+    return f"{side}, fitted by {preprocessing['fit']}"
+
+
 def _model(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
     place = next((place for place in (folder, folder / ENCODER) if (place / CONFIG).is_file()), None)
     if place is None:
@@ -99,13 +126,12 @@ def _model(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
         size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
         described = {"kind": "model", "folder": printable(place), "bytes": size, **config}
         preprocessing = config["preprocessing"]
-        side = f"{preprocessing['size']}×{preprocessing['size']} {preprocessing['mode']}"
         classes = config["classes"]
         lines: list[tuple[str, object]] = [
             ("model", printable(place)),
             ("network", config["network"]),
             ("vectors", f"{config['dim']:,} numbers each"),
-            ("input", f"{side}, fitted by {preprocessing['fit']}"),
+            ("input", _input(preprocessing)),
             ("texts", "understood" if config.get("text") else None),
             ("classes", f"{len(classes):,}: {', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"),
             ("trained on", config.get("trained_on") or None),

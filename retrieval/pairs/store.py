@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -15,49 +14,13 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from retrieval import checked_folder
-from retrieval.checked_folder import CARD, CONFIG, WEIGHTS, CheckedFolder, Kind, damaged
+from retrieval.checked_folder import CARD, CONFIG, WEIGHTS, CheckedFolder, damaged
 from retrieval.errors import RetrievalError
-from retrieval.images import Preprocessing
 from retrieval.networks import pairs
 from retrieval.networks.unfilled import fill, misfits, unfilled
+from retrieval.pairs.config import FOLDER, KIND, PairConfig
 
-FOLDER = "pair"
-"""Where it lies in a run's folder."""
-
-KIND = Kind("retrieval-pair-network", 1, "a pair network", "train one with `retrieval train --net two-channel`")
-
-
-@dataclass(frozen=True)
-class PairConfig:
-    """What a pair network is, apart from its weights.
-
-    Attributes:
-        network: the architecture's name, as :func:`retrieval.networks.pairs.create` takes it.
-        options: what that function takes beside the name.
-        preprocessing: how a picture becomes the network's input.
-        trained_on: a few words about the training data.
-        created: when, as ISO 8601; filled in when the network is saved.
-    """
-
-    network: str
-    options: Mapping[str, Any]
-    preprocessing: Preprocessing
-    trained_on: str = ""
-    created: str = ""
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PairConfig:
-        """The configuration that was saved.
-
-        Raises:
-            KeyError, TypeError, ValueError, RetrievalError: `values` do not describe one.
-        """
-        texts = [values[name] for name in ("network", "trained_on", "created")]
-        for text in texts:
-            if not isinstance(text, str):
-                raise TypeError(f"{text!r} is no text")
-        network, trained_on, created = texts
-        return cls(network, dict(values["options"]), Preprocessing(**values["preprocessing"]), trained_on, created)
+__all__ = ["FOLDER", "KIND", "PairConfig", "Saved", "load", "save"]
 
 
 def save(folder: str | Path, network: nn.Module, config: PairConfig, card: str) -> None:
