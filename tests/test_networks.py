@@ -1,10 +1,11 @@
 """The networks that are trained from scratch: shapes, the published layers, and the whitening stem."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from retrieval import networks
+from retrieval import images, networks
 from retrieval.errors import RetrievalError
 
 
@@ -22,6 +23,31 @@ def test_the_seed_network_is_the_published_one():
     # 32 − 4 − 1 − 2 − 1 − 2 − 1 = 21 pixels a side are left
     assert (network.embedding.in_features, network.embedding.out_features) == (32 * 21 * 21, 1024)
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 1024)
+
+
+def test_the_portrait_network_is_the_published_one():
+    """Chopra, Hadsell and LeCun 2005, section 3.1: each layer's filters and what is left of 56×46 behind it."""
+    network = networks.create("portrait").eval()
+    seen = []
+    for layer in network.features:
+        if isinstance(layer, nn.Conv2d | nn.AvgPool2d):
+            layer.register_forward_hook(lambda layer, given, out: seen.append(tuple(out.shape[1:])))
+    assert network(torch.zeros(2, 1, 56, 56)).shape == (2, 50) and network.dim == 50
+    assert seen == [(15, 50, 40), (15, 25, 20), (45, 20, 15), (45, 5, 5), (250, 1, 1)]
+
+
+def test_the_portrait_network_sees_just_a_face():
+    """92×112 pixels fill the middle 46 of 56 columns, and what stands beside them changes nothing."""
+    network = networks.create("portrait", dim=3).eval()
+    face = np.random.default_rng(0).integers(0, 256, (1, 112, 92, 1), np.uint8)
+    pixels = images.fit_array(face, network.preprocessing)
+    assert pixels.shape == (1, 56, 56, 1) and (pixels[:, :, :5] == 128).all() and (pixels[:, :, 51:] == 128).all()
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    beside, inside = x.clone(), x.clone()
+    beside[..., :5] = beside[..., 51:] = 0
+    inside[..., 5] = inside[..., 50] = 0
+    with torch.inference_mode():
+        assert torch.equal(network(x), network(beside)) and not torch.equal(network(x), network(inside))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -56,7 +56,7 @@ def test_vgg16_takes_any_size_and_narrow_widths(size, channels, dim):
 
 
 def test_settled_options_make_the_same_network_again():
-    for name in networks.FROM_SCRATCH:
+    for name in networks.SIZED:
         network = networks.create(name, size=40)
         options = networks.settled(network, {"size": 40})
         again = networks.create(name, **options)

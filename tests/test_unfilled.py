@@ -13,6 +13,7 @@ from retrieval.networks.unfilled import fill, misfits, unfilled
 ALL = {
     "convnet": lambda: networks.create("convnet", size=16, widths=(4, 6)),
     "divide-and-encode": lambda: networks.create("divide-and-encode", size=16, widths=(4, 6)),
+    "portrait": lambda: networks.create("portrait", dim=4),
     "seed": lambda: networks.create("seed", size=16),
     "vgg16": lambda: networks.create("vgg16", size=32, widths=(2, 2, 2, 2, 2)),
     "efficientnet_lite0": lambda: networks.create("efficientnet_lite0", dim=4, pretrained=False),

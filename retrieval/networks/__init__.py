@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
-FROM_SCRATCH = ("convnet", "divide-and-encode", "seed", "vgg16")
+SIZED = ("convnet", "divide-and-encode", "seed", "vgg16")
 """Those that begin with random weights, and take any ``channels`` and ``size``."""
+
+FROM_SCRATCH = (*SIZED, "portrait")
+"""Those that begin with random weights."""
 
 NAMES = (*FROM_SCRATCH, "efficientnet_lite0")
 """What ``--net`` takes, besides ``hf:NAME_OR_FOLDER``."""
@@ -49,6 +52,10 @@ def create(name: str, **options: Any) -> nn.Module:
         from retrieval.networks import divide_and_encode
 
         architecture = divide_and_encode.DivideAndEncode
+    elif name == "portrait":
+        from retrieval.networks import portrait
+
+        architecture = portrait.Portrait
     elif name == "seed":
         from retrieval.networks import seed
 

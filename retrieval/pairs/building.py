@@ -26,7 +26,7 @@ def build_network(recipe: PairRecipe, pictures: PictureSet) -> tuple[Any, dict[s
         options["size"] = recipe.size or PATCHES
         network: Any = pairs.create(recipe.net, **options)
         return network, networks.settled(network, options)
-    if recipe.trunk not in networks.FROM_SCRATCH:
+    if recipe.trunk not in networks.SIZED:
         if recipe.trunk in networks.NAMES and (recipe.size is not None or recipe.widths is not None):
             raise RetrievalError(f"--size and --widths do not go with --trunk {recipe.trunk}, which has its own.")
         options = {name: value for name, value in options.items() if name == "dim"}

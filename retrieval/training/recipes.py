@@ -24,8 +24,8 @@ class Recipe:
 
     net: str = _choice(
         "convnet",
-        "convnet, divide-and-encode (for codes), seed, vgg16, efficientnet_lite0 (ImageNet weights), "
-        "or hf:NAME_OR_FOLDER",
+        "convnet, divide-and-encode (for codes), portrait (for faces), seed, vgg16, efficientnet_lite0 (ImageNet "
+        "weights), or hf:NAME_OR_FOLDER",
     )
     init: str | None = _choice(
         None,
