@@ -30,6 +30,8 @@ ARCHITECTURES: list[tuple[str, dict[str, Any], int]] = [
     ("convnet", {"dim": 6, "widths": (4,), "channels": 1, "size": 9}, 9),
     ("seed", {"dim": 7}, 32),
     ("seed", {"dim": 7, "channels": 1, "size": 14}, 14),
+    ("vgg16", {"channels": 3, "size": 70, "widths": (2, 3, 4, 5, 6)}, 70),
+    ("vgg16", {"dim": 7, "channels": 1, "size": 105, "widths": (2, 3, 4, 5, 6)}, 105),
     ("efficientnet_lite0", {"pretrained": False}, 64),
     ("efficientnet_lite0", {"pretrained": False, "dim": 5}, 64),
 ]
@@ -134,6 +136,23 @@ def test_cells_lie_in_the_middle_of_what_they_see(name: str, options: dict[str, 
     rows, columns = torch.nonzero(touched, as_tuple=True)
     assert (columns.min() + columns.max() + 1) / 2 == left + (position + 0.5) * width
     assert (rows.min() + rows.max() + 1) / 2 == top + (position + 0.5) * height
+
+
+def test_the_cells_of_a_deep_network_lie_in_the_middle_of_what_they_see() -> None:
+    """By its layers (Araujo, Norris and Sim 2019): each sees more than the whole picture."""
+    made = network("vgg16", {"size": 105, "widths": (1, 1, 1, 1, 1)})
+    middle, step = 0.5, 1
+    for layer in made.features:
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+            kernel, stride, padding = (
+                one[0] if isinstance(one, tuple) else one for one in (layer.kernel_size, layer.stride, layer.padding)
+            )
+            middle += ((kernel - 1) / 2 - padding) * step
+            step *= stride
+    left, top, right, bottom = made.shares(torch.zeros(1, 1, 105, 105)).box
+    cells = 3  # a side, of 105 / 32
+    assert (right - left) / cells == (bottom - top) / cells == step
+    assert left + step / 2 == top + step / 2 == middle
 
 
 def test_the_default_networks_cells_lie_where_its_weights_look() -> None:

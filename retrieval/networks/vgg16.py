@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.networks.layers import convolution, fitted
+from retrieval.networks.shares import Shares
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """How many there are in each group; max pooling 2×2 follows each."""
@@ -73,3 +75,18 @@ class VGG16(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.embedding(self.features(x))
         return out
+
+    def shares(self, x: Tensor) -> Shares:
+        """Where the embeddings come from: each position has numbers, or weights of the fully connected layer, of its
+        own."""
+        last = self.features[:-1](x)  # all but the flattening
+        n, channels, height, width = last.shape
+        if isinstance(self.embedding, nn.Linear):
+            weights = self.embedding.weight.view(self.dim, channels, height, width)
+            positions = torch.einsum("nchw,dchw->nhwd", last, weights)
+        else:
+            own = torch.eye(height * width, dtype=last.dtype, device=last.device).view(height, width, 1, height, width)
+            positions = (last[:, None, None] * own).reshape(n, height, width, self.dim)
+        # padding keeps a convolution's output above its input, and pooling takes no margin but what it rounds off
+        cell = 2 ** len(CONVOLUTIONS)
+        return Shares(positions, torch.zeros_like(positions[0, 0, 0]), (0, 0, cell * width, cell * height))
