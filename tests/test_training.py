@@ -9,6 +9,7 @@ import signal
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -16,9 +17,11 @@ from retrieval import datasets, losses, networks
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
+from retrieval.images import Preprocessing
 from retrieval.training import augmentation, engine, folder, loop
 from retrieval.training.loop import train
 from retrieval.training.monitoring import Monitor, read_history, spread
+from retrieval.training.pictures import Source
 from retrieval.training.recipes import CHOICES, PRESETS, Recipe, epochs_for
 
 QUICK = Recipe(
@@ -297,6 +300,43 @@ def test_augmentation_changes_each_picture_by_its_own_draw():
     assert ((cut == 0).sum((1, 2, 3)) == 3 * 8 * 8).all()
     with pytest.raises(RetrievalError, match="'flop'"):
         augmentation.parse("flip,flop")
+
+
+def test_affine_augmentation_moves_a_point_to_where_its_matrix_says():
+    side, n = 65, 200
+    x = torch.zeros(n, 1, side, side)
+    places = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij")) * 2.0 / side - 1 + 1 / side
+    x[:] = torch.exp(-torch.from_numpy((places[0] - 0.3) ** 2 + (places[1] + 0.2) ** 2).float() / 0.01)
+    moved = augmentation.augment(x, ("affine",), torch.Generator().manual_seed(2))
+    matrices = augmentation._affine(n, torch.Generator().manual_seed(2)).double().numpy()
+    linear, shift = matrices[:, :, :2], matrices[:, :, 2]
+    # never mirrored; areas change by 1.2² at most, lengths by little more than a fifth and a shear
+    determinants = np.linalg.det(linear)
+    assert determinants.min() > 1 / 1.2**2 - 1e-6 and determinants.max() < 1.2**2 + 1e-6
+    assert np.abs(shift).max() <= 0.2 and np.linalg.svd(linear)[1].max() < 1.5
+    assert np.abs(determinants - 1).max() > 0.2 and np.abs(shift).max() > 0.15  # and it does use what it may
+    weights = moved[:, 0].double().numpy()
+    weights /= weights.sum((1, 2), keepdims=True)
+    found = np.stack([(weights * places[1]).sum((1, 2)), (weights * places[0]).sum((1, 2))], axis=1)  # (x, y)
+    # the new picture at z shows the old one at linear·z + shift
+    expected = np.stack([np.linalg.solve(m, [-0.2, 0.3] - s) for m, s in zip(linear, shift, strict=True)])
+    assert np.abs(found - expected).max() < 0.02
+
+
+def test_quarter_turns_make_four_times_as_many_classes(tmp_path):
+    pictures = made_up()
+    source = Source(pictures, Preprocessing(12, "RGB"), turns=4)
+    before = pictures.pixels.copy()
+    turned = source.read(np.array([5, 5 + 240, 5 + 480, 5 + 720])).numpy()
+    assert all((turned[t] == np.rot90(pictures.pixels[5], t)).all() for t in range(4))
+    assert (pictures.pixels == before).all()
+    trained = train(pictures, tmp_path / "run", QUICK.replace(quarter_turns=True, loss="softmax"))
+    # as a picture and its turns are different classes, four times as many pictures make an epoch
+    plain = train(pictures, tmp_path / "plain", QUICK.replace(loss="softmax"))
+    assert len(trained.history) == 4 * len(plain.history)
+    head = safetensors.torch.load_file(tmp_path / "run" / loop.CLASSIFIER)
+    assert head["weight"].shape == (4, 128) and head["bias"].shape == (4,)
+    assert trained.precision_at_1 > 0.9
 
 
 def test_a_training_may_start_from_imagenet_weights(tmp_path):
