@@ -7,14 +7,16 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 from test_training import made_up, same
 from torch.nn.modules.module import register_module_forward_hook
 
-from retrieval import losses
+from retrieval import losses, networks
 from retrieval.errors import RetrievalError
+from retrieval.losses import ContrastiveLoss
 from retrieval.training import loop
 from retrieval.training.loop import train
-from retrieval.training.monitoring import Monitor
+from retrieval.training.monitoring import Monitor, spread
 from retrieval.training.recipes import CHOICES, Recipe
 
 QUICK = Recipe(
@@ -132,6 +134,38 @@ def test_a_collapse_is_provoked_and_its_cause_named(tmp_path, pictures, change, 
     said = train(pictures, tmp_path / "run", recipe).warnings
     assert len(said) == 1 and re.search(cause, said[0]), said
     assert "collapsed" in said[0]
+
+
+def test_raw_vectors_that_shrink_collapse_whatever_their_directions():
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    distances = torch.cdist(x, x).square()
+    assert spread(x, 5.0) == pytest.approx(float(distances.mean()) / 5.0**2, rel=1e-5)
+    tiny = 0.01 * x
+    assert spread(torch.nn.functional.normalize(tiny)) > 0.9 and spread(tiny, ContrastiveLoss(1.4).apart) < 0.001
+    assert spread(100 * x, 1.4) == 1
+
+
+@pytest.mark.parametrize("memory", [0, 32])
+@pytest.mark.parametrize("loss", ["contrastive", "energy"])
+def test_a_collapse_in_raw_space_is_seen(tmp_path, monkeypatch, loss, memory):
+    """A network whose output is next to nothing, and that does not move; of unit vectors it would be as good as any."""
+    create = networks.create
+
+    def shrunk(*args, **options):
+        network = create(*args, **options)
+        network.embedding.weight.data *= 1e-3
+        return network
+
+    monkeypatch.setattr(networks, "create", shrunk)
+    recipe = QUICK.replace(loss=loss, lr=1e-9, epochs=8, memory=memory)
+    raw, unit = (train(made_up(), tmp_path / space, recipe.replace(space=space)).warnings for space in ("raw", "unit"))
+    assert unit == [] and len(raw) == 1 and "collapsed" in raw[0]
+
+
+@pytest.mark.parametrize("loss", ["contrastive", "energy"])
+def test_a_sound_training_in_raw_space_is_no_collapse(tmp_path, loss):
+    trained = train(made_up(), tmp_path / "run", QUICK.replace(loss=loss, space="raw", dim=2, epochs=8))
+    assert trained.warnings == [] and len(trained.history) > 20 and trained.history[-1].spread > 0.1
 
 
 def test_a_learning_rate_far_too_high_collapses_and_is_named(tmp_path):

@@ -30,6 +30,11 @@ class WithMemory(nn.Module):
         unit: Any = self.loss.unit
         return bool(unit)
 
+    @property
+    def apart(self) -> float | None:
+        """The Euclidean distance that impostors are to have, of a loss that can compare raw vectors."""
+        return getattr(self.loss, "apart", None)
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         loss, active = self.loss(embeddings, labels, self.memory.contents())
         if self.training:

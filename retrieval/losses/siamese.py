@@ -68,6 +68,9 @@ class EnergyLoss(nn.Module):
     It has no hinge, so its active share is NaN.
     """
 
+    apart = math.sqrt(2)
+    """The Euclidean distance that raw impostors are to have: Q suits vectors as far apart as unit vectors are."""
+
     def __init__(self, dim: int, given: bool = False, unit: bool = True) -> None:
         super().__init__()
         self.q = 2 * math.sqrt(dim)
@@ -90,12 +93,16 @@ class ContrastiveLoss(nn.Module):
         given: the batch is already made of pairs, the first of each in its first half, the second in its second.
         unit: compare unit vectors, as an index does, or the network's raw output, as published.
 
+    Attributes:
+        apart: the Euclidean distance that raw impostors are to have: the margin, if it is not 0.
+
     ``forward`` returns the loss and the share of the impostor pairs that lie within the margin.
     """
 
     def __init__(self, margin: float = 1.0, given: bool = False, unit: bool = True) -> None:
         super().__init__()
         self.margin = margin
+        self.apart = margin or math.sqrt(2)
         self.given = given
         self.unit = unit
 

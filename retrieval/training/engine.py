@@ -175,7 +175,9 @@ class Engine:
         if len(chunks) > 1 and raw.grad is not None:
             for i, (chunk, gradient) in enumerate(zip(chunks, raw.grad.tensor_split(len(chunks)), strict=True)):
                 torch.autograd.backward(self._drawing(place, i, chunk), gradient)
-        return Measured(loss.item(), active.item(), spread(embeddings))
+        # where raw vectors are compared, their directions may lie far apart while they shrink to a point
+        apart = None if self.loss.unit else getattr(self.loss, "apart", None)
+        return Measured(loss.item(), active.item(), spread(embeddings) if apart is None else spread(whole, apart))
 
     def _drawing(self, place: tuple[int, int], chunk: int, x: Tensor) -> Tensor:
         """The network's raw output in float32, with what it draws (dropout) settled by the place in the training."""

@@ -38,9 +38,16 @@ class Reading:
     precision_at_1: float = math.nan
 
 
-def spread(embeddings: Tensor) -> float:
-    """Half the mean squared distance of unit embeddings (n, d): 1 − ‖mean‖². 0 if all are one point, 1 at most."""
-    return float(1 - embeddings.detach().float().mean(0).square().sum())
+def spread(embeddings: Tensor, apart: float = math.sqrt(2)) -> float:
+    """The mean squared distance of embeddings (n, d), in units of what impostors are to have; 0 if all are one point.
+
+    Args:
+        embeddings: any vectors. Of unit vectors it is half their mean squared distance, 1 − ‖mean‖², and 1 at most.
+        apart: the Euclidean distance that impostors are to have. Raw vectors that are farther apart count as 1.
+    """
+    x = embeddings.detach().float()
+    variance = (x - x.mean(0)).square().sum(1).mean()
+    return float((2 * variance / apart**2).clamp_max(1))
 
 
 class Monitor:
