@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from systems import energy, pairs
+from systems import drlim, energy, one_shot, pairs, probes, triplets
 from systems.rows import Measure, MissingDataError, Row, Size, keep, kept, table
 
 from retrieval.errors import RetrievalError
@@ -29,7 +29,11 @@ from retrieval.machine import describe
 
 SYSTEMS: dict[str, Measure] = {
     **energy.SYSTEMS,
+    **drlim.SYSTEMS,
     **pairs.SYSTEMS,
+    **triplets.SYSTEMS,
+    **probes.SYSTEMS,
+    **one_shot.SYSTEMS,
 }
 """In the table's order."""
 MARKS = ("<!-- table: python benchmarks/family.py DATA -->", "<!-- end of the table -->")
