@@ -146,6 +146,35 @@ def test_the_losses_draw_from_the_batch_and_bear_batches_without_triplets(name):
             assert value == 0 and active == 0 and not z.grad.any()
 
 
+def test_hdml_compares_outputs_of_one_scale_whatever_the_network_gives():
+    """The loss of a batch is that of outputs of standard deviation 2, bit by bit; no gradient lies along the scale."""
+    z = (outputs(30, 8, seed=6)[0] + 0.5).requires_grad_()
+    labels = torch.arange(30) % 3
+    loss = losses.create(Recipe(loss="hdml"), 8, 3)
+    torch.manual_seed(1)
+    value, active = loss(z, labels)
+    value.backward()
+    assert (z.grad * z).sum(0).abs().max() < 1e-9 and z.grad.abs().max() > 0.01
+    torch.manual_seed(1)
+    assert loss(z * torch.logspace(-3, 3, 8, dtype=torch.float64), labels)[0].item() == pytest.approx(value.item())
+    torch.manual_seed(1)
+    scaled = z.detach().numpy() / z.detach().numpy().std(0) * 2
+    bounds = hashing.hdml_loss(*hashing._drawn(torch.from_numpy(scaled), labels)).numpy()
+    assert value.item() == pytest.approx(bounds[bounds > 1e-9].mean()) and active == pytest.approx(
+        (bounds > 1e-9).mean()
+    )
+
+
+def test_hdml_bears_a_bit_that_is_the_same_for_all():
+    z = outputs(12, 6, seed=7)[0]
+    z[:, 2] = 0.3
+    z.requires_grad_()
+    loss = losses.create(Recipe(loss="hdml"), 6, 3)
+    value, _ = loss(z, torch.arange(12) % 3)
+    value.backward()
+    assert value.isfinite() and z.grad.isfinite().all()
+
+
 def test_every_anchor_and_positive_has_a_negative_drawn_from_all():
     torch.manual_seed(0)
     labels = torch.tensor([4, 1, 4, 2, 1, 2, 2, 7])

@@ -19,6 +19,12 @@ from retrieval.losses.distances import widened
 DRAWS = 20
 """So many sets of hash centres are drawn, of which the one with the largest smallest distance is taken."""
 
+ROUNDING = 1e-4
+"""A loss up to here counts as 0: it is the rest of terms that cancel."""
+
+SCALE = 2.0
+"""The standard deviation of each bit's outputs in HDML, in units of the margin: a bit counts as undecided within ½."""
+
 
 def hdml_loss(anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float = 1.0) -> Tensor:
     """The piecewise linear upper bound on the triplet ranking loss of codes (Norouzi, Fleet and Salakhutdinov 2012,
@@ -130,7 +136,13 @@ def hash_centres(classes: int, bits: int, seed: int = 0) -> Tensor:
 
 
 class HDMLLoss(nn.Module):
-    """:func:`hdml_loss` of each two pictures of a class and a picture of another that is drawn at random.
+    """:func:`hdml_loss` of each two pictures of a class and a picture of another that is drawn at random, each bit's
+    outputs first divided so that their standard deviation over the batch is :data:`SCALE`.
+
+    The bound depends on the scale of the outputs, which no code does. Left alone they grow until no bit is within
+    reach of the loss, and nothing is learned any more; where they are small, most bits are, whatever they say of the
+    classes, and the gradient is mostly noise. The paper holds the norm of each bit's weights, and its authors' program
+    lets weights decay: for networks with normalised layers, which undo either, this takes their place.
 
     ``forward`` returns the mean over the active triplets, and their share.
     """
@@ -145,7 +157,9 @@ class HDMLLoss(nn.Module):
         return f"margin={self.margin}"
 
     def forward(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return _mean_of_active(hdml_loss(*_drawn(widened(outputs), labels), self.margin))
+        outputs = widened(outputs)
+        spread = outputs.var(0, correction=0) + 1e-12  # a bit that is the same for all is left with a gradient of 0
+        return _mean_of_active(hdml_loss(*_drawn(SCALE * outputs / spread.sqrt(), labels), self.margin))
 
 
 class LaiLoss(nn.Module):
@@ -203,5 +217,5 @@ def _drawn(outputs: Tensor, labels: Tensor) -> mining.Triplets:
 
 
 def _mean_of_active(losses: Tensor) -> tuple[Tensor, Tensor]:
-    active = (losses > 0).sum()
+    active = (losses > ROUNDING).sum()
     return losses.sum() / active.clamp_min(1), active / max(1, len(losses))
