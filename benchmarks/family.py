@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from systems import drlim, energy, one_shot, pairs, probes, triplets
+from systems import codes, drlim, energy, one_shot, pairs, probes, triplets
 from systems.rows import Measure, MissingDataError, Row, Size, keep, kept, table
 
 from retrieval.errors import RetrievalError
@@ -32,6 +32,7 @@ SYSTEMS: dict[str, Measure] = {
     **drlim.SYSTEMS,
     **pairs.SYSTEMS,
     **triplets.SYSTEMS,
+    **codes.SYSTEMS,
     **probes.SYSTEMS,
     **one_shot.SYSTEMS,
 }
