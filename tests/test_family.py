@@ -103,31 +103,46 @@ def test_the_command_names_the_size(family):
     assert family.rows.command("energy", "full").endswith("--only energy --size full")
 
 
-def faces(path: Path, subjects: int = 40) -> None:
-    """Smooth noise a subject, two pictures of each that differ a little."""
+def faces(path: Path, subjects: int = 40, each: int = 2) -> None:
+    """Smooth noise a subject, and pictures of each that differ a little."""
     random = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as archive:
         for subject in range(1, subjects + 1):
             coarse = random.integers(0, 200, (7, 6), np.uint8)
-            for number in (1, 2):
+            for number in range(1, each + 1):
                 picture = Image.fromarray(coarse + random.integers(0, 55, coarse.shape, np.uint8))
                 with archive.open(f"att_faces/s{subject}/{number}.pgm", "w") as file:
                     picture.resize((92, 112), Image.Resampling.BICUBIC).save(file, "PPM")
 
 
 def test_the_energy_network_through_the_program(family, tmp_path, monkeypatch, capsys):
-    faces(tmp_path / "att_faces.zip")
+    faces(tmp_path / "att_faces.zip", each=7)
     monkeypatch.setitem(family.energy.EPOCHS, "small", 2)
     out = tmp_path / "out"
     assert run(family, monkeypatch, tmp_path, "--out", out, "--size", "small", "--only", "energy", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["rows"]
-    assert "all 45 pairs" in found["data"] and found["seconds"] > 0
-    assert set(found["ours"]) >= {"EER", "FR at FA 5.0%", "EER, unit vectors"}
+    assert "all 595 pairs" in found["data"] and found["seconds"] > 0
+    assert set(found["ours"]) >= {"EER", "FR at FA 5.0%", "EER, unit vectors", "EER, 5 pictures enrolled"}
     assert all(0 <= end <= 1 for value in found["ours"].values() for end in value)
     with Image.open(out / "energy-small.png") as picture:
         assert picture.width > 500
     known = set(json.loads((out / "energy-small" / "encoder" / "config.json").read_text())["classes"])
     assert known == {f"s{subject}" for subject in range(1, 41)}
+
+
+def test_a_person_is_known_by_the_first_pictures(family):
+    random = np.random.default_rng(0)
+    labels = np.repeat([3, 8, 4], 7)
+    outputs = random.normal(size=(21, 6))
+    found = family.energy.enrolled(outputs, labels)
+    expected = []
+    for person in (3, 4, 8):
+        for asked in np.flatnonzero(labels == person)[5:]:
+            for other in (3, 4, 8):
+                known = [np.abs(outputs[asked] - outputs[i]).sum() for i in np.flatnonzero(labels == other)[:5]]
+                expected.append((-np.mean(known), person == other))
+    np.testing.assert_allclose(found.scores, [score for score, _ in expected], rtol=1e-6)
+    assert found.genuine.tolist() == [genuine for _, genuine in expected]
 
 
 def test_raw_vectors_are_the_encoders_before_their_length_is_taken(family, tmp_path):

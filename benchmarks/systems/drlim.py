@@ -21,7 +21,7 @@ from systems.rows import Measure, Row, Size, command, need, trained, values
 SEED = 0
 NEIGHBOURS = 10
 PAIRS = 20_000
-EPOCHS: dict[Size, int] = {"small": 4, "medium": 6, "full": 20}
+EPOCHS: dict[Size, int] = {"small": 4, "medium": 4, "full": 20}
 WIDTHS: dict[Size, str | None] = {"small": "8,16,32", "medium": "32,64,128", "full": None}
 PICTURES: dict[Size, int | None] = {"small": 2000, "medium": None, "full": None}
 
@@ -37,6 +37,8 @@ def drlim(dim: int, data: Path, out: Path, size: Size) -> Row:
         dim=dim,
         widths=WIDTHS[size],
         epochs=EPOCHS[size],
+        optimizer="adamw",
+        lr=0.003,
         validation=0,
         seed=SEED,
     )

@@ -33,6 +33,7 @@ RECIPE = Recipe(
     validation=0,
     seed=SEED,
 )
+ENROLLED = 5
 RATES = {0.05: 0.01, 0.075: 0.01, 0.1: 0.0}
 """Published: the share of the genuine pairs that is rejected where this share of the impostors is accepted."""
 
@@ -46,19 +47,18 @@ def energy(data: Path, out: Path, size: Size) -> Row:
     outputs = raw_vectors(run.folder, new).astype(np.float64)
     units = encode(run.encoder, new, "faces").vectors.astype(np.float64)
     first, second = np.triu_indices(len(new), 1)
-    by_energy = pairs(-np.abs(outputs[first] - outputs[second]).sum(1), new.labels, first, second)
-    by_angle = pairs((units[first] * units[second]).sum(1), new.labels, first, second)
-    curves = {
-        f"{name}, {len(first):,} pairs": Roc.of(found.scores, found.genuine)
-        for name, found in (("energy", by_energy), ("unit vectors", by_angle))
+    ways = {
+        "": pairs(-np.abs(outputs[first] - outputs[second]).sum(1), new.labels[first], new.labels[second]),
+        f", {ENROLLED} pictures enrolled": enrolled(outputs, new.labels),
+        ", unit vectors": pairs((units[first] * units[second]).sum(1), new.labels[first], new.labels[second]),
     }
+    curves = {how[2:] or "pairs by energy": Roc.of(found.scores, found.genuine) for how, found in ways.items()}
     draw_rocs(curves, list(RATES.items()), "Faces of five people not trained on", out / f"energy-{size}.png")
-    measured = rejected(by_energy)
     return Row(
         "siamese, energy loss (Chopra, Hadsell, LeCun 2005)",
         f"AT&T faces at 56×46: subjects 1–35 trained, all {len(first):,} pairs of 36–40 tested; intervals over people",
         ", ".join(f"FR {reject:.1%} at FA {accept:.1%}" for accept, reject in RATES.items()),
-        measured | {f"{name}, unit vectors": value for name, value in rejected(by_angle).items()},
+        {f"{what}{how}": value for how, found in ways.items() for what, value in rejected(found).items()},
         run.seconds + time.perf_counter() - began,
         command("energy", size),
     )
@@ -70,9 +70,18 @@ def people(faces: PictureSet, trained_up_to: int) -> PictureSet:
     return dataclasses.replace(faces, splits=np.where(subjects <= trained_up_to, "train", "test").astype("<U5"))
 
 
-def pairs(scores: NDArray[Any], labels: NDArray[np.int64], first: NDArray[Any], second: NDArray[Any]) -> Pairs:
-    """Pairs of pictures by their positions, with their scores."""
-    classes = np.stack([labels[first], labels[second]], axis=1).astype(np.int32)
+def enrolled(outputs: NDArray[np.float64], labels: NDArray[np.int64]) -> Pairs:
+    """Each other picture of anybody against each person, by its mean energy with that person's first pictures."""
+    people = np.unique(labels)
+    shelf = np.stack([outputs[labels == person][:ENROLLED] for person in people])
+    asked = np.concatenate([np.flatnonzero(labels == person)[ENROLLED:] for person in people])
+    energies = np.abs(outputs[asked, None, None] - shelf).sum(-1).mean(-1)
+    return pairs(-energies.ravel(), labels[asked].repeat(len(people)), np.tile(people, len(asked)))
+
+
+def pairs(scores: NDArray[Any], left: NDArray[np.int64], right: NDArray[np.int64]) -> Pairs:
+    """Pairs with their scores and the classes of either side."""
+    classes = np.stack([left, right], axis=1).astype(np.int32)
     genuine = classes[:, 0] == classes[:, 1]
     return Pairs(scores.astype(np.float32), genuine, classes, (int(genuine.sum()), int((~genuine).sum())))
 
