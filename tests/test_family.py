@@ -122,7 +122,7 @@ def test_the_energy_network_through_the_program(family, tmp_path, monkeypatch, c
     assert run(family, monkeypatch, tmp_path, "--out", out, "--size", "small", "--only", "energy", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["rows"]
     assert "all 595 pairs" in found["data"] and found["seconds"] > 0
-    assert set(found["ours"]) >= {"EER", "FR at FA 5.0%", "EER, unit vectors", "EER, 5 pictures enrolled"}
+    assert set(found["ours"]) >= {"EER", "FR at FA 5.0%", "EER, by angle", "EER, 5 pictures enrolled"}
     assert all(0 <= end <= 1 for value in found["ours"].values() for end in value)
     with Image.open(out / "energy-small.png") as picture:
         assert picture.width > 500
@@ -152,13 +152,13 @@ def test_raw_vectors_are_the_encoders_before_their_length_is_taken(family, tmp_p
     pictures = family.energy.people(datasets.load(tmp_path / "att_faces.zip"), 35)
     assert [(pictures.splits == split).sum() for split in ("train", "test")] == [70, 2]
     assert {pictures.classes[label] for label in pictures.select("test").labels} == {"s36"}
-    trained = family.rows.trained(pictures, tmp_path / "run", family.energy.RECIPE.replace(epochs=1))
+    trained = family.rows.trained(pictures, tmp_path / "run", family.energy.RECIPE.replace(epochs=1, space="raw"))
     raw = family.raw.raw_vectors(tmp_path / "run", pictures)
     units = trained.encoder.encode(pictures.read(trained.encoder.config.preprocessing))
     lengths = np.linalg.norm(raw, axis=1, keepdims=True)
     np.testing.assert_allclose(raw / lengths, units, atol=2e-5)
     assert lengths.std() > 0
-    again = family.rows.trained(pictures, tmp_path / "run", family.energy.RECIPE.replace(epochs=1))
+    again = family.rows.trained(pictures, tmp_path / "run", family.energy.RECIPE.replace(epochs=1, space="raw"))
     assert again.seconds == trained.seconds, "what is trained is not trained again"
 
 
