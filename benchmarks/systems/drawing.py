@@ -16,11 +16,11 @@ from retrieval.measures.verification import Roc
 
 def draw_map(points: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...], path: Path) -> None:
     """Points (n, 2), coloured by their class, with each class's name at its middle."""
-    figure = _figure(7.5, 7)
+    figure = _figure(7.5, 6)
     axes = figure.subplots()
     for label, name in enumerate(classes):
         of = points[labels == label]
-        axes.scatter(*of.T, s=4, alpha=0.5, linewidths=0, color=f"C{label % 10}", label=name)
+        axes.scatter(*of.T, s=4, alpha=0.6, linewidths=0, color=f"C{label % 10}", label=name)
         axes.annotate(
             name,
             np.median(of, axis=0),
