@@ -36,10 +36,22 @@ QUICK = PairRecipe(
     dim=8,
     size=12,
     epochs=5,
+    classes_per_batch=4,
+    pictures_per_class=4,
+    augment="none",
+    threads=1,
+    precision="float32",
+)
+TWO_CHANNEL = PairRecipe(
+    net="two-channel",
+    widths="8,16,16",
+    size=64,
+    epochs=2,
     pairs_per_batch=32,
     augment="none",
     threads=1,
     precision="float32",
+    validation=0,
 )
 OPTIONS = {
     "comparison": {"trunk": "convnet", "channels": 1, "size": 16, "dim": 6, "widths": [4, 6]},
@@ -126,7 +138,7 @@ def test_the_saved_network_tells_new_pictures_apart(run):
 
 
 def test_a_two_channel_network_learns_too(tmp_path):
-    recipe = QUICK.replace(net="two-channel", widths="8,16,16", dim=None, size=64, epochs=10, validation=0)
+    recipe = TWO_CHANNEL.replace(epochs=10)
     trained = train_pair(made_up(), tmp_path / "run", recipe)
     assert np.mean([r.accuracy for r in trained.history[-15:]]) > 0.95
     assert trained.measures == {} and math.isnan(trained.history[-1].equal_error)
@@ -423,12 +435,20 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path):
     [
         ({"net": "convnet"}, "--net convnet"),
         ({"pairs_per_batch": 31}, "even, not 31"),
+        (
+            {"pairs_per_batch": 32},
+            "--pairs-per-batch does not go with --net comparison, which takes --classes-per-batch",
+        ),
+        (
+            {"net": "two-channel"},
+            "--classes-per-batch does not go with --net two-channel, which takes --pairs-per-batch",
+        ),
         ({"lr": math.nan}, "--lr must"),
         ({"widths": "a,b"}, "'a,b'"),
         ({"augment": "flop"}, "flop"),
         ({"trunk": "resnet"}, "no trunk 'resnet'"),
-        ({"net": "two-channel", "dim": 8, "size": 64}, "dim"),
-        ({"net": "two-channel", "dim": None, "widths": None, "size": 32}, "64 pixels a side, not 32"),
+        ({"net": "siamese", "dim": 8, "size": 64}, "dim"),
+        ({"net": "siamese", "dim": None, "widths": None, "size": 32}, "64 pixels a side, not 32"),
     ],
 )
 def test_bad_choices_are_refused_by_name(tmp_path, changes, says):

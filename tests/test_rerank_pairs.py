@@ -25,6 +25,7 @@ class Beside:
     """Stands for a pair network: the share of pixels that are the same."""
 
     preprocessing = Preprocessing(tiny.SIZE)
+    config = None
 
     def score(self, query, hits):
         return (hits == query).mean(axis=(1, 2, 3)).astype(np.float32)

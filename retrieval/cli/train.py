@@ -17,7 +17,9 @@ from retrieval.training.recipes import CHOICES, PRESETS, Recipe
 HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together; or a pair network."
 PAIRS_TOO = {
     "net": f"; or a pair network: {', '.join(NETS)}",
-    "pairs_per_batch": "; also of pair networks",
+    "pairs_per_batch": "; also of the pair networks that see both pictures at once",
+    "classes_per_batch": "; also of the pair networks comparison and siamese",
+    "pictures_per_class": "; also of the pair networks comparison and siamese",
 }
 """What is added to the help of some flags."""
 EXAMPLES = """
@@ -27,7 +29,7 @@ train_triplet.py data/cifar10.h5 --out runs/cifar10 --resume
 train_triplet.py data/cifar10.h5 --out runs/seed --recipe seed --epochs 3
 train_triplet.py data/cifar10.h5 --out runs/classifier --loss softmax
 train_triplet.py data/cifar10.h5 --out runs/codes --init runs/cifar10 --net divide-and-encode --loss csq --bits 48
-train_triplet.py data/cifar10.h5 --out runs/pair --net two-channel
+train_triplet.py data/cifar10.h5 --out runs/pair --net two-channel --hits-of runs/cifar10
 """
 
 
@@ -82,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         return run_pair(args, chosen)
     if "trunk" in chosen:
         raise RetrievalError(f"--trunk {chosen['trunk']} goes with --net comparison; add that, or use --net alone.")
+    if "hits_of" in chosen:
+        raise RetrievalError(f"--hits-of {chosen['hits_of']} goes with a pair network; choose one with --net.")
     # an unfinished training knows its own choices: they need not be repeated
     silent = args.resume and not chosen and args.recipe == "default"
     trained = loop.train(

@@ -1,11 +1,8 @@
-"""From the choices of a recipe to the network, and both as the training engine takes them."""
+"""From the choices of a recipe to the network."""
 
 from __future__ import annotations
 
 from typing import Any
-
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from retrieval import networks
 from retrieval.datasets import PictureSet
@@ -36,28 +33,3 @@ def build_network(recipe: PairRecipe, pictures: PictureSet) -> tuple[Any, dict[s
     options["size"] = recipe.size or min(max(side, 32), 128)
     network = pairs.create("comparison", trunk=recipe.trunk, **options)
     return network, {"trunk": recipe.trunk, **networks.settled(network.trunk, options)}
-
-
-class BothSides(nn.Module):
-    """The network for the engine, whose batches are all first pictures and then all second ones: (2n, c, h, w) → logits
-    (n, 1)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.network(*x.chunk(2))
-        return logits.unsqueeze(1)
-
-
-class PairLoss(nn.Module):
-    """Binary cross-entropy of logits (n, 1) by labels (2n,), and the share of the pairs on the right side of a half."""
-
-    unit = False
-
-    def forward(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = labels.chunk(2)
-        genuine = first == second
-        loss = F.binary_cross_entropy_with_logits(logits.squeeze(1), genuine.float())
-        return loss, ((logits.squeeze(1) > 0) == genuine).float().mean()

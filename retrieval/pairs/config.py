@@ -13,6 +13,7 @@ from retrieval import checked_folder
 from retrieval.checked_folder import CONFIG, Kind, damaged
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
+from retrieval.pairs.together import Together
 
 FOLDER = "pair"
 """Where it lies in a run's folder."""
@@ -35,6 +36,7 @@ class PairConfig:
         preprocessing: how a picture becomes the network's input.
         trained_on: a few words about the training data.
         created: when, as ISO 8601; filled in when the network is saved.
+        together: how its score counts beside that of the encoder whose hits it was trained on, if it was.
     """
 
     network: str
@@ -42,6 +44,7 @@ class PairConfig:
     preprocessing: Preprocessing
     trained_on: str = ""
     created: str = ""
+    together: Together | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PairConfig:
@@ -55,7 +58,15 @@ class PairConfig:
             if not isinstance(text, str):
                 raise TypeError(f"{text!r} is no text")
         network, trained_on, created = texts
-        return cls(network, dict(values["options"]), Preprocessing(**values["preprocessing"]), trained_on, created)
+        together = values.get("together")  # which the first ones did not have
+        return cls(
+            network,
+            dict(values["options"]),
+            Preprocessing(**values["preprocessing"]),
+            trained_on,
+            created,
+            None if together is None else Together.from_json(together),
+        )
 
 
 def pair_folder(source: str | Path) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from retrieval.pairs.scoring import PairScorer, Scores
 from retrieval.sampling import BalancedPairs, by_class
 
 Indices = NDArray[np.int64]
+
+AT_ONCE = 512
+"""Pairs whose pictures are in memory at once."""
 
 
 def can_pair(labels: Indices) -> bool:
@@ -38,10 +42,37 @@ def balanced_pairs(labels: Indices, count: int, seed: int) -> tuple[Indices, Ind
     return first, second
 
 
+class Side(NamedTuple):
+    """The first or the second pictures of some pairs.
+
+    Attributes:
+        read: gives the pictures at some positions, uint8 (m, size, size, c).
+        labels: int64 (n,), of all pictures that it can read.
+        rows: int64 (p,), the positions.
+    """
+
+    read: Callable[[Indices], Pixels]
+    labels: Indices
+    rows: Indices
+
+
+def logits(scorer: PairScorer, first: Side, second: Side) -> Scores:
+    """What a pair network says of pairs of pictures, float32 (p,)."""
+    return _in_parts(scorer.pair_logits, first, second)
+
+
+def with_classes(scores: Scores, first: Side, second: Side) -> Pairs:
+    """Scores of pairs, float32 (p,), with what is known of these pairs, for
+    :func:`retrieval.measures.verification.verify`."""
+    classes = np.stack([side.labels[side.rows] for side in (first, second)], axis=1).astype(np.int32)
+    genuine = classes[:, 0] == classes[:, 1]
+    return Pairs(scores, genuine, classes, (int(genuine.sum()), int((~genuine).sum())))
+
+
 def scored(
     scorer: PairScorer, pixels: Callable[[Indices], Pixels], labels: Indices, first: Indices, second: Indices
 ) -> Pairs:
-    """Score pairs of labelled pictures, for :func:`retrieval.measures.verification.verify`.
+    """Score pairs of labelled pictures of one set.
 
     Args:
         scorer: what scores them.
@@ -52,11 +83,10 @@ def scored(
     Returns:
         The pairs; `scores` are probabilities.
     """
-    step = 512
-    parts: list[Scores] = [
-        scorer.score_pairs(pixels(first[i : i + step]), pixels(second[i : i + step]))
-        for i in range(0, len(first), step)
-    ]
-    classes = np.stack([labels[first], labels[second]], axis=1).astype(np.int32)
-    genuine = classes[:, 0] == classes[:, 1]
-    return Pairs(np.concatenate(parts), genuine, classes, (int(genuine.sum()), int((~genuine).sum())))
+    sides = Side(pixels, labels, first), Side(pixels, labels, second)
+    return with_classes(_in_parts(scorer.score_pairs, *sides), *sides)
+
+
+def _in_parts(score: Callable[[Pixels, Pixels], Scores], first: Side, second: Side) -> Scores:
+    parts = (slice(start, start + AT_ONCE) for start in range(0, len(first.rows), AT_ONCE))
+    return np.concatenate([score(*(side.read(side.rows[part]) for side in (first, second))) for part in parts])

@@ -90,11 +90,15 @@ class PairScorer:
         Raises:
             RetrievalError: another shape or type, or the network gives no numbers.
         """
+        return _probabilities(self.logits(query, hits))
+
+    def logits(self, query: Pixels, hits: Pixels) -> Scores:
+        """What :meth:`score` makes probabilities of, float32 (n,): log odds, in which nothing is rounded to 0 or 1."""
         query = np.asarray(query)
         self._check(query[None], "the query")
         if self.siamese:
-            return self.score_features(self.embed(query[None])[0], self.embed(hits))
-        return self.score_pairs(np.broadcast_to(query, (len(hits), *query.shape)), hits)
+            return self._feature_logits(self.embed(query[None])[0], self.embed(hits))
+        return self.pair_logits(np.broadcast_to(query, (len(hits), *query.shape)), hits)
 
     def score_pairs(self, first: Pixels, second: Pixels) -> Scores:
         """Each picture against the one beside it.
@@ -105,6 +109,10 @@ class PairScorer:
         Returns:
             Probabilities, float32 (n,).
         """
+        return _probabilities(self.pair_logits(first, second))
+
+    def pair_logits(self, first: Pixels, second: Pixels) -> Scores:
+        """What :meth:`score_pairs` makes probabilities of, float32 (n,)."""
         self._check(first, "the first pictures")
         self._check(second, "the second pictures")
         if len(first) != len(second):
@@ -113,7 +121,7 @@ class PairScorer:
         def logits(part: slice) -> Tensor:
             return symmetric_logits(self.network, self._input(first[part]), self._input(second[part]))
 
-        return self._probabilities(self._run(logits, len(first)))
+        return _numbers(self._run(logits, len(first)))
 
     def embed(self, pixels: Pixels) -> NDArray[np.float32]:
         """Features of pictures, to be compared by :meth:`score_features`; of siamese networks only.
@@ -145,13 +153,16 @@ class PairScorer:
         Returns:
             Probabilities, float32 (n,).
         """
+        return _probabilities(self._feature_logits(query, features))
+
+    def _feature_logits(self, query: NDArray[np.float32], features: NDArray[np.float32]) -> Scores:
         asked = torch.from_numpy(query).to(self.device)
 
         def logits(part: slice) -> Tensor:
             others = torch.from_numpy(features[part]).to(self.device)
             return symmetric_logits(self.network, asked.expand_as(others), others, self.network.compare)
 
-        return self._probabilities(self._run(logits, len(features)))
+        return _numbers(self._run(logits, len(features)))
 
     def _run(self, job: Callable[[slice], Tensor], count: int) -> Tensor:
         """`job` on one run of pictures after another, joined on the CPU."""
@@ -164,16 +175,6 @@ class PairScorer:
         x = torch.tensor(pixels).to(self.device)
         return (x.permute(0, 3, 1, 2).float() - self._mean) / self._std
 
-    @staticmethod
-    def _probabilities(logits: Tensor) -> Scores:
-        probabilities: Scores = logits.sigmoid().numpy()
-        if np.isnan(probabilities).any():
-            raise RetrievalError(
-                f"The pair network gives {int(np.isnan(probabilities).sum())} scores that are not numbers; "
-                "train it anew."
-            )
-        return probabilities
-
     def _check(self, pixels: Pixels, what: str) -> None:
         p = self.preprocessing
         expected = (p.size, p.size, p.channels)
@@ -182,3 +183,16 @@ class PairScorer:
                 f"This pair network takes pictures of shape {expected} (uint8), and {what} have {pixels.shape[1:]} "
                 f"({pixels.dtype}); read them with its preprocessing."
             )
+
+
+def _numbers(logits: Tensor) -> Scores:
+    found: Scores = logits.numpy()
+    wrong = int(np.isnan(found).sum())
+    if wrong:
+        raise RetrievalError(f"The pair network gives {wrong} scores that are not numbers; train it anew.")
+    return found
+
+
+def _probabilities(logits: Scores) -> Scores:
+    probabilities: Scores = torch.from_numpy(logits).sigmoid().numpy()
+    return probabilities

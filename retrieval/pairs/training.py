@@ -15,24 +15,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from retrieval import networks
 from retrieval.datasets import PictureSet
 from retrieval.errors import RetrievalError
 from retrieval.files import write_durably
+from retrieval.images import Pixels
 from retrieval.measures.intervals import Interval
 from retrieval.measures.pairs import Pairs
 from retrieval.measures.verification import Roc, verify
 from retrieval.pairs import store
-from retrieval.pairs.building import BothSides, PairLoss, build_network
+from retrieval.pairs.building import build_network
 from retrieval.pairs.card import card
-from retrieval.pairs.measuring import Indices, balanced_pairs, can_pair, scored
-from retrieval.pairs.recipes import PairRecipe
+from retrieval.pairs.hits import Hits
+from retrieval.pairs.measuring import Side, balanced_pairs, can_pair, logits, with_classes
+from retrieval.pairs.objective import objective
+from retrieval.pairs.recipes import SIAMESE, PairRecipe
 from retrieval.pairs.scoring import PairScorer
+from retrieval.pairs.together import Together, fit
 from retrieval.pairs.watching import Reading, Watch, write_history
 from retrieval.progress import bar
-from retrieval.sampling import BalancedPairs
+from retrieval.sampling import BalancedPairs, ClassBatches, Sampler
+from retrieval.sampling.labels import Indices
 from retrieval.training import checkpoints
 from retrieval.training.batches import Batches
 from retrieval.training.engine import Engine
@@ -47,6 +53,11 @@ CHECKPOINT_SECONDS = 60.0
 VALIDATION_PAIRS = 2000
 """At most so many pairs of validation pictures are scored after each epoch."""
 
+NOTHING_NEW = (
+    "On the validation pictures the network says nothing that the encoder does not know better, so that its score "
+    "counts nothing beside the encoder's; train longer, or with another --net."
+)
+
 
 @dataclass(frozen=True)
 class TrainedPair:
@@ -55,7 +66,8 @@ class TrainedPair:
     Attributes:
         folder, recipe, history, warnings, seconds: of the run; the recipe as it was settled.
         measures: of the last weights on the validation pairs, by name, with intervals
-            (:func:`retrieval.measures.verification.verify`); empty without validation pairs.
+            (:func:`retrieval.measures.verification.verify`); empty without validation pairs. With the hits of an
+            encoder also that encoder's equal error rate, and that of both together.
     """
 
     folder: Path
@@ -123,7 +135,8 @@ class _Run:
             pictures = pictures.split_validation(min(0.1, held_out), recipe.seed)
         self.train = pictures.select((pictures.splits == "train") & (pictures.labels >= 0))
         self.validation = pictures.select((pictures.splits == "val") & (pictures.labels >= 0))
-        self.sampler = BalancedPairs(self.train.labels, recipe.pairs_per_batch, recipe.seed)
+        self.drawn = BalancedPairs(self.train.labels, recipe.pairs_per_batch, recipe.seed)  # which says what is missing
+        self.hits = None if recipe.hits_of is None else Hits(recipe.hits_of, self.train, recipe.seed)
 
     def prepare(self, saved: Saved | None) -> None:
         """Network, engine and validation pairs, new or as a checkpoint left them."""
@@ -132,7 +145,7 @@ class _Run:
         network, self.options = build_network(asked, self.train)
         source = Source(self.train, network.preprocessing)
         network.fit_to(source.sample(5000, asked.seed))
-        self.batches = Batches(self.sampler, source, self.train.labels, asked.accumulate, World())
+        self.batches = Batches(self._sampler(), source, self.train.labels, asked.accumulate, World())
         self.recipe = asked.resolve(
             channels=network.preprocessing.channels,
             pretrained=asked.net == "comparison" and asked.trunk not in networks.FROM_SCRATCH,
@@ -140,8 +153,7 @@ class _Run:
         )
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.engine = Engine(
-            BothSides(self.network),
-            PairLoss(),
+            *objective(self.network),
             self.recipe.for_engine(),
             network.preprocessing,
             self.device,
@@ -149,16 +161,37 @@ class _Run:
             World(),
         )
         self.watch = Watch(self.recipe.lr or 0)
-        self.held_out: tuple[Source, Indices, Indices] | None = None
-        if can_pair(self.validation.labels):
-            count = min(VALIDATION_PAIRS, 2 * len(self.validation))
-            drawn = balanced_pairs(self.validation.labels, count, asked.seed)
-            self.held_out = (Source(self.validation, network.preprocessing), *drawn)
+        self.held_out = self._validation_pairs(source)
         if saved is not None:
             self._restore(saved)
         else:
             self._limit_epochs()
             self.out.mkdir(parents=True, exist_ok=True)
+
+    def _validation_pairs(self, train: Source) -> tuple[Side, Side] | None:
+        """As many genuine pairs as impostors, in turns; with the hits of an encoder, a right and a wrong one each of
+        held-out pictures among the training pictures."""
+        labels = self.validation.labels
+        count = min(VALIDATION_PAIRS, 2 * len(labels))
+        if self.hits is not None and len(labels):
+            self.answers = self.hits.ask(self.validation, count // 2)
+            held_out = Source(self.validation.select(self.answers.rows), train.preprocessing)
+            first = np.repeat(np.arange(len(self.answers.rows)), 2)
+            return (
+                Side(_reader(held_out), labels[self.answers.rows], first),
+                Side(_reader(train), self.train.labels, self.answers.hits.ravel()),
+            )
+        if not can_pair(labels):
+            return None
+        held_out = Source(self.validation, train.preprocessing)
+        first, second = balanced_pairs(labels, count, self.asked.seed)
+        return Side(_reader(held_out), labels, first), Side(_reader(held_out), labels, second)
+
+    def _sampler(self) -> Sampler:
+        asked = self.asked
+        if asked.net in SIAMESE:
+            return ClassBatches(self.train.labels, asked.classes_per_batch, asked.pictures_per_class, asked.seed)
+        return self.drawn if self.hits is None else self.hits.sampler(asked.pairs_per_batch)
 
     def _restore(self, saved: Saved) -> None:
         about = saved.about
@@ -166,6 +199,11 @@ class _Run:
             raise RetrievalError(
                 f"{self.out / PAIR_CHECKPOINT} was trained on other pictures than {self.name}; "
                 "give the same data, or train anew."
+            )
+        if about.get("encoder") != self._encoder():
+            raise RetrievalError(
+                f"{self.out / PAIR_CHECKPOINT} was trained on the hits of another encoder than the one that is now in "
+                f"{self.asked.hits_of}; bring that one back, or train anew."
             )
         try:
             self.engine.restore(saved.tensors)
@@ -223,10 +261,11 @@ class _Run:
         write_history(self.history, self.out, f"{self.name}: {self.recipe.net}")
         choices = json.dumps(dataclasses.asdict(self.recipe), indent=2) + "\n"
         write_durably(self.out / "recipe.json", choices.encode())
-        config = store.PairConfig(self.recipe.net, self.options, self.network.preprocessing, self.name)
         with self.engine.averaged():
-            scores = self._scored()
-            measures = {} if scores is None else verify(scores)
+            measures, together = self._measured()
+            config = store.PairConfig(
+                self.recipe.net, self.options, self.network.preprocessing, self.name, together=together
+            )
             store.save(self.out / store.FOLDER, self.network, config, self._card(measures))
         (self.out / PAIR_CHECKPOINT).unlink(missing_ok=True)
         return TrainedPair(self.out, self.recipe, self.history, self.warnings, self.seconds, measures)
@@ -250,6 +289,7 @@ class _Run:
             "asked": dataclasses.asdict(self.asked),
             "epochs": self.epochs,
             "fingerprint": self.fingerprint,
+            "encoder": self._encoder(),
             "seconds": self.seconds,
             "warnings": self.warnings,
             "history": [list(dataclasses.astuple(reading)) for reading in self.history],
@@ -274,12 +314,42 @@ class _Run:
         return math.nan if scores is None else Roc.of(scores.scores, scores.genuine).equal_error()[0]
 
     def _scored(self) -> Pairs | None:
-        """The validation pairs with the scores of the weights as they are."""
+        """The validation pairs with the logits of the weights as they are."""
         if self.held_out is None:
             return None
-        source, first, second = self.held_out
         scorer = PairScorer(self.network, self.device, torch.get_num_threads())
-        return scored(scorer, lambda rows: source.read(rows).numpy(), self.validation.labels, first, second)
+        return with_classes(logits(scorer, *self.held_out), *self.held_out)
+
+    def _measured(self) -> tuple[dict[str, Interval], Together | None]:
+        """The measures of the weights as they are, and how their scores go with those of the encoder, if there is one.
+
+        The weight is fitted to the pairs that both are then measured on: one number, to a thousand queries.
+        """
+        scores = self._scored()
+        if scores is None:
+            return {}, None
+        measures = verify(scores)
+        if self.hits is None:
+            return measures, None
+        similarities, said = self.answers.similarities, scores.scores.reshape(-1, 2).astype(np.float64)
+        together = fit(self.hits.encoder.hash, similarities, said)
+        found = {"of the encoder alone": similarities}
+        if together is not None:
+            found["of both together"] = together(similarities, said)
+            if not together.weight:
+                self._report(NOTHING_NEW)
+        for name, values in found.items():
+            pairs = dataclasses.replace(scores, scores=values.ravel().astype(np.float32))
+            measures[f"EER {name}"] = verify(pairs)["EER"]
+        return measures, together
+
+    def _encoder(self) -> str | None:
+        """The hash of the encoder whose hits are learned from."""
+        return None if self.hits is None else self.hits.encoder.hash
+
+
+def _reader(source: Source) -> Callable[[Indices], Pixels]:
+    return lambda rows: source.read(rows).numpy()
 
 
 def _began_with(saved: Saved, out: Path) -> PairRecipe:

@@ -17,10 +17,13 @@ from retrieval.rerank.first import TOP, FirstRanking, Reranked, reordered
 
 if TYPE_CHECKING:
     from retrieval.pairs.scoring import PairScorer
+    from retrieval.pairs.together import Together
 
 
 class PairReranker:
-    """Orders the first hits by the probability that they and the query are of one class.
+    """Orders the first hits by the probability that they and the query are of one class; or, where the network was
+    trained on the hits of the encoder that the index was built with, by both scores together
+    (:class:`retrieval.pairs.together.Together`).
 
     Args:
         scorer: the network.
@@ -62,6 +65,20 @@ class PairReranker:
         seen = [row for row, picture in enumerate(pictures) if not isinstance(picture, Skipped)]
         scores = np.full(looked_at, np.nan)
         if seen:
-            scores[seen] = self.scorer.score(query, np.stack([pictures[row] for row in seen]))
+            hits = np.stack([pictures[row] for row in seen])
+            together = self._together(index)
+            if together is None:
+                scores[seen] = self.scorer.score(query, hits)
+            else:
+                logits = self.scorer.logits(query, hits).astype(np.float64)
+                scores[seen] = together(first.scores[seen].astype(np.float64), logits)
         unread = tuple(picture for picture in pictures if isinstance(picture, Skipped))
         return reordered(first, looked_at, scores)._replace(unread=unread)
+
+    def _together(self, index: Index) -> Together | None:
+        """How the index's scores count beside the network's; not at all if they are another encoder's, or of codes."""
+        config = self.scorer.config
+        together = None if config is None else config.together
+        if together is None or together.encoder != index.encoder_hash or index.storage == "binary":
+            return None
+        return together

@@ -7,6 +7,7 @@ So several processes that train together draw the same batches without a word, a
 from retrieval.sampling.classes import ClassBatches
 from retrieval.sampling.creating import create
 from retrieval.sampling.groups import GroupBatches
+from retrieval.sampling.hits import HitPairs, WrongHits
 from retrieval.sampling.labels import by_class
 from retrieval.sampling.pairs import BalancedPairs
 from retrieval.sampling.sampler import Sampler
@@ -16,8 +17,10 @@ __all__ = [
     "BalancedPairs",
     "ClassBatches",
     "GroupBatches",
+    "HitPairs",
     "RandomTriplets",
     "Sampler",
+    "WrongHits",
     "by_class",
     "create",
 ]

@@ -54,11 +54,16 @@ class BalancedPairs:
             first = np.stack([genuine[i * half : (i + 1) * half], impostor[i * half : (i + 1) * half]], axis=1)
             start, size = self._start[first], self._size[first]
             same = start[:, 0] + (first[:, 0] - start[:, 0] + random.integers(1, size[:, 0])) % size[:, 0]
-            # a place among all pictures but those of the class
-            other = random.integers(0, len(self._order) - size[:, 1])
-            other += np.where(other >= start[:, 1], size[:, 1], 0)
+            other = self._impostors(first[:, 1], random)
             second = np.stack([same, other], axis=1)
             yield self._order[np.concatenate([first.ravel(), second.ravel()])]
+
+    def _impostors(self, first: Indices, random: np.random.Generator) -> Indices:
+        """The second pictures of impostor pairs; both as places in the order."""
+        start, size = self._start[first], self._size[first]
+        # a place among all pictures but those of the class
+        other = random.integers(0, len(self._order) - size)
+        return other + np.where(other >= start, size, 0)
 
 
 def _filled(rows: Indices, count: int, random: np.random.Generator) -> Indices:
