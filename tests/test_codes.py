@@ -45,23 +45,29 @@ def digits(folder: Path) -> None:
 def test_each_loss_goes_on_from_one_trunk(codes, tmp_path, monkeypatch, capsys):
     digits(tmp_path / "mnist")
     monkeypatch.setitem(
-        codes.EFFORTS, ("mnist", "small"), codes.Effort(None, 50, {"widths": "8,8", "epochs": 2}, 2, (12, 16))
+        codes.EFFORTS, ("mnist", "small"), codes.Effort(None, 50, {"widths": "8,8", "epochs": 2}, 2, (12, 24))
     )
     names = ("hdml-mnist", "lai-mnist", "csq-mnist")
     found = rows(monkeypatch, capsys, tmp_path, "--out", tmp_path / "out", "--only", *names)
     trunk = tmp_path / "out" / "trunk-mnist-small"
     for row, loss in zip(found, ("hdml", "lai", "csq"), strict=True):
-        assert set(row["ours"]) == {f"{m}, {bits} bits" for m in ("kNN error", "mAP") for bits in (12, 16)}
+        assert set(row["ours"]) == {f"{m}, {bits} bits" for m in ("kNN error", "mAP") for bits in (12, 24)}
         assert all(-1e-9 <= x <= 1 + 1e-9 for value in row["ours"].values() for x in value)
         assert "50 test pictures among 200" in row["data"] and row["seconds"] > 0
-        recipe = json.loads((tmp_path / "out" / f"{loss}-mnist-16-small" / "recipe.json").read_text())
+        recipe = json.loads((tmp_path / "out" / f"{loss}-mnist-24-small" / "recipe.json").read_text())
         assert recipe["init"] == str(trunk) and recipe["net"] == "divide-and-encode"
-        assert recipe["margin"] == {"hdml": 4.0, "lai": 1.0, "csq": None}[loss]
-    kept = tmp_path / "out" / "csq-mnist-16-small" / "figures.json"
+        assert recipe["margin"] == {"hdml": 6.0, "lai": 1.0, "csq": None}[loss]
+    monkeypatch.setattr(sys, "argv", ["codes.py", "--out", str(tmp_path / "out"), "--size", "small"])
+    assert importlib.import_module("codes").main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[2].strip() for line in lines[2:]] == ["12"] * 3 + ["24"] * 3
+    expected = found[2]["ours"]["mAP, 24 bits"]
+    assert "{:.2f} ({:.2f}–{:.2f})".format(*(100 * x for x in expected)) in lines[-1]
+    kept = tmp_path / "out" / "csq-mnist-24-small" / "figures.json"
     kept.write_text(json.dumps({"kNN error": [0.5], "mAP": [0.25], "seconds": 3}))
     (tmp_path / "out" / "csq-mnist-small.json").unlink()
     (again,) = rows(monkeypatch, capsys, tmp_path, "--out", tmp_path / "out", "--only", "csq-mnist")
-    assert again["ours"]["mAP, 16 bits"] == [0.25], "what stands there is not measured again"
+    assert again["ours"]["mAP, 24 bits"] == [0.25], "what stands there is not measured again"
 
 
 def test_codes_are_compared_by_hamming_distance(codes, tmp_path, monkeypatch, capsys):
