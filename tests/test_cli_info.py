@@ -112,6 +112,7 @@ PAIR = {
     "preprocessing": {"size": 32, "mode": "L", "fit": "stretch", "mean": [0.9], "std": [0.2]},
     "trained_on": "images_background",
     "created": "2026-01-02T03:04:05+00:00",
+    "together": {"encoder": "0123456789abcdef" * 4, "weight": 0.0125},
     "files": {},
 }
 
@@ -138,6 +139,7 @@ def test_a_pair_network_is_described(tmp_path, capsys):
             ("trunk", "convnet"),
             ("input", "two of 32×32 L, fitted by stretch"),
             ("trained on", "images_background"),
+            ("re-ranks", r"hits of encoder 0123456789ab by score \+ 0\.0125 · logit"),
             ("measured", r"EER 0\.087 \(95 % interval 0\.051 to 0\.250; 2,000 validation pairs\)"),
             ("measured", r"FPR at 95 % recall 0\.087 .*"),
             ("warning", r"The network still guesses\."),
@@ -153,7 +155,9 @@ def test_a_pair_network_is_described(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["measures"] == {}
 
 
-@pytest.mark.parametrize("change", [{"network": 3}, {"options": [1]}, {"preprocessing": {}}, {"version": 99}])
+@pytest.mark.parametrize(
+    "change", [{"network": 3}, {"options": [1]}, {"preprocessing": {}}, {"version": 99}, {"together": 3}]
+)
 def test_damaged_pair_networks_are_refused(tmp_path, capsys, change):
     run = pair_run(tmp_path / "run")
     (run / "pair" / "config.json").write_text(json.dumps(PAIR | change))

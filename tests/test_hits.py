@@ -22,6 +22,7 @@ from retrieval.images import Preprocessing
 from retrieval.index import Index
 from retrieval.indexing import build
 from retrieval.networks import pairs as networks
+from retrieval.pairs import training
 from retrieval.pairs.config import PairConfig
 from retrieval.pairs.hits import Hits
 from retrieval.pairs.objective import AllPairs, BothSides, DrawnPairs, OneSide, objective
@@ -32,6 +33,7 @@ from retrieval.rerank.pairs import PairReranker
 from retrieval.sampling import HitPairs, WrongHits
 from retrieval.search import Search
 from retrieval.training.engine import Engine
+from retrieval.training.pictures import Source
 
 CLASSES, EACH = 8, 6
 
@@ -54,7 +56,7 @@ def slow_wrong_hits(vectors, labels, top, gallery):
 def hits_of(vectors, labels, seed=0):
     """Those of an encoder that gave these vectors."""
     hits = Hits.__new__(Hits)
-    hits.labels, hits.seed, hits._vectors = labels, seed, vectors
+    hits.labels, hits.train, hits.seed, hits._vectors = labels, len(labels), seed, vectors
     hits._gallery = np.arange(len(labels))
     return hits
 
@@ -196,18 +198,33 @@ def encoder(tmp_path_factory):
 def test_pictures_are_asked_for_a_right_and_a_wrong_hit(encoder, monkeypatch):
     monkeypatch.setattr("retrieval.pairs.hits.TOP", 30)
     train, others = made_up(n=120, noise=90), made_up(n=60, noise=95, seed=0)
-    hits = Hits(str(encoder), train, seed=0)
-    rows, drawn, similarities = hits.ask(others, 40)
-    assert 20 < len(rows) == len(set(rows.tolist())) <= 40
+    hits = Hits(str(encoder), train, others, seed=0)
+    rows, drawn, similarities = hits.ask(40)
+    assert 20 < len(rows) == len(set(rows.tolist())) <= 40 and rows.min() >= 120
     p = hits.encoder.config.preprocessing
-    ours, theirs = hits.encoder.encode(others.read(p)), hits.encoder.encode(train.read(p))
+    vectors = hits.encoder.encode(np.concatenate([train.read(p), others.read(p)])).astype(np.float64)
+    labels = np.concatenate([train.labels, others.labels])
     for row, pair, said in zip(rows.tolist(), drawn.tolist(), similarities.tolist(), strict=True):
-        first = np.argsort(-(theirs @ ours[row]))[:30].tolist()
+        first = [hit for hit in np.argsort(-(vectors @ vectors[row])).tolist() if hit != row][:30]
         assert set(pair) <= set(first)
-        assert [train.labels[hit] == others.labels[row] for hit in pair] == [True, False]
-        assert said == pytest.approx([float(theirs[hit].astype(np.float64) @ ours[row]) for hit in pair], abs=1e-6)
-    with pytest.raises(RetrievalError, match="--validation"):
-        hits.ask(dataclasses.replace(others, labels=np.full(60, 5), classes=tuple("abcdefg")).select(np.arange(0)), 40)
+        assert [labels[hit] == labels[row] for hit in pair] == [True, False]
+        assert said == pytest.approx([float(vectors[hit] @ vectors[row]) for hit in pair], abs=1e-6)
+    alone = dataclasses.replace(others, labels=np.arange(6, 66), classes=tuple(map(str, range(66))))
+    assert Hits(str(encoder), train, alone, seed=0).ask(40) is None
+
+
+def test_positions_count_through_both_sets():
+    first, second, p = made_up(n=12), made_up(n=18, seed=1), Preprocessing(12, "L")
+    read = training._reader(Source(first, p), Source(second, p))
+    rows = np.array([3, 12, 29, 3, 0])
+    np.testing.assert_array_equal(read(rows), np.concatenate([first.pixels, second.pixels])[rows])
+
+
+def test_without_held_out_pictures_the_network_is_alone(encoder, tmp_path):
+    recipe = QUICK.replace(hits_of=str(encoder), validation=0, epochs=1)
+    trained = train_pair(made_up(), tmp_path / "run", recipe)
+    assert trained.measures == {} and len(trained.warnings) == 1 and "--validation" in trained.warnings[0]
+    assert PairScorer.load(tmp_path / "run").config.together is None
 
 
 @pytest.mark.parametrize("recipe", [QUICK.replace(epochs=2), TWO_CHANNEL.replace(validation=60)], ids=["all", "drawn"])

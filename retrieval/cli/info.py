@@ -101,6 +101,9 @@ def _pair(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
         ("input", f"two of {_input(preprocessing)}"),
         ("trained on", described["trained_on"] or None),
     ]
+    if described["together"] is not None:
+        encoder, weight = described["together"]["encoder"], described["together"]["weight"]
+        lines.append(("re-ranks", f"hits of encoder {printable(encoder[:12])} by score + {weight:.3g} · logit"))
     for name, m in described["measures"].items():
         figures = f"{m['value']:.3f} (95 % interval {m['low']:.3f} to {m['high']:.3f}; {m['pairs']:,} validation pairs)"
         lines.append(("measured", f"{name} {figures}"))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.errors import RetrievalError
 from retrieval.progress import bar
 from retrieval.sampling import HitPairs, WrongHits
 from retrieval.sampling.labels import Indices
@@ -28,11 +27,12 @@ Vectors = NDArray[np.float32]
 
 
 class Hits:
-    """What an encoder finds among the training pictures of a pair network.
+    """What an encoder finds among the pictures of a training.
 
     Args:
         source: the encoder, as :meth:`retrieval.encoder.Encoder.load` takes it.
-        train: labelled pictures.
+        train, validation: labelled pictures; a position is one among the training pictures, and after them among the
+            validation pictures.
         seed: of everything that is drawn.
 
     Attributes:
@@ -42,71 +42,64 @@ class Hits:
         RetrievalError: there is no such encoder.
     """
 
-    def __init__(self, source: str, train: PictureSet, seed: int) -> None:
+    def __init__(self, source: str, train: PictureSet, validation: PictureSet, seed: int) -> None:
         self.encoder = Encoder.load(source, threads=torch.get_num_threads())
-        self.labels = train.labels
+        self.labels = np.concatenate([train.labels, validation.labels])
+        self.train = len(train)
         self.seed = seed
-        self._vectors = vectors_of(self.encoder, train)
-        self._gallery = np.sort(np.random.default_rng(seed).permutation(len(train))[:GALLERY])
+        self._vectors = np.concatenate([vectors_of(self.encoder, pictures) for pictures in (train, validation)])
+        self._gallery = np.sort(np.random.default_rng(seed).permutation(self.train)[:GALLERY])
 
     def sampler(self, pairs: int) -> HitPairs:
         """Batches of so many training pairs, most impostors of which are wrong hits."""
-        return HitPairs(self.labels, pairs, self.seed, self.wrong())
+        return HitPairs(self.labels[: self.train], pairs, self.seed, self.wrong())
 
     def wrong(self) -> WrongHits:
         """Which of each training picture's first hits are of another class: the hard negatives of
         sentence-transformers' ``mine_hard_negatives``."""
-        found, counts = [], np.zeros(len(self.labels), np.int64)
-        for start in range(0, len(self.labels), AT_ONCE):
-            rows = np.arange(start, min(start + AT_ONCE, len(self.labels)))
-            hits = self._first(self._vectors[rows], rows)
+        found, counts = [], np.zeros(self.train, np.int64)
+        for start in range(0, self.train, AT_ONCE):
+            rows = np.arange(start, min(start + AT_ONCE, self.train))
+            hits = self._first(rows, self._gallery)
             wrong = self.labels[hits] != self.labels[rows, None]
             found.append(hits[wrong])
             counts[rows] = wrong.sum(1)
         return WrongHits(np.concatenate(found), counts.cumsum() - counts, counts)
 
-    def ask(self, pictures: PictureSet, count: int) -> Asked:
-        """Draw a right and a wrong hit of pictures that are no training pictures.
-
-        Args:
-            pictures: labelled, with the classes of the training pictures.
-            count: of so many pictures at most.
-
-        Raises:
-            RetrievalError: no picture has both.
-        """
+    def ask(self, count: int) -> Asked | None:
+        """Draw a right and a wrong hit, among training and validation pictures, of so many validation pictures at most;
+        None if no picture has both."""
         random = np.random.default_rng(self.seed)
-        rows = random.permutation(len(pictures))[:count]
-        asked = pictures.select(rows)
-        vectors = vectors_of(self.encoder, asked)
-        hits = self._first(vectors)
-        right = self.labels[hits] == asked.labels[:, None]
+        own = np.arange(self.train, len(self.labels))
+        rows = random.permutation(own)[:count]
+        hits = self._first(rows, np.concatenate([self._gallery, own]))
+        right = self.labels[hits] == self.labels[rows, None]
         # the place of one of each, every one as likely
         lots = random.random(hits.shape)
         places = np.stack([np.where(kind, lots, -1).argmax(1) for kind in (right, ~right)], axis=1)
         both = right.any(1) & ~right.all(1)
         if not both.any():
-            raise RetrievalError(
-                "No validation picture has both right and wrong hits, so that there is nothing to measure; train "
-                "without --hits-of, or hold more pictures out (--validation)."
-            )
-        drawn = np.take_along_axis(hits, places, axis=1)[both]
-        similarities = (vectors[both][:, None].astype(np.float64) * self._vectors[drawn]).sum(2)
-        return Asked(rows[both], drawn, similarities)
+            return None
+        rows, drawn = rows[both], np.take_along_axis(hits, places, axis=1)[both]
+        similarities = (self._vectors[rows][:, None].astype(np.float64) * self._vectors[drawn]).sum(2)
+        return Asked(rows, drawn, similarities)
 
-    def _first(self, vectors: Vectors, own: Indices | None = None) -> Indices:
-        """The hits of some vectors, int64 (m, up to TOP), best first; a picture itself is none of its own."""
-        scores = torch.from_numpy(vectors) @ torch.from_numpy(self._vectors[self._gallery]).T
-        if own is not None:
-            place = np.searchsorted(self._gallery, own).clip(max=len(self._gallery) - 1)
-            there = np.flatnonzero(self._gallery[place] == own)
-            scores[there, place[there]] = -torch.inf
-        found: Indices = self._gallery[scores.topk(min(TOP, len(self._gallery) - 1)).indices.numpy()]
+    def _first(self, rows: Indices, gallery: Indices) -> Indices:
+        """The hits of some pictures, int64 (m, up to TOP), best first; a picture itself is none of its own.
+
+        Args:
+            gallery: ascending, where they are looked for.
+        """
+        scores = torch.from_numpy(self._vectors[rows]) @ torch.from_numpy(self._vectors[gallery]).T
+        place = np.searchsorted(gallery, rows).clip(max=len(gallery) - 1)
+        there = np.flatnonzero(gallery[place] == rows)
+        scores[there, place[there]] = -torch.inf
+        found: Indices = gallery[scores.topk(min(TOP, len(gallery) - 1)).indices.numpy()]
         return found
 
 
 class Asked(NamedTuple):
-    """Pictures, and for each a right and a wrong hit of an encoder among the training pictures.
+    """Pictures, and for each a right and a wrong hit of an encoder.
 
     Attributes:
         rows: int64 (n,), the pictures' positions.

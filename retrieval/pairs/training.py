@@ -29,7 +29,7 @@ from retrieval.measures.verification import Roc, verify
 from retrieval.pairs import store
 from retrieval.pairs.building import build_network
 from retrieval.pairs.card import card
-from retrieval.pairs.hits import Hits
+from retrieval.pairs.hits import Asked, Hits
 from retrieval.pairs.measuring import Side, balanced_pairs, can_pair, logits, with_classes
 from retrieval.pairs.objective import objective
 from retrieval.pairs.recipes import SIAMESE, PairRecipe
@@ -53,6 +53,10 @@ CHECKPOINT_SECONDS = 60.0
 VALIDATION_PAIRS = 2000
 """At most so many pairs of validation pictures are scored after each epoch."""
 
+NO_WEIGHT = (
+    "No held-out picture has a right and a wrong hit, so that nothing says what the network's score counts beside the "
+    "encoder's, and it will put hits into order alone; hold more pictures out (--validation)."
+)
 NOTHING_NEW = (
     "On the validation pictures the network says nothing that the encoder does not know better, so that its score "
     "counts nothing beside the encoder's; train longer, or with another --net."
@@ -136,7 +140,8 @@ class _Run:
         self.train = pictures.select((pictures.splits == "train") & (pictures.labels >= 0))
         self.validation = pictures.select((pictures.splits == "val") & (pictures.labels >= 0))
         self.drawn = BalancedPairs(self.train.labels, recipe.pairs_per_batch, recipe.seed)  # which says what is missing
-        self.hits = None if recipe.hits_of is None else Hits(recipe.hits_of, self.train, recipe.seed)
+        self.answers: Asked | None = None
+        self.hits = None if recipe.hits_of is None else Hits(recipe.hits_of, self.train, self.validation, recipe.seed)
 
     def prepare(self, saved: Saved | None) -> None:
         """Network, engine and validation pairs, new or as a checkpoint left them."""
@@ -169,23 +174,22 @@ class _Run:
             self.out.mkdir(parents=True, exist_ok=True)
 
     def _validation_pairs(self, train: Source) -> tuple[Side, Side] | None:
-        """As many genuine pairs as impostors, in turns; with the hits of an encoder, a right and a wrong one each of
-        held-out pictures among the training pictures."""
+        """As many genuine pairs as impostors, in turns: with the hits of an encoder, a right and a wrong one of each of
+        some held-out pictures."""
         labels = self.validation.labels
         count = min(VALIDATION_PAIRS, 2 * len(labels))
-        if self.hits is not None and len(labels):
-            self.answers = self.hits.ask(self.validation, count // 2)
-            held_out = Source(self.validation.select(self.answers.rows), train.preprocessing)
-            first = np.repeat(np.arange(len(self.answers.rows)), 2)
-            return (
-                Side(_reader(held_out), labels[self.answers.rows], first),
-                Side(_reader(train), self.train.labels, self.answers.hits.ravel()),
-            )
-        if not can_pair(labels):
+        if self.hits is None:
+            if not can_pair(labels):
+                return None
+            held_out = Source(self.validation, train.preprocessing)
+            first, second = balanced_pairs(labels, count, self.asked.seed)
+            return Side(_reader(held_out), labels, first), Side(_reader(held_out), labels, second)
+        self.answers = self.hits.ask(count // 2)
+        if self.answers is None:
             return None
-        held_out = Source(self.validation, train.preprocessing)
-        first, second = balanced_pairs(labels, count, self.asked.seed)
-        return Side(_reader(held_out), labels, first), Side(_reader(held_out), labels, second)
+        read = _reader(train, Source(self.validation, train.preprocessing))
+        sides = np.repeat(self.answers.rows, 2), self.answers.hits.ravel()
+        return Side(read, self.hits.labels, sides[0]), Side(read, self.hits.labels, sides[1])
 
     def _sampler(self) -> Sampler:
         asked = self.asked
@@ -327,9 +331,11 @@ class _Run:
         """
         scores = self._scored()
         if scores is None:
+            if self.hits is not None:
+                self._report(NO_WEIGHT)
             return {}, None
         measures = verify(scores)
-        if self.hits is None:
+        if self.hits is None or self.answers is None:
             return measures, None
         similarities, said = self.answers.similarities, scores.scores.reshape(-1, 2).astype(np.float64)
         together = fit(self.hits.encoder.hash, similarities, said)
@@ -348,8 +354,19 @@ class _Run:
         return None if self.hits is None else self.hits.encoder.hash
 
 
-def _reader(source: Source) -> Callable[[Indices], Pixels]:
-    return lambda rows: source.read(rows).numpy()
+def _reader(*sources: Source) -> Callable[[Indices], Pixels]:
+    """What reads the pictures at some positions, counted through one source after the other."""
+    starts = np.cumsum([0, *(len(source.pictures) for source in sources)])
+
+    def read(rows: Indices) -> Pixels:
+        p = sources[0].preprocessing
+        pixels = np.empty((len(rows), p.size, p.size, p.channels), np.uint8)
+        for source, start, end in zip(sources, starts[:-1], starts[1:], strict=True):
+            here = (rows >= start) & (rows < end)
+            pixels[here] = source.read(rows[here] - start).numpy()
+        return pixels
+
+    return read
 
 
 def _began_with(saved: Saved, out: Path) -> PairRecipe:
