@@ -22,7 +22,7 @@ from systems.raw import raw_vectors
 from systems.rows import Measure, Row, Size, command, need, trained, values
 
 SEED = 0
-EPOCHS: dict[Size, int] = {"small": 10, "medium": 200, "full": 600}
+EPOCHS: dict[Size, int] = {"small": 10, "medium": 150, "full": 600}
 RECIPE = Recipe(
     net="portrait",
     loss="energy",
