@@ -21,6 +21,8 @@ def build_network(
     Args:
         options: those that are known already; if None, they come from the recipe and the pictures.
     """
+    if recipe.size is not None and recipe.net not in networks.FROM_SCRATCH:
+        raise RetrievalError(f"--size does not go with --net {recipe.net}, whose input has a size of its own.")
     if options is not None:
         return networks.create(recipe.net, **options), options
     options = {} if recipe.dim is None else {"dim": recipe.dim}
@@ -30,8 +32,6 @@ def build_network(
         options |= {"channels": 1 if grey else 3, "size": recipe.size or min(max(side, 16), 128)}
         if recipe.widths is not None:
             options["widths"] = [int(width) for width in recipe.widths.split(",")]
-    elif recipe.size is not None:
-        raise RetrievalError(f"--size does not go with --net {recipe.net}, whose input has a size of its own.")
     network: Any = networks.create(recipe.net, **options)
     return network, networks.settled(network, options) if recipe.net in networks.FROM_SCRATCH else options
 
