@@ -32,7 +32,7 @@ RECIPES = {
 PICTURES = {"n": 120, "classes": 5}
 
 PROGRAM = """
-import json, sys
+import json, signal, sys
 sys.path.insert(0, sys.argv[2])
 import pytest, torch
 from conftest import leave_out_the_end
@@ -63,6 +63,22 @@ for name, recipe in RECIPES.items():
         with open(f"{sys.argv[1]}/{name}.json", "w") as file:
             json.dump({"loss": [r.loss for r in trained.history], "rows": rows[0],
                        "quality": trained.precision_at_1}, file)
+
+# Ctrl-C reaches the first process alone
+watch = loop._Run._watch
+def stopping(self, reading):
+    watch(self, reading)
+    if reading.step == 3 and self.world.first:
+        signal.raise_signal(signal.SIGINT)
+loop._Run._watch = stopping
+try:
+    train(made_up(**PICTURES), f"{sys.argv[1]}/stopped", RECIPES["batch norm"])
+    raise SystemExit("nothing stopped the training")
+except KeyboardInterrupt:
+    loop._Run._watch = watch
+torch.distributed.barrier()  # the first has written its checkpoint
+steps = len(train(made_up(**PICTURES), f"{sys.argv[1]}/stopped", resume=True).history)
+assert steps > 3, steps
 """
 
 
@@ -95,6 +111,12 @@ def test_two_processes_train_as_one(together, tmp_path, name):
         torch.testing.assert_close(theirs[key].float(), tensor.float(), rtol=1e-4, atol=1e-4, msg=key)
     assert found["quality"] == pytest.approx(alone.precision_at_1, abs=0.05)
     assert {p.name for p in (together / name).iterdir()} == {p.name for p in (tmp_path / "alone").iterdir()}
+
+
+def test_two_processes_go_on_bit_for_bit(together):
+    stopped, straight = weights(together / "stopped"), weights(together / "batch norm")
+    assert stopped.keys() == straight.keys()
+    assert all(torch.equal(stopped[name], tensor) for name, tensor in straight.items())
 
 
 def test_the_classifier_of_two_processes_is_that_of_one(together, tmp_path):
