@@ -26,6 +26,7 @@ from retrieval.pairs import training
 from retrieval.pairs.config import PairConfig
 from retrieval.pairs.hits import Hits
 from retrieval.pairs.objective import AllPairs, BothSides, DrawnPairs, OneSide, objective
+from retrieval.pairs.recipes import PairRecipe
 from retrieval.pairs.scoring import PairScorer
 from retrieval.pairs.together import Together, fit
 from retrieval.pairs.training import train_pair
@@ -140,6 +141,16 @@ def test_who_sees_one_picture_learns_from_all_pairs(name):
     expected = (OneSide, AllPairs) if name in ("comparison", "siamese") else (BothSides, DrawnPairs)
     assert (type(moved), type(loss)) == expected
     assert set(map(id, moved.parameters())) == set(map(id, network.parameters())) and not list(loss.parameters())
+
+
+@pytest.mark.parametrize(("classes", "batch"), [(6, (6, 21)), (40, (32, 4))])
+def test_a_batch_of_few_classes_is_as_large(tmp_path, classes, batch):
+    recipe = PairRecipe(net="comparison", size=12, validation=0)
+    run = training._Run(made_up(classes=classes, n=480), tmp_path, recipe, print)
+    sampler = run._sampler()
+    indices = next(sampler.epoch(0))
+    labels, counts = np.unique(run.train.labels[indices], return_counts=True)
+    assert (len(labels), set(counts.tolist())) == (batch[0], {batch[1]})
 
 
 def test_two_scores_are_weighed_by_which_hit_stands_above():

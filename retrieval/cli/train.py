@@ -18,8 +18,8 @@ HELP = "Train an embedding on labelled pictures, so that pictures of one class l
 PAIRS_TOO = {
     "net": f"; or a pair network: {', '.join(NETS)}",
     "pairs_per_batch": "; also of the pair networks that see both pictures at once",
-    "classes_per_batch": "; also of the pair networks comparison and siamese",
-    "pictures_per_class": "; also of the pair networks comparison and siamese",
+    "classes_per_batch": "; also of the pair networks comparison and siamese (there 32)",
+    "pictures_per_class": "; also of the pair networks comparison and siamese (there 4)",
 }
 """What is added to the help of some flags."""
 EXAMPLES = """

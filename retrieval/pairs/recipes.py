@@ -31,8 +31,8 @@ def _as_in_recipe(name: str) -> Any:
 @dataclass(frozen=True)
 class PairRecipe:
     """What a training does. All fields but the first three are those of
-    :class:`retrieval.training.recipes.Recipe`, with the same defaults and limits, and the same flags on the command
-    line."""
+    :class:`retrieval.training.recipes.Recipe`, with the same limits and the same flags on the command line. The
+    defaults are the same, too, but for P × K, where many classes of few pictures teach more (docs/pairs.md)."""
 
     net: str = _choice("comparison", f"pair networks: {', '.join(NETS)}")
     trunk: str = _choice("convnet", "comparison: the embedding network whose outputs are compared")
@@ -44,8 +44,8 @@ class PairRecipe:
     widths: str | None = _as_in_recipe("widths")
     dim: int | None = _as_in_recipe("dim")
     size: int | None = _as_in_recipe("size")
-    classes_per_batch: int = _as_in_recipe("classes_per_batch")
-    pictures_per_class: int = _as_in_recipe("pictures_per_class")
+    classes_per_batch: int = _choice(32, "comparison, siamese: P; where there are fewer classes, K grows instead")
+    pictures_per_class: int = _choice(4, "comparison, siamese: K")
     pairs_per_batch: int = _as_in_recipe("pairs_per_batch")
     augment: str = _as_in_recipe("augment")
     epochs: int | None = _as_in_recipe("epochs")

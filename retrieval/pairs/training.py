@@ -194,7 +194,9 @@ class _Run:
     def _sampler(self) -> Sampler:
         asked = self.asked
         if asked.net in SIAMESE:
-            return ClassBatches(self.train.labels, asked.classes_per_batch, asked.pictures_per_class, asked.seed)
+            classes = min(asked.classes_per_batch, len(np.unique(self.train.labels)))
+            pictures = asked.classes_per_batch * asked.pictures_per_class // classes
+            return ClassBatches(self.train.labels, classes, pictures, asked.seed)
         return self.drawn if self.hits is None else self.hits.sampler(asked.pairs_per_batch)
 
     def _restore(self, saved: Saved) -> None:
