@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""What this project reaches when it is given time, each recipe with its log.
+
+    python benchmarks/records.py cifar10 data/cifar10.h5 --out runs/records
+    python benchmarks/records.py omniglot DATA/omniglot --out runs/records
+    python benchmarks/records.py choose DATA/omniglot --out runs/choice       on background alphabets alone
+    python benchmarks/records.py table                                        what the logs hold
+
+Trains a recipe of RECORDS, measures it on test pictures that no choice has seen, and keeps recipe, figures and cost in
+benchmarks/logs/NAME.json, and the training's log in NAME.csv. What stands in --out already is only measured, and what
+was stopped there goes on. `choose` trains CANDIDATES on 24 of Omniglot's background alphabets and asks for characters
+of the other six, among those of one alphabet. The table goes to stdout, as Markdown or --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from recipes import figures, table
+from torch.utils.flop_counter import FlopCounterMode
+
+from retrieval import datasets, measures, networks, progress
+from retrieval.cli.train import print_warning
+from retrieval.datasets import PictureSet, lake_runs
+from retrieval.encoder import Encoder
+from retrieval.errors import RetrievalError
+from retrieval.evaluation import evaluate_encoder
+from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
+from retrieval.evaluation.vectors import encode
+from retrieval.files import write_durably
+from retrieval.machine import describe
+from retrieval.training.folder import finished
+from retrieval.training.loop import train
+from retrieval.training.recipes import Recipe
+
+LOGS = Path(__file__).parent / "logs"
+VIEWS = 10
+"""Views of each drawing whose mean is its vector, where that is said."""
+
+Figures = dict[str, list[float]]
+
+
+def by_similarity(encoder: Encoder, data: Path) -> Figures:
+    """The test pictures among all training pictures."""
+    report = evaluate_encoder(encoder, datasets.load(data), probe=False)
+    return {name: value for name, value in figures(report).items() if name in ("kNN accuracy (k=10)", "P@10", "mAP")}
+
+
+def by_distance(encoder: Encoder, data: Path) -> Figures:
+    """The same by the Hamming distance of the signs, in expectation where distances tie."""
+    pictures = datasets.load(data)
+    test, known = (encode(encoder, pictures.select(split), split) for split in ("test", "train"))
+    codes = [np.packbits(side.vectors > 0, axis=1) for side in (test, known)]
+    ranked = measures.rank(codes[0], test.labels, codes[1], known.labels)
+    both = np.stack([1 - ranked.values["kNN accuracy (k=10)"], ranked.values["mAP"]], axis=1)
+    error, precision = measures.bootstrap(both, seed=0)
+    return {"kNN error": ends(error), "mAP over all": ends(precision)}
+
+
+def by_runs(encoder: Encoder, data: Path) -> Figures:
+    """Lake's twenty runs."""
+    with progress.bar(800, "Reading", "drawings") as bar:
+        runs = lake_runs.load(data / "all_runs.zip", bar.update)
+    return {
+        f"error, {views} view{'s' * (views > 1)}": ends(
+            evaluate_runs(by_vectors(encoder, average=views), runs).figures[0].error
+        )
+        for views in (1, VIEWS)
+    }
+
+
+class Record(NamedTuple):
+    """A recipe, the part of the data folder that it learns from, and what measures it."""
+
+    recipe: Recipe
+    learns: str
+    measure: Callable[[Encoder, Path], Figures]
+
+
+CIFAR10 = Recipe(loss="norm-softmax", widths="64,256,256", weight_decay=5e-3, epochs=10)
+OMNIGLOT = Recipe(
+    loss="supcon",
+    size=32,
+    widths="32,64,128",
+    classes_per_batch=120,
+    pictures_per_class=4,
+    augment="affine",
+    quarter_turns=True,
+    weight_decay=5e-3,
+    epochs=16,
+    validation=0,
+)
+RECORDS = {
+    "cifar10": Record(CIFAR10, "", by_similarity),
+    "omniglot": Record(OMNIGLOT, "images_background.zip", by_runs),
+    "omniglot-small1": Record(OMNIGLOT.replace(epochs=48), "images_background_small1.zip", by_runs),
+    "omniglot-small2": Record(OMNIGLOT.replace(epochs=48), "images_background_small2.zip", by_runs),
+}
+SMALLER_BATCH: dict[str, Any] = {"classes_per_batch": 60, "weight_decay": 5e-4}
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "as kept": {"epochs": 2},
+    "half the batch, a tenth of the decay": {**SMALLER_BATCH, "epochs": 2},
+    "without turns": {**SMALLER_BATCH, "epochs": 8, "quarter_turns": False},
+    "48 pixels": {**SMALLER_BATCH, "epochs": 1, "size": 48},
+    "one alphabet a batch, twice as wide": {
+        **SMALLER_BATCH,
+        "epochs": 2,
+        "sampler": "hierarchical",
+        "classes_per_batch": 64,
+        "widths": "64,128,256",
+    },
+    "normalised softmax, twice as wide": {
+        **SMALLER_BATCH,
+        "epochs": 2,
+        "loss": "norm-softmax",
+        "classes_per_batch": 64,
+        "widths": "64,128,256",
+    },
+}
+"""What a candidate changes of the recipe for Omniglot; each looks at about as many pictures of its size."""
+
+
+def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
+    """Train a record's recipe, measure it, and write its log down."""
+    recipe, learns, measure = RECORDS[name]
+    run = out / name
+    if not finished(run):
+        train(datasets.load(data / learns if learns else data), run, recipe, resume=True, warn=print_warning)
+    encoder = Encoder.load(run)
+    with (run / "curves.csv").open(newline="") as file:
+        steps = list(csv.DictReader(file))
+    row = {
+        "record": name,
+        **measure(encoder, data),
+        "minutes of training": round(float(steps[-1]["seconds"]) / 60),
+        "PFLOP": round(arithmetic(encoder, Recipe(**json.loads((run / "recipe.json").read_text())), len(steps)), 3),
+    }
+    log = {**row, "recipe": json.loads((run / "recipe.json").read_text()), "machine": describe()}
+    LOGS.mkdir(exist_ok=True)
+    write_durably(LOGS / f"{name}.json", (json.dumps(log, indent=2) + "\n").encode())
+    shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
+    return row
+
+
+def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
+    """Of the training, in 10¹⁵ floating-point operations: three times those of a forward pass, for each picture that a
+    step saw."""
+    p = encoder.config.preprocessing
+    network = networks.create(encoder.config.network, **encoder.config.options).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(torch.zeros(1, p.channels, p.size, p.size))
+    pictures = steps * recipe.classes_per_batch * recipe.pictures_per_class * recipe.accumulate
+    return 3 * counter.get_total_flops() * pictures / 1e15
+
+
+def choose(data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
+    """Each candidate, on alphabets that were held out; a row is written down as soon as it is known."""
+    learned, asked = held_out(datasets.load(data / "images_background.zip"))
+    rows = []
+    for name in names:
+        run = out / name
+        result = run / "result.json"
+        if not result.is_file():
+            if not finished(run):
+                train(learned, run, OMNIGLOT.replace(**CANDIDATES[name]), resume=True, warn=print_warning)
+            encoder = Encoder.load(run)
+            errors = {}
+            for views in (1, VIEWS):
+                who = by_vectors(encoder, average=views)
+                trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
+                errors[f"error, {views} view{'s' * (views > 1)}"] = ends(trials.figures[0].error)
+            write_durably(result, json.dumps({"candidate": name, **errors}).encode())
+        rows.append(json.loads(result.read_text()))
+    return rows
+
+
+def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
+    """The pictures without six alphabets of at least 20 characters, and these."""
+    alphabets = np.array(pictures.levels)
+    large = [one for one in np.unique(alphabets) if len(np.unique(pictures.labels[alphabets == one])) >= 20]
+    chosen = np.isin(alphabets, np.random.default_rng(0).permutation(large)[:6])
+    return pictures.select(~chosen), pictures.select(chosen)
+
+
+def ends(interval: measures.Interval) -> list[float]:
+    return [round(x, 4) for x in (interval.value, interval.low, interval.high)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=(*RECORDS, "choose", "table"))
+    parser.add_argument("data", type=Path, nargs="?", help="the picture set, or Omniglot's folder")
+    parser.add_argument("--out", type=Path, default=Path("runs/records"), help="folder for the trainings")
+    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), help="choose: these alone")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    if args.what != "table" and args.data is None:
+        parser.error(f"{args.what} needs the data")
+    try:
+        if args.what == "table":
+            rows = [json.loads(path.read_text()) for path in sorted(LOGS.glob("*.json"))]
+            rows = [{name: value for name, value in row.items() if name not in ("recipe", "machine")} for row in rows]
+        elif args.what == "choose":
+            rows = choose(args.data, args.out, args.only)
+        else:
+            rows = [measured(args.what, args.data, args.out)]
+    except RetrievalError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps({"machine": describe(), "rows": rows}, indent=2) if args.json else table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
