@@ -169,6 +169,17 @@ def test_two_scores_are_weighed_by_which_hit_stands_above():
     assert Together.from_json(dataclasses.asdict(found)) == found
 
 
+def test_a_network_that_cannot_be_told_from_noise_has_no_weight():
+    """Of noise about one network in forty passes; of one that knows something, all do."""
+    passed = {0.0: 0, 0.5: 0}
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        s = random.normal((0.6, 0.4), 0.2, (300, 2))
+        for knows in passed:
+            passed[knows] += fit("abc", s, random.normal((knows, 0), 1, (300, 2))).weight > 0
+    assert passed[0.0] <= 8 and passed[0.5] >= 98
+
+
 def test_both_scores_fit_better_than_any_other_weight():
     """By the log likelihood, written out."""
     random = np.random.default_rng(1)

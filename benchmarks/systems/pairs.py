@@ -56,7 +56,7 @@ class Effort(NamedTuple):
 
 
 EFFORTS: dict[Size, Effort] = {
-    "small": Effort("images_background_small1", "images_background_small2", 1, 3, 1000, 20),
+    "small": Effort("images_background_small1", "images_background_small2", 1, 1, 1000, 20),
     "medium": Effort("images_background", "images_evaluation", 3, 4, 4000, 400),
     "full": Effort("images_background", "images_evaluation", 30, 60, 20_000, 1000),
 }
@@ -124,11 +124,13 @@ def reranking(data: Path, out: Path, size: Size) -> Row:
     train, test = omniglot(data, size)
     effort = EFFORTS[size]
     started = time.perf_counter()
-    encoder = encoder_trained(train, out / f"reranking-encoder-{size}", Recipe(loss="supcon", size=32, epochs=2))
+    narrow, epochs = ("16,32,64", 1) if size == "small" else (None, 2 if size == "medium" else 30)
+    recipe = Recipe(loss="supcon", size=32, widths=narrow, epochs=epochs)
+    encoder = encoder_trained(train, out / f"reranking-encoder-{size}", recipe)
     run = out / f"reranking-{size}"
     if not finished(run):
-        recipe = patch_recipe("two-channel", size).replace(hits_of=str(encoder.folder), validation=2000)
-        train_pair(train, run, recipe, resume=True, warn=print_warning)
+        second = patch_recipe("two-channel", size).replace(hits_of=str(encoder.folder), validation=2000)
+        train_pair(train, run, second, resume=True, warn=print_warning)
     pictures = out / f"reranking-pictures-{size}"
     unpack(need(data, f"omniglot/{effort.test}.zip"), pictures, set(test.levels or ()))
     built = build(pictures, out / f"reranking-index-{size}", model=encoder.folder).index

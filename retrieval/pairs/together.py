@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
+CERTAIN = 1.96
+"""Standard errors, those of a 95 % interval."""
+
 
 @dataclass(frozen=True)
 class Together:
@@ -48,7 +51,7 @@ class Together:
 
 
 def fit(encoder: str, similarities: Numbers, logits: Numbers) -> Together | None:
-    """The weight by which a query's genuine hit most likely stands above its wrong one.
+    """The weight by which a query's right hit most likely stands above its wrong one.
 
     The odds that it does are taken for exp(a · (s₁ − s₀) + b · (z₁ − z₀)) to 1 (Bradley and Terry 1952), with a and b
     by logistic regression and a weak prior on both (ridge, C = 1, of differences with mean square 1); the weight is
@@ -56,18 +59,23 @@ def fit(encoder: str, similarities: Numbers, logits: Numbers) -> Together | None
 
     Args:
         encoder: the hash of the encoder.
-        similarities, logits: float64 (n, 2): of n queries, the scores of a genuine hit and of a wrong one.
+        similarities, logits: float64 (n, 2): of n queries, the scores of a right hit and of a wrong one.
 
     Returns:
-        None if the encoder's score is worth nothing beside the network's. The weight is 0 if it is the other way round.
+        None if the encoder's score is worth nothing beside the network's. The weight is 0 where b is not above 0 by
+        :data:`CERTAIN` standard errors: a network of which that cannot be told may as well do harm.
     """
     from sklearn.linear_model import LogisticRegression  # here, since what only scores does not need it
 
     above = np.stack([similarities[:, 0] - similarities[:, 1], logits[:, 0] - logits[:, 1]], axis=1)
     scale = np.sqrt((above**2).mean(0))
     scale[scale == 0] = 1.0
+    above /= scale
     # the regression wants both outcomes: every other query is told the other way round, which changes nothing
     outcome = np.arange(len(above)) % 2 == 0
-    told = np.where(outcome, 1, -1)[:, None] * above / scale
-    a, b = LogisticRegression(fit_intercept=False).fit(told, outcome).coef_[0] / scale
-    return None if a <= 0 else Together(encoder, float(max(b, 0.0) / a))
+    fitted = LogisticRegression(fit_intercept=False).fit(np.where(outcome, 1, -1)[:, None] * above, outcome).coef_[0]
+    likely = 1 / (1 + np.exp(-above @ fitted))
+    information = (above.T * (likely * (1 - likely))) @ above + np.eye(2)
+    told = fitted[1] > CERTAIN * np.sqrt(np.linalg.inv(information)[1, 1])
+    a, b = fitted / scale
+    return None if a <= 0 else Together(encoder, float(b / a) if told else 0.0)

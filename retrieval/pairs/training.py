@@ -58,8 +58,8 @@ NO_WEIGHT = (
     "encoder's, and it will put hits into order alone; hold more pictures out (--validation)."
 )
 NOTHING_NEW = (
-    "On the validation pictures the network says nothing that the encoder does not know better, so that its score "
-    "counts nothing beside the encoder's; train longer, or with another --net."
+    "On the held-out pictures nothing tells that the network knows what the encoder does not, so that its score counts "
+    "nothing beside the encoder's and it leaves the order as it is; train longer, or with another --net."
 )
 
 
