@@ -119,8 +119,10 @@ def test_the_energy_network_through_the_program(family, tmp_path, monkeypatch, c
     faces(tmp_path / "att_faces.zip", each=7)
     monkeypatch.setitem(family.energy.EPOCHS, "small", 2)
     out = tmp_path / "out"
-    assert run(family, monkeypatch, tmp_path, "--out", out, "--size", "small", "--only", "energy", "--json") == 0
-    (found,) = json.loads(capsys.readouterr().out)["rows"]
+    names = ("energy", "energy-everybody")
+    assert run(family, monkeypatch, tmp_path, "--out", out, "--size", "small", "--only", *names, "--json") == 0
+    found, everybody = json.loads(capsys.readouterr().out)["rows"]
+    assert "2 networks" in everybody["data"] and set(everybody["ours"]) == set(found["ours"])
     assert "all 595 pairs" in found["data"] and found["seconds"] > 0
     assert set(found["ours"]) >= {"EER", "FR at FA 5.0%", "EER, by angle", "EER, 5 pictures enrolled"}
     assert all(0 <= end <= 1 for value in found["ours"].values() for end in value)
@@ -149,7 +151,7 @@ def test_raw_vectors_are_the_encoders_before_their_length_is_taken(family, tmp_p
     faces(tmp_path / "att_faces.zip", 36)
     from retrieval import datasets
 
-    pictures = family.energy.people(datasets.load(tmp_path / "att_faces.zip"), 35)
+    pictures = family.energy.without(datasets.load(tmp_path / "att_faces.zip"), [36])
     assert [(pictures.splits == split).sum() for split in ("train", "test")] == [70, 2]
     assert {pictures.classes[label] for label in pictures.select("test").labels} == {"s36"}
     trained = family.rows.trained(pictures, tmp_path / "run", family.energy.RECIPE.replace(epochs=1, space="raw"))
