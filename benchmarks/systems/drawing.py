@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from retrieval.files import write_durably
@@ -21,17 +22,10 @@ def draw_map(points: NDArray[np.float32], labels: NDArray[np.int64], classes: tu
     for label, name in enumerate(classes):
         of = points[labels == label]
         axes.scatter(*of.T, s=4, alpha=0.6, linewidths=0, color=f"C{label % 10}", label=name)
-        axes.annotate(
-            name,
-            np.median(of, axis=0),
-            ha="center",
-            va="center",
-            fontsize=16,
-            weight="bold",
-            bbox={"boxstyle": "circle", "facecolor": "white", "edgecolor": f"C{label % 10}", "alpha": 0.85},
-        )
+        middle = axes.annotate(name, np.median(of, axis=0), ha="center", va="center", fontsize=15, weight="bold")
+        middle.set_path_effects([withStroke(linewidth=3, foreground="white")])
     axes.set(title=f"{len(points):,} test pictures in two dimensions", aspect="equal", xlabel="x", ylabel="y")
-    axes.legend(title="class", markerscale=5, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(title="class", markerscale=5, loc="outside right upper")
     _save(figure, path)
 
 
@@ -44,9 +38,9 @@ def draw_rocs(curves: dict[str, Roc], published: list[tuple[float, float]], titl
         axes.plot(100 * false_match, 100 * (1 - np.append(0.0, roc.true_match)), label=name, drawstyle="steps-post")
     x, y = 100 * np.array(published).T
     axes.plot(x, y, "k^", label="published", clip_on=False)
-    axes.plot([0, 50], [0, 50], color="grey", linewidth=0.8, linestyle=":", label="equal errors")
+    axes.plot([0, 25], [0, 25], color="grey", linewidth=0.8, linestyle=":", label="equal errors")
     axes.set(title=title, xlabel="impostor pairs accepted, %", ylabel="genuine pairs rejected, %")
-    axes.set(xlim=(0, 40), ylim=(0, 40))
+    axes.set(xlim=(0, 25), ylim=(0, 25))
     axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, path)
