@@ -34,6 +34,8 @@ from retrieval.training.recipes import Recipe
 
 QUERIES = 2000
 MEASURES = ("P@1", "P@10", "MAP@R", "mAP", "kNN accuracy (k=10)")
+CODES = ("hdml", "lai", "csq")
+"""On a network whose last layer is made for them."""
 OTHERS: dict[str, dict[str, Any]] = {
     "triplet, all": {"mining": "all"},
     "triplet, distance-weighted": {"mining": "distance-weighted"},
@@ -41,7 +43,10 @@ OTHERS: dict[str, dict[str, Any]] = {
     "supcon, memory 2,000": {"loss": "supcon", "memory": 2000},
     "contrastive, drawn pairs": {"loss": "contrastive", "sampler": "pairs", "pairs_per_batch": 126},
 }
-CANDIDATES: dict[str, dict[str, Any]] = {**{name: {"loss": name} for name in NAMES}, **OTHERS}
+CANDIDATES: dict[str, dict[str, Any]] = {
+    **{name: {"loss": name} | ({"net": "divide-and-encode"} if name in CODES else {}) for name in NAMES},
+    **OTHERS,
+}
 
 
 def measure(pictures: PictureSet, out: Path, base: Recipe, names: list[str]) -> list[dict[str, Any]]:
