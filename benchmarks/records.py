@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What this project reaches when it is given time, each recipe with its log.
 
-    python benchmarks/records.py cifar10 data/cifar10.h5 --out runs/records
+    python benchmarks/records.py cifar10 data/cifar10.h5 --out runs/records        and then cifar10-48-bits
+    python benchmarks/records.py mnist-32-bits DATA/mnist --out runs/records
     python benchmarks/records.py omniglot DATA/omniglot --out runs/records
     python benchmarks/records.py choose DATA/omniglot --out runs/choice       on background alphabets alone
     python benchmarks/records.py table                                        what the logs hold
@@ -79,7 +80,8 @@ def by_runs(encoder: Encoder, data: Path) -> Figures:
 
 
 class Record(NamedTuple):
-    """A recipe, the part of the data folder that it learns from, and what measures it."""
+    """A recipe, which may go on from another record (`init`), the part of the data folder that it learns from, and what
+    measures it."""
 
     recipe: Recipe
     learns: str
@@ -99,8 +101,11 @@ OMNIGLOT = Recipe(
     epochs=16,
     validation=0,
 )
+CODES = Recipe(net="divide-and-encode", loss="csq", validation=0)
 RECORDS = {
     "cifar10": Record(CIFAR10, "", by_similarity),
+    "cifar10-48-bits": Record(CODES.replace(init="cifar10", dim=48, epochs=2), "", by_distance),
+    "mnist-32-bits": Record(CODES.replace(dim=32, widths="32,64,128", augment="affine", epochs=6), "", by_distance),
     "omniglot": Record(OMNIGLOT, "images_background.zip", by_runs),
     "omniglot-small1": Record(OMNIGLOT.replace(epochs=48), "images_background_small1.zip", by_runs),
     "omniglot-small2": Record(OMNIGLOT.replace(epochs=48), "images_background_small2.zip", by_runs),
@@ -133,6 +138,8 @@ def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
     """Train a record's recipe, measure it, and write its log down."""
     recipe, learns, measure = RECORDS[name]
     run = out / name
+    if recipe.init is not None:
+        recipe = recipe.replace(init=str(out / recipe.init))
     if not finished(run):
         train(datasets.load(data / learns if learns else data), run, recipe, resume=True, warn=print_warning)
     encoder = Encoder.load(run)
