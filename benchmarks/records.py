@@ -145,13 +145,15 @@ def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
     encoder = Encoder.load(run)
     with (run / "curves.csv").open(newline="") as file:
         steps = list(csv.DictReader(file))
+    settled = json.loads((run / "recipe.json").read_text())
     row = {
         "record": name,
         **measure(encoder, data),
         "minutes of training": round(float(steps[-1]["seconds"]) / 60),
-        "PFLOP": round(arithmetic(encoder, Recipe(**json.loads((run / "recipe.json").read_text())), len(steps)), 3),
+        "PFLOP": round(arithmetic(encoder, Recipe(**settled), len(steps)), 3),
     }
-    log = {**row, "recipe": json.loads((run / "recipe.json").read_text()), "machine": describe()}
+    # of a network to go on from its record's name, and not the place that it happened to have
+    log = {**row, "recipe": settled | {"init": RECORDS[name].recipe.init}, "machine": describe()}
     LOGS.mkdir(exist_ok=True)
     write_durably(LOGS / f"{name}.json", (json.dumps(log, indent=2) + "\n").encode())
     shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
