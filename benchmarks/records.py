@@ -148,7 +148,7 @@ def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
     settled = json.loads((run / "recipe.json").read_text())
     row = {
         "record": name,
-        **measure(encoder, data),
+        "figures": measure(encoder, data),
         "minutes of training": round(float(steps[-1]["seconds"]) / 60),
         "PFLOP": round(arithmetic(encoder, Recipe(**settled), len(steps)), 3),
     }
@@ -201,6 +201,15 @@ def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
     return pictures.select(~chosen), pictures.select(chosen)
 
 
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for the table: its figures in one cell, in percent."""
+    figures = [
+        "{} {:.2f} % ({:.2f}–{:.2f})".format(name, *(100 * x for x in found))
+        for name, found in row.get("figures", {}).items()
+    ]
+    return row | ({"figures": "<br>".join(figures)} if figures else {})
+
+
 def ends(interval: measures.Interval) -> list[float]:
     return [round(x, 4) for x in (interval.value, interval.low, interval.high)]
 
@@ -226,7 +235,11 @@ def main() -> int:
     except RetrievalError as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps({"machine": describe(), "rows": rows}, indent=2) if args.json else table(rows))
+    print(
+        json.dumps({"machine": describe(), "rows": rows}, indent=2)
+        if args.json
+        else table([shown(row) for row in rows])
+    )
     return 0
 
 
