@@ -21,7 +21,7 @@ def build_network(
     Args:
         options: those that are known already; if None, they come from the recipe and the pictures.
     """
-    if recipe.size is not None and recipe.net not in networks.FROM_SCRATCH:
+    if recipe.size is not None and recipe.net not in networks.SIZED:
         raise RetrievalError(f"--size does not go with --net {recipe.net}, whose input has a size of its own.")
     if options is not None:
         return networks.create(recipe.net, **options), options

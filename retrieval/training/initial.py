@@ -66,7 +66,7 @@ class Initial:
             options["dim"] = recipe.dim
         if recipe.size is not None:
             options["size"] = recipe.size
-        if recipe.widths is not None and recipe.net in networks.FROM_SCRATCH:
+        if recipe.widths is not None and recipe.net in networks.SIZED:
             options["widths"] = [int(width) for width in recipe.widths.split(",")]
         return options
 
