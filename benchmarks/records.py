@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from recipes import figures, table
+from systems import codes
 from torch.utils.flop_counter import FlopCounterMode
 
 from retrieval import datasets, measures, networks, progress
@@ -36,7 +37,6 @@ from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import evaluate_encoder
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
-from retrieval.evaluation.vectors import encode
 from retrieval.files import write_durably
 from retrieval.machine import describe
 from retrieval.training.folder import finished
@@ -59,12 +59,10 @@ def by_similarity(encoder: Encoder, data: Path) -> Figures:
 def by_distance(encoder: Encoder, data: Path) -> Figures:
     """The same by the Hamming distance of the signs, in expectation where distances tie."""
     pictures = datasets.load(data)
-    test, known = (encode(encoder, pictures.select(split), split) for split in ("test", "train"))
-    codes = [np.packbits(side.vectors > 0, axis=1) for side in (test, known)]
-    ranked = measures.rank(codes[0], test.labels, codes[1], known.labels)
-    both = np.stack([1 - ranked.values["kNN accuracy (k=10)"], ranked.values["mAP"]], axis=1)
-    error, precision = measures.bootstrap(both, seed=0)
-    return {"kNN error": ends(error), "mAP over all": ends(precision)}
+    found = codes.by_distance(encoder, pictures.select("test"), pictures.select("train"))
+    return {
+        name: [round(x, 4) for x in values] for name, values in zip(("kNN error", "mAP over all"), found, strict=True)
+    }
 
 
 def by_runs(encoder: Encoder, data: Path) -> Figures:
