@@ -259,6 +259,17 @@ def test_adamw_takes_the_step_of_its_definition():
         torch.testing.assert_close(p.detach(), expected, rtol=0, atol=1e-5)
 
 
+def test_biases_and_normalisation_learn_at_a_rate_of_their_own():
+    run = engine(PLAIN.replace(momentum=0.0, weight_decay=0.1, bias_rate=16.0))
+    before = {name: p.detach().clone() for name, p in run.modules.named_parameters()}
+    run.step(0, [batch()], 0.01)
+    assert {p.ndim > 1 for p in run.modules.parameters()} == {True, False}
+    for name, p in run.modules.named_parameters():
+        rate, decay = (0.01, 0.1) if p.ndim > 1 else (0.16, 0.0)
+        expected = before[name] - rate * (p.grad + decay * before[name])
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize(("pretrained", "rate"), [(False, 0.001), (True, 0.00005)])
 def test_adamw_has_learning_rates_of_its_own(pretrained, rate):
     assert Recipe(optimizer="adamw").resolve(channels=3, pretrained=pretrained).lr == rate

@@ -37,11 +37,14 @@ def build_network(
 
 
 def build_optimizer(recipe: Recipe, modules: nn.Module) -> Optimizer:
-    """What moves everything that is learned; matrices and filters decay, biases and normalisation do not."""
+    """What moves everything that is learned; matrices and filters decay, biases and normalisation do not.
+
+    A group's ``times`` is what the learning rate is to be multiplied by for it.
+    """
     learned = [p for p in modules.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in learned if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in learned if p.ndim > 1], "weight_decay": recipe.weight_decay, "times": 1.0},
+        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0, "times": recipe.bias_rate},
     ]
     if recipe.optimizer == "adamw":
         return AdamW(groups, lr=1.0, betas=(recipe.momentum, 0.999))

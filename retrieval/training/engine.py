@@ -82,7 +82,7 @@ class Engine:
             The means over the batches.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["times"]
         self.modules.train()
         self.optimizer.zero_grad(set_to_none=True)
         measured = [self._learn((number, i), batch, 1 / len(batches)) for i, batch in enumerate(batches)]

@@ -77,6 +77,7 @@ class Recipe:
         "peak learning rate (default: 0.07 from scratch, 0.01 from trained weights; adamw: 0.001 and 0.00005; "
         "a multiple of it for some losses)",
     )
+    bias_rate: float = _choice(1.0, "how many times that rate biases and normalisation learn with")
     schedule: str = _choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
     warmup: float = _choice(0.2, "triangle, cosine: share of the steps until the peak")
     momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0); adamw: β₁")
@@ -208,6 +209,7 @@ _LEAST: dict[str, float] = {
     "chunk": 2,
     "average": 0,
     "lr": 0,
+    "bias_rate": 0,
     "warmup": 0,
     "momentum": 0,
     "weight_decay": 0,
