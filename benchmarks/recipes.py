@@ -49,11 +49,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 
 def choose(pictures: PictureSet, out: Path, epochs: int, names: list[str]) -> list[dict[str, Any]]:
     """Every candidate on the validation pictures; each row is written as soon as it is known."""
-    known = pictures.select(pictures.splits == "train")
-    rows = np.random.default_rng(0).permutation(len(known))
-    splits = known.splits.copy()
-    splits[rows[:HELD_OUT]] = "val"
-    known = dataclasses.replace(known, splits=splits)
+    known = with_validation(pictures)
     queries, gallery = known.select("val"), known.select("train")
     results = []
     for name in names:
@@ -65,6 +61,15 @@ def choose(pictures: PictureSet, out: Path, epochs: int, names: list[str]) -> li
             result.write_text(json.dumps(row))
         results.append(json.loads(result.read_text()))
     return results
+
+
+def with_validation(pictures: PictureSet) -> PictureSet:
+    """The training pictures alone, some of them as the validation split."""
+    known = pictures.select(pictures.splits == "train")
+    rows = np.random.default_rng(0).permutation(len(known))
+    splits = known.splits.copy()
+    splits[rows[:HELD_OUT]] = "val"
+    return dataclasses.replace(known, splits=splits)
 
 
 def compare(pictures: PictureSet, out: Path, minutes: float) -> list[dict[str, Any]]:

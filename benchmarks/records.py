@@ -4,13 +4,15 @@
     python benchmarks/records.py cifar10 data/cifar10.h5 --out runs/records        and then cifar10-48-bits
     python benchmarks/records.py mnist-32-bits DATA/mnist --out runs/records
     python benchmarks/records.py omniglot DATA/omniglot --out runs/records
-    python benchmarks/records.py choose DATA/omniglot --out runs/choice       on background alphabets alone
+    python benchmarks/records.py choose-cifar10 data/cifar10.h5 --out runs/choice-cifar10       without test pictures
+    python benchmarks/records.py choose-omniglot DATA/omniglot --out runs/choice-omniglot
     python benchmarks/records.py table                                        what the logs hold
 
 Trains a recipe of RECORDS, measures it on test pictures that no choice has seen, and keeps recipe, figures and cost in
 benchmarks/logs/NAME.json, and the training's log in NAME.csv. What stands in --out already is only measured, and what
-was stopped there goes on. `choose` trains CANDIDATES on 24 of Omniglot's background alphabets and asks for characters
-of the other six, among those of one alphabet. The table goes to stdout, as Markdown or --json.
+was stopped there goes on. `choose-…` trains the candidates that a record's recipe was chosen from, and measures them on
+pictures held out of the training set: 5,000 of CIFAR-10's, or characters of six of Omniglot's background alphabets. The
+table goes to stdout, as Markdown or --json.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from recipes import figures, table
+from recipes import table, with_validation
 from systems import codes
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,8 +39,8 @@ from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet, lake_runs
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import evaluate_encoder
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
+from retrieval.evaluation.vectors import Labelled, encode
 from retrieval.files import write_durably
 from retrieval.machine import describe
 from retrieval.training.folder import finished
@@ -47,22 +51,49 @@ LOGS = Path(__file__).parent / "logs"
 VIEWS = 10
 """Views of each drawing whose mean is its vector, where that is said."""
 
+MIRRORED = ", with mirror images"
+"""Behind the name of a figure: a vector is the mean over a picture and its mirror image."""
+
 Figures = dict[str, list[float]]
+Compare = Callable[[Labelled, Labelled], Figures]
 
 
-def by_similarity(encoder: Encoder, data: Path) -> Figures:
-    """The test pictures among all training pictures."""
-    report = evaluate_encoder(encoder, datasets.load(data), probe=False)
-    return {name: value for name, value in figures(report).items() if name in ("kNN accuracy (k=10)", "P@10", "mAP")}
+def by_similarity(queries: Labelled, gallery: Labelled) -> Figures:
+    """By cosine."""
+    ranked = measures.rank(queries.vectors, queries.labels, gallery.vectors, gallery.labels)
+    names = ["P@10", "mAP", "kNN accuracy (k=10)"]
+    found = measures.bootstrap(np.stack([ranked.values[name] for name in names], axis=1), seed=0)
+    return {name: ends(interval) for name, interval in zip(names, found, strict=True)}
 
 
-def by_distance(encoder: Encoder, data: Path) -> Figures:
-    """The same by the Hamming distance of the signs, in expectation where distances tie."""
-    pictures = datasets.load(data)
-    found = codes.by_distance(encoder, pictures.select("test"), pictures.select("train"))
+def by_distance(queries: Labelled, gallery: Labelled) -> Figures:
+    """By the Hamming distance of the signs, in expectation where distances tie."""
+    found = codes.by_distance(queries, gallery)
     return {
         name: [round(x, 4) for x in values] for name, values in zip(("kNN error", "mAP over all"), found, strict=True)
     }
+
+
+def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: PictureSet, mirrored: bool) -> Figures:
+    """Vectors of queries with those of a gallery; `mirrored`: also where each is the mean over a picture and its mirror
+    image, scaled to unit length."""
+    plain = [encode(encoder, side, "pictures") for side in (queries, gallery)]
+    found = by(*plain)
+    if mirrored:
+        both = []
+        for side, known in zip((queries, gallery), plain, strict=True):
+            assert side.pixels is not None
+            image = replace(side, pixels=np.ascontiguousarray(side.pixels[:, :, ::-1]))
+            mean = known.vectors + encode(encoder, image, "mirror images").vectors
+            both.append(replace(known, vectors=mean / np.linalg.norm(mean, axis=1, keepdims=True)))
+        found |= {f"{name}{MIRRORED}": value for name, value in by(*both).items()}
+    return found
+
+
+def test_in_train(by: Compare, mirrored: bool, encoder: Encoder, data: Path) -> Figures:
+    """The test pictures among all training pictures."""
+    pictures = datasets.load(data)
+    return compared(by, encoder, pictures.select("test"), pictures.select("train"), mirrored)
 
 
 def by_runs(encoder: Encoder, data: Path) -> Figures:
@@ -101,15 +132,35 @@ OMNIGLOT = Recipe(
 )
 CODES = Recipe(net="divide-and-encode", loss="csq", validation=0)
 RECORDS = {
-    "cifar10": Record(CIFAR10, "", by_similarity),
-    "cifar10-48-bits": Record(CODES.replace(init="cifar10", dim=48, epochs=2), "", by_distance),
-    "mnist-32-bits": Record(CODES.replace(dim=32, widths="32,64,128", augment="affine", epochs=6), "", by_distance),
+    "cifar10": Record(CIFAR10, "", partial(test_in_train, by_similarity, True)),
+    "cifar10-48-bits": Record(
+        CODES.replace(init="cifar10", dim=48, epochs=2), "", partial(test_in_train, by_distance, True)
+    ),
+    "mnist-32-bits": Record(
+        CODES.replace(dim=32, widths="32,64,128", augment="affine", epochs=6),
+        "",
+        partial(test_in_train, by_distance, False),
+    ),
     "omniglot": Record(OMNIGLOT, "images_background.zip", by_runs),
     "omniglot-small1": Record(OMNIGLOT.replace(epochs=48), "images_background_small1.zip", by_runs),
     "omniglot-small2": Record(OMNIGLOT.replace(epochs=48), "images_background_small2.zip", by_runs),
 }
+
+
+class Choice(NamedTuple):
+    """What was chosen for a record: a recipe, what candidates change of it, and what they are told apart by.
+
+    `prepared` gives, from the data, the pictures to learn from and what measures an encoder on others; neither has test
+    pictures.
+    """
+
+    recipe: Recipe
+    candidates: dict[str, dict[str, Any]]
+    prepared: Callable[[Path], tuple[PictureSet, Callable[[Encoder], Figures]]]
+
+
 SMALLER_BATCH: dict[str, Any] = {"classes_per_batch": 60, "weight_decay": 5e-4}
-CANDIDATES: dict[str, dict[str, Any]] = {
+OMNIGLOT_CANDIDATES: dict[str, dict[str, Any]] = {
     "as kept": {"epochs": 2},
     "half the batch, a tenth of the decay": {**SMALLER_BATCH, "epochs": 2},
     "without turns": {**SMALLER_BATCH, "epochs": 8, "quarter_turns": False},
@@ -129,7 +180,37 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "widths": "64,128,256",
     },
 }
-"""What a candidate changes of the recipe for Omniglot; each looks at about as many pictures of its size."""
+"""Each looks at about as many pictures of its size."""
+CIFAR10_CANDIDATES: dict[str, dict[str, Any]] = {
+    "as kept": {},
+}
+
+
+def omniglot_held_out(data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
+    """24 background alphabets, and characters of the other six, asked for among those of one alphabet."""
+    learned, asked = held_out(datasets.load(data / "images_background.zip"))
+
+    def measure(encoder: Encoder) -> Figures:
+        errors = {}
+        for views in (1, VIEWS):
+            who = by_vectors(encoder, average=views)
+            trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
+            errors[f"error, {views} view{'s' * (views > 1)}"] = ends(trials.figures[0].error)
+        return errors
+
+    return learned, measure
+
+
+def cifar10_held_out(data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
+    """45,000 training pictures, asked by the other 5,000."""
+    known = with_validation(datasets.load(data))
+    return known, lambda encoder: compared(by_similarity, encoder, known.select("val"), known.select("train"), True)
+
+
+CHOICES = {
+    "choose-omniglot": Choice(OMNIGLOT, OMNIGLOT_CANDIDATES, omniglot_held_out),
+    "choose-cifar10": Choice(CIFAR10.replace(widths="32,128,128", epochs=8), CIFAR10_CANDIDATES, cifar10_held_out),
+}
 
 
 def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
@@ -170,23 +251,18 @@ def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
     return 3 * counter.get_total_flops() * pictures / 1e15
 
 
-def choose(data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
-    """Each candidate, on alphabets that were held out; a row is written down as soon as it is known."""
-    learned, asked = held_out(datasets.load(data / "images_background.zip"))
+def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
+    """Each candidate, on pictures that were held out; a row is written down as soon as it is known."""
+    learned, measure = choice.prepared(data)
     rows = []
     for name in names:
         run = out / name
         result = run / "result.json"
         if not result.is_file():
             if not finished(run):
-                train(learned, run, OMNIGLOT.replace(**CANDIDATES[name]), resume=True, warn=print_warning)
-            encoder = Encoder.load(run)
-            errors = {}
-            for views in (1, VIEWS):
-                who = by_vectors(encoder, average=views)
-                trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
-                errors[f"error, {views} view{'s' * (views > 1)}"] = ends(trials.figures[0].error)
-            write_durably(result, json.dumps({"candidate": name, **errors}).encode())
+                recipe = choice.recipe.replace(**choice.candidates[name])
+                train(learned, run, recipe, resume=True, warn=print_warning)
+            write_durably(result, json.dumps({"candidate": name, **measure(Encoder.load(run))}).encode())
         rows.append(json.loads(result.read_text()))
     return rows
 
@@ -214,10 +290,11 @@ def ends(interval: measures.Interval) -> list[float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=(*RECORDS, "choose", "table"))
+    parser.add_argument("what", choices=(*RECORDS, *CHOICES, "table"))
     parser.add_argument("data", type=Path, nargs="?", help="the picture set, or Omniglot's folder")
     parser.add_argument("--out", type=Path, default=Path("runs/records"), help="folder for the trainings")
-    parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), help="choose: these alone")
+    candidates = [name for choice in CHOICES.values() for name in choice.candidates]
+    parser.add_argument("--only", nargs="+", choices=candidates, help="choose-…: these candidates alone")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.what != "table" and args.data is None:
@@ -226,8 +303,10 @@ def main() -> int:
         if args.what == "table":
             rows = [json.loads(path.read_text()) for path in sorted(LOGS.glob("*.json"))]
             rows = [{name: value for name, value in row.items() if name not in ("recipe", "machine")} for row in rows]
-        elif args.what == "choose":
-            rows = choose(args.data, args.out, args.only)
+        elif args.what in CHOICES:
+            choice = CHOICES[args.what]
+            names = [name for name in choice.candidates if args.only is None or name in args.only]
+            rows = choose(choice, args.data, args.out, names)
         else:
             rows = [measured(args.what, args.data, args.out)]
     except RetrievalError as error:

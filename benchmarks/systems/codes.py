@@ -18,8 +18,7 @@ import numpy as np
 
 from retrieval import datasets, measures
 from retrieval.datasets import PictureSet
-from retrieval.encoder import Encoder
-from retrieval.evaluation.vectors import encode
+from retrieval.evaluation.vectors import Labelled, encode
 from retrieval.files import write_durably
 from retrieval.training.recipes import Recipe
 from systems.rows import Measure, Row, Size, command, need, trained, values
@@ -101,7 +100,7 @@ def measured(
         )
         encoder, seconds, _ = trained(known, run, recipe)
         started = time.perf_counter()
-        error, precision = by_distance(encoder, test, known)
+        error, precision = by_distance(*(encode(encoder, side, "pictures") for side in (test, known)))
         figures = {"kNN error": error, "mAP": precision, "seconds": seconds + time.perf_counter() - started}
         write_durably(kept, json.dumps(figures).encode())
     found: dict[str, Any] = json.loads(kept.read_text())
@@ -116,9 +115,9 @@ def drawn(pictures: PictureSet, split: str, count: int | None) -> PictureSet:
     )
 
 
-def by_distance(encoder: Encoder, test: PictureSet, known: PictureSet) -> tuple[list[float], list[float]]:
-    """The error of a vote of the 10 nearest, and the mAP, each with its interval over queries."""
-    queries, gallery = (encode(encoder, side, "pictures") for side in (test, known))
+def by_distance(queries: Labelled, gallery: Labelled) -> tuple[list[float], list[float]]:
+    """By the Hamming distance of the vectors' signs: the error of a vote of the 10 nearest, and the mAP, each with its
+    interval over queries."""
     # filled up with zeros to whole bytes, which changes no distance
     found, there = (np.packbits(side.vectors > 0, axis=1) for side in (queries, gallery))
     ranked = measures.rank(found, queries.labels, there, gallery.labels)
