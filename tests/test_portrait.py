@@ -56,5 +56,7 @@ def test_from_faces_to_an_index(faces, tmp_path, capsys, sampler):
 
 
 def test_its_input_has_a_size_of_its_own(faces, tmp_path, capsys):
-    assert main(["train", str(faces), "--net", "portrait", "--size", "64", "--out", str(tmp_path / "run")]) == 1
-    assert "--size does not go with --net portrait" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    for choice in ("--size", "--widths"):
+        assert main(["train", str(faces), "--net", "portrait", choice, "64", "--out", str(tmp_path / "run")]) == 1
+        assert f"{choice} does not go with --net portrait" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()

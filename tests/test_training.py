@@ -341,7 +341,9 @@ def test_quarter_turns_make_four_times_as_many_classes(tmp_path):
 
 def test_a_training_may_start_from_imagenet_weights(tmp_path):
     """The whole network is trained on, and the encoder keeps the preprocessing that the weights were made for."""
-    recipe = QUICK.replace(net="efficientnet_lite0", dim=8, epochs=1, classes_per_batch=2, pictures_per_class=2)
+    recipe = QUICK.replace(
+        net="efficientnet_lite0", widths=None, dim=8, epochs=1, classes_per_batch=2, pictures_per_class=2
+    )
     trained = train(made_up(n=16, classes=2), tmp_path / "run", recipe.replace(validation=0))
     assert trained.recipe.lr == 0.01
     encoder = Encoder.load(tmp_path / "run")

@@ -17,6 +17,9 @@ from retrieval.images import Preprocessing
 SIZED = ("convnet", "divide-and-encode", "seed", "vgg16")
 """Those that begin with random weights, and take any ``channels`` and ``size``."""
 
+STAGED = ("convnet", "divide-and-encode", "vgg16")
+"""Those whose stages take any ``widths``."""
+
 FROM_SCRATCH = (*SIZED, "portrait")
 """Those that begin with random weights."""
 

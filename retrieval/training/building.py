@@ -23,6 +23,8 @@ def build_network(
     """
     if recipe.size is not None and recipe.net not in networks.SIZED:
         raise RetrievalError(f"--size does not go with --net {recipe.net}, whose input has a size of its own.")
+    if recipe.widths is not None and recipe.net not in networks.STAGED:
+        raise RetrievalError(f"--widths does not go with --net {recipe.net}, whose filters are given.")
     if options is not None:
         return networks.create(recipe.net, **options), options
     options = {} if recipe.dim is None else {"dim": recipe.dim}

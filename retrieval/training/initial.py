@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from retrieval import networks
 from retrieval.encoder import store, weights
 from retrieval.errors import RetrievalError
 from retrieval.training.recipes import Recipe
@@ -66,7 +65,7 @@ class Initial:
             options["dim"] = recipe.dim
         if recipe.size is not None:
             options["size"] = recipe.size
-        if recipe.widths is not None and recipe.net in networks.SIZED:
+        if recipe.widths is not None:
             options["widths"] = [int(width) for width in recipe.widths.split(",")]
         return options
 
