@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from ending import status
 from systems import codes, drlim, energy, one_shot, pairs, probes, triplets
 from systems.rows import Measure, MissingDataError, Row, Size, keep, kept, table
 
@@ -76,17 +77,13 @@ def main() -> int:
     parser.add_argument("--into", type=Path, metavar="PAGE", help="a page of the documentation to put the table into")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    try:
-        found = list(rows(args.data, args.out, args.size, args.only or list(SYSTEMS)))
-        if args.into is not None:
-            put(table(found), args.into)
-    except RetrievalError as error:
-        print(error, file=sys.stderr)
-        return 1
+    found = list(rows(args.data, args.out, args.size, args.only or list(SYSTEMS)))
+    if args.into is not None:
+        put(table(found), args.into)
     about = {"machine": describe(), "size": args.size}
     print(json.dumps({**about, "rows": [asdict(row) for row in found]}, indent=2) if args.json else table(found))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ending import status
 from recipes import figures, table
 
 from retrieval import datasets
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.errors import RetrievalError
 from retrieval.evaluation import evaluate_encoder
 from retrieval.losses import NAMES
 from retrieval.machine import describe
@@ -86,16 +86,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     base = Recipe(widths=args.widths, epochs=args.epochs)
-    try:
-        pictures = some(datasets.load(args.data), args.pictures)
-        rows = measure(pictures, args.out, base, args.only)
-    except RetrievalError as error:
-        print(error, file=sys.stderr)
-        return 1
+    pictures = some(datasets.load(args.data), args.pictures)
+    rows = measure(pictures, args.out, base, args.only)
     about = {"command": " ".join(sys.argv), "machine": describe(), "seed": base.seed}
     print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{table(rows)}\n\n{about}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))

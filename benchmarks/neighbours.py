@@ -42,9 +42,9 @@ from contest.data import Floats, Task, clustered, fashion, indexed, prepare
 from contest.report import WAYS, plot, ratio_table, speed_table
 from contest.rounds import Results, hold
 from contest.systems import FACTORIES, PEERS, ours
+from ending import status
 from turns import markdown
 
-from retrieval.errors import RetrievalError
 from retrieval.machine import describe
 
 MILLION_DIM = 128
@@ -132,24 +132,15 @@ def main() -> int:
     args = parser.parse_args()
     if args.what == "embedding" and args.index is None:
         parser.error("embedding needs --index")
-    try:
-        if args.what == "report":
-            folders = sorted(file.parent for file in args.work.glob("*/about.json"))
-            tasks = [Task(folder, json.loads((folder / "about.json").read_text())) for folder in folders]
-            found = [Results(task) for task in tasks]
-        else:
-            tasks = [prepared(args)]
-            names = [*map(ours, args.ours), *args.peers]
-            machine = f"{describe()}; seed {args.seed}, {args.rounds} rounds"
-            found = [
-                hold(tasks[0], names, args.rounds, args.together, machine, lambda line: print(line, file=sys.stderr))
-            ]
-    except RetrievalError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
-        return 130
+    if args.what == "report":
+        folders = sorted(file.parent for file in args.work.glob("*/about.json"))
+        tasks = [Task(folder, json.loads((folder / "about.json").read_text())) for folder in folders]
+        found = [Results(task) for task in tasks]
+    else:
+        tasks = [prepared(args)]
+        names = [*map(ours, args.ours), *args.peers]
+        machine = f"{describe()}; seed {args.seed}, {args.rounds} rounds"
+        found = [hold(tasks[0], names, args.rounds, args.together, machine, lambda line: print(line, file=sys.stderr))]
     titles = [task.about["title"] for task in tasks]
     report(dict(zip(titles, found, strict=True)), dict(zip(titles, tasks, strict=True)), args.json)
     if args.plot is not None:
@@ -158,4 +149,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ending import status
 
 from retrieval import datasets
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.errors import RetrievalError
 from retrieval.evaluation import Report, evaluate_encoder
 from retrieval.machine import describe
 from retrieval.training.loop import train
@@ -132,19 +132,15 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), help="choose: these alone")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    try:
-        pictures = datasets.load(args.data)
-        if args.what == "choose":
-            rows = choose(pictures, args.out, args.epochs, args.only)
-        else:
-            rows = compare(pictures, args.out, args.minutes)
-    except RetrievalError as error:
-        print(error, file=sys.stderr)
-        return 1
+    pictures = datasets.load(args.data)
+    if args.what == "choose":
+        rows = choose(pictures, args.out, args.epochs, args.only)
+    else:
+        rows = compare(pictures, args.out, args.minutes)
     about = {"command": " ".join(sys.argv), "machine": describe(), "seed": DEFAULT.seed}
     print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{table(rows)}\n\n{about}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from ending import status
 from recipes import table, with_validation
 from systems import codes
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,7 +39,6 @@ from retrieval import datasets, measures, networks, progress
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet, lake_runs
 from retrieval.encoder import Encoder
-from retrieval.errors import RetrievalError
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
 from retrieval.evaluation.vectors import Labelled, encode
 from retrieval.files import write_durably
@@ -293,25 +293,21 @@ def main() -> int:
     parser.add_argument("what", choices=(*RECORDS, *CHOICES, "table"))
     parser.add_argument("data", type=Path, nargs="?", help="the picture set, or Omniglot's folder")
     parser.add_argument("--out", type=Path, default=Path("runs/records"), help="folder for the trainings")
-    candidates = [name for choice in CHOICES.values() for name in choice.candidates]
+    candidates = dict.fromkeys(name for choice in CHOICES.values() for name in choice.candidates)
     parser.add_argument("--only", nargs="+", choices=candidates, help="choose-…: these candidates alone")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.what != "table" and args.data is None:
         parser.error(f"{args.what} needs the data")
-    try:
-        if args.what == "table":
-            rows = [json.loads(path.read_text()) for path in sorted(LOGS.glob("*.json"))]
-            rows = [{name: value for name, value in row.items() if name not in ("recipe", "machine")} for row in rows]
-        elif args.what in CHOICES:
-            choice = CHOICES[args.what]
-            names = [name for name in choice.candidates if args.only is None or name in args.only]
-            rows = choose(choice, args.data, args.out, names)
-        else:
-            rows = [measured(args.what, args.data, args.out)]
-    except RetrievalError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if args.what == "table":
+        rows = [json.loads(path.read_text()) for path in sorted(LOGS.glob("*.json"))]
+        rows = [{name: value for name, value in row.items() if name not in ("recipe", "machine")} for row in rows]
+    elif args.what in CHOICES:
+        choice = CHOICES[args.what]
+        names = [name for name in choice.candidates if args.only is None or name in args.only]
+        rows = choose(choice, args.data, args.out, names)
+    else:
+        rows = [measured(args.what, args.data, args.out)]
     print(
         json.dumps({"machine": describe(), "rows": rows}, indent=2)
         if args.json
@@ -321,4 +317,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(main))
