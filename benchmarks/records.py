@@ -5,6 +5,7 @@
     python benchmarks/records.py mnist-32-bits DATA/mnist --out runs/records
     python benchmarks/records.py omniglot DATA/omniglot --out runs/records
     python benchmarks/records.py choose-cifar10 data/cifar10.h5 --out runs/choice-cifar10       without test pictures
+    python benchmarks/records.py choose-codes data/cifar10.h5 --out runs/choice-cifar10         after choose-cifar10
     python benchmarks/records.py choose-omniglot DATA/omniglot --out runs/choice-omniglot
     python benchmarks/records.py table                                        what the logs hold
 
@@ -202,6 +203,15 @@ CIFAR10_CANDIDATES: dict[str, dict[str, Any]] = {
 """The last two, of three and a half times the arithmetic, say what a longer training wants."""
 
 
+CODE_CANDIDATES: dict[str, dict[str, Any]] = {
+    "codes, learning rate 0.01": {},
+    "codes, learning rate 0.003": {"lr": 0.003},
+    "codes, learning rate 0.001": {"lr": 0.001},
+    "codes, learning rate 0.003, weight decay 0.005": {"lr": 0.003, "weight_decay": 5e-3},
+}
+"""They go on from the candidate "longer" of CIFAR-10."""
+
+
 def omniglot_held_out(data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
     """24 background alphabets, and characters of the other six, asked for among those of one alphabet."""
     learned, asked = held_out(datasets.load(data / "images_background.zip"))
@@ -217,15 +227,20 @@ def omniglot_held_out(data: Path) -> tuple[PictureSet, Callable[[Encoder], Figur
     return learned, measure
 
 
-def cifar10_held_out(data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
+def cifar10_held_out(by: Compare, data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
     """45,000 training pictures, asked by the other 5,000."""
     known = with_validation(datasets.load(data))
-    return known, lambda encoder: compared(by_similarity, encoder, known.select("val"), known.select("train"), False)
+    return known, lambda encoder: compared(by, encoder, known.select("val"), known.select("train"), False)
 
 
 CHOICES = {
     "choose-omniglot": Choice(OMNIGLOT, OMNIGLOT_CANDIDATES, omniglot_held_out),
-    "choose-cifar10": Choice(CIFAR10.replace(widths="32,128,128", epochs=8), CIFAR10_CANDIDATES, cifar10_held_out),
+    "choose-cifar10": Choice(
+        CIFAR10.replace(widths="32,128,128", epochs=8), CIFAR10_CANDIDATES, partial(cifar10_held_out, by_similarity)
+    ),
+    "choose-codes": Choice(
+        CODES.replace(init="longer", dim=48, epochs=2), CODE_CANDIDATES, partial(cifar10_held_out, by_distance)
+    ),
 }
 
 
@@ -233,10 +248,9 @@ def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
     """Train a record's recipe, measure it, and write its log down."""
     recipe, learns, measure = RECORDS[name]
     run = out / name
-    if recipe.init is not None:
-        recipe = recipe.replace(init=str(out / recipe.init))
     if not finished(run):
-        train(datasets.load(data / learns if learns else data), run, recipe, resume=True, warn=print_warning)
+        pictures = datasets.load(data / learns if learns else data)
+        train(pictures, run, placed(recipe, out), resume=True, warn=print_warning)
     encoder = Encoder.load(run)
     with (run / "curves.csv").open(newline="") as file:
         steps = list(csv.DictReader(file))
@@ -253,6 +267,11 @@ def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
     write_durably(LOGS / f"{name}.json", (json.dumps(log, indent=2) + "\n").encode())
     shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
     return row
+
+
+def placed(recipe: Recipe, out: Path) -> Recipe:
+    """The recipe with the place of the network that it goes on from, if any."""
+    return recipe if recipe.init is None else recipe.replace(init=str(out / recipe.init))
 
 
 def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
@@ -276,7 +295,7 @@ def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict
         result = run / "result.json"
         if not result.is_file():
             if not finished(run):
-                recipe = choice.recipe.replace(**choice.candidates[name])
+                recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
                 train(learned, run, recipe, resume=True, warn=print_warning)
             write_durably(result, json.dumps({"candidate": name, **measure(Encoder.load(run))}).encode())
         rows.append(json.loads(result.read_text()))
