@@ -35,7 +35,7 @@ def family(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 def run(family, monkeypatch, *words) -> int:
     monkeypatch.setattr("sys.argv", ["family.py", *map(str, words)])
-    return family.program.main()
+    return family.program.status(family.program.main)
 
 
 def row(family, **changes):
