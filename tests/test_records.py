@@ -11,8 +11,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
+from retrieval import networks
 from retrieval.datasets import PictureSet
+from retrieval.encoder import Encoder, EncoderConfig, save_trained
 from retrieval.training.recipes import Recipe
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -66,3 +69,29 @@ def test_alphabets_are_held_out_whole(records):
     assert len(set(asked.levels)) == 6 and "small" not in set(asked.levels)
     assert not set(asked.levels) & set(learned.levels)
     assert len(learned) + len(asked) == len(pictures)
+
+
+def test_a_mean_with_the_mirror_image_is_that_of_the_mirror_image(records, tmp_path):
+    torch.manual_seed(0)
+    options = {"dim": 8, "channels": 1, "size": 8, "widths": [4]}
+    network = networks.create("convnet", **options)
+    save_trained(
+        tmp_path / "encoder", network, EncoderConfig("convnet", options, 8, network.preprocessing, ("a",), ""), ""
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)
+    queries = PictureSet(
+        name="noise",
+        names=[str(i) for i in range(6)],
+        classes=("a",),
+        labels=np.zeros(6, np.int64),
+        splits=np.array(["test"] * 6),
+        pixels=pixels,
+    )
+    gallery = dataclasses.replace(queries, pixels=pixels[:, :, ::-1])
+
+    def farthest(asked, known):
+        assert np.allclose(np.linalg.norm(asked.vectors, axis=1), 1, atol=1e-5)
+        return {"distance": [float(np.abs(asked.vectors - known.vectors).max())]}
+
+    found = records.compared(farthest, Encoder.load(tmp_path / "encoder"), queries, gallery, True)
+    assert found["distance"][0] > 0.01 and found["distance, with mirror images"][0] < 1e-5
