@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What this project reaches when it is given time, each recipe with its log.
 
-    python benchmarks/records.py cifar10 data/cifar10.h5 --out runs/records        and then cifar10-48-bits
+    python benchmarks/records.py cifar10-hour data/cifar10.h5 --out runs/records   and then cifar10-48-bits
     python benchmarks/records.py mnist-32-bits DATA/mnist --out runs/records
     python benchmarks/records.py omniglot DATA/omniglot --out runs/records
     python benchmarks/records.py choose-cifar10 data/cifar10.h5 --out runs/choice-cifar10       without test pictures
@@ -9,9 +9,9 @@
     python benchmarks/records.py choose-omniglot DATA/omniglot --out runs/choice-omniglot
     python benchmarks/records.py table                                        what the logs hold
 
-Trains a recipe of RECORDS, measures it on test pictures that no choice has seen, and keeps recipe, figures and cost in
-benchmarks/logs/NAME.json, and the training's log in NAME.csv. What stands in --out already is only measured, and what
-was stopped there goes on. `choose-…` trains the candidates that a record's recipe was chosen from, and measures them on
+Trains a recipe of RECORDS, measures it on test pictures, and keeps recipe, figures and cost in
+benchmarks/logs/NAME.json, and the training's log in NAME.csv. What stands in --out already is only measured, and what was
+stopped there goes on. `choose-…` trains the candidates that a record's recipe was chosen from, and measures them on
 pictures held out of the training set: 5,000 of CIFAR-10's, or characters of six of Omniglot's background alphabets. The
 table goes to stdout, as Markdown or --json.
 """
