@@ -10,8 +10,8 @@
     python benchmarks/records.py table                                        what the logs hold
 
 Trains a recipe of RECORDS, measures it on test pictures, and keeps recipe, figures and cost in
-benchmarks/logs/NAME.json, and the training's log in NAME.csv. What stands in --out already is only measured, and what was
-stopped there goes on. `choose-…` trains the candidates that a record's recipe was chosen from, and measures them on
+benchmarks/logs/NAME.json, and the training's log in NAME.csv. What stands in --out already is only measured, and what
+was stopped there goes on. `choose-…` trains the candidates that a record's recipe was chosen from, and measures them on
 pictures held out of the training set: 5,000 of CIFAR-10's, or characters of six of Omniglot's background alphabets. The
 table goes to stdout, as Markdown or --json.
 """
