@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tuned import D, N, hurry, index_at, recall_of, slow_down_exact, try_few
+from tuned import D, N, index_at, recall_of, set_clock, try_few
 from vectors import clustered, named
 
 from retrieval.index import Index
@@ -16,8 +16,8 @@ from retrieval.tuning import default as defaults
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clock(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +33,12 @@ def folder(original: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     try_few(monkeypatch)
-    slow_down_exact(monkeypatch)
 
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exact search is never fast enough, and any structure is worth it."""
     monkeypatch.setattr(defaults, "FAST_ENOUGH", 0.0)
-    slow_down_exact(monkeypatch)
 
 
 def test_search_stays_exact_while_that_is_fast(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

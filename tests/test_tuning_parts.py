@@ -57,6 +57,19 @@ def test_a_neighbour_counts_by_its_score(tmp_path: Path) -> None:
         assert (measuring.found(half) == 0.5).all()
 
 
+def test_speeds_are_taken_by_the_machines_own_clocks(folder: Path) -> None:
+    with Index.open(folder) as index:
+        trial = Trial(index, np.empty(0, np.int64))
+    measuring = Measuring(trial, clustered(30, D, seed=2), 10)
+    found, first = measuring.first(trial.exact, 0.002)
+    assert (found == 1).all()
+    in_turns = measuring.speeds({"one": trial.exact, "other": trial.exact}, 0.002)
+    assert set(in_turns) == {"one", "other"}
+    for speed in (first, *in_turns.values()):
+        assert all(0 < value < np.inf for value in (speed.single, speed.latency, speed.batched))
+    assert measuring.glance(trial.exact)[0] == 1 and 0 < measuring.glance(trial.exact)[1] < np.inf
+
+
 def test_a_trial_answers_as_the_index_will(folder: Path) -> None:
     structure = None
     queries = clustered(40, D, seed=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 from vectors import brute, clustered, make
 
 from retrieval.index import Index
-from retrieval.tuning import trying
+from retrieval.index.nearest.structures import Structure
+from retrieval.tuning import default, measuring, trying
 from retrieval.tuning import tuning as flow
 from retrieval.tuning.candidates import Candidate
-from retrieval.tuning.measuring import Measuring
+from retrieval.tuning.trial import Floats, Ids, Search, Trial, Vectors
 
 N, D = 1200, 32
 
@@ -23,27 +26,53 @@ def index_at(folder: Path) -> Path:
     return folder
 
 
-def hurry(patch: pytest.MonkeyPatch) -> None:
-    """Speeds are measured for thousandths of a second, as no test is about them."""
-    patch.setattr(trying, "FIRST", (0.002, 1.0))
-    patch.setattr(trying, "FINAL", (0.002, 1.0))
+EXACT_SECONDS = 1e-3
+"""What exact search takes for a query by :class:`Clock`, longer than any structure here."""
+
+
+class Clock:
+    """In place of the processor's clock: it goes on by what is searched, so that what a tuning measures, and with it
+    what it chooses, is the same on every machine and on every day."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def process_time(self) -> float:
+        return self._now
+
+    perf_counter = process_time
+
+    def timed(self, search: Search, seconds: float) -> Search:
+        """The search, each query of which takes so many seconds of this clock."""
+
+        def search_in_time(queries: Vectors, k: int) -> tuple[Floats, Ids]:
+            self._now += seconds * len(queries)
+            return search(queries, k)
+
+        return search_in_time
+
+
+def set_clock(patch: pytest.MonkeyPatch) -> None:
+    """Tunings go by a :class:`Clock`, and a structure takes the longer the higher its settings are."""
+    clock = Clock()
+    exact, search = Trial.exact, Trial.search
+
+    def timed_search(self: Trial, structure: Structure | None, parameters: Mapping[str, int]) -> Search:
+        found = search(self, structure, parameters)
+        return found if structure is None else clock.timed(found, 1e-5 * (1 + sum(parameters.values()) / 16))
+
+    patch.setattr(Trial, "exact", lambda self, *asked: clock.timed(partial(exact, self), EXACT_SECONDS)(*asked))
+    patch.setattr(Trial, "search", timed_search)
+    for module in (measuring, default):
+        patch.setattr(module, "time", clock)
+    for name in ("FIRST", "FINAL"):  # seconds of timing; of this clock, every one gives the same mean
+        patch.setattr(trying, name, (0.002, 1.0))
 
 
 def try_few(patch: pytest.MonkeyPatch) -> None:
     """Only two structures to try."""
     tried = [Candidate("HNSW16,Flat", 1.15), Candidate("IVF16,SQ8", 1.5)]
     patch.setattr(flow, "candidates", lambda *_, **__: tried)
-
-
-def slow_down_exact(patch: pytest.MonkeyPatch) -> None:
-    """Exact search is said to be a thousand times slower than it is."""
-    whole = Measuring._singles
-
-    def slow_exact(self: Measuring, search, seconds: float) -> list[float]:
-        times = whole(self, search, seconds)
-        return [1000 * time for time in times] if search.__name__ == "exact" else times
-
-    patch.setattr(Measuring, "_singles", slow_exact)
 
 
 def recall_of(index: Index, queries: np.ndarray) -> float:
