@@ -17,8 +17,9 @@ demo: setup ## the whole job on real pictures: get, train, index, query, measure
 	@./demo.sh
 
 # One thread a process: on few cores, processes beside each other get more done than threads inside one.
+# Where Python may not keep what it compiles, each of the hundreds of processes compiles torch anew, for 2 to 10 s.
 test: setup ## run all the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: setup ## style and types: ruff and mypy
 	$(BIN)/ruff check

@@ -165,10 +165,8 @@ def test_sites_out_of_reach_are_noticed_soon(server: Server, tmp_path: Path) -> 
     with pytest.raises(NotAvailable, match="HTTP 404"):
         download.download(f"{server.url}/nothing", tmp_path / "file")
     server.faults = ["silent"]
-    started = time.monotonic()
-    with pytest.raises(NotAvailable, match="no answer in time"):
+    with pytest.raises(NotAvailable, match="no answer in time"):  # the server would end the connection after 2 s
         download.download(f"{server.url}/file", tmp_path / "file", timeout=0.3)
-    assert time.monotonic() - started < 1.5
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(NotAvailable, match="connection refused"):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +91,9 @@ def test_a_reader_does_not_wait_for_a_transaction(tmp_path):
     writer = sqlite3.connect(folder / "catalog.sqlite", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("UPDATE items SET label = 'half done'")
-    start = time.perf_counter()
-    with Index.open(folder) as index:
+    with Index.open(folder) as index:  # whoever waited for the transaction would wait in vain, and SQLite would say so
         assert index.labels()[0] == "class0"
         assert index.search(unit(1, 8), 1)[1].shape == (1, 1)
-    assert time.perf_counter() - start < 5  # SQLite would wait for ten seconds
     writer.execute("ROLLBACK")
     writer.close()
 
