@@ -95,7 +95,7 @@ def test_codes_are_compared_by_hamming_distance(codes, tmp_path, monkeypatch, ca
     assert row["ours"]["mAP, 12 bits"][0] == pytest.approx(np.mean(found), abs=0.005)
 
 
-@pytest.mark.parametrize("loss", ["hdml", "csq"])
+@pytest.mark.parametrize("loss", ["hdml", pytest.param("csq", marks=pytest.mark.long)])
 def test_small_codes_of_real_digits(codes, tmp_path, monkeypatch, capsys, loss):
     if not SHARED.exists():
         pytest.skip("the shared data is not here")

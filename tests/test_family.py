@@ -195,7 +195,13 @@ def test_triplets_and_probes_share_a_network(family, tmp_path, monkeypatch, caps
     assert "an epoch" in first["data"] and "40 asked" in first["data"]
 
 
-@pytest.mark.parametrize("name", ["energy", "drlim-64", "two-channel", "comparison", "one-shot"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "energy",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("drlim-64", "two-channel", "comparison", "one-shot")),
+    ],
+)
 def test_small_sizes_on_real_data(family, tmp_path, monkeypatch, capsys, name):
     if not SHARED.exists():
         pytest.skip("the shared data is not here")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_oneshot import archive, members
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -51,12 +52,17 @@ def test_only_unseen_alphabets_are_unpacked(data, tmp_path):
     assert not any("Alphabet_c" in path for path in found)
 
 
-def test_the_gain_of_re_ranking_is_a_row(data, tmp_path, monkeypatch, capsys):
+def rows(monkeypatch, capsys, data, out, name):
+    """What benchmarks/family.py says of its small size."""
     program = importlib.import_module("family")
-    words = ["family.py", data, "--out", tmp_path / "out", "--size", "small", "--only", "reranking", "--json"]
+    words = ["family.py", data, "--out", out, "--size", "small", "--only", name, "--json"]
     monkeypatch.setattr("sys.argv", list(map(str, words)))
     assert program.main() == 0
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    return json.loads(capsys.readouterr().out)["rows"]
+
+
+def test_the_gain_of_re_ranking_is_a_row(data, tmp_path, monkeypatch, capsys):
+    (row,) = rows(monkeypatch, capsys, data, tmp_path / "out", "reranking")
     for name in ("P@1", "mAP@100"):
         before, after, gain = (
             row["ours"][key][0] for key in (f"{name} of the encoder", f"{name} re-ranked", f"difference in {name}")
@@ -64,3 +70,25 @@ def test_the_gain_of_re_ranking_is_a_row(data, tmp_path, monkeypatch, capsys):
         assert gain == pytest.approx(after - before, abs=1e-9)
         assert 0 < before <= 1 and 0 < after <= 1
     assert "9 characters; 20 of 24 drawings" in row["data"]
+
+
+@pytest.mark.parametrize("name", ["two-channel", "comparison"])
+def test_pair_networks_are_rows(data, tmp_path, monkeypatch, capsys, name):
+    pairs = importlib.import_module("systems.pairs")
+    monkeypatch.setitem(pairs.EFFORTS, "small", pairs.EFFORTS["small"]._replace(pairs=40))
+    (row,) = rows(monkeypatch, capsys, data, tmp_path / "out", name)
+    assert set(row["ours"]) == {"FPR at 95 % recall", "EER", "accuracy"}
+    assert all(0 <= value <= 1 for values in row["ours"].values() for value in values)
+    assert "9 characters" in row["data"] and "40 balanced pairs of unseen alphabets" in row["data"]
+
+
+def test_one_shot_trials_are_a_row(data, tmp_path, monkeypatch, capsys):
+    archive(data / "omniglot" / "all_runs.zip", members(noise=0.0))
+    one_shot = importlib.import_module("systems.one_shot")
+    quick = one_shot.OMNIGLOT.replace(widths="8,8", classes_per_batch=8)
+    monkeypatch.setattr(one_shot, "OMNIGLOT", quick)
+    (row,) = rows(monkeypatch, capsys, data, tmp_path / "out", "one-shot")
+    assert set(row["ours"]) == {"error", f"error with {one_shot.VIEWS} views"}
+    assert all(0 <= value <= 1 for values in row["ours"].values() for value in values)
+    assert "3 background alphabets trained; Lake's 3 runs" in row["data"]
+    assert row["ours"]["error"][0] == 0  # whatever the network has learned: each drawing is its training drawing

@@ -58,16 +58,13 @@ def created(monkeypatch):
 ELSEWHERE = ("triplet", "supcon", "softmax", "hdml", "lai", "csq")
 """Losses whose trainings are other tests."""
 RECIPES = [
-    # The circle loss learns at this rate from every seed, and at the others' from some.
-    *(
-        QUICK.replace(loss=name, lr=0.01 if name == "circle" else QUICK.lr)
-        for name in CHOICES["loss"]
-        if name not in ELSEWHERE
-    ),
+    # with the circle loss, and with energies of raw vectors, a higher rate learns from some seeds alone
+    *(QUICK.replace(loss=name) for name in CHOICES["loss"] if name not in (*ELSEWHERE, "circle")),
+    QUICK.replace(loss="circle", lr=0.01),
     QUICK.replace(mining="distance-weighted"),
     QUICK.replace(memory=64),
     QUICK.replace(loss="contrastive", sampler="pairs"),
-    QUICK.replace(loss="energy", sampler="pairs", space="raw"),
+    QUICK.replace(loss="energy", sampler="pairs", space="raw", lr=0.02),
     QUICK.replace(sampler="hierarchical", classes_per_batch=2, pictures_per_class=8),
 ]
 
@@ -78,7 +75,8 @@ def test_every_loss_learns(tmp_path, recipe):
     pictures = dataclasses.replace(pictures, levels=[f"group {c % 2}" for c in pictures.labels])
     trained = train(pictures, tmp_path / "run", recipe)
     assert not trained.warnings
-    assert trained.precision_at_1 > 0.7
+    # From 0.9 to 1 for every seed; guessing gives 0.25, and a network that has not learned up to 0.31.
+    assert trained.precision_at_1 > 0.6
     assert np.isfinite([reading.loss for reading in trained.history]).all()
 
 
