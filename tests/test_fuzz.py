@@ -59,7 +59,7 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 def test_random_damage(whole: Path, tmp_path: Path, long: bool) -> None:
     """To the catalog, the segments and the structure, each in a process of its own."""
-    count = 5000 if long else 50
+    count = 5000 if long else 30
     done = subprocess.run(
         [sys.executable, TESTS / "fuzzed_reader.py", "random", whole, tmp_path, "0", str(count)],
         env=ENVIRONMENT,

@@ -148,11 +148,25 @@ def test_a_two_channel_network_learns_too(tmp_path):
     assert "not measured" in PairScorer.load(tmp_path / "run").card
 
 
+@pytest.fixture(scope="module")
+def whole_training(tmp_path_factory):
+    """Trains by a recipe without a break, once for all tests."""
+    known = {}
+
+    def trained(recipe):
+        if recipe not in known:
+            known[recipe] = train_pair(made_up(), tmp_path_factory.mktemp("whole") / "run", recipe)
+        return known[recipe]
+
+    return trained
+
+
+@pytest.mark.usefixtures("lean")
 @pytest.mark.parametrize("changes", [{}, {"accumulate": 2, "average": 0.9, "augment": "shift,cutout", "minutes": 60.0}])
 @pytest.mark.parametrize("stop", [1, 13])
-def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, changes, stop):
+def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, whole_training, changes, stop):
     recipe = QUICK.replace(epochs=2, **changes)
-    whole = train_pair(made_up(), tmp_path / "whole", recipe)
+    whole = whole_training(recipe)
     step, steps = Engine.step, itertools.count(1)
 
     def interrupted(self, *args):
@@ -172,12 +186,13 @@ def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, changes, stop):
     with pytest.raises(RetrievalError, match="began with seed 0, not 7"):
         train_pair(made_up(), tmp_path / "parts", recipe.replace(seed=7), resume=True)
     parts = train_pair(made_up(), tmp_path / "parts", resume=True)
-    assert digest(tmp_path / "whole" / "pair" / WEIGHTS) == digest(tmp_path / "parts" / "pair" / WEIGHTS)
+    assert digest(whole.folder / "pair" / WEIGHTS) == digest(tmp_path / "parts" / "pair" / WEIGHTS)
     a, b = ([dataclasses.astuple(dataclasses.replace(r, seconds=0)) for r in t.history] for t in (whole, parts))
     np.testing.assert_equal(a, b)
     assert folder.finished(tmp_path / "parts")
 
 
+@pytest.mark.usefixtures("lean")
 def test_one_seed_repeats_and_another_differs(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train_pair(made_up(), tmp_path / name, QUICK.replace(seed=seed, epochs=1))
@@ -185,6 +200,7 @@ def test_one_seed_repeats_and_another_differs(tmp_path):
     assert a == b != c
 
 
+@pytest.mark.usefixtures("lean")
 def test_a_checkpoint_is_not_taken_for_another_set_or_another_file(tmp_path, monkeypatch):
     def interrupted(self, *args):
         signal.raise_signal(signal.SIGINT)

@@ -103,12 +103,25 @@ def test_one_seed_repeats_and_another_differs(tmp_path):
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+@pytest.fixture(scope="module")
+def whole_training(tmp_path_factory):
+    """Trains by a recipe without a break, once for all tests."""
+    known = {}
+
+    def trained(recipe):
+        if recipe not in known:
+            known[recipe] = train(made_up(), tmp_path_factory.mktemp("whole") / "run", recipe)
+        return known[recipe]
+
+    return trained
+
+
 @pytest.mark.usefixtures("lean")
 @pytest.mark.parametrize("recipe", [QUICK, QUICK.replace(loss="softmax"), PRESETS["seed"].replace(
     epochs=1, dim=16, triplets_per_batch=8, triplets_per_epoch=200, threads=1, validation=40)])  # fmt: skip
 @pytest.mark.parametrize("stop", [1, 7, 18])
-def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, recipe, stop):
-    whole = train(made_up(), tmp_path / "whole", recipe)
+def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, whole_training, recipe, stop):
+    whole = whole_training(recipe)
     forward, steps = engine.Engine._forward, itertools.count(1)
 
     def interrupted(self, x):
@@ -127,15 +140,14 @@ def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, recipe, stop):
     with pytest.raises(RetrievalError, match="began with seed 0, not 7"):
         train(made_up(), tmp_path / "parts", recipe.replace(seed=7), resume=True)
     parts = train(made_up(), tmp_path / "parts", resume=True)
-    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert same(weights(whole.folder), weights(tmp_path / "parts"))
     a, b = ([dataclasses.replace(r, seconds=0) for r in t.history] for t in (whole, parts))
     np.testing.assert_equal([dataclasses.astuple(r) for r in a], [dataclasses.astuple(r) for r in b])
     if recipe.loss == "softmax":
-        assert (tmp_path / "whole" / loop.CLASSIFIER).read_bytes() == (
-            tmp_path / "parts" / loop.CLASSIFIER
-        ).read_bytes()
+        assert (whole.folder / loop.CLASSIFIER).read_bytes() == (tmp_path / "parts" / loop.CLASSIFIER).read_bytes()
 
 
+@pytest.mark.usefixtures("lean")
 def test_a_checkpoint_is_not_taken_for_another_set_or_another_file(tmp_path, monkeypatch):
     forward = engine.Engine._forward
 
@@ -155,6 +167,7 @@ def test_a_checkpoint_is_not_taken_for_another_set_or_another_file(tmp_path, mon
         train(made_up(), tmp_path / "run", resume=True)
 
 
+@pytest.mark.usefixtures("lean")
 def test_a_finished_run_is_not_overwritten(tmp_path):
     train(made_up(), tmp_path / "run", QUICK.replace(epochs=1))
     assert folder.finished(tmp_path / "run")
@@ -167,6 +180,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path):
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
+@pytest.mark.usefixtures("lean")
 def test_batch_hard_from_the_start_collapses_and_is_named(tmp_path):
     """Noise without classes leaves nothing to learn: the hardest negatives pull all pictures to one point."""
     pictures = made_up(n=480, noise=400)
@@ -254,6 +268,7 @@ def test_bad_choices_are_refused_by_name(change, named):
         Recipe(**change)
 
 
+@pytest.mark.usefixtures("lean")
 def test_files_are_decoded_and_bad_ones_left_out(tmp_path):
     pictures = made_up(n=64)
     for i, (pixels, label) in enumerate(zip(pictures.pixels, pictures.labels, strict=True)):
@@ -269,6 +284,7 @@ def test_files_are_decoded_and_bad_ones_left_out(tmp_path):
     assert "64 pictures of 4 classes" in (tmp_path / "run" / "encoder" / "card.md").read_text()
 
 
+@pytest.mark.usefixtures("lean")
 def test_sets_too_large_for_memory_give_the_same_training(tmp_path, monkeypatch):
     a = train(made_up(), tmp_path / "a", QUICK.replace(epochs=1))
     monkeypatch.setattr("retrieval.training.pictures.IN_MEMORY", 0)
@@ -323,6 +339,7 @@ def test_affine_augmentation_moves_a_point_to_where_its_matrix_says():
     assert np.abs(found - expected).max() < 0.02
 
 
+@pytest.mark.usefixtures("lean")
 def test_quarter_turns_make_four_times_as_many_classes(tmp_path):
     pictures = made_up()
     source = Source(pictures, Preprocessing(12, "RGB"), turns=4)
@@ -339,12 +356,13 @@ def test_quarter_turns_make_four_times_as_many_classes(tmp_path):
     assert trained.precision_at_1 > 0.8
 
 
+@pytest.mark.usefixtures("lean")
 def test_a_training_may_start_from_imagenet_weights(tmp_path):
     """The whole network is trained on, and the encoder keeps the preprocessing that the weights were made for."""
     recipe = QUICK.replace(
         net="efficientnet_lite0", widths=None, dim=8, epochs=1, classes_per_batch=2, pictures_per_class=2
     )
-    trained = train(made_up(n=16, classes=2), tmp_path / "run", recipe.replace(validation=0))
+    trained = train(made_up(n=8, classes=2), tmp_path / "run", recipe.replace(validation=0))
     assert trained.recipe.lr == 0.01
     encoder = Encoder.load(tmp_path / "run")
     assert encoder.dim == 8 and encoder.config.preprocessing.size == 224
