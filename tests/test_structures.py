@@ -227,7 +227,9 @@ def test_a_projection_does_not_depend_on_the_batch(dim, bits):
     together = project(transform, vectors)
     np.testing.assert_array_equal(np.concatenate([project(transform, vectors[[i]]) for i in range(60)]), together)
     matrix = faiss.vector_to_array(transform.A).reshape(bits, dim).astype(np.float64)
-    np.testing.assert_allclose(together, vectors @ matrix.T + faiss.vector_to_array(transform.b), atol=1e-5)
+    # float32 sums of hundreds of products, in whatever order the processor's kernels take them
+    expected = vectors @ matrix.T + faiss.vector_to_array(transform.b)
+    np.testing.assert_allclose(together, expected, rtol=1e-5, atol=1e-4)
 
 
 FACTS = {
