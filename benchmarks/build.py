@@ -34,9 +34,9 @@ from textures import write_photos, write_tiny
 from turns import markdown
 
 from retrieval import images
+from retrieval.base.machine import cores, describe
 from retrieval.encoder import Encoder, EncoderConfig
-from retrieval.machine import cores, describe
-from retrieval.reading import choose_decoder, recorded_decoder
+from retrieval.images.reading import choose_decoder, recorded_decoder
 
 TOP = Path(__file__).parent.parent
 

@@ -22,12 +22,12 @@ import torch
 from torch.nn import functional as F
 from turns import markdown, take_turns
 
+from retrieval.base.machine import cores, describe
 from retrieval.encoder import onnx_runtime
-from retrieval.encoder.comparison import TOLERANCE, sample_pictures
 from retrieval.encoder.onnx_runtime import OnnxRunner
+from retrieval.encoder.runtime_check import TOLERANCE, sample_pictures
 from retrieval.encoder.torch_runtime import Graph, TorchRunner, export
 from retrieval.images import Pixels
-from retrieval.machine import cores, describe
 from retrieval.networks.efficientnet_lite0 import PREPROCESSING, EfficientNetLite0
 
 Run = Callable[[Pixels], np.ndarray]

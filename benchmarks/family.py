@@ -25,8 +25,8 @@ from ending import status
 from systems import codes, drlim, energy, one_shot, pairs, probes, triplets
 from systems.rows import Measure, MissingDataError, Row, Size, keep, kept, table
 
+from retrieval.base.machine import describe
 from retrieval.errors import RetrievalError
-from retrieval.machine import describe
 
 SYSTEMS: dict[str, Measure] = {
     **energy.SYSTEMS,

@@ -36,8 +36,8 @@ import numpy as np
 from index import clustered, fill, give_graph
 from turns import markdown, take_turns
 
+from retrieval.base.machine import describe
 from retrieval.index import Index
-from retrieval.machine import describe
 
 K = 10
 SELECTIVITIES = (0.001, 0.003, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)

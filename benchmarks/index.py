@@ -34,9 +34,9 @@ import numpy as np
 from contest.data import clustered
 from turns import take_turns
 
+from retrieval.base.machine import describe
 from retrieval.index import Index, NewItem
-from retrieval.index.nearest import structures
-from retrieval.machine import describe
+from retrieval.index.nearest import kinds
 
 K = 10
 
@@ -62,7 +62,7 @@ def fill(folder: Path, vectors: np.ndarray, step: int = 10_000) -> Index:
 def give_graph(index: Index, seed: int) -> None:
     """Let an index search by a graph, with an effort that suits most vectors."""
     ids, vectors = index.all_vectors()
-    index.set_structure(structures.build("HNSW32,Flat", vectors, seed=seed), {"efSearch": 128}, ids=ids)
+    index.set_structure(kinds.build("HNSW32,Flat", vectors, seed=seed), {"efSearch": 128}, ids=ids)
 
 
 def turns(ours: Callable[[int], object], other: Callable[[int], object], rounds: int, clock=time.process_time) -> Any:

@@ -23,14 +23,14 @@ from ending import status
 from recipes import figures, table
 
 from retrieval import datasets
+from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.evaluation import evaluate_encoder
-from retrieval.losses import NAMES
-from retrieval.machine import describe
 from retrieval.training.loop import train
-from retrieval.training.recipes import Recipe
+from retrieval.training.losses import NAMES
+from retrieval.training.recipe import Recipe
 
 QUERIES = 2000
 MEASURES = ("P@1", "P@10", "MAP@R", "mAP", "kNN accuracy (k=10)")

@@ -44,7 +44,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from turns import markdown
 
-from retrieval.machine import describe
+from retrieval.base.machine import describe
 
 Vectors = np.ndarray
 Side = tuple[Vectors, np.ndarray]

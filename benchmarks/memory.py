@@ -27,7 +27,7 @@ from PIL import Image
 from textures import write_tiny
 from turns import markdown
 
-from retrieval.machine import describe
+from retrieval.base.machine import describe
 
 BUILD = """
 import sys

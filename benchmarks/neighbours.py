@@ -45,7 +45,7 @@ from contest.systems import FACTORIES, PEERS, ours
 from ending import status
 from turns import markdown
 
-from retrieval.machine import describe
+from retrieval.base.machine import describe
 
 MILLION_DIM = 128
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from textures import write_photos
 from turns import markdown, take_turns
 
+from retrieval.base.machine import describe
 from retrieval.index import Index
-from retrieval.indexing import build
-from retrieval.machine import describe
+from retrieval.ingest import build
 
 TOP = Path(__file__).parent.parent
 

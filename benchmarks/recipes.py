@@ -24,13 +24,13 @@ import numpy as np
 from ending import status
 
 from retrieval import datasets
+from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.evaluation import Report, evaluate_encoder
-from retrieval.machine import describe
 from retrieval.training.loop import train
-from retrieval.training.recipes import PRESETS
+from retrieval.training.recipe import PRESETS
 
 HELD_OUT = 5000
 DEFAULT = PRESETS["default"]

@@ -36,17 +36,18 @@ from recipes import table, with_validation
 from systems import codes
 from torch.utils.flop_counter import FlopCounterMode
 
-from retrieval import datasets, measures, networks, progress
+from retrieval import datasets, measures, networks
+from retrieval.base import progress
+from retrieval.base.files import write_durably
+from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet, lake_runs
 from retrieval.encoder import Encoder
+from retrieval.evaluation.labelled_vectors import Labelled, encode
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
-from retrieval.evaluation.vectors import Labelled, encode
-from retrieval.files import write_durably
-from retrieval.machine import describe
-from retrieval.training.folder import finished
 from retrieval.training.loop import train
-from retrieval.training.recipes import Recipe
+from retrieval.training.recipe import Recipe
+from retrieval.training.run_folder import finished
 
 LOGS = Path(__file__).parent / "logs"
 VIEWS = 10

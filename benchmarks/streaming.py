@@ -26,9 +26,9 @@ from torch import Tensor
 from turns import markdown, take_turns
 
 from retrieval import datasets
+from retrieval.base.machine import describe
 from retrieval.images import Preprocessing
-from retrieval.machine import describe
-from retrieval.training import pictures
+from retrieval.training import training_set
 
 BATCH, CLASSES = 100, 10
 """Pictures a batch, and class folders."""
@@ -46,7 +46,7 @@ def make(folder: Path, count: int, seed: int) -> None:
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / f"{i}.jpg", quality=90)
 
 
-def one_by_one(source: pictures.Source, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
+def one_by_one(source: training_set.Source, batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
     yield from map(source.read, batches)
 
 
@@ -58,10 +58,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    pictures.IN_MEMORY = 0
+    training_set.IN_MEMORY = 0
     with tempfile.TemporaryDirectory() as name:
         make(Path(name), args.pictures, args.seed)
-        source = pictures.Source(datasets.load(name), Preprocessing(size=args.size))
+        source = training_set.Source(datasets.load(name), Preprocessing(size=args.size))
         batches = np.array_split(
             np.random.default_rng(args.seed).permutation(args.pictures), max(1, args.pictures // BATCH)
         )

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from turns import markdown, take_turns
 
 from retrieval import networks
-from retrieval.losses import TripletLoss
-from retrieval.machine import describe
+from retrieval.base.machine import describe
+from retrieval.training.losses import TripletLoss
 
 MARGIN = 0.2
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -4,8 +4,6 @@ The names below are loaded when they are first used, so that ``import retrieval`
 wait for what a training needs.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -13,47 +11,46 @@ from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
     from retrieval import datasets, measures, traps
-    from retrieval.answers import Answer, Hit
-    from retrieval.calibration import Calibration, calibrate
     from retrieval.datasets import PictureSet
-    from retrieval.duplicates import Duplicates, find_duplicates
     from retrieval.encoder import Encoder
     from retrieval.evaluation import Report, compare_kept, evaluate_encoder, evaluate_index, evaluate_vectors
-    from retrieval.explain import Explanation, explain_answer
     from retrieval.index import Index
-    from retrieval.indexing import BuildReport, add_pictures, build, remove_pictures, sync
-    from retrieval.search import Search
+    from retrieval.ingest import BuildReport, add_pictures, build, remove_pictures, sync
+    from retrieval.search.answer import Answer, Hit
+    from retrieval.search.calibration import Calibration, calibrate
+    from retrieval.search.explain import Explanation, explain_answer
+    from retrieval.search.search import Search
     from retrieval.training.loop import Trained, train
-    from retrieval.training.recipes import PRESETS, Recipe
+    from retrieval.training.recipe import PRESETS, Recipe
+    from retrieval.traps.duplicates import Duplicates, find_duplicates
 
-__version__ = "0.1.0"
 
 _HOMES = {
-    "Answer": "retrieval.answers",
-    "BuildReport": "retrieval.indexing",
-    "Calibration": "retrieval.calibration",
-    "Duplicates": "retrieval.duplicates",
+    "Answer": "retrieval.search.answer",
+    "BuildReport": "retrieval.ingest",
+    "Calibration": "retrieval.search.calibration",
+    "Duplicates": "retrieval.traps.duplicates",
     "Encoder": "retrieval.encoder",
-    "Explanation": "retrieval.explain",
-    "Hit": "retrieval.answers",
+    "Explanation": "retrieval.search.explain",
+    "Hit": "retrieval.search.answer",
     "Index": "retrieval.index",
-    "PRESETS": "retrieval.training.recipes",
+    "PRESETS": "retrieval.training.recipe",
     "PictureSet": "retrieval.datasets",
-    "Recipe": "retrieval.training.recipes",
+    "Recipe": "retrieval.training.recipe",
     "Report": "retrieval.evaluation",
-    "Search": "retrieval.search",
+    "Search": "retrieval.search.search",
     "Trained": "retrieval.training.loop",
-    "add_pictures": "retrieval.indexing",
-    "build": "retrieval.indexing",
-    "calibrate": "retrieval.calibration",
+    "add_pictures": "retrieval.ingest",
+    "build": "retrieval.ingest",
+    "calibrate": "retrieval.search.calibration",
     "compare_kept": "retrieval.evaluation",
     "evaluate_encoder": "retrieval.evaluation",
     "evaluate_index": "retrieval.evaluation",
     "evaluate_vectors": "retrieval.evaluation",
-    "explain_answer": "retrieval.explain",
-    "find_duplicates": "retrieval.duplicates",
-    "remove_pictures": "retrieval.indexing",
-    "sync": "retrieval.indexing",
+    "explain_answer": "retrieval.search.explain",
+    "find_duplicates": "retrieval.traps.duplicates",
+    "remove_pictures": "retrieval.ingest",
+    "sync": "retrieval.ingest",
     "train": "retrieval.training.loop",
 }
 

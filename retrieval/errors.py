@@ -1,5 +1,7 @@
 """The one error a user sees."""
 
+from __future__ import annotations
+
 
 class RetrievalError(Exception):
     """Something the user can put right.

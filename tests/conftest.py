@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from lean import leave_out_the_end
 
 # A runner that was started in the background ignores Ctrl-C and hands that on to its children, some of which tests
 # interrupt.
@@ -37,13 +38,3 @@ def long(request: pytest.FixtureRequest) -> bool:
 def lean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings that end without drawing their curves and without exporting the encoder, a second each."""
     leave_out_the_end(monkeypatch)
-
-
-def leave_out_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What :func:`lean` does, for a program that a test starts."""
-
-    def none(*args: object) -> bytes:
-        raise ValueError("left out in this test")
-
-    monkeypatch.setattr("retrieval.training.monitoring._draw", lambda *args: b"")
-    monkeypatch.setattr("retrieval.encoder.torch_runtime.export", none)

@@ -22,7 +22,7 @@ def index_of(factory: str) -> Builder:
 
     def build(vectors: Floats, means: Means) -> Built:
         from retrieval.index import Index, NewItem
-        from retrieval.index.nearest import SPARE, structures
+        from retrieval.index.nearest import SPARE, kinds
 
         n, d = vectors.shape
         name = factory.replace("LISTS", str(max(1, min(round(4 * math.sqrt(n)), n // 40)))).replace("HALF", str(d // 2))
@@ -33,9 +33,9 @@ def index_of(factory: str) -> Builder:
                 part = vectors[start : start + 100_000]
                 index.add(part, [NewItem(f"{start + row}.png") for row in range(len(part))])
             if name != EXACT:
-                structure = structures.build(name, index.all_vectors()[1], seed=SEED)
-                settings = list(structures.efforts(name, n))
-                index.set_structure(structure, dict(structures.efforts(name, n)[0]))
+                structure = kinds.build(name, index.all_vectors()[1], seed=SEED)
+                settings = list(kinds.efforts(name, n))
+                index.set_structure(structure, dict(kinds.efforts(name, n)[0]))
                 del structure
         index = Index.open(folder)
         index.search(vectors[:1], K)
@@ -54,7 +54,7 @@ def index_of(factory: str) -> Builder:
             parameters.clear()
             parameters.update({key: int(value) for key, value in setting.items()})
             if not again:  # the index does not lend its own
-                again.append(structures.read(record.factory, folder / record.file, d, n))
+                again.append(kinds.read(record.factory, folder / record.file, d, n))
             count = (K + SPARE[0]) * parameters.get("candidates", 1)
             asked = dict(parameters)
 

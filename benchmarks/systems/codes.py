@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from retrieval import datasets, measures
+from retrieval.base.files import write_durably
 from retrieval.datasets import PictureSet
-from retrieval.evaluation.vectors import Labelled, encode
-from retrieval.files import write_durably
-from retrieval.training.recipes import Recipe
+from retrieval.evaluation.labelled_vectors import Labelled, encode
+from retrieval.training.recipe import Recipe
 from systems.rows import Measure, Row, Size, command, need, trained, values
 
 SEED = 0

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from retrieval.files import write_durably
-from retrieval.measures.verification import Roc
+from retrieval.base.files import write_durably
+from retrieval.measures.roc import Roc
 
 
 def draw_map(points: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...], path: Path) -> None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from retrieval import datasets
 from retrieval.datasets import PictureSet
 from retrieval.measures.intervals import Interval, bootstrap
-from retrieval.pairs.measuring import balanced_pairs
-from retrieval.training.recipes import Recipe
+from retrieval.training.pairs.validation import balanced_pairs
+from retrieval.training.recipe import Recipe
 from systems.drawing import draw_map
 from systems.raw import raw_vectors
 from systems.rows import Measure, Row, Size, command, need, trained, values

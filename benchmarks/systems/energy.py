@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from retrieval import datasets
 from retrieval.datasets import PictureSet
-from retrieval.evaluation.vectors import encode
-from retrieval.measures.pairs import Pairs
-from retrieval.measures.verification import Roc, verify
-from retrieval.training.recipes import Recipe
+from retrieval.evaluation.labelled_vectors import encode
+from retrieval.measures.pair_sampling import Pairs
+from retrieval.measures.roc import Roc, verify
+from retrieval.training.recipe import Recipe
 from systems.drawing import draw_rocs
 from systems.raw import raw_vectors
 from systems.rows import Measure, Row, Run, Size, command, need, trained, values

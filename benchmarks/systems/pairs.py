@@ -15,21 +15,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrieval import datasets, rerank
+from retrieval import datasets
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet, lake_runs
+from retrieval.encoder.pair_scorer import PairScorer
 from retrieval.evaluation.one_shot import by_pairs, evaluate_runs
 from retrieval.evaluation.reranking import evaluate_reranked
 from retrieval.index import Index
-from retrieval.indexing import build
+from retrieval.ingest import build
 from retrieval.measures.intervals import bootstrap
-from retrieval.measures.verification import verify
-from retrieval.pairs.measuring import balanced_pairs, scored
-from retrieval.pairs.recipes import SIAMESE, PairRecipe
-from retrieval.pairs.scoring import PairScorer
-from retrieval.pairs.training import train_pair
-from retrieval.training.folder import finished
-from retrieval.training.recipes import Recipe
+from retrieval.measures.roc import verify
+from retrieval.search import rerank
+from retrieval.training.pair_recipe import SIAMESE, PairRecipe
+from retrieval.training.pairs.pair_loop import train_pair
+from retrieval.training.pairs.validation import balanced_pairs, scored
+from retrieval.training.recipe import Recipe
+from retrieval.training.run_folder import finished
 from systems.rows import Measure, Row, Size, command, need, values
 from systems.rows import trained as encoder_trained
 

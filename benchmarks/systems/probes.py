@@ -7,10 +7,10 @@ from pathlib import Path
 
 from retrieval import datasets
 from retrieval.evaluation.classifier import Classifier
-from retrieval.evaluation.vectors import encode
+from retrieval.evaluation.labelled_vectors import encode
 from retrieval.measures.intervals import bootstrap
 from retrieval.measures.probes import knn_probe, linear_probe, logistic_probe
-from retrieval.training.recipes import Recipe
+from retrieval.training.recipe import Recipe
 from systems.rows import Measure, Row, Size, command, need, trained, values
 from systems.triplets import WIDTHS, duration, effort, some
 

@@ -9,16 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from retrieval.base.files import write_durably
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.files import write_durably
 from retrieval.measures.intervals import Interval
-from retrieval.training.folder import finished
+from retrieval.training.history import read_history
 from retrieval.training.loop import train
-from retrieval.training.monitoring import read_history
-from retrieval.training.recipes import Recipe
+from retrieval.training.recipe import Recipe
+from retrieval.training.run_folder import finished
 
 Size = Literal["small", "medium", "full"]
 """What continuous integration runs, what docs/family.md shows, and the published sizes."""

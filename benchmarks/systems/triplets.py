@@ -12,7 +12,7 @@ import numpy as np
 from retrieval import datasets
 from retrieval.datasets import PictureSet
 from retrieval.evaluation import evaluate_encoder
-from retrieval.training.recipes import PRESETS, Recipe
+from retrieval.training.recipe import PRESETS, Recipe
 from systems.rows import Measure, Row, Size, command, need, trained
 
 SEED = 0

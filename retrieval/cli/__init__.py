@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _overview(argv: Sequence[str]) -> int:
-    from retrieval import __version__
+    from retrieval.version import __version__
 
     parser = argparse.ArgumentParser(
         prog="retrieval",

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Add, and say what was done."""
-    from retrieval.indexing import add_pictures  # here, so that --help and wrong arguments do not wait for it
+    from retrieval.ingest import add_pictures  # here, so that --help and wrong arguments do not wait for it
 
     report = add_pictures(args.index, args.pictures, threads=args.threads, batch=args.batch, memory=args.memory)
     for path, reason in report.skipped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from retrieval.images import printable
+from retrieval.base.text import printable
 
 HELP = "Attach numbers, texts and dates from a file to the pictures of an index, to filter queries by."
 EXAMPLES = """
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Attach, and say what was attached."""
     from retrieval.index import Index  # here, so that --help and wrong arguments do not wait for them
-    from retrieval.indexing.attributes import attach_file
+    from retrieval.ingest.attach import attach_file
 
     with Index.open(args.index, write=True) as index:
         report = attach_file(index, args.file)

@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrieval.base.text import printable
+from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
-from retrieval.images import printable
-from retrieval.quantities import parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
-    from retrieval.indexing import BuildReport
+    from retrieval.ingest import BuildReport
 
 HELP = "Fill an index from a folder of pictures; the same command again brings it up to date."
 EXAMPLES = """
@@ -90,7 +90,7 @@ def add_means(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, and say what was done."""
-    from retrieval.indexing import build  # here, so that --help and wrong arguments do not wait for it
+    from retrieval.ingest import build  # here, so that --help and wrong arguments do not wait for it
 
     out = Path(args.out) if args.out is not None else _default_out(args.images)
     report = build(

@@ -7,8 +7,8 @@ from json import dumps
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from retrieval.calibration.labelled import Asking
     from retrieval.index import Index
+    from retrieval.search.calibration.halves import Asking
 
 HELP = "Find out, by the labels of an index, how likely hits are true matches; queries show it from then on."
 EXAMPLES = """
@@ -62,9 +62,9 @@ def calibrate_index(
     seed: int = 0,
 ) -> int:
     """Calibrate an index folder, and print what was found; the arguments are the command line's."""
-    from retrieval.calibration import calibrate
-    from retrieval.calibration.table import table
     from retrieval.index import Index
+    from retrieval.search.calibration import calibrate
+    from retrieval.search.calibration.record import table
 
     with Index.open(index, write=True) as opened:
         asking = None if queries is None else _encoded(opened, index, queries)
@@ -77,10 +77,10 @@ def calibrate_index(
 def _encoded(index: Index, folder: str, data: str) -> Asking:
     """The vectors of labelled pictures by the encoder of the index."""
     from retrieval import datasets
-    from retrieval.calibration.labelled import Asking
-    from retrieval.evaluation.vectors import encode
-    from retrieval.reading import recorded_decoder
-    from retrieval.search import Search
+    from retrieval.evaluation.labelled_vectors import encode
+    from retrieval.images.reading import recorded_decoder
+    from retrieval.search.calibration.halves import Asking
+    from retrieval.search.search import Search
 
     pictures = datasets.load(data)
     if (pictures.splits == "test").any():

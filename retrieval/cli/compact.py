@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from retrieval.images import printable
-from retrieval.quantities import show_bytes
+from retrieval.base.text import printable
+from retrieval.base.units import show_bytes
 
 HELP = "Rewrite an index's vectors as one file, and forget for good what was removed from it."
 EXAMPLES = """

@@ -41,21 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print the differences."""
-    from retrieval.evaluation import comparing, kept, numbers
-    from retrieval.evaluation.subjects import evaluate
+    from retrieval.base import text
+    from retrieval.evaluation import paired_comparison, per_query
+    from retrieval.evaluation.by_name import evaluate
 
     saved = [Path(side).suffix in (".json", ".npz") for side in (args.a, args.b)]
     for name, value in (("DATA", args.data), ("--within", args.within), ("--limit", args.limit)):
         if value is not None and all(saved):
             raise RetrievalError(f"both reports are saved, so {name} {value} says nothing: leave it out")
     # what is saved first, as a file that cannot be read is said at once
-    sides = {side: kept.read(Path(side)) for side, ready in zip((args.a, args.b), saved, strict=True) if ready}
+    sides = {side: per_query.read(Path(side)) for side, ready in zip((args.a, args.b), saved, strict=True) if ready}
     for side in (args.a, args.b):
         if side not in sides:
             # an index is measured by its own pictures; DATA is for the models
             index = (Path(side) / "catalog.sqlite").is_file()
             options = {} if index else {"data": args.data, "within": args.within}
             sides[side] = evaluate(side, probe=False, limit=args.limit, seed=args.seed, **options).kept()
-    found = comparing.compare_kept(sides[args.a], sides[args.b], stratify=args.stratify, seed=args.seed)
-    print(numbers.json_text(found.to_json()) if args.json else found.table())
+    found = paired_comparison.compare_kept(sides[args.a], sides[args.b], stratify=args.stratify, seed=args.seed)
+    print(text.json_text(found.to_json()) if args.json else found.table())
     return 0

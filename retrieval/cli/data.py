@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from retrieval import datasets
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.datasets import SPLITS, PictureSet, Progress, fetch, hdf5
-from retrieval.datasets.recognise import UNDERSTOOD
+from retrieval.datasets.formats import UNDERSTOOD
 from retrieval.errors import RetrievalError
-from retrieval.images import printable
-from retrieval.progress import bar
 
 HELP = "Get a labelled set of pictures, or turn one into another form."
 

@@ -16,7 +16,7 @@ retrieval dedup my_photos --bits 4 --json            # only what is almost the s
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    from retrieval.traps.pairs import BITS, SCORE
+    from retrieval.traps.near_duplicates import BITS, SCORE
 
     parser.add_argument("source", metavar="FOLDER|INDEX", help="a folder of pictures, or an index")
     parser.add_argument(
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look for duplicates, and say what was found."""
-    from retrieval.duplicates import find_duplicates, output, write_page
+    from retrieval.traps.duplicates import find_duplicates, output, write_page
 
     for file, ending in ((args.page, ".html"), (args.list, ".csv")):  # before the work, not after it
         if file is not None:

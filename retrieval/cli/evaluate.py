@@ -152,8 +152,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) not in (None, False):
             raise RetrievalError(f"--{name.replace('_', '-')} says nothing without {flag}: give both, or neither")
 
-    from retrieval.evaluation.collecting import DUPLICATE
-    from retrieval.evaluation.subjects import evaluate
+    from retrieval.evaluation.by_name import evaluate
+    from retrieval.evaluation.run import DUPLICATE
 
     what = ("data", "queries", "within", "classifier", "labels", "query_labels", "codes", "graded")
     how = ("probe", "clustering", "like", "over", "traps", "limit", "seed")
@@ -174,7 +174,7 @@ def run(args: argparse.Namespace) -> int:
 def _rerank(args: argparse.Namespace) -> int:
     """Measure what a re-ranker gains, and print that."""
     _refuse(args, "--rerank", _RERANK_TAKES)
-    from retrieval.evaluation.subjects import evaluate_gain
+    from retrieval.evaluation.by_name import evaluate_gain
 
     gain = evaluate_gain(
         args.subject,
@@ -194,7 +194,7 @@ def _rerank(args: argparse.Namespace) -> int:
 def _one_shot(args: argparse.Namespace) -> int:
     """Measure a model by trials, and print the errors."""
     _refuse(args, "--oneshot", {"subject", "data", "oneshot", "seed", "json", "save", *_TRIALS})
-    from retrieval.evaluation.subjects import evaluate_one_shot
+    from retrieval.evaluation.by_name import evaluate_one_shot
 
     options = {name: getattr(args, name) for name in _TRIALS if getattr(args, name) is not None}
     found = evaluate_one_shot(args.subject, args.data, seed=args.seed, **options)

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from retrieval.base.text import printable
+from retrieval.encoder.pair_config import describe, pair_folder
 from retrieval.errors import RetrievalError
-from retrieval.images import printable
-from retrieval.pairs.config import describe, pair_folder
 
 HELP = "Say what an index, a model or a pair network is. Nothing is loaded: it takes a moment, whatever the size."
 
@@ -74,7 +74,7 @@ def _index(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
 
 
 def _encoder(encoder: dict[str, Any]) -> str:
-    from retrieval.exchange import NO_ENCODER
+    from retrieval.index.records import NO_ENCODER
 
     if encoder["network"] is None and encoder["hash"].startswith(NO_ENCODER):
         return "none (imported)"

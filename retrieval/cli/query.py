@@ -8,21 +8,21 @@ import json
 import os
 import sys
 import tempfile
-import unicodedata
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.answers import shown
+from retrieval.base.text import for_terminal, padded, printable, terminal_width
 from retrieval.errors import RetrievalError
-from retrieval.images import Skipped, printable
+from retrieval.images import Skipped
+from retrieval.search.answer import shown
 
 if TYPE_CHECKING:
-    from retrieval.answers import Answer
-    from retrieval.explain import Explanation
-    from retrieval.rerank import Reranker
-    from retrieval.search import Search
+    from retrieval.search.answer import Answer
+    from retrieval.search.explain import Explanation
+    from retrieval.search.rerank import Reranker
+    from retrieval.search.search import Search
 
 HELP = "Find the pictures of an index that look like these."
 EXAMPLES = """
@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")
     if args.rerank_top is not None and args.rerank is None:
         raise RetrievalError("--rerank-top says nothing without --rerank; give both, or leave it out.")
-    from retrieval import rerank
-    from retrieval.search import Search  # here, so that --help and wrong arguments do not wait for it
+    from retrieval.search import rerank
+    from retrieval.search.search import Search  # here, so that --help and wrong arguments do not wait for it
 
     top = rerank.TOP if args.rerank_top is None else args.rerank_top
     reranker = None if args.rerank is None else rerank.load(args.rerank, top)
@@ -155,7 +155,7 @@ def _least(search: Search, args: argparse.Namespace) -> float | None:
     if not args.matches:
         above: float | None = args.above
         return above
-    from retrieval.calibration.stored import match_threshold
+    from retrieval.search.calibration.record import match_threshold
 
     threshold = match_threshold(search.index, search.calibration)
     return threshold if args.above is None else max(threshold, args.above)
@@ -163,7 +163,7 @@ def _least(search: Search, args: argparse.Namespace) -> float | None:
 
 def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanation | None]]:
     """Why each hit of each answer is one; None where its file does not say so any more."""
-    from retrieval.explain import explain_answer
+    from retrieval.search.explain import explain_answer
 
     unread: list[Skipped] = []
     found = [explain_answer(search, answer, skipped=unread) for answer in answers]
@@ -234,13 +234,13 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
     for position, answer in enumerate(answers):
         if position:
             print()
-        notes = [f"label {_shown(answer.label)}"] if answer.label is not None else []
+        notes = [f"label {for_terminal(answer.label)}"] if answer.label is not None else []
         if answer.id is not None and not answer.query.startswith("id "):
             notes.append(f"id {answer.id}")
         copies = len(answer.left_out) - 1
         if copies > 0:
             notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
-        print(_shown(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
+        print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
             which = " that the filter lets through" * filtered + (f" that scores {least:.3f} or more" if least else "")
             print(f"  nothing found: the index holds no other picture{which}")
@@ -249,23 +249,25 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
             chance = "unknown" if best is None else shown(best, 2)
             print(f"  no match in this index: the best hit is a true match with probability {chance}")
-        labels = [_shown(hit.label or "-") for hit in answer.hits]
+        labels = [for_terminal(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
-        broad = max(5, *map(_width, labels))
+        broad = max(5, *map(terminal_width, labels))
         ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
         calibrated = answer.hits[0].probability is not None
         chances = ["" if hit.probability is None else f"  {shown(hit.probability, 3):>8}" for hit in answer.hits]
         seconds = ["" if reranker is None else f"  {_second(hit.reranked):>8}" for hit in answer.hits]
         print(
             f"  rank{'' if reranker is None else '  reranked'}  score {'  P(match)' * calibrated}  {'id':>{ids}}  "
-            + (_padded("label", broad) + "  " if labelled else "")
+            + (padded("label", broad) + "  " if labelled else "")
             + "path"
         )
         for hit, label, second, chance in zip(answer.hits, labels, seconds, chances, strict=True):
-            named = _padded(label, broad) + "  " if labelled else ""
+            named = padded(label, broad) + "  " if labelled else ""
             if colour and hit.relevant is not None:
                 named = f"\033[{32 if hit.relevant else 31}m{named}\033[0m"
-            print(f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  {named}{_shown(hit.path)}")
+            print(
+                f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  {named}{for_terminal(hit.path)}"
+            )
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(
@@ -279,20 +281,6 @@ def _second(score: float | None) -> str:
     return "-" if score is None else f"{score:.3f}"
 
 
-def _shown(text: str) -> str:
-    """A name as a terminal may show it: what would move the cursor or change colours is spelt out."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
-def _width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
-
-
 def _draw(
     root: Path,
     answers: Sequence[Answer],
@@ -300,10 +288,14 @@ def _draw(
     save: str | None,
     show: bool,
 ) -> None:
-    from retrieval import plots
+    from retrieval.search import results_picture
 
     file = Path(save) if save is not None else Path(tempfile.mkdtemp(prefix="retrieval-")) / "results.png"
-    drawn = plots.grid(answers, root, file) if whys is None else plots.explained(answers, whys, root, file)
+    drawn = (
+        results_picture.grid(answers, root, file)
+        if whys is None
+        else results_picture.explained(answers, whys, root, file)
+    )
     if drawn < len(answers):
         print(f"{printable(file)} shows the first {drawn:,} of {len(answers):,} queries", file=sys.stderr)
     if show and not webbrowser.open(file.resolve().as_uri()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from retrieval.images import printable
+from retrieval.base.text import printable
 
 HELP = "Take pictures out of an index. Their files stay: a sync adds again what lies in the index's folder."
 EXAMPLES = """
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Remove, and say what was taken out."""
-    from retrieval.indexing import remove_pictures  # here, so that --help and wrong arguments do not wait for it
+    from retrieval.ingest import remove_pictures  # here, so that --help and wrong arguments do not wait for it
 
     done = remove_pictures(
         args.index, ids=args.id, paths=args.path, where=args.where, dry_run=args.dry_run, everything=args.yes

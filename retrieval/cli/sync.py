@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sync, and say what was done."""
-    from retrieval.indexing import sync  # here, so that --help and wrong arguments do not wait for it
+    from retrieval.ingest import sync  # here, so that --help and wrong arguments do not wait for it
 
     report = sync(
         args.index,

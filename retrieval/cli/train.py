@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import RetrievalError
-from retrieval.pairs.recipes import NETS, PairRecipe
-from retrieval.training.recipes import CHOICES, PRESETS, Recipe
+from retrieval.training.pair_recipe import NETS, PairRecipe
+from retrieval.training.recipe import CHOICES, PRESETS, Recipe
 
 HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together; or a pair network."
 PAIRS_TOO = {
@@ -71,16 +71,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from retrieval import datasets, progress
-    from retrieval.training import folder, loop
+    from retrieval import datasets
+    from retrieval.base import progress
+    from retrieval.training import loop, run_folder
 
     names = {field.name for kind in (Recipe, PairRecipe) for field in dataclasses.fields(kind)}
     chosen: dict[str, Any] = {name: value for name, value in vars(args).items() if name in names}
-    if args.resume and folder.finished(args.out):
+    if args.resume and run_folder.finished(args.out):
         if progress.speaks():
             print(f"{args.out} is trained already; there is nothing to resume.")
         return 0
-    if chosen.get("net") in NETS or (args.resume and (Path(args.out) / folder.PAIR_CHECKPOINT).is_file()):
+    if chosen.get("net") in NETS or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
         return run_pair(args, chosen)
     if "trunk" in chosen:
         raise RetrievalError(f"--trunk {chosen['trunk']} goes with --net comparison; add that, or use --net alone.")
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
 def run_pair(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
     """Train a pair network with the choices that were made."""
     from retrieval import datasets
-    from retrieval.pairs.training import train_pair
+    from retrieval.training.pairs.pair_loop import train_pair
 
     known = {field.name for field in dataclasses.fields(PairRecipe)}
     foreign = (

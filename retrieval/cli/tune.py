@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from json import dumps
 
+from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
-from retrieval.quantities import parse_bytes, parse_seconds
 
 HELP = "Measure what suits an index on this machine, and make the best its search structure."
 EXAMPLES = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from retrieval.images import printable
-from retrieval.quantities import show_bytes
+from retrieval.base.text import printable
+from retrieval.base.units import show_bytes
 
 HELP = "Check every checksum, count and reference of an index; say what is damaged, and what to do about it."
 EXAMPLES = """
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check it, and say what was found."""
-    from retrieval.verification import verify  # here, so that --help does not wait for it
+    from retrieval.ingest.verify_index import verify  # here, so that --help does not wait for it
 
     found = verify(args.index)
     if args.json:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.images import MAX_BYTES, printable
+from retrieval.images import MAX_BYTES
 
 MAX_MEMBER = 256 * 2**20
 """Bytes, decompressed, above which one member is refused."""

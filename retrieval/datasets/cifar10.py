@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.text import printable
 from retrieval.datasets import archives
-from retrieval.datasets.pictures import PictureSet
+from retrieval.datasets.picture_set import PictureSet
 from retrieval.errors import RetrievalError
-from retrieval.images import Pixels, printable
+from retrieval.images import Pixels
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

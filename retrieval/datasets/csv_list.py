@@ -9,10 +9,10 @@ from typing import NoReturn
 
 import numpy as np
 
+from retrieval.base.text import printable
 from retrieval.datasets.layout import SPLIT_FOLDERS, number
-from retrieval.datasets.pictures import PictureSet
+from retrieval.datasets.picture_set import PictureSet
 from retrieval.errors import RetrievalError
-from retrieval.images import printable
 
 
 def load(path: Path) -> PictureSet:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrieval.datasets.pictures import PictureSet
+from retrieval.datasets.picture_set import PictureSet
 
 TRAIN = 1437
 """How many of them, the first ones, are for training: four fifths. The order is by writer, so that most

@@ -6,14 +6,14 @@ import hashlib
 import http.client
 import os
 import re
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.images import MAX_BYTES, printable
-from retrieval.progress import bar
+from retrieval.images import MAX_BYTES
 
 TIMEOUT = 10.0
 """Seconds without an answer, or without a byte, after which a site counts as out of reach."""

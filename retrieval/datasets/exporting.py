@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from retrieval.base.text import printable
 from retrieval.datasets.layout import SPLIT_FOLDERS
-from retrieval.datasets.pictures import PictureSet, Progress
+from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
-from retrieval.images import Pixels, printable
+from retrieval.images import Pixels
 
 
 class Exported(NamedTuple):

@@ -21,14 +21,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.datasets import hdf5
 from retrieval.datasets.download import TIMEOUT, NotAvailable, download
+from retrieval.datasets.formats import load
 from retrieval.datasets.memory import resident
-from retrieval.datasets.pictures import PictureSet
-from retrieval.datasets.recognise import load
+from retrieval.datasets.picture_set import PictureSet
 from retrieval.errors import RetrievalError
-from retrieval.images import printable
-from retrieval.progress import bar
 
 SITES = {
     "cifar10": "https://www.cs.toronto.edu/~kriz/",

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.base.hdf5 import arrays
+from retrieval.base.text import printable
 from retrieval.datasets.memory import resident
-from retrieval.datasets.pictures import SPLITS, PictureSet, Progress
+from retrieval.datasets.picture_set import SPLITS, PictureSet, Progress
 from retrieval.errors import RetrievalError
-from retrieval.hdf5_arrays import arrays
-from retrieval.images import Pixels, printable
+from retrieval.images import Pixels
 
 FORMAT = "retrieval pictures"
 VERSION = 1

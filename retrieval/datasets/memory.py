@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retrieval import images
-from retrieval.datasets.pictures import PictureSet, Progress
+from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels, Skipped, Source, UnreadableImage
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from retrieval.base.text import printable
 from retrieval.datasets.archives import gunzipped
-from retrieval.datasets.pictures import PictureSet
+from retrieval.datasets.picture_set import PictureSet
 from retrieval.errors import RetrievalError
-from retrieval.images import MAX_BYTES, Pixels, printable
+from retrieval.images import MAX_BYTES, Pixels
 
 FASHION = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag"),

@@ -19,7 +19,7 @@ from retrieval.datasets import zips
 from retrieval.datasets.archives import opened_zip
 from retrieval.datasets.layout import number
 from retrieval.datasets.memory import resident
-from retrieval.datasets.pictures import PictureSet, Progress
+from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
 
 PARTS = {"images_background": "train", "images_evaluation": "test"}

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from retrieval.base.text import printable
 from retrieval.datasets.archives import opened_zip
 from retrieval.datasets.layout import arrange
 from retrieval.datasets.memory import stack
-from retrieval.datasets.pictures import PictureSet, Progress
+from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
-from retrieval.images import SUFFIXES, printable
+from retrieval.images import SUFFIXES
 
 
 def load(path: Path, progress: Progress | None = None) -> PictureSet:

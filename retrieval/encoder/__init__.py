@@ -4,6 +4,8 @@ Importing this package does not import torch, and neither does loading and using
 `network.onnx`.
 """
 
+from __future__ import annotations
+
 from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.encoder import DEFAULT, Encoder, save_trained
 from retrieval.encoder.shares import VectorShares

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.base.machine import cores
 from retrieval.encoder import store
-from retrieval.encoder.comparison import Comparison, compare
 from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.onnx_runtime import OnnxRunner
+from retrieval.encoder.runtime_check import Comparison, compare
 from retrieval.encoder.shares import VectorShares
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
-from retrieval.machine import cores
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from retrieval import checked_folder
-from retrieval.checked_folder import CARD, CONFIG, WEIGHTS, CheckedFolder, Kind, damaged
-from retrieval.encoder.comparison import Comparison
+from retrieval.base import saved_folder
+from retrieval.base.files import digest
+from retrieval.base.saved_folder import CARD, CONFIG, WEIGHTS, CheckedFolder, Kind, damaged
 from retrieval.encoder.config import EncoderConfig
+from retrieval.encoder.runtime_check import Comparison
 from retrieval.errors import RetrievalError
-from retrieval.files import digest
 
 __all__ = ["BACKBONE", "CARD", "CONFIG", "KIND", "ONNX", "WEIGHTS", "Saved", "write"]
 
@@ -48,11 +48,11 @@ class Saved(CheckedFolder):
         Raises:
             RetrievalError: there is none, it is damaged, it is something else's, or a newer version wrote it.
         """
-        content = checked_folder.read_config(folder, KIND)
+        content = saved_folder.read_config(folder, KIND)
         advice = "give a folder that it wrote"
         if isinstance(content, dict) and "model_type" in content:
             advice = f"for a transformers model give hf:{folder}"
-        values = checked_folder.check_format(content, folder, KIND, advice)
+        values = saved_folder.check_format(content, folder, KIND, advice)
         try:
             return cls(
                 folder,
@@ -107,7 +107,7 @@ def write(
         RetrievalError: the folder cannot be written, or holds something else.
     """
     compared = None if comparison is None else dataclasses.asdict(comparison)
-    checked_folder.write(folder, KIND, {**config.to_json(), "weights": weights, "onnx": compared}, fill)
+    saved_folder.write(folder, KIND, {**config.to_json(), "weights": weights, "onnx": compared}, fill)
 
 
 def _inside(folder: Path, name: str) -> Path:

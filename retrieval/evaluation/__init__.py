@@ -1,14 +1,16 @@
 """How good an encoder, an index or somebody's vectors are: a report with intervals out."""
 
-from retrieval.evaluation.classes import Column, Confusion, PerClass
-from retrieval.evaluation.comparing import Difference, Differences, compare_kept
+from __future__ import annotations
+
+from retrieval.evaluation.by_name import evaluate
 from retrieval.evaluation.curves import Curve
-from retrieval.evaluation.encoders import evaluate_encoder
-from retrieval.evaluation.given import evaluate_vectors
-from retrieval.evaluation.indexes import evaluate_index
-from retrieval.evaluation.kept import Kept
+from retrieval.evaluation.of_encoder import evaluate_encoder
+from retrieval.evaluation.of_index import evaluate_index
+from retrieval.evaluation.of_vectors import evaluate_vectors
+from retrieval.evaluation.paired_comparison import Difference, Differences, compare_kept
+from retrieval.evaluation.per_class import Column, Confusion, PerClass
+from retrieval.evaluation.per_query import Kept
 from retrieval.evaluation.report import Measure, Report
-from retrieval.evaluation.subjects import evaluate
 
 __all__ = [
     "Column",

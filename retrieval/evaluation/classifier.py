@@ -10,7 +10,7 @@ import numpy.typing as npt
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation.vectors import encode
+from retrieval.evaluation.labelled_vectors import encode
 
 FILE = "classifier.safetensors"
 """What a training with ``--loss softmax`` leaves beside its encoder: `weight` (classes, dim) and `bias` (classes,)."""

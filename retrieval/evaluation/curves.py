@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
-from retrieval.evaluation.numbers import plain
+from retrieval.base.text import plain
 
 Doubles = npt.NDArray[np.float64]
 

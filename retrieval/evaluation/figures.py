@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
+from retrieval.evaluation.labelled_vectors import Labelled, drawn
 from retrieval.evaluation.report import Measure
-from retrieval.evaluation.samples import drawn
-from retrieval.evaluation.vectors import Labelled
 from retrieval.index import Index
 from retrieval.index.nearest import exact_search
-from retrieval.index.nearest.binary import exact_hamming
+from retrieval.index.nearest.hamming import exact_hamming
 
 PAIRS = 20_000
 """So many pairs are drawn to verify, half of them genuine."""

@@ -26,11 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.npy import mapped
+from retrieval.base.text import printable, texts
 from retrieval.errors import RetrievalError
-from retrieval.evaluation.texts import texts
-from retrieval.evaluation.vectors import SEPARATOR
-from retrieval.exchange.numpy_file import mapped
-from retrieval.images import printable
+from retrieval.evaluation.labelled_vectors import SEPARATOR
 from retrieval.measures import UNLABELLED
 
 SUFFIXES = (".npy", ".csv", ".txt", ".json", ".jsonl")

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from retrieval import __version__
-from retrieval.evaluation import kept
-from retrieval.evaluation.classes import Confusion, PerClass
+from retrieval.base.files import write_durably
+from retrieval.base.machine import cores, processor, versions
+from retrieval.base.text import aligned, json_text
+from retrieval.evaluation import per_query
 from retrieval.evaluation.curves import Curve
-from retrieval.evaluation.kept import Kept
-from retrieval.evaluation.numbers import json_text
-from retrieval.evaluation.table import aligned
-from retrieval.files import write_durably
-from retrieval.machine import cores, processor, versions
+from retrieval.evaluation.per_class import Confusion, PerClass
+from retrieval.evaluation.per_query import Kept
 from retrieval.traps.finding import Finding
+from retrieval.version import __version__
 
 _EXAMPLES = 3
 """Worst examples of a trap that a table names, and names of each."""
@@ -155,17 +154,17 @@ class Report:
 
     def kept(self) -> Kept:
         """What each query scored, as a comparison takes it."""
-        return kept.of_columns(self._about(), self.per_query)
+        return per_query.of_columns(self._about(), self.per_query)
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON to a file, and beside it what each query scored (:func:`retrieval.evaluation.kept.beside`)."""
+        """Write the JSON to a file, and beside it what each query scored (:func:`.per_query.beside`)."""
         file = Path(path)
-        self.save_per_query(kept.beside(file))
+        self.save_per_query(per_query.beside(file))
         write_durably(file, (self.text() + "\n").encode())
 
     def save_per_query(self, path: str | Path) -> None:
         """Write what each query scored as a NumPy archive (.npz), which ``numpy.load`` reads without pickle."""
-        kept.write(Path(path), self._about(), self.per_query)
+        per_query.write(Path(path), self._about(), self.per_query)
 
     def _about(self) -> dict[str, Any]:
         names = ("subject", "data", "protocol", "over", "seed", "machine")

@@ -11,23 +11,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval import progress
+from retrieval.base import progress
+from retrieval.base.files import write_durably
+from retrieval.base.machine import cores, processor
+from retrieval.base.text import json_text
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation.comparing import Differences, compare_kept
-from retrieval.evaluation.indexes import fitting, indexed
-from retrieval.evaluation.kept import Kept
-from retrieval.evaluation.numbers import json_text
-from retrieval.evaluation.samples import asking_part, check_limit, drawn, some
-from retrieval.evaluation.vectors import Labelled, encode
-from retrieval.files import write_durably
+from retrieval.evaluation.labelled_vectors import Labelled, asking_part, check_limit, drawn, encode, some
+from retrieval.evaluation.of_index import fitting, indexed
+from retrieval.evaluation.paired_comparison import Differences, compare_kept
+from retrieval.evaluation.per_query import Kept
 from retrieval.images import UnreadableImage
 from retrieval.index import Index
-from retrieval.machine import cores, processor
 from retrieval.measures import Ranking
-from retrieval.rerank import FirstRanking, Reranked, Reranker
-from retrieval.rerank.first import unchanged
+from retrieval.search.rerank import FirstRanking, Reranked, Reranker
+from retrieval.search.rerank.reranker import unchanged
 
 DEPTH = 100
 """Ranks that are looked at: those of the deepest measure."""
@@ -107,7 +106,7 @@ def evaluate_reranked(
 
     Args:
         index: with labels.
-        reranker: what orders anew; see :mod:`retrieval.rerank`.
+        reranker: what orders anew; see :mod:`retrieval.search.rerank`.
         queries: labelled pictures that are not in the index; their test split where they have one. Without them each
             picture of the index is asked for among all others.
         encoder: the one that the index was built with; needed for `queries`.
@@ -128,7 +127,7 @@ def evaluate_reranked(
         what = "pictures of the index, each against all others"
     else:
         encoder = fitting(encoder, index)
-        from retrieval.reading import recorded_decoder  # here, because the index's own pictures need no reading
+        from retrieval.images.reading import recorded_decoder  # here, because the index's own pictures need no reading
 
         asking = some(asking_part(queries), limit or LIMIT, generator)
         asked = encode(encoder, asking, "queries", decoder=recorded_decoder(index.decoder))

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.hdf5 import arrays
+from retrieval.base.npy import mapped
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.label_files import LONGEST, Labels, of_array, read_labels
-from retrieval.evaluation.vectors import Labelled
-from retrieval.exchange import numpy_file
-from retrieval.exchange.vectors import blocks, require_rows, unit
-from retrieval.hdf5_arrays import arrays
-from retrieval.images import printable
-from retrieval.progress import bar
+from retrieval.evaluation.labelled_vectors import Labelled
+from retrieval.exchange.import_rows import blocks, require_rows, unit
 
 SUFFIXES = (".npy", ".h5", ".hdf5")
 
@@ -66,7 +66,7 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
         raise RetrievalError(f"The vectors {printable(path)!r} are called neither {', '.join(SUFFIXES)}; save them so.")
     found: dict[str, Any] = {}
     if path.suffix == ".npy":
-        rows = numpy_file.mapped(path)
+        rows = mapped(path)
     else:
         found = _hdf5(path)
         rows = next((found[key] for key in VECTORS if key in found), None)

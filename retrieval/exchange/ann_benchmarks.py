@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.hdf5 import arrays
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.exchange.contents import Contents
-from retrieval.exchange.vectors import Part, Source, require_rows
-from retrieval.hdf5_arrays import arrays
-from retrieval.images import printable
-from retrieval.progress import bar
+from retrieval.exchange.export_rows import Contents
+from retrieval.exchange.import_rows import Part, Source, require_rows
 
 NEIGHBOURS = 100
 """True neighbours that are written for each query, as in the published files."""

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.exchange import lists, numpy_file
-from retrieval.exchange.contents import Contents
-from retrieval.exchange.records import Value
-from retrieval.exchange.vectors import Part, Source
-from retrieval.images import printable
-from retrieval.progress import bar
+from retrieval.exchange.export_rows import Contents
+from retrieval.exchange.import_rows import Part, Source
+from retrieval.exchange.list_rows import Value
 
 VECTORS, METADATA = "img_emb", "metadata"
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.base.files import TEMPORARY, name_durably, sync_folder
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.exchange import ann_benchmarks, clip_retrieval, lists
-from retrieval.exchange.contents import Contents
+from retrieval.exchange.export_rows import Contents
 from retrieval.exchange.formats import ANN, CLIP, FAISS, FVECS, NUMPY, READERS, WRITERS, format_of
-from retrieval.exchange.vectors import unit
-from retrieval.files import TEMPORARY, name_durably, sync_folder
-from retrieval.images import printable
+from retrieval.exchange.import_rows import unit
 from retrieval.index import Index
-from retrieval.progress import bar
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class _Job:
         """Write the vectors or the structure."""
         record = self.contents.index.structure
         if self.structure and record is not None:
-            from retrieval.index.nearest.exchange import write_structure
+            from retrieval.index.nearest.faiss_exchange import write_structure
 
             write_structure(self.contents.index.folder / record.file, path, record.ids)
         elif self.kind == ANN:
@@ -157,7 +157,7 @@ class _Job:
                 progress.update(len(ids))
 
     def _choose_structure(self) -> None:
-        from retrieval.index.damage import OpenFile
+        from retrieval.base.open_file import OpenFile
 
         index = self.contents.index
         record = index.structure

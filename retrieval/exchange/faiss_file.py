@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.exchange.contents import Contents, Ids
-from retrieval.exchange.vectors import Part, Source, require_rows
-from retrieval.images import printable
-from retrieval.progress import bar
+from retrieval.exchange.export_rows import Contents, Ids
+from retrieval.exchange.import_rows import Part, Source, require_rows
 
 
 def write(contents: Contents, path: Path) -> None:
@@ -22,7 +22,7 @@ def write(contents: Contents, path: Path) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    from retrieval.index.nearest.exchange import write_flat
+    from retrieval.index.nearest.faiss_exchange import write_flat
 
     def blocks() -> Iterator[tuple[npt.NDArray[Any], Ids]]:
         with bar(len(contents), "Exporting", "vectors") as progress:
@@ -39,7 +39,7 @@ def read(path: Path) -> Source:
     Raises:
         RetrievalError: it cannot be read, is damaged, or gives no vectors back.
     """
-    from retrieval.index.nearest.exchange import read_vectors
+    from retrieval.index.nearest.faiss_exchange import read_vectors
 
     found = read_vectors(path)
     values, counts = np.unique(found.ids, return_counts=True)

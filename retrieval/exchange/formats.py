@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.exchange import ann_benchmarks, clip_retrieval, faiss_file, fvecs, numpy_file
-from retrieval.exchange.contents import Contents
-from retrieval.exchange.vectors import Source
-from retrieval.images import printable
+from retrieval.exchange.export_rows import Contents
+from retrieval.exchange.import_rows import Source
 
 FAISS, NUMPY, CLIP, FVECS, ANN = "faiss", "npy", "clip-retrieval", "fvecs", "ann-benchmarks"
 

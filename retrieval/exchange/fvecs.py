@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.exchange.contents import Contents
-from retrieval.exchange.vectors import BLOCK_BYTES, Part, Source
-from retrieval.images import printable
-from retrieval.progress import bar
+from retrieval.exchange.export_rows import Contents
+from retrieval.exchange.import_rows import BLOCK_BYTES, Part, Source
 
 
 def write(contents: Contents, path: Path) -> None:

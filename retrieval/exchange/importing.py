@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.progress import bar
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.exchange import lists
 from retrieval.exchange.formats import CLIP, READERS, format_of
-from retrieval.exchange.records import SOURCE_ID, Record, Value, below, to_item, to_value
-from retrieval.exchange.vectors import Part, Source, blocks, unit
-from retrieval.images import printable
+from retrieval.exchange.import_rows import Part, Source, blocks, unit
+from retrieval.exchange.list_rows import SOURCE_ID, Record, Value, below, to_item, to_value
 from retrieval.index import Index, NewItem, catalog
-from retrieval.indexing.place import ENCODER, Place
-from retrieval.progress import bar
+from retrieval.index.records import NO_ENCODER
+from retrieval.ingest.index_folder import ENCODER, Place
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
-
-NO_ENCODER = "imported:"
-"""How the encoder's hash of an index begins that was imported without a model; a checksum of its vectors follows."""
 
 
 @dataclass(frozen=True)

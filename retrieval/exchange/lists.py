@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.exchange.records import Record, Value
-from retrieval.images import printable
+from retrieval.exchange.list_rows import Record, Value
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 """What a list may be called; the first is what an export writes unless told otherwise."""

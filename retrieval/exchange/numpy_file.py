@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from retrieval.errors import RetrievalError
-from retrieval.exchange.contents import Contents
-from retrieval.exchange.vectors import Part, Source, require_rows
-from retrieval.images import printable
-from retrieval.progress import bar
+from retrieval.base.npy import mapped
+from retrieval.base.progress import bar
+from retrieval.exchange.export_rows import Contents
+from retrieval.exchange.import_rows import Part, Source, require_rows
 
 
 def write(contents: Contents, path: Path) -> None:
@@ -41,18 +40,3 @@ def read(path: Path) -> Source:
         RetrievalError: it cannot be read, or holds something else.
     """
     return Source([Part(str(path), require_rows(mapped(path), str(path)))])
-
-
-def mapped(path: Path) -> Any:
-    """The array of a file, of any shape and type, left on the disk until it is looked at.
-
-    Raises:
-        RetrievalError: it cannot be read, or is shorter than it says.
-    """
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # whatever the parsers that NumPy reads a header with raise
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
-        raise RetrievalError(
-            f"{printable(path)!r} cannot be read as a .npy file ({reason}); give one array of shape (n, d)."
-        ) from None

@@ -1,15 +1,9 @@
 """Opening one picture safely and quickly, and finding pictures in a folder."""
 
-from retrieval.images.decoding import (
-    MAX_BYTES,
-    MAX_PIXELS,
-    Decoder,
-    Source,
-    UnreadableImage,
-    open_picture,
-    read,
-)
-from retrieval.images.folders import SUFFIXES, Found, Skipped, find, printable
+from __future__ import annotations
+
+from retrieval.images.decoding import MAX_BYTES, MAX_PIXELS, Decoder, Source, UnreadableImage, open_picture, read
+from retrieval.images.folders import SUFFIXES, Found, Skipped, find
 from retrieval.images.preprocessing import Pixels, Preprocessing, blank, fit_array, prepare, seen
 
 __all__ = [
@@ -28,7 +22,6 @@ __all__ = [
     "fit_array",
     "open_picture",
     "prepare",
-    "printable",
     "read",
     "seen",
 ]

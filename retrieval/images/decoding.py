@@ -20,9 +20,10 @@ from typing import IO, Literal
 
 from PIL import Image, ImageFile
 
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.images.colours import plain
-from retrieval.images.folders import failure, irregular, printable
+from retrieval.images.folders import failure, irregular
 from retrieval.images.preprocessing import Pixels, Preprocessing, prepare
 
 Source = str | os.PathLike[str] | IO[bytes]
@@ -34,10 +35,14 @@ MAX_PIXELS = 178_956_970
 MAX_BYTES = 2**31
 """Size above which a file is refused; some decoders read the whole of it into memory."""
 
+
 # Pillow warns about odd metadata, and logs: nothing a user could act on, since a picture is either read or
 # reported. A filter set once is the only way that is safe beside other threads (catch_warnings is not).
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+
 
 _OPENERS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
     (lambda head: head.startswith(b"\xff\xd8\xff"), "PIL.JpegImagePlugin", "jpeg_factory"),

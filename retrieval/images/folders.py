@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 
 SUFFIXES = frozenset(
@@ -73,15 +74,6 @@ def find(folder: str | os.PathLike[str]) -> Found:
         else:
             skipped.append(Skipped(printable(path), reason))
     return Found(tuple(sorted(paths)), tuple(sorted(skipped)))
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """A path as text that any stream can take; bytes that are not UTF-8 become backslash escapes."""
-    text = os.fspath(path)
-    try:
-        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    except UnicodeEncodeError:  # surrogates that stand for no byte: not from a file system, but from JSON
-        return text.encode(errors="backslashreplace").decode()
 
 
 def irregular(mode: int) -> str | None:

@@ -119,8 +119,8 @@ def hash_files(
     Returns:
         The hashes, which files they belong to, and what was left out.
     """
-    from retrieval.machine import cores
-    from retrieval.progress import bar
+    from retrieval.base.machine import cores
+    from retrieval.base.progress import bar
 
     def one(path: str | os.PathLike[str]) -> Pixels | Skipped:
         try:

@@ -3,8 +3,10 @@
 ``docs/index-format.md`` describes the folder. Nothing here needs torch, and the first search imports FAISS.
 """
 
-from retrieval.index.damage import DamagedFileError
+from __future__ import annotations
+
+from retrieval.base.open_file import DamagedFileError
+from retrieval.index.index import Index
 from retrieval.index.records import Item, NewItem, StructureRecord
-from retrieval.index.store import Index
 
 __all__ = ["DamagedFileError", "Index", "Item", "NewItem", "StructureRecord"]

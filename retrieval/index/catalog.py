@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.files import write_durably
 from retrieval.errors import RetrievalError
-from retrieval.files import write_durably
 from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, Database
 from retrieval.index.records import Item, NewItem, SegmentRecord, State, StructureRecord, Value, from_runs, to_runs
 from retrieval.index.schema import SCHEMA

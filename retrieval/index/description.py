@@ -7,10 +7,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from retrieval import __version__
 from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
 from retrieval.index.records import State
+from retrieval.version import __version__
 
 LARGEST = 5
 """How many classes a description names."""

@@ -28,16 +28,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from retrieval.index.filter_syntax import (
-    Both,
-    Condition,
-    Not,
-    Tree,
-    Value,
-    parse,
-    refuse,
-    spelled,
-)
+from retrieval.index.filter_syntax import Both, Condition, Not, Tree, Value, parse, refuse, spelled
 
 BUILT_IN: Mapping[str, str] = {
     "id": "number",

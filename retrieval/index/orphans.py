@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from retrieval.base.files import TEMPORARY
 from retrieval.errors import RetrievalError
-from retrieval.files import TEMPORARY
 from retrieval.index import segments
 from retrieval.index.catalog import Catalog
 

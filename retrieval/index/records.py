@@ -13,6 +13,13 @@ Value = str | int | float
 """What an attribute of an item can be."""
 
 
+NO_ENCODER = "imported:"
+"""How the encoder's hash of an index begins that was imported without a model; a checksum of its vectors follows."""
+
+
+AUTO, FOLDERS, NONE, CSV = "auto", "folders", "none", "csv"
+
+
 @dataclass(frozen=True)
 class SegmentRecord:
     """What the catalog knows of one segment file."""

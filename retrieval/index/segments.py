@@ -17,9 +17,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.files import TEMPORARY, checksum, name_durably
+from retrieval.base.open_file import DamagedFileError, OpenFile
 from retrieval.errors import RetrievalError
-from retrieval.files import TEMPORARY, checksum, name_durably
-from retrieval.index.damage import DamagedFileError, OpenFile
 from retrieval.index.records import SegmentRecord
 
 FOLDER = "segments"

@@ -4,11 +4,14 @@ Each measure states its denominator; ties count by expectation; queries without 
 and counted. docs/measuring.md has the definitions in one place.
 """
 
+from __future__ import annotations
+
 from retrieval.measures.arrays import UNLABELLED
 from retrieval.measures.clustering import Clustering, agreement, cluster
 from retrieval.measures.exhaustive import rank, rank_by, rank_judged
 from retrieval.measures.few_shot import FewShot, Trials, draw_trials, few_shot, few_shot_of_scores, trial_scores
 from retrieval.measures.intervals import (
+    FLIPS,
     RESAMPLES,
     Comparison,
     Interval,
@@ -17,9 +20,10 @@ from retrieval.measures.intervals import (
     compare,
     compare_columns,
     difference,
+    sign_flip_test,
 )
-from retrieval.measures.pairs import Pairs, pair_scores
-from retrieval.measures.peers import like_oml, like_pml
+from retrieval.measures.pair_sampling import Pairs, pair_scores
+from retrieval.measures.peer_libraries import like_oml, like_pml
 from retrieval.measures.probes import Probe, kernel_probe, knn_probe, linear_probe, logistic_probe
 from retrieval.measures.ranking import (
     Ranking,
@@ -29,11 +33,10 @@ from retrieval.measures.ranking import (
     precision_at,
     r_precision,
 )
-from retrieval.measures.rankings import Rankings
-from retrieval.measures.recall import intersection, recall_of
+from retrieval.measures.ranking_task import Rankings
 from retrieval.measures.relevance import Judgements
-from retrieval.measures.sign_flips import FLIPS, sign_flip_test
-from retrieval.measures.verification import Roc, roc_curve, verify
+from retrieval.measures.roc import Roc, roc_curve, verify
+from retrieval.measures.search_recall import intersection, recall_of
 
 __all__ = [
     "FLIPS",

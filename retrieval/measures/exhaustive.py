@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.machine import cores
 from retrieval.errors import RetrievalError
-from retrieval.machine import cores
 from retrieval.measures import arrays
 from retrieval.measures.arrays import UNLABELLED, Ints, Vectors, groups, hidden
 from retrieval.measures.hamming import Distances
 from retrieval.measures.ranking import Ranking
-from retrieval.measures.rankings import Rankings, Scorer, Task, named
+from retrieval.measures.ranking_task import Rankings, Scorer, Task, named
 from retrieval.measures.relevance import Grades, Judged, Judgements, Relevance, SameLabel, SharedLabels
 
 BLOCK_BYTES = 32 * 2**20  # scores that one thread holds at a time
@@ -246,7 +246,7 @@ class _Products:
     """Scores as float32 inner products, a block of queries at a time.
 
     Attributes:
-        items, rows: see :class:`retrieval.measures.rankings.Scorer`.
+        items, rows: see :class:`retrieval.measures.ranking_task.Scorer`.
     """
 
     def __init__(self, queries: Vectors, gallery: Vectors, group: Ints) -> None:

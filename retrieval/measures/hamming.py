@@ -32,7 +32,7 @@ class Distances:
     """Hamming distances of queries (nq, bytes) to a gallery (n, bytes).
 
     Attributes:
-        items, rows: see :class:`retrieval.measures.rankings.Scorer`.
+        items, rows: see :class:`retrieval.measures.ranking_task.Scorer`.
     """
 
     def __init__(self, queries: Codes, gallery: Codes) -> None:

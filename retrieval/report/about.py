@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.calibration import Calibration
-from retrieval.quantities import show_bytes
+from retrieval.base.units import show_bytes
 from retrieval.report import charts
 from retrieval.report.blocks import Chart, Section, Table, interval, number
 from retrieval.report.contents import Contents
+from retrieval.search.calibration import Calibration
 
 
 def what(contents: Contents) -> Section:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from retrieval import traps
-from retrieval.report.pictures import Tile
+from retrieval.report.thumbnails import Tile
 
 
 @dataclass(frozen=True)

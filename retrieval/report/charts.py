@@ -23,6 +23,13 @@ SERIES = ("#3b76d6", "#d9772b", "#2f9e6e", "#b5487f", "#7a6bd1", "#8a8f98")
 """Colours of lines, apart from one another for nearly everybody and on both grounds."""
 
 
+SAMPLE = 2000
+"""Points that are drawn: more take minutes, and hide one another."""
+
+_FEWEST = 10
+"""Points below which neighbourhoods say nothing, and the two main directions do."""
+
+
 def lines(
     series: Mapping[str, tuple[Numbers, Numbers]],
     *,
@@ -159,3 +166,28 @@ def _svg(figure: Any) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
     return re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', ' aria-hidden="true"', text, count=1)
+
+
+def two_dimensions(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float64]:
+    """Places (n, 2) of unit vectors (n, d): near ones are near, and far ones need not be far.
+
+    t-SNE (van der Maaten and Hinton 2008, "Visualizing Data using t-SNE") from the first two principal components,
+    by scikit-learn.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    n, d = vectors.shape
+    if n < _FEWEST or d < 2:
+        places = np.zeros((n, 2))
+        if n > 1:
+            parts = min(2, d, n)
+            places[:, :parts] = PCA(parts, random_state=seed).fit_transform(vectors.astype(np.float64))
+        return places
+    distinct = len(np.unique(vectors, axis=0))
+    if distinct < 3:  # nothing to draw apart, and t-SNE would divide by zero
+        return np.asarray(vectors[:, :2], dtype=np.float64)
+    made = TSNE(
+        perplexity=min(30, (n - 1) / 3), init="pca", metric="euclidean", learning_rate="auto", random_state=seed
+    ).fit_transform(vectors)
+    return np.asarray(made, dtype=np.float64)

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval import __version__, evaluation, traps
-from retrieval.answers import Answer
+from retrieval import evaluation, traps
+from retrieval.base.machine import cores, processor, versions
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.evaluation.trapping import look_in
-from retrieval.images import printable
+from retrieval.evaluation.trap_search import look_in
 from retrieval.index import Item
-from retrieval.machine import cores, processor, versions
-from retrieval.report.layout import SAMPLE, two_dimensions
-from retrieval.search import Search
-from retrieval.traps.looking import as_floats
+from retrieval.index.codes import as_floats
+from retrieval.report.charts import SAMPLE, two_dimensions
+from retrieval.search.answer import Answer
+from retrieval.search.search import Search
+from retrieval.version import __version__
 
 if TYPE_CHECKING:
-    from retrieval.explain import Explanation
+    from retrieval.search.explain import Explanation
 
 QUERIES = 5000
 """Queries that are measured, at most; so many give intervals of a percent."""
@@ -220,7 +221,7 @@ def _varied(order: npt.NDArray[np.int64], labels: npt.NDArray[Any]) -> list[int]
 
 
 def _explained(search: Search, answer: Answer) -> list[Explanation | None]:
-    from retrieval.explain import explain_answer
+    from retrieval.search.explain import explain_answer
 
     try:
         return explain_answer(search, dataclasses.replace(answer, hits=answer.hits[:1]), skipped=[])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from retrieval import traps
-from retrieval.images import printable
+from retrieval.base.text import printable
 from retrieval.report.blocks import Group, Row, Section
 from retrieval.report.contents import Contents
-from retrieval.report.pictures import Tile, tile
+from retrieval.report.thumbnails import Tile, tile
 
 EXAMPLES = 5
 """Examples of a finding that are shown."""

@@ -9,7 +9,7 @@ from retrieval import evaluation
 from retrieval.report import charts
 from retrieval.report.blocks import Chart, Group, Row, Section, Table, interval, number
 from retrieval.report.contents import ORDER, Contents, Example
-from retrieval.report.pictures import explained_tiles, hit_tile, query_tile
+from retrieval.report.thumbnails import explained_tiles, hit_tile, query_tile
 
 CLASSES = 40
 """Classes that the table shows; of more the worst."""

@@ -2,3 +2,5 @@
 
 Nothing is imported here, so that ``retrieval train --help`` need not wait for torch.
 """
+
+from __future__ import annotations

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from retrieval.errors import RetrievalError
-from retrieval.sampling import Sampler
-from retrieval.training.pictures import Source
 from retrieval.training.processes import World
+from retrieval.training.sampling import Sampler
+from retrieval.training.training_set import Source
 
 
 class Batch(NamedTuple):

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.machine import describe
-from retrieval.training.recipes import Recipe
+from retrieval.base.machine import describe
+from retrieval.measures.intervals import wilson
+from retrieval.training.recipe import Recipe
 
 
 def card(
@@ -35,7 +36,7 @@ def card(
         validation: how many validation pictures were compared.
         gallery: with how many training pictures.
         precision_at_1: the last measured one; NaN where there were no validation pictures.
-        began: what it began with, where that were not random weights (:mod:`retrieval.training.initial`), or "".
+        began: what it began with, where that were not random weights (:mod:`retrieval.training.warm_start`), or "".
     """
     quality = "not measured (no validation pictures)"
     if not math.isnan(precision_at_1):
@@ -59,10 +60,3 @@ def card(
 |---|---|
 {choices}
 """
-
-
-def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval of a share that was found among ``count`` (Wilson 1927); 95 % for the default ``z``."""
-    middle = share + z**2 / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return (middle - half) / (1 + z**2 / count), (middle + half) / (1 + z**2 / count)

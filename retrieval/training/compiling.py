@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from retrieval.errors import RetrievalError
 from retrieval.training.batches import Batch
 from retrieval.training.engine import Engine
-from retrieval.training.timing import seconds_per_step
+from retrieval.training.hardware import seconds_per_step
 
 PAYS = 0.95
 """The share of the time of a step that compiled ones may take at most to be worth their while."""

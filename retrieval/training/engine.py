@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.training.augmentation import augment, parse
-from retrieval.training.averaging import Average
 from retrieval.training.batches import Batch
-from retrieval.training.building import build_optimizer
-from retrieval.training.monitoring import spread
+from retrieval.training.build_network import build_optimizer
+from retrieval.training.history import spread
 from retrieval.training.normalisation import statistics_kept, synchronised
 from retrieval.training.processes import World
-from retrieval.training.recipes import Recipe
+from retrieval.training.recipe import Recipe
+from retrieval.training.weight_average import Average
 
 
 class Measured(NamedTuple):

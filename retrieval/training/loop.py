@@ -10,42 +10,42 @@ import copy
 import dataclasses
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 
-from retrieval import losses, networks, sampling
+from retrieval import networks
+from retrieval.base.files import write_durably
+from retrieval.base.progress import bar
 from retrieval.datasets import PictureSet
 from retrieval.encoder import EncoderConfig, save_trained
 from retrieval.errors import RetrievalError
-from retrieval.files import write_durably
 from retrieval.images import Preprocessing
-from retrieval.losses import SoftmaxLoss
-from retrieval.progress import bar
-from retrieval.training import checkpoints
+from retrieval.training import losses, run_folder, sampling
 from retrieval.training.batches import Batches
-from retrieval.training.board import Board
-from retrieval.training.building import build_network
+from retrieval.training.build_network import build_network
 from retrieval.training.card import card
 from retrieval.training.compiling import compile_again, try_compiled
 from retrieval.training.engine import Engine
-from retrieval.training.folder import CHECKPOINT, Saved, open_run, same_recipe
-from retrieval.training.hardware import choose_device, choose_precision, threads
-from retrieval.training.initial import Initial
-from retrieval.training.interrupts import held_back
-from retrieval.training.monitoring import Monitor, Reading, write_history
-from retrieval.training.pictures import Source, fingerprint, readable
+from retrieval.training.hardware import choose_device, choose_precision, seconds_per_step, threads
+from retrieval.training.history import Board, Monitor, Reading, write_history
+from retrieval.training.losses import SoftmaxLoss
 from retrieval.training.processes import World, join
-from retrieval.training.recipes import Recipe, epochs_for
-from retrieval.training.timing import seconds_per_step
+from retrieval.training.recipe import Recipe, epochs_for
+from retrieval.training.run_folder import CHECKPOINT, Saved, open_run, same_recipe
+from retrieval.training.training_set import Source, fingerprint, readable
 from retrieval.training.validation import Validation
+from retrieval.training.warm_start import Initial
 
 CLASSIFIER = "classifier.safetensors"
 """Beside the encoder of a run with the softmax loss: ``weight`` (classes, dim) and ``bias`` (classes,); the logits are
@@ -206,7 +206,7 @@ class _Run:
             compile_again(self.engine, self.batches.epoch(0), self._first_rate())
         self.step, self.epochs = saved.step, saved.about["epochs"]
         self.seconds, self.warnings = saved.about["seconds"], saved.about["warnings"]
-        self.history = checkpoints.unpack_history(saved.about["history"])
+        self.history = run_folder.unpack_history(saved.about["history"])
 
     @contextmanager
     def logged(self, wanted: bool) -> Iterator[None]:
@@ -276,9 +276,9 @@ class _Run:
             "fingerprint": self.fingerprint,
             "seconds": self.seconds,
             "warnings": self.warnings,
-            "history": checkpoints.pack_history(self.history),
+            "history": run_folder.pack_history(self.history),
         }
-        checkpoints.write(self.out / CHECKPOINT, self.step, self.engine.state(), about)
+        run_folder.write(self.out / CHECKPOINT, self.step, self.engine.state(), about)
 
     def _write_encoder(self, trained: Trained) -> None:
         network: Any = self.engine.network
@@ -354,3 +354,33 @@ class _Run:
         self._quality()
         epoch = step * steps + time.perf_counter() - start
         return min(wanted, max(1, int(self.recipe.minutes * 60 / epoch)))
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], bool]]:
+    """Hold a Ctrl-C back until the program asks for it.
+
+    A step that is cut off has moved some of the weights and not others, and a checkpoint of that could not be resumed
+    bit for bit. A second Ctrl-C is not held back. Nothing changes where Ctrl-C was not Python's to handle: in other
+    threads than the main one, and in a process that ignores it.
+
+    Yields:
+        Whether there was one.
+    """
+    came = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,7 +13,7 @@ from torch import Tensor
 from retrieval.datasets import PictureSet
 from retrieval.images import Preprocessing
 from retrieval.training.engine import Engine
-from retrieval.training.pictures import Source
+from retrieval.training.training_set import Source
 
 GALLERY, QUERIES = 5000, 1000
 """At most so many training and validation pictures are compared."""

@@ -1,11 +1,13 @@
 """Traps that make a measure's figures mean something else than they seem to: arrays in, findings out."""
 
+from __future__ import annotations
+
 from retrieval.traps.collapse import find_collapse
+from retrieval.traps.find_all import find, neighbours_of, of_index
 from retrieval.traps.finding import Example, Finding, Severity, worst_first
 from retrieval.traps.hubs import find_hubs
 from retrieval.traps.labels import find_label_errors
 from retrieval.traps.leakage import find_leakage, find_leakage_between
-from retrieval.traps.looking import find, neighbours_of, of_index
 from retrieval.traps.small_classes import find_small_classes
 
 __all__ = [

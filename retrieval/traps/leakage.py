@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from retrieval.images.perceptual import Hashes
 from retrieval.traps.finding import WORST, Example, Finding, Severity, Value
-from retrieval.traps.pairs import BITS, SCORE, SPARE, Pairs, near_duplicates
+from retrieval.traps.near_duplicates import BITS, SCORE, SPARE, Pairs, near_duplicates
 
 MUCH = 0.01
 """Share of pictures with a near-duplicate from which it is a warning: each such query finds its copy first, so that P@1
@@ -27,7 +27,7 @@ def find_leakage(
     """Near-duplicates inside one set, where each picture asks for the others.
 
     Args:
-        neighbours: int64 (n, k), rows; see :func:`retrieval.traps.pairs.near_duplicates` for this and what follows.
+        neighbours: int64 (n, k), rows; see :func:`.near_duplicates` for this and what follows.
         scores: float32 (n, k).
         hashes: of the n pictures.
         score: the least score of near-duplicates.

@@ -3,10 +3,12 @@
 docs/tuning.md says how it is measured and chosen.
 """
 
-from retrieval.tuning.choosing import EXACT, Point, Wishes, choose, pareto
+from __future__ import annotations
+
+from retrieval.tuning.choice import EXACT, Point, Wishes, choose, pareto
 from retrieval.tuning.default import FAST_ENOUGH, default_structure
 from retrieval.tuning.report import TuningReport
-from retrieval.tuning.tuning import MINUTES, RECALL, tune
+from retrieval.tuning.tune_index import MINUTES, RECALL, tune
 
 __all__ = [
     "EXACT",

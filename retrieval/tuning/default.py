@@ -11,13 +11,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unuse
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.tuning.candidates import FEWEST, PER_LIST, projections
-from retrieval.tuning.choosing import EXACT, Wishes, choose
-from retrieval.tuning.measuring import Measuring
+from retrieval.tuning.choice import EXACT, Wishes, choose
+from retrieval.tuning.exploration import Budget, Trying
+from retrieval.tuning.held_out import Trial
+from retrieval.tuning.present_structure import drop_unusable, is_fresh
 from retrieval.tuning.queries import draw
-from retrieval.tuning.standing import drop_unusable, is_fresh
-from retrieval.tuning.trial import Trial
-from retrieval.tuning.trying import Budget, Trying
-from retrieval.tuning.tuning import RECALL, measured
+from retrieval.tuning.timing import Measuring
+from retrieval.tuning.tune_index import RECALL, measured
 
 FAST_ENOUGH = 0.01
 """Seconds that one exact query may take on one thread, so that search stays exact."""
@@ -49,7 +49,7 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
     Raises:
         RetrievalError: a segment is damaged, or the disk is full.
     """
-    from retrieval.index.nearest import structures
+    from retrieval.index.nearest import kinds
 
     if not len(index) or index.storage == "binary":
         return
@@ -78,7 +78,7 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
             continue
         chosen = choose(trying.table(), wishes)
         if chosen is not None and chosen.factory != EXACT:
-            structure = structures.build(factory, index.all_vectors()[1], seed=seed)
+            structure = kinds.build(factory, index.all_vectors()[1], seed=seed)
             index.set_structure(structure, chosen.parameters, measured=measured(chosen, measuring.k, len(queries)))
             return
     index.set_structure(None)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrieval.files import write_durably
-from retrieval.quantities import show_seconds
-from retrieval.tuning.choosing import EXACT, Point
+from retrieval.base.files import write_durably
+from retrieval.base.units import show_seconds
+from retrieval.tuning.choice import EXACT, Point
 
 if TYPE_CHECKING:
     from retrieval.tuning.report import TuningReport

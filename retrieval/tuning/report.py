@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from retrieval import __version__
-from retrieval.machine import cores, processor, versions
+from retrieval.base.machine import cores, processor, versions
+from retrieval.base.units import show_bytes, show_seconds
 from retrieval.measures import Comparison, Interval
-from retrieval.quantities import show_bytes, show_seconds
-from retrieval.tuning.choosing import EXACT, Point, Wishes, pareto
+from retrieval.tuning.choice import EXACT, Point, Wishes, pareto
+from retrieval.version import __version__
 
 _SHOWN = 0.8
 """Recall, or less if less is wanted, from which settings are shown as text."""

@@ -1,5 +1,7 @@
 """Nearest neighbours: the one package that knows FAISS (and rabitqlib)."""
 
+from __future__ import annotations
+
 from retrieval.index.nearest.exact import SPARE, Allowed, exact_search, merge, range_search, rank, rank_one, shortlist
 
 __all__ = ["SPARE", "Allowed", "exact_search", "merge", "range_search", "rank", "rank_one", "shortlist"]

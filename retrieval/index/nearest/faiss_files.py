@@ -14,9 +14,9 @@ from typing import Any
 
 import faiss
 
+from retrieval.base.files import TEMPORARY, name_durably
+from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
-from retrieval.files import TEMPORARY, name_durably
-from retrieval.index.damage import DamagedFileError
 
 _FIELDS = (
     "d", "metric_type", "d_in", "d_out", "have_bias", "nlist", "code_size", "by_residual", "M", "M2", "ksub", "nbits",

@@ -1,0 +1,79 @@
+"""Plain arrays of an HDF5 file from elsewhere.
+
+HDF5 can run for ever on a damaged file, so this is a program too, which says where the arrays lie
+(:mod:`retrieval.base.sandbox`): they are then read without HDF5.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.base.sandbox import answer, ask
+
+
+def arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Look at a file.
+
+    Args:
+        path: the file.
+        names: of data sets; those that it lacks are left out.
+
+    Returns:
+        The root's attributes that are texts or integers, and the arrays where they lie in the file, mapped.
+
+    Raises:
+        ValueError: it cannot be read, or an array is compressed, in pieces, cut off, or lies elsewhere; in words that
+            follow the file's name in parentheses.
+        OSError: there is no such file.
+    """
+    found = ask(Path(__file__), path, *names)
+    return found["attributes"], {name: _mapped(path, *place) for name, place in found["arrays"].items()}
+
+
+def _mapped(path: Path, dtype: str, shape: Sequence[int], offset: int) -> npt.NDArray[Any]:
+    if not shape or 0 in shape:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", offset, tuple(shape))
+
+
+def _read(path: Path) -> dict[str, object]:
+    import h5py  # here, as only the program needs it
+
+    with h5py.File(path, "r", locking=False) as file:
+        attributes: dict[str, str | int] = {}
+        for name, value in ((name, file.attrs[name]) for name in file.attrs):
+            if isinstance(value, bytes | str):
+                attributes[name] = value.decode() if isinstance(value, bytes) else str(value)
+            elif isinstance(value, np.integer):
+                attributes[name] = int(value)
+        there = [name for name in sys.argv[2:] if file.get(name, getlink=True) is not None]
+        return {"attributes": attributes, "arrays": {name: _place(file, name, path) for name in there}}
+
+
+def _place(file: Any, name: str, path: Path) -> tuple[str, tuple[int, ...], int]:
+    import h5py
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+        raise ValueError(f"{name} lies in another file, or is no array")
+    dataset = file[name]
+    numbers = dataset.dtype.kind in "fiub" and dataset.dtype.itemsize <= 8
+    if not dataset.ndim or not (numbers or dataset.dtype.kind == "S"):
+        raise ValueError(f"{name} has the type {dataset.dtype} and {dataset.ndim} dimensions")
+    if not dataset.size:
+        return dataset.dtype.str, dataset.shape, 0
+    offset = dataset.id.get_offset()
+    if dataset.external or dataset.is_virtual or offset is None or dataset.id.get_storage_size() != dataset.nbytes:
+        raise ValueError(f"{name} is compressed or in pieces; h5repack -l CONTI makes it plain")
+    if offset + dataset.nbytes > path.stat().st_size:
+        raise ValueError(f"{name} is cut off")
+    return dataset.dtype.str, dataset.shape, int(offset)
+
+
+if __name__ == "__main__":
+    answer(_read)

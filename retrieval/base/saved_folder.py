@@ -1,0 +1,186 @@
+"""A folder that a ``config.json`` describes: written whole or not at all, believed only after its checksums agree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrieval.base.files import digest
+from retrieval.errors import RetrievalError
+
+CONFIG = "config.json"
+WEIGHTS = "weights.safetensors"
+CARD = "card.md"
+
+_UNCHECKED = {CONFIG, CARD}  # the one holds the checksums, the other is for people, who may well edit it
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a folder holds.
+
+    Attributes:
+        format: how its configuration calls it.
+        version: the highest that this program reads, and the one that it writes.
+        what: how people call it, with an article ("an encoder").
+        advice: what to give if there is none; the end of a sentence.
+    """
+
+    format: str
+    version: int
+    what: str
+    advice: str
+
+    @property
+    def noun(self) -> str:
+        return self.what.partition(" ")[2]
+
+
+@dataclass(frozen=True)
+class CheckedFolder:
+    """A folder whose configuration was read; the other files are checked as they are used.
+
+    Attributes:
+        folder: where it lies.
+        files: relative path → SHA-256 of its content.
+    """
+
+    folder: Path
+    files: Mapping[str, str]
+
+    def read(self, name: str) -> bytes:
+        """A file's content, checked before anybody parses it.
+
+        Raises:
+            RetrievalError: the file is missing, or is not the one that was saved.
+        """
+        path = self.folder / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise damaged(path, f"it cannot be read: {error.strerror}") from None
+        self.check(name, hashlib.sha256(content).hexdigest())
+        return content
+
+    def check(self, name: str, found: str) -> None:
+        """Compare a file's SHA-256 with the saved one.
+
+        Raises:
+            RetrievalError: they differ, or the file was not saved.
+        """
+        expected = self.files.get(name)
+        if expected is None:
+            raise damaged(self.folder / name, f"{CONFIG} does not list it")
+        if found != expected:
+            raise damaged(self.folder / name, f"SHA-256 {found[:12]}… instead of the saved {expected[:12]}…")
+
+    def card(self) -> str | None:
+        """The card, if there is one."""
+        try:
+            return (self.folder / CARD).read_text("utf-8", errors="replace")
+        except OSError:
+            return None
+
+
+def read_config(folder: Path, kind: Kind) -> Any:
+    """The content of a folder's configuration, whatever it is.
+
+    Raises:
+        RetrievalError: there is none, or it is no JSON.
+    """
+    path = folder / CONFIG
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise RetrievalError(f"There is no {kind.noun} in {str(folder)!r}; {kind.advice}.") from None
+    except OSError as error:
+        raise RetrievalError(
+            f"{str(path)!r} cannot be read ({error.strerror}); check the path and its permissions."
+        ) from None
+    except (ValueError, RecursionError):
+        raise damaged(path, "it is not JSON") from None
+
+
+def check_format(values: Any, folder: Path, kind: Kind, advice: str = "give a folder that it wrote") -> dict[str, Any]:
+    """The configuration, if it is one of this kind that this program understands.
+
+    Raises:
+        RetrievalError: it is something else's, or a newer version wrote it.
+    """
+    path = folder / CONFIG
+    if not isinstance(values, dict) or values.get("format") != kind.format:
+        raise RetrievalError(f"{str(path)!r} does not describe {kind.what} of this program; {advice}.")
+    version = values.get("version")
+    if not isinstance(version, int) or version < 1:
+        raise damaged(path, f"its version is {version!r}")
+    if version > kind.version:
+        raise RetrievalError(
+            f"The {kind.noun} in {str(folder)!r} has format {version}, and this program reads up to "
+            f"{kind.version}; update it (pip install -U retrieval)."
+        )
+    return values
+
+
+def write(folder: Path, kind: Kind, values: Mapping[str, Any], fill: Callable[[Path], None]) -> None:
+    """Save a folder: whoever looks sees the old one or the new one, complete.
+
+    Args:
+        folder: where to; one of this kind that is there already is replaced.
+        values: the configuration, without format, version and checksums.
+        fill: writes all other files into the folder that it is given.
+
+    Raises:
+        RetrievalError: the folder cannot be written, or holds something else.
+    """
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not (folder / CONFIG).is_file():
+        raise RetrievalError(
+            f"{str(folder)!r} holds something that is no {kind.noun}; choose another folder or empty it."
+        )
+    # Beside the folder, since a rename is whole only within one file system.
+    temporary, old = (folder.with_name(f".{folder.name}-{secrets.token_hex(4)}") for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        written = sorted(path for path in temporary.rglob("*") if path.is_file())
+        names = {path: path.relative_to(temporary).as_posix() for path in written}
+        files = {name: digest(path) for path, name in names.items() if name not in _UNCHECKED}
+        described = {"format": kind.format, "version": kind.version, **values, "files": files}
+        (temporary / CONFIG).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        for path in [*written, temporary / CONFIG, temporary]:
+            _sync(path)
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        raise RetrievalError(
+            f"The {kind.noun} cannot be written to {str(folder)!r} ({error.strerror or error}); choose another folder."
+        ) from None
+    finally:
+        if old.exists() and not folder.exists():  # stopped between the two renames
+            old.rename(folder)
+        for path in (temporary, old):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def damaged(path: Path, why: str) -> RetrievalError:
+    """The error about a file that is not as it was saved."""
+    return RetrievalError(
+        f"{str(path)!r} is damaged or foreign ({why}); copy the folder again, or train or build it anew."
+    )

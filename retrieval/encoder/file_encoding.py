@@ -1,0 +1,86 @@
+"""Files to vectors, many at once: decode and encode on all cores, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import images
+from retrieval.base.threads import in_order
+from retrieval.images.reading import Contents, ReadPicture, Room, _or_skipped, read_picture
+
+if TYPE_CHECKING:
+    from retrieval.encoder import Encoder
+
+PIXELS_A_BATCH = 2**20
+"""About how many pixels of network input one thread reads before it encodes: 20 pictures of 224×224."""
+
+PICTURES_A_BATCH = 256
+"""Most pictures that one thread reads before it encodes, however small they are."""
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """What became of one batch of files.
+
+    Attributes:
+        start: the place of its first file among all that were asked for.
+        pictures: one a file of the batch, in order: what is known of it, or why it was left out.
+        vectors: float32 (m, dim), unit rows: one a file that was decoded, in order.
+    """
+
+    start: int
+    pictures: tuple[ReadPicture | images.Skipped, ...]
+    vectors: NDArray[np.float32]
+
+
+def encode_files(
+    files: Sequence[str | Path],
+    encoder: Encoder,
+    decoder: images.Decoder,
+    *,
+    threads: int,
+    batch: int | None = None,
+    root: Path = Path(),
+    contents: Contents | None = None,
+    room: Room | None = None,
+) -> Iterator[EncodedBatch]:
+    """Read and encode files.
+
+    Args:
+        files: any number of picture files.
+        encoder: what turns pixels into vectors. With several threads it had better use one core itself.
+        decoder: what decodes JPEGs.
+        threads: how many batches are worked on at a time.
+        batch: files in one batch; by default what keeps memory small and the cores busy.
+        root: where relative paths start from.
+        contents: what says which files need not be decoded, because a file of the same bytes is or was.
+        room: what files and their pixels may take; those that never fit are left out. Without it each thread decodes
+            one picture at a time, whatever that takes.
+
+    Yields:
+        The batches, in the order of `files`. At most `threads` + 1 are in memory besides the one that is yielded.
+    """
+    p = encoder.config.preprocessing
+    step = batch or max(1, min(pictures_a_batch(p), -(-len(files) // threads)))
+
+    def work(start: int) -> EncodedBatch:
+        some = files[start : start + step]
+        pictures = tuple(_or_skipped(partial(read_picture, root / file, p, decoder, contents, room)) for file in some)
+        decoded = (picture.pixels for picture in pictures if isinstance(picture, ReadPicture))
+        pixels = [one for one in decoded if one is not None]
+        square = (0, p.size, p.size, p.channels)
+        return EncodedBatch(start, pictures, encoder.encode(np.stack(pixels) if pixels else np.empty(square, np.uint8)))
+
+    return in_order(work, range(0, len(files), step), threads)
+
+
+def pictures_a_batch(p: images.Preprocessing) -> int:
+    """How many pictures a thread reads before it encodes them, unless somebody wants another number."""
+    return max(1, min(PICTURES_A_BATCH, PIXELS_A_BATCH // p.size**2))

@@ -1,0 +1,93 @@
+"""The traps of what is evaluated: queries against their gallery, or a set against itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from retrieval import traps
+from retrieval.base.progress import bar
+from retrieval.datasets import PictureSet
+from retrieval.evaluation.labelled_vectors import Labelled
+from retrieval.images.perceptual import Hashes, hash_files, hash_pixels
+from retrieval.index import Index
+from retrieval.index.nearest import exact_search
+
+NEIGHBOURS = 10
+"""Of each query, that are looked at."""
+
+HASHED = 50_000
+"""Pictures of an index that are also compared by perceptual hashes, which takes decoding them: a minute for so many."""
+
+_QUERIES = 1024  # asked at a time, so that the bar moves
+
+
+def look(
+    queries: Labelled,
+    gallery: Labelled | None,
+    asking: PictureSet | None = None,
+    shelf: PictureSet | None = None,
+    *,
+    seed: int,
+) -> tuple[traps.Finding, ...]:
+    """Look for every trap, the worst first; its examples have names.
+
+    Args:
+        queries: who asks.
+        gallery: who is asked, also what the model may have been trained on; None: the queries themselves.
+        asking: the queries' pictures, for their perceptual hashes; None: there are none.
+        shelf: the gallery's.
+        seed: of what is drawn.
+    """
+    hashes = None if asking is None else _hashes(asking, queries.rows)
+    names = list(queries.classes)
+    labels = queries.labels if (queries.labels >= 0).any() else None
+    if gallery is None:
+        neighbours, scores = _nearest(queries, queries, itself=True)
+        found = traps.find(queries.numbers, labels, neighbours, scores, names=names, hashes=hashes, seed=seed)
+        return tuple(finding.called(dict(enumerate(queries.names.tolist()))) for finding in found)
+    neighbours, scores = _nearest(queries, gallery, itself=False)
+    theirs = None if shelf is None else _hashes(shelf, gallery.rows)
+    both = (hashes, theirs) if hashes is not None and theirs is not None else (None, None)
+    ask, answer = dict(enumerate(queries.names.tolist())), dict(enumerate(gallery.names.tolist()))
+    findings = [
+        traps.find_leakage_between(neighbours, scores, *both).called(ask, answer),
+        traps.find_collapse(queries.numbers, labels, names, seed=seed).called(ask),
+    ]
+    if (gallery.labels >= 0).any():
+        findings.append(traps.find_small_classes(gallery.labels, NEIGHBOURS, list(gallery.classes)).called(answer))
+    return traps.worst_first(findings)
+
+
+def look_in(index: Index, *, seed: int) -> tuple[traps.Finding, ...]:
+    """Look for every trap in an index; the examples have ids, and paths as their names."""
+    items = index.items(index.ids())
+    root = Path(index.root)
+    hashes = None
+    if items and len(items) <= HASHED and (root / items[0].path).exists():
+        hashes = hash_files([item.path for item in items], root).aligned(len(items))
+    found = traps.of_index(index, seed=seed, hashes=hashes)
+    paths = {item.id: item.path for item in items}
+    return tuple(finding.called(paths) for finding in found)
+
+
+def _nearest(queries: Labelled, gallery: Labelled, *, itself: bool) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.arange(len(gallery))
+    ids, scores = [], []
+    asked, among = (np.ascontiguousarray(side.numbers, np.float32) for side in (queries, gallery))
+    with bar(len(queries), "Looking for traps", "queries") as progress:
+        for start in range(0, len(queries), _QUERIES):
+            some = slice(start, start + _QUERIES)
+            own = [np.array([row]) for row in rows[some]] if itself else None
+            found = exact_search(asked[some], among, rows, NEIGHBOURS, own)
+            scores.append(found[0])
+            ids.append(found[1])
+            progress.update(len(found[1]))
+    return np.concatenate(ids), np.concatenate(scores)
+
+
+def _hashes(pictures: PictureSet, rows: np.ndarray) -> Hashes:
+    if pictures.files is None:
+        return hash_pixels(np.asarray(pictures.pixels)).take(rows)
+    return hash_files(pictures.files).aligned(len(pictures)).take(rows)

@@ -1,0 +1,667 @@
+"""The class :class:`Index`.
+
+``docs/index-format.md`` describes the folder. Nothing here needs torch, and FAISS is imported by the first
+search.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.base.files import checksum
+from retrieval.errors import RetrievalError
+from retrieval.index import catalog, lock, orphans, segments
+from retrieval.index.catalog import Catalog, require
+from retrieval.index.checks import code_rows, new_folder, new_paths, unit_rows
+from retrieval.index.description import describe, libraries
+from retrieval.index.filters import BUILT_IN
+from retrieval.index.records import Item, NewItem, State, StructureRecord, Value
+from retrieval.index.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from retrieval.index.nearest.structure import Structure
+
+
+class View:
+    """The reading half of :class:`retrieval.index.Index`.
+
+    Attributes:
+        folder: where it lies.
+        warnings: what was found wrong and could be worked around (a damaged structure, say), a sentence each.
+    """
+
+    folder: Path
+    warnings: list[str]
+    _catalog: Catalog
+    _snapshot: Snapshot | None = None
+    _in_memory: bool
+
+    def __len__(self) -> int:
+        """How many items it has."""
+        return self._state.items
+
+    def __repr__(self) -> str:
+        return f"Index({str(self.folder)!r}, {len(self):,} items of {self.dim} numbers)"
+
+    # What it is
+
+    @property
+    def dim(self) -> int:
+        """How many numbers a vector has, or bits a code."""
+        return int(self._catalog.meta["dim"])
+
+    @property
+    def storage(self) -> str:
+        """What vectors are kept as: "float32", "float16" or "binary"."""
+        return str(self._catalog.meta["storage"])
+
+    @property
+    def generation(self) -> int:
+        """How many changes led to what is seen here."""
+        return self._state.generation
+
+    @property
+    def encoder_hash(self) -> str:
+        """Which model made its vectors."""
+        return str(self._catalog.meta["encoder_hash"])
+
+    @property
+    def root(self) -> str:
+        """The folder that the items' paths are relative to, as it was given when the index was made."""
+        return str(self._catalog.meta["root"])
+
+    @property
+    def decoder(self) -> str | None:
+        """What turned the files into pixels."""
+        value = self._catalog.meta.get("decoder")
+        return None if value is None else str(value)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What else was kept with it."""
+        return dict(self._catalog.meta.get("details") or {})
+
+    @property
+    def tuning(self) -> dict[str, Any] | None:
+        """What the last tuning found, if there was one; see :mod:`retrieval.tuning`."""
+        found: dict[str, Any] | None = self._catalog.meta.get("tuning")
+        return found
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """What scores say about matches, if that was measured."""
+        found: dict[str, Any] | None = self._catalog.meta.get("calibration")
+        return found
+
+    @property
+    def structure(self) -> StructureRecord | None:
+        """What the catalog knows of the approximate structure, if there is one."""
+        return self._state.structure
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """(path, reason) of each file that the last build left out."""
+        return self._catalog.skipped()
+
+    def info(self) -> dict[str, Any]:
+        """Everything about it that fits a page, as JSON can hold it."""
+        return describe(self.folder, self._catalog, self._state)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it is searched where it lies on the disk, instead of in memory."""
+        return not self._in_memory
+
+    # Items
+
+    def ids(self) -> npt.NDArray[np.int64]:
+        """The ids of all items (n,), ascending."""
+        return self._now.ids()
+
+    def items(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[Item]:
+        """The items of these ids, in their order.
+
+        Raises:
+            RetrievalError: one is not in the index.
+        """
+        wanted = [int(id_) for id_ in ids]
+        found = self._catalog.items(wanted)
+        for id_ in wanted:
+            if id_ not in found:
+                raise RetrievalError(
+                    f"The index {str(self.folder)!r} has no item {id_}; each query shows the ids of its hits."
+                )
+        return [found[id_] for id_ in wanted]
+
+    def find(self, path: str) -> Item | None:
+        """The item of this path (relative to the root, forward slashes), or None."""
+        return self._catalog.find(path)
+
+    def find_sha256(self, sha256: str) -> list[Item]:
+        """The items whose files have this content, by ascending id."""
+        return self._catalog.find_sha256(sha256)
+
+    def known(self) -> dict[str, tuple[int, int]]:
+        """path → (size, mtime_ns) of every item, by which a build sees what has changed."""
+        return self._catalog.known()
+
+    def labels(self) -> list[str | None]:
+        """Every item's label, by ascending id."""
+        return self._catalog.labels()
+
+    def attributes(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Value]]:
+        """The attributes of these items, in their order, by name.
+
+        Raises:
+            RetrievalError: one is not in the index.
+        """
+        items = self.items(ids)
+        found = self._catalog.attributes([item.id for item in items])
+        return [found.get(item.id, {}) for item in items]
+
+    def attribute_kinds(self) -> dict[str, set[str]]:
+        """The names of all attributes, and which of "number" and "text" their values have been."""
+        return self._catalog.attribute_kinds()
+
+    def select(self, where: str) -> npt.NDArray[np.int64]:
+        """The ids, ascending, of the items that an expression matches; see :mod:`retrieval.index.filters`.
+
+        Raises:
+            RetrievalError: the expression is wrong; the sentence says where.
+        """
+        return self._catalog.select(where)
+
+    # Vectors
+
+    def vectors(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """The vectors, float32 (n, dim), of these ids, in their order; codes, uint8 (n, dim / 8), if they are binary.
+
+        Raises:
+            RetrievalError: one is not in the index, or a segment is damaged.
+        """
+        self.items(ids)  # those that were removed are still in their segment
+        return self._now.vectors(np.asarray(ids, dtype=np.int64))
+
+    def all_vectors(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+        """Every id (n,), ascending, and every vector (n, dim) or code (n, dim / 8), C-contiguous.
+
+        Searches read the same arrays, so they must not be changed.
+
+        Raises:
+            RetrievalError: a segment is damaged.
+        """
+        return self._now.everything()
+
+    def search(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        *,
+        exclude: Sequence[Sequence[int]] | None = None,
+        where: str | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """The k nearest of each query.
+
+        A query's answer does not depend on what other queries it is asked with. Without an approximate
+        structure it is exact; with one, items that came after it was built still are searched exactly.
+
+        Args:
+            queries: float32 (nq, dim), unit rows; for binary codes also uint8 (nq, dim / 8).
+            k: how many are wanted; more than there are is no error.
+            exclude: for each query the ids it must not get; k others come back.
+            where: an expression that hits must match (:mod:`retrieval.index.filters`); if k items match, k come back.
+
+        Returns:
+            scores float32 (nq, k), inner products in [−1, 1], and ids int64 (nq, k): best first, equal scores
+            by ascending id, padded with −inf and −1. The score of two codes is that of the vectors of ±1/√dim that
+            they stand for: 1 − 2 · Hamming distance / dim.
+
+        Raises:
+            RetrievalError: the queries do not fit the index, the expression is wrong, or a segment is damaged.
+        """
+        queries = self._rows(queries, "queries")
+        if k < 0:
+            raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
+        left_out = None
+        if exclude is not None:
+            if len(exclude) != len(queries):
+                raise RetrievalError(
+                    f"There are {len(exclude)} lists of excluded ids for {len(queries)} queries; give one for each."
+                )
+            left_out = [np.array(sorted({*map(int, ids)}), np.int64) for ids in exclude]
+        return self._now.search(queries, k, left_out, None if where is None else self._chosen(where))
+
+    def range_search(
+        self,
+        queries: npt.NDArray[Any],
+        score: float,
+        *,
+        exclude: Sequence[Sequence[int]] | None = None,
+        where: str | None = None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Everything that scores at least so much. Always exact: it looks at every vector.
+
+        Args:
+            queries: as :meth:`search` takes them.
+            score: the least that counts, in [−1, 1].
+            exclude: for each query the ids it must not get.
+            where: an expression that hits must match.
+
+        Returns:
+            limits int64 (nq + 1,), scores float32 (m,) and ids int64 (m,): query i has those from ``limits[i]`` up to
+            ``limits[i + 1]``, best first, equal scores by ascending id.
+
+        Raises:
+            RetrievalError: as :meth:`search`; or the score is no number.
+        """
+        queries = self._rows(queries, "queries")
+        if math.isnan(score):
+            raise RetrievalError("The least score is not a number; give one from -1 to 1.")
+        if exclude is not None and len(exclude) != len(queries):
+            raise RetrievalError(
+                f"There are {len(exclude)} lists of excluded ids for {len(queries)} queries; give one for each."
+            )
+        found = self._now.range_search(queries, score, None if where is None else self._chosen(where))
+        if exclude is not None:
+            kept = [~np.isin(ids, list(left_out)) for (_, ids), left_out in zip(found, exclude, strict=True)]
+            found = [(scores[keep], ids[keep]) for (scores, ids), keep in zip(found, kept, strict=True)]
+        limits = np.cumsum([0, *(len(ids) for _, ids in found)], dtype=np.int64)
+        return (
+            limits,
+            np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in found)]),
+            np.concatenate([np.empty(0, np.int64), *(ids for _, ids in found)]),
+        )
+
+    # Inside
+
+    @property
+    def _state(self) -> State:
+        return self._now.state
+
+    @property
+    def _now(self) -> Snapshot:
+        if self._snapshot is None:
+            raise RetrievalError(f"The index {str(self.folder)!r} could not be opened; open it again.")
+        return self._snapshot
+
+    def _rows(self, vectors: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+        return (code_rows if self.storage == "binary" else unit_rows)(vectors, self.dim, what)
+
+    def _chosen(self, where: str) -> tuple[str, npt.NDArray[np.int64]]:
+        known = self._now.known_filter(where)
+        return where, np.empty(0, np.int64) if known else self._catalog.select(where)
+
+
+_OURS = {"encoder", segments.FOLDER, orphans.STRUCTURES, lock.FILE, lock.READERS, catalog.FILE + ".tmp"}
+
+
+class Index(View):
+    """An index folder, open.
+
+    Any number of readers may have one open while one writer works. A reader sees the state at the time it
+    opened. One object may be searched from many threads; it is written from one.
+
+    Attributes:
+        folder: where it lies.
+        warnings: what was found wrong and could be worked around (a damaged structure, say), a sentence each.
+
+    Example:
+        >>> with Index.open("indexes/cifar10") as index:          # doctest: +SKIP
+        ...     query = index.find("cat/0001.png")
+        ...     scores, ids = index.search(index.vectors([query.id]), 10, exclude=[[query.id]])
+        ...     hits = index.items(ids[0])
+    """
+
+    def __init__(self, folder: Path, writing: lock.WriterLock | None, *, mapped: bool = False) -> None:
+        """Use :meth:`open` or :meth:`create`."""
+        self.folder = folder
+        self.warnings: list[str] = []
+        self._lock = writing
+        self._mark = None if writing else lock.ReaderMark(folder)
+        self._in_memory = not mapped
+        self._catalog = Catalog(folder, write=writing is not None)
+        try:
+            if writing is not None:
+                orphans.remove_orphans(folder, self._catalog)
+            self._refresh()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        dim: int,
+        *,
+        root: str,
+        encoder_hash: str,
+        details: Mapping[str, object],
+        decoder: str | None = None,
+        storage: str = "float32",
+    ) -> Self:
+        """Make an empty index and open it for writing.
+
+        Args:
+            folder: where; it may exist if it is empty or holds nothing but an ``encoder`` folder.
+            dim: how many numbers a vector has, or bits a code.
+            root: the folder that the items' paths are relative to.
+            encoder_hash: which model makes its vectors.
+            details: anything else worth keeping, as JSON can hold it.
+            decoder: what turned the files into pixels ("pillow 11.0"), since another gives other vectors.
+            storage: what vectors are kept as: "float32", "float16" (half the size; rounded to 11 bits), or "binary"
+                (one bit for each number: 1 where it is above 0).
+
+        Raises:
+            RetrievalError: there is an index already, or something else, or the folder cannot be written.
+        """
+        folder = Path(folder)
+        if dim < 1:
+            raise RetrievalError(f"An index needs vectors of at least one number, not {dim}; give the encoder's dim.")
+        if storage not in segments.STORAGES:
+            raise RetrievalError(f"There is no storage {storage!r}; choose {', '.join(segments.STORAGES)}.")
+        if storage == "binary" and dim % 8:
+            raise RetrievalError(f"Binary codes have a multiple of 8 bits, not {dim}; choose another length.")
+        new_folder(folder, _OURS, catalog.FILE)
+        writing = lock.WriterLock(folder)
+        try:
+            if (folder / catalog.FILE).exists():  # looked up under the lock: another process may have been faster
+                raise RetrievalError(f"{str(folder)!r} is an index already; open that one, or choose another folder.")
+            Catalog.create(
+                folder,
+                {
+                    "dim": int(dim),
+                    "storage": storage,
+                    "root": root,
+                    "encoder_hash": encoder_hash,
+                    "decoder": decoder,
+                    "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                    "libraries": libraries(),
+                    "details": dict(details),
+                },
+            )
+            return cls(folder, writing)
+        except BaseException:
+            writing.release()
+            raise
+
+    @classmethod
+    def open(cls, folder: str | Path, *, write: bool = False, mapped: bool = False) -> Self:
+        """Open an index that exists.
+
+        Args:
+            folder: where it lies.
+            write: also to change it, which one process can at a time.
+            mapped: search the files where they lie, through the system's page cache, instead of copying all vectors
+                to memory first: it takes no memory of its own, and is the slower the less of the files is cached.
+
+        Raises:
+            RetrievalError: it is no index, is damaged, was written by a newer release, or somebody else
+            writes it.
+        """
+        folder = Path(folder)
+        require(folder)
+        if not write:
+            return cls(folder, None, mapped=mapped)
+        writing = lock.WriterLock(folder)
+        try:
+            return cls(folder, writing, mapped=mapped)
+        except BaseException:
+            writing.release()
+            raise
+
+    def close(self) -> None:
+        """Let go of the folder. Calling it twice is harmless."""
+        self._catalog.close()
+        if self._mark is not None:
+            self._mark.release()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Changing it
+
+    def add(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
+        """Add items and their vectors, all or none: one segment file and one transaction.
+
+        Args:
+            vectors: float32 (n, dim), unit rows; for binary codes also uint8 (n, dim / 8).
+            items: n of them.
+
+        Returns:
+            their ids (n,), which count on from the highest ever given.
+
+        Raises:
+            RetrievalError: the vectors do not fit, a path is there already, or the disk is full.
+        """
+        for path in new_paths(items):
+            if self._catalog.find(path) is not None:
+                raise RetrievalError(
+                    f"{path!r} is in the index {str(self.folder)!r} already; remove it first, or use upsert."
+                )
+        return self.upsert(vectors, items)
+
+    def upsert(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
+        """The same, and items whose path is there are replaced: they get a new id, and keep their attributes."""
+        self.must_write()
+        vectors = self._rows(vectors, "vectors")
+        if len(vectors) != len(items):
+            raise RetrievalError(f"There are {len(vectors)} vectors for {len(items)} items; give one for each.")
+        new_paths(items)
+        first = int(self._catalog.meta["next_id"])
+        ids = np.arange(first, first + len(items), dtype=np.int64)
+        if not len(ids):
+            return ids
+        merged = segments.to_merge(self._state.segments, len(ids))
+        self._write(merged, [(ids, vectors)], lambda segment: self._catalog.add(segment, first, items, merged))
+        return ids
+
+    def update(self, items: Mapping[int, NewItem]) -> None:
+        """Change what ids belong to: path, label, size and so on. The vectors stay.
+
+        Raises:
+            RetrievalError: one is not in the index, or two would have one path; then none is changed.
+        """
+        self.must_write()
+        self.items(list(items))
+        for path in new_paths(list(items.values())):
+            there = self._catalog.find(path)
+            if there is not None and there.id not in items:
+                raise RetrievalError(f"{path!r} is in the index {str(self.folder)!r} already; remove it first.")
+        if items:
+            self._commit(lambda: self._catalog.update(items))
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Take items out. Their ids are never given again.
+
+        Raises:
+            RetrievalError: one is not in the index; then none is removed.
+        """
+        self.must_write()
+        gone = sorted({int(id_) for id_ in ids})
+        self.items(gone)
+        if gone:
+            self._commit(lambda: self._catalog.remove(gone))
+
+    def attach(self, attributes: Mapping[int, Mapping[str, Value | None]]) -> None:
+        """Set attributes of items: numbers, texts, dates as ISO 8601 texts; None takes one away. All or none.
+
+        Raises:
+            RetrievalError: an item is not in the index, or a value is of another kind or not finite.
+        """
+        self.must_write()
+        self.items(list(attributes))
+        for pairs in attributes.values():
+            for name, value in pairs.items():
+                if name.lower() in BUILT_IN:
+                    raise RetrievalError(f"Every item has {name!r} already; give the attribute another name.")
+                if not isinstance(value, str | int | float | None) or (
+                    isinstance(value, float) and not math.isfinite(value)
+                ):
+                    raise RetrievalError(f"The attribute {name!r} cannot be {value!r}; give a text or a finite number.")
+        if attributes:
+            self._commit(lambda: self._catalog.attach(attributes))
+
+    def record_skipped(self, skipped: Iterable[tuple[str, str]]) -> None:
+        """Replace the list of files that were left out: (path, reason) each, paths as they can be printed."""
+        self.must_write()
+        self._commit(lambda: self._catalog.set_skipped(skipped))
+
+    def record_details(self, details: Mapping[str, object]) -> None:
+        """Replace what else is kept with the index."""
+        self._record("details", dict(details))
+
+    def record_root(self, root: str) -> None:
+        """Say that the pictures lie in another folder now."""
+        self._record("root", root)
+
+    def record_tuning(self, tuning: Mapping[str, object]) -> None:
+        """Replace what :attr:`tuning` gives."""
+        self._record("tuning", dict(tuning))
+
+    def record_calibration(self, calibration: Mapping[str, object] | None) -> None:
+        """Replace what :attr:`calibration` gives."""
+        self._record("calibration", None if calibration is None else dict(calibration))
+
+    def set_structure(
+        self,
+        structure: Structure | None,
+        parameters: Mapping[str, int] | None = None,
+        *,
+        ids: npt.NDArray[np.int64] | None = None,
+        measured: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make a structure the one that searches use, or have none, so that they are exact.
+
+        Args:
+            structure: built from the vectors of `ids`, in their order.
+            parameters: those of its search.
+            ids: int64, ascending; all of the index's by default.
+            measured: what was found out about it, as JSON can hold it.
+
+        Raises:
+            RetrievalError: the structure does not fit the index, or the disk is full.
+        """
+        self.must_write()
+        record = None
+        if structure is not None:
+            ids = self.ids() if ids is None else ids
+            if structure.dim != self.dim or len(structure) != len(ids) or self.storage == "binary" or not len(ids):
+                raise RetrievalError(
+                    f"A structure of {len(structure):,} vectors of {structure.dim} numbers does not fit an index of "
+                    f"{len(ids):,} of {self.dim} ({self.storage}); build it from this index's vectors."
+                )
+            file = f"{orphans.STRUCTURES}/{self._catalog.generation + 1:08d}.ann"
+            path = self.folder / file
+            structure.write(path)
+            record = StructureRecord(
+                file, structure.factory, dict(parameters or {}), ids, dict(measured or {}),
+                path.stat().st_size, checksum(path),
+            )  # fmt: skip
+        elif self._state.structure is None:
+            return
+        self._commit(lambda: self._catalog.set_structure(record))
+        self._sweep()
+
+    def compact(self) -> None:
+        """Write all vectors into one segment, without those that were removed.
+
+        What was removed is forgotten for good if nobody reads the index at the moment; otherwise by a later call.
+
+        Raises:
+            RetrievalError: a segment is damaged, or the disk is full.
+        """
+        self.must_write()
+        with lock.nobody_reads(self.folder) as purge:
+            old = self._state.segments
+            if len(old) > 1 or sum(record.rows for record in old) > len(self):
+                self._write(old, [], lambda segment: self._catalog.compact(segment, old, purge=purge))
+            elif purge:
+                self._commit(lambda: self._catalog.compact(None, [], purge=True))
+
+    # Inside
+
+    def _refresh(self) -> None:
+        generation = -1
+        while True:
+            state = self._catalog.state()
+            snapshot = Snapshot(
+                self.folder,
+                state,
+                self.dim,
+                self.storage,
+                in_memory=self._in_memory,
+                warnings=self.warnings,
+                before=self._snapshot,
+            )
+            # A writer may have given a file up between our reading of the catalog and our opening of the file.
+            if self._lock is not None or state.generation == generation or not snapshot.missing():
+                self._snapshot = snapshot
+                return
+            generation = state.generation
+
+    def _record(self, key: str, value: object) -> None:
+        self.must_write()
+        self._commit(lambda: self._catalog.set_meta(key, value))
+
+    def _write(
+        self,
+        merged: Sequence[Any],
+        new: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]],
+        commit: Any,
+    ) -> None:
+        """Write a segment of what is live in some old ones and of new rows, and commit it."""
+        old = [segment for segment in self._now.segments if segment.record in merged]
+        count = sum(len(segment.live(self._state.removed)) for segment in old) + sum(len(ids) for ids, _ in new)
+
+        def blocks() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
+            for segment in old:
+                yield from segment.live_blocks(self._state.removed)
+            yield from new
+
+        record = None
+        if count:
+            number = int(self._catalog.meta["next_segment"])
+            width = segments.columns(self.dim, self.storage)
+            record = segments.write_segment(self.folder, number, blocks(), count, width, self.storage)
+        # If it fails, the file stays: perhaps it was committed after all. The next writer finds out.
+        self._commit(lambda: commit(record))
+        if merged:
+            self._sweep()
+
+    def _commit(self, change: Callable[[], object]) -> None:
+        """Make a change, and see what there is then; also if it failed or was broken off by Ctrl-C."""
+        try:
+            change()
+            self._refresh()
+        except BaseException:
+            try:
+                self._refresh()
+            except RetrievalError:
+                self._snapshot = None  # nobody knows what there is: it must be opened again
+            raise
+
+    def _sweep(self) -> None:
+        with contextlib.suppress(RetrievalError):  # what was to be done is done; the next writer tries again
+            self._commit(lambda: orphans.sweep(self.folder, self._catalog))
+
+    def must_write(self) -> None:
+        """Make sure that it may be changed.
+
+        Raises:
+            RetrievalError: it was opened for reading.
+        """
+        if self._lock is None:
+            raise RetrievalError(f"The index {str(self.folder)!r} was opened for reading; open it with write=True.")

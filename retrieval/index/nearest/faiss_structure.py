@@ -1,0 +1,134 @@
+"""Structures that FAISS builds, over unit vectors by Euclidean distance: their order is that of the inner product, and
+everything that centres (PCA) is right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from retrieval.base.open_file import DamagedFileError
+from retrieval.errors import RetrievalError
+from retrieval.index.nearest import faiss_files
+from retrieval.index.nearest.exact import matrix_products
+from retrieval.index.nearest.faiss_options import Settings, project
+from retrieval.index.nearest.structure import Floats, Positions
+
+_CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ)"
+_KNOWN = re.compile(
+    rf"(PCA\d{{1,4}},)?({_CODE}|IVF\d{{1,6}},{_CODE}|HNSW\d{{1,3}}(,Flat|_SQ8|_SQfp16)?|NSG\d{{1,3}}(,Flat)?)"
+)
+"""What of FAISS's descriptions is understood here: one part that names positions. What keeps ids of its own (IDMap), or
+scores anew by itself (Refine), is not."""
+
+_EFFORT = 200
+"""Width of the search for neighbours while a graph is built. 40 often does as well, but not among the tight classes of
+a trained embedding: there 200 needs half the efSearch of 80 for one recall."""
+
+_SAMPLE = 65_536
+"""Vectors that quantizers and projections are trained on, at most; lists take 64 each."""
+
+_PIECE = 5000
+"""Vectors that are added at a time, so that progress shows. FAISS itself sees Ctrl-C."""
+
+_FEW = 20
+"""Queries up to which FAISS never multiplies matrices."""
+
+
+class FaissStructure:
+    """One FAISS index behind the interface of :class:`retrieval.index.nearest.structure.Structure`."""
+
+    def __init__(self, factory: str, index: Any) -> None:
+        self.factory = factory
+        self.dim = int(index.d)
+        self._index = index
+        self._inner, self._transform = index, None
+        if isinstance(index, faiss.IndexPreTransform):
+            self._inner, self._transform = faiss.downcast_index(index.index), index.chain.at(0)
+        self._size = int(index.ntotal)
+        self._settings, self._inner_settings = Settings(index), Settings(self._inner)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @classmethod
+    def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> FaissStructure:
+        """See :func:`retrieval.index.nearest.kinds.build`."""
+        n, d = vectors.shape
+        index = _empty(factory, d)
+        inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+        lists = int(getattr(inner, "nlist", 0))
+        if n < lists:
+            raise RetrievalError(f"{factory} needs at least {lists:,} vectors, not {n:,}; take fewer lists.")
+        if isinstance(inner, faiss.IndexHNSW):
+            inner.hnsw.efConstruction = _EFFORT
+        piece = max(1, n) if isinstance(inner, faiss.IndexNSG) else _PIECE  # NSG cannot grow
+        try:
+            with matrix_products(True):
+                if not index.is_trained:
+                    rows = np.random.default_rng(seed).permutation(n)[: max(_SAMPLE, 64 * lists)]
+                    index.train(_finite(vectors[np.sort(rows)]))
+                for start in range(0, n, piece):
+                    index.add(_finite(vectors[start : start + piece]))
+                    if progress is not None:
+                        progress.update(len(vectors[start : start + piece]))
+        except RuntimeError as error:  # too few vectors for a quantizer, or too short ones for a projection
+            raise RetrievalError(
+                f"FAISS cannot build {factory} over {n:,} vectors of {d:,} numbers; choose another structure."
+            ) from error
+        return cls(factory, index)
+
+    @classmethod
+    def read(cls, factory: str, path: Path, dim: int, items: int, *, mapped: bool) -> FaissStructure:
+        """See :func:`retrieval.index.nearest.kinds.read`."""
+        try:
+            like = _empty(factory, dim)
+        except RetrievalError as error:
+            raise DamagedFileError(path, faiss_files.OTHER) from error
+        return cls(factory, faiss_files.read(path, like, items, mapped=mapped))
+
+    def write(self, path: Path) -> None:
+        """Write it durably."""
+        faiss_files.write(path, self._index)
+
+    def bytes(self) -> int:
+        """What its file takes."""
+        return faiss_files.size(self._index)
+
+    def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
+        """See :meth:`retrieval.index.nearest.structure.Structure.candidates`."""
+        index, settings = self._index, self._settings
+        if self._transform is not None and len(queries) > 1:  # one alone is projected as it is searched for
+            queries = project(self._transform, queries)
+            index, settings = self._inner, self._inner_settings
+        distances = np.empty((len(queries), count), np.float32)
+        found = np.empty((len(queries), count), np.int64)
+        pointers = faiss.swig_ptr(queries), count, faiss.swig_ptr(distances), faiss.swig_ptr(found)
+        if len(queries) < _FEW:
+            index.search_c(len(queries), *pointers, settings(count, parameters))
+        else:
+            with matrix_products(False):
+                index.search_c(len(queries), *pointers, settings(count, parameters))
+        return found
+
+
+def _empty(factory: str, dim: int) -> Any:
+    """An index without vectors."""
+    if not _KNOWN.fullmatch(factory):
+        raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
+    try:
+        return faiss.index_factory(dim, factory, faiss.METRIC_L2)
+    except (RuntimeError, TypeError) as error:  # a TypeError if `dim` is no 32-bit integer
+        raise RetrievalError(
+            f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
+        ) from error
+
+
+def _finite(vectors: Floats) -> Floats:
+    if not np.isfinite(vectors).all():
+        raise RetrievalError("A vector holds numbers that are infinite or none; encode its picture again.")
+    return np.ascontiguousarray(vectors)

@@ -1,0 +1,141 @@
+"""SymphonyQG: a graph whose edges carry one-bit codes of the vectors they lead to, scored many at a time.
+
+Gou et al. 2025, "SymphonyQG: Towards Symphonious Integration of Quantization and Graph for Approximate Nearest Neighbor
+Search", https://doi.org/10.1145/3709730, by the authors' own library, rabitqlib, which is optional. Its random rotation
+has no seed, so that no two builds are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from retrieval.base.files import TEMPORARY, name_durably
+from retrieval.base.open_file import DamagedFileError
+from retrieval.errors import RetrievalError
+from retrieval.index.nearest.structure import Floats, Positions
+
+NAME = "SymphonyQG"
+
+_LEAST_DIM = 64
+"""Numbers below which its rotation is not defined: shorter vectors are filled up with zeros."""
+
+_EFFORT = 100
+"""Width of the search for neighbours while it is built."""
+
+_WIDEST = 10_000
+"""The widest search that the library allows."""
+
+
+class SymphonyStructure:
+    """One such graph behind the interface of :class:`retrieval.index.nearest.structure.Structure`."""
+
+    def __init__(self, factory: str, index: Any, dim: int) -> None:
+        self.factory = factory
+        self.dim = dim
+        self._index = index
+        self._size = int(index.num_points)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @classmethod
+    def build(cls, factory: str, vectors: Floats) -> SymphonyStructure:
+        """Build one.
+
+        Args:
+            factory: "SymphonyQG32", where 32 is how many neighbours each vector has.
+            vectors: (n, d), unit rows, n above the number of neighbours.
+
+        Raises:
+            RetrievalError: there is no such graph, or the library is not installed.
+        """
+        degree = factory.removeprefix(NAME)
+        if not (degree.isascii() and degree.isdigit() and 0 < int(degree) <= 256 and int(degree) % 32 == 0):
+            raise RetrievalError(f"There is no structure {factory!r}; take {NAME}32 or {NAME}64.")
+        if len(vectors) <= int(degree):
+            raise RetrievalError(
+                f"{factory} needs more than {int(degree)} vectors, not {len(vectors):,}; search them exactly."
+            )
+        index = _library().SymqgIndex(max(vectors.shape[1], _LEAST_DIM), int(degree), "l2")
+        index.build(_filled(vectors), _EFFORT, faiss.omp_get_max_threads())
+        return cls(factory, index, vectors.shape[1])
+
+    @classmethod
+    def read(cls, factory: str, path: Path, dim: int, items: int) -> SymphonyStructure:
+        """Read what :meth:`write` wrote, and whose checksum has been compared.
+
+        Raises:
+            DamagedFileError: it is not what the catalog says.
+            RetrievalError: the library is not installed.
+        """
+        library = _library()
+        try:
+            index = library.SymqgIndex.load(str(path))
+            fits = (index.num_points, index.dim, index.metric) == (items, max(dim, _LEAST_DIM), "l2")
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise DamagedFileError(path, "is not a graph that rabitqlib can read") from error
+        if not fits:
+            raise DamagedFileError(path, "is not the structure that the catalog describes")
+        return cls(factory, index, dim)
+
+    def write(self, path: Path) -> None:
+        """Write it durably.
+
+        Raises:
+            RetrievalError: the disk is full, or the folder cannot be written.
+        """
+        temporary = path.with_name(path.name + TEMPORARY)
+        try:
+            self._index.save(str(temporary))
+        except RuntimeError as error:
+            temporary.unlink(missing_ok=True)
+            raise RetrievalError(f"{str(path)!r} cannot be written; make room, or allow writing there.") from error
+        name_durably(temporary, path)
+
+    def bytes(self) -> int:
+        """Its vectors, and for each neighbour a code of one bit a number, two factors and an id."""
+        width, degree = int(self._index.dim), int(self._index.max_degree)
+        return self._size * (4 * width + degree * (width // 8 + 12))
+
+    def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
+        """See :meth:`retrieval.index.nearest.structure.Structure.candidates`."""
+        reach = min(count, self._size)
+        width = min(max(reach, parameters.get("ef", 0)), self._size)
+        if width > _WIDEST:  # narrower it would find too few: who asks has to look at every vector
+            return np.full((len(queries), count), -1)
+        threads = 1 if len(queries) == 1 else faiss.omp_get_max_threads()
+        found: Positions
+        try:
+            found = self._index.search(_filled(queries), reach, width, threads)[0].astype(np.int64)
+        except RuntimeError:  # of one query, so many are out of its reach
+            if len(queries) > 1:
+                found = np.concatenate(
+                    [self.candidates(queries[[row]], reach, parameters) for row in range(len(queries))]
+                )
+            elif reach > 1:
+                found = self.candidates(queries, reach // 2, parameters)
+            else:
+                found = np.full((1, 1), -1, np.int64)
+        missing = count - found.shape[1]
+        return np.pad(found, ((0, 0), (0, missing)), constant_values=-1) if missing else found
+
+
+def _filled(vectors: Floats) -> Floats:
+    missing = _LEAST_DIM - vectors.shape[1]
+    return np.pad(vectors, ((0, 0), (0, missing))) if missing > 0 else np.ascontiguousarray(vectors)
+
+
+def _library() -> Any:
+    try:
+        import rabitqlib
+    except ImportError as error:
+        raise RetrievalError(
+            f"{NAME} needs the library rabitqlib, which is not installed; pip install rabitqlib, or take another "
+            "structure with `retrieval tune`."
+        ) from error
+    return rabitqlib

@@ -1,0 +1,82 @@
+"""Single pictures into an index."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from retrieval import images
+from retrieval.base.text import printable
+from retrieval.images.reading import choose_decoder, recorded_decoder
+from retrieval.index import Index
+from retrieval.index.records import AUTO
+from retrieval.ingest.build_report import BuildReport
+from retrieval.ingest.changes import of_files
+from retrieval.ingest.label_rule import label_rule, recorded_labels
+from retrieval.ingest.update import Means, Update
+
+
+def add_pictures(
+    index: str | Path,
+    pictures: Iterable[str | Path],
+    *,
+    threads: int | None = None,
+    batch: int | None = None,
+    memory: int | None = None,
+) -> BuildReport:
+    """Add pictures to an index; those that are in it by their path, and have changed, are replaced.
+
+    Pictures in the index's folder get their path and their label there, as a build would give them. All others keep
+    their absolute path and have no label; a build or sync leaves them alone.
+
+    Args:
+        index: the index's folder.
+        pictures: files, whatever they are called, or folders, all of whose pictures are meant.
+        threads: how many cores to use; all by default.
+        batch: pictures that a thread reads before it encodes them; by default what is fast and takes little memory.
+        memory: bytes that the process may take.
+
+    Raises:
+        RetrievalError: none of the pictures can be read, or the index cannot be written.
+    """
+    began = time.perf_counter()
+    means = Means(threads, batch, memory)
+    means.check()
+    with Index.open(index, write=True) as opened:
+        choose_decoder(recorded_decoder(opened.decoder))  # it may be missing on this machine
+        root = Path(opened.root)
+        paths, skipped = _named(root, pictures)
+        rule = label_rule(AUTO, root, paths, recorded_labels(opened.details))
+        changes = of_files(opened, root, paths)
+        return Update(opened, root, rule, changes, means).run(Path(index), skipped, began, whole=False)
+
+
+def _named(root: Path, pictures: Iterable[str | Path]) -> tuple[list[str], list[images.Skipped]]:
+    """The paths by which an index knows some files, each once, and what cannot be taken."""
+    paths: dict[str, None] = {}
+    skipped: list[images.Skipped] = []
+    for given in pictures:
+        given = Path(given)
+        if given.is_dir():
+            found = images.find(given)
+            skipped.extend(found.skipped)
+            files = [given / path for path in found.paths]
+        else:
+            files = [given]
+        for file in files:
+            name = _path_in(root, file)
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                skipped.append(images.Skipped(printable(file), "name is not UTF-8"))
+            else:
+                paths[name] = None
+    return list(paths), skipped
+
+
+def _path_in(root: Path, file: Path) -> str:
+    """A file's path below the root, by which a build knows it; its absolute one if it lies elsewhere."""
+    place = file.parent.resolve() / file.name  # a link to a file stands for itself, as in a build
+    return place.relative_to(root).as_posix() if place.is_relative_to(root) else os.fspath(place)

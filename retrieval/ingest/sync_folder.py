@@ -1,0 +1,124 @@
+"""Bringing an index up to date with its folder, wherever that lies by now."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from pathlib import Path
+
+from retrieval import images
+from retrieval.base import progress
+from retrieval.base.machine import cores
+from retrieval.base.text import printable
+from retrieval.errors import RetrievalError
+from retrieval.images.reading import choose_decoder, hash_files, recorded_decoder
+from retrieval.index import Index
+from retrieval.index.records import AUTO
+from retrieval.ingest.build_index import other_labels
+from retrieval.ingest.build_report import BuildReport
+from retrieval.ingest.changes import in_folder, is_outside, size_of
+from retrieval.ingest.label_rule import label_rule, recorded_labels
+from retrieval.ingest.update import Means, Update
+
+
+def sync(
+    index: str | Path,
+    pictures: str | Path | None = None,
+    *,
+    labels: str | Path = AUTO,
+    checksum: bool = False,
+    threads: int | None = None,
+    batch: int | None = None,
+    memory: int | None = None,
+) -> BuildReport:
+    """Bring an index up to date with its folder of pictures, as :func:`retrieval.ingest.build` does.
+
+    Pictures that were added from elsewhere stay as they are.
+
+    Args:
+        index: the index's folder.
+        pictures: where the folder of pictures lies, if it was moved: that is where the index will look from then on,
+            if at least half of its pictures are there, at their paths or elsewhere.
+        labels: a CSV file's path where labels come from a list; by default pictures keep theirs, and new ones have
+            none. Otherwise as for a build.
+        checksum: look into every file, whatever its size and time say.
+        threads: how many cores to use; all by default.
+        batch: pictures that a thread reads before it encodes them; by default what is fast and takes little memory.
+        memory: bytes that the process may take.
+
+    Raises:
+        RetrievalError: the folder is not there, has no picture, or is another one; labels came from elsewhere; or the
+            index cannot be written. Then nothing was taken out.
+    """
+    began = time.perf_counter()
+    means = Means(threads, batch, memory)
+    means.check()
+    with Index.open(index, write=True) as opened:
+        name = printable(index)
+        choose_decoder(recorded_decoder(opened.decoder))  # it may be missing on this machine
+        root = Path(opened.root) if pictures is None else Path(pictures).resolve()
+        if pictures is None and not root.is_dir():
+            raise RetrievalError(
+                f"The folder {printable(root)!r} of the index {name!r} is not there; connect its disk, or say "
+                f"where it was moved to: retrieval sync {shlex.quote(name)} FOLDER."
+            )
+        found = images.find(root)
+        if not found.paths:
+            raise RetrievalError(
+                f"There is no picture in {printable(root)!r}, so nothing was taken out of the index {name!r}; "
+                "connect its disk, or take them out with `retrieval remove` if they are gone for good."
+            )
+        if str(root) != opened.root:
+            _check_moved(opened, name, root, found.paths)
+        rule = label_rule(str(labels), root, found.paths, recorded_labels(opened.details))
+        problem = other_labels(opened, rule)
+        if problem is not None:
+            raise RetrievalError(f"The index {name!r} was built {problem}; leave --labels out, or build it anew.")
+        if str(root) != opened.root:
+            opened.record_root(str(root))
+        changes = in_folder(opened, root, found.paths, checksum=checksum)
+        return Update(opened, root, rule, changes, means).run(Path(index), found.skipped, began, whole=True)
+
+
+def _check_moved(index: Index, name: str, root: Path, paths: tuple[str, ...]) -> None:
+    """See that a folder holds at least half of an index's pictures: by path and size, otherwise by content.
+
+    Raises:
+        RetrievalError: it does not, or is only a part of the folder.
+    """
+    if root.is_relative_to(index.root) and Path(index.root).is_dir():
+        raise RetrievalError(
+            f"{printable(root)!r} is only a part of the folder of the index {name!r}, the rest of which would "
+            f"be taken out; give the whole one, {printable(index.root)!r}, or none."
+        )
+    sizes = {path: size for path, (size, _) in index.known().items() if not is_outside(path)}
+    there = sum(size_of(root / path) == size for path, size in sizes.items())
+    if 2 * there < len(sizes):
+        there = _count_by_content(index, root, paths, len(sizes))
+    if 2 * there < len(sizes):
+        raise RetrievalError(
+            f"Fewer than half of the {len(sizes):,} pictures of the index {name!r} are in {printable(root)!r}, "
+            f"so that it is not {printable(index.root)!r} moved there; give the folder that they are in, or "
+            "build another index of this one."
+        )
+
+
+def _count_by_content(index: Index, root: Path, paths: tuple[str, ...], items: int) -> int:
+    """How many of an index's pictures are in a folder under any name, as far as needed to know if half of them are."""
+    met = 0
+    unmet: dict[str, int] = {}  # content → items that have it, less the files that had it so far
+    hashes = hash_files(paths, threads=cores(), root=root)
+    with progress.bar(len(paths), "Comparing", "pictures") as bar, contextlib.closing(hashes):
+        for done, found in enumerate(hashes):
+            if 2 * met >= items or 2 * (met + len(paths) - done) < items:
+                break
+            bar.update()
+            if isinstance(found, images.Skipped):
+                continue
+            if found.sha256 not in unmet:
+                unmet[found.sha256] = sum(not is_outside(item.path) for item in index.find_sha256(found.sha256))
+            if unmet[found.sha256]:
+                unmet[found.sha256] -= 1
+                met += 1
+    return met

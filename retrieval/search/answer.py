@@ -1,0 +1,118 @@
+"""What a query finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retrieval.images import Skipped
+    from retrieval.index import Item
+    from retrieval.search.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One picture of the index, as an answer.
+
+    Attributes:
+        rank: 1 for the best.
+        id: the picture's id in the index.
+        path: where it lies, relative to the index's root, with ``/`` between the parts.
+        label: its label, or None.
+        score: inner product of the two unit vectors, in [−1, 1], whatever ordered the hits.
+        relevant: whether its label is the query's; None where either has none.
+        probability: that it is a true match, by that score; None where that was not calibrated.
+        reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
+            hit, which then stands behind those that it did.
+    """
+
+    rank: int
+    id: int
+    path: str
+    label: str | None
+    score: float
+    relevant: bool | None
+    probability: float | None = None
+    reranked: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found for one query.
+
+    Attributes:
+        query: the query as it was asked: a file's path, `id 7`, `vectors.npy[3]`, or a text.
+        label: the query's label where it is known, or None.
+        id: the query's id where it is itself in the index, or None.
+        hits: the best first.
+        picture: the query's file; None for a text or a vector.
+        left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
+        no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
+        unread: hits that the re-ranker could not look at, since their files cannot be read.
+    """
+
+    query: str
+    label: str | None
+    id: int | None
+    hits: tuple[Hit, ...]
+    picture: Path | None = None
+    left_out: tuple[int, ...] = ()
+    no_match: bool | None = None
+    unread: tuple[Skipped, ...] = ()
+
+
+def hits_of(
+    found: Sequence[tuple[float, Item]],
+    label: str | None,
+    calibration: Calibration | None,
+    reranked: Sequence[float],
+) -> tuple[Hit, ...]:
+    """What was found, best first, as hits of a query.
+
+    Args:
+        found: each with its score. label: the query's. calibration: of the index.
+        reranked: the re-ranker's scores, NaN where there is none.
+    """
+    chances: Sequence[float | None] = [None] * len(found)
+    if calibration is not None:
+        chances = calibration.probability([score for score, _ in found]).tolist()
+    return tuple(
+        Hit(
+            rank=rank,
+            id=item.id,
+            path=item.path,
+            label=item.label,
+            score=score,
+            relevant=None if label is None or item.label is None else item.label == label,
+            probability=chance,
+            reranked=None if math.isnan(second) else second,
+        )
+        for rank, ((score, item), chance, second) in enumerate(zip(found, chances, reranked, strict=True), 1)
+    )
+
+
+def no_match(best: float | None, above: float | None, calibration: Calibration | None) -> bool | None:
+    """Whether the best score says that there is no match; None where that is not known.
+
+    Args:
+        best: the best score; None where nothing was found. above: the least score that was asked for.
+        calibration: of the index.
+    """
+    if calibration is None:
+        return None
+    if best is not None:
+        return best < calibration.no_match_below
+    # The best score is known to be below what was asked for.
+    return True if above is not None and above <= calibration.no_match_below else None
+
+
+def shown(probability: float, digits: int) -> str:
+    """A probability for people, rounded, but never to 0 or 1: nothing that was measured is certain."""
+    least = 10**-digits
+    if probability < least / 2:
+        return f"<{least:.{digits}f}"
+    return f">{1 - least:.{digits}f}" if probability >= 1 - least / 2 else f"{probability:.{digits}f}"

@@ -1,0 +1,393 @@
+"""Queries: from a picture, an id, a path, vectors or a text to the pictures of an index that are most like it.
+
+Nothing here imports torch: looking something up by id needs no network at all, and a picture is encoded by the
+network that lies in the index, through ONNX Runtime where the index has it in that form.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import images
+from retrieval.base.machine import cores
+from retrieval.base.text import printable
+from retrieval.errors import RetrievalError
+from retrieval.index import Index, Item, filters
+from retrieval.search.answer import Answer, hits_of, no_match
+from retrieval.search.query import Question, picture_files, placed, unit_rows
+from retrieval.search.rerank.reranker import FirstRanking, unchanged
+
+if TYPE_CHECKING:
+    from retrieval.encoder import Encoder
+    from retrieval.search.calibration import Calibration
+    from retrieval.search.rerank import Reranker
+
+
+class Search:
+    """An index that is open for questions. Any number of threads may ask.
+
+    Attributes:
+        index: the index.
+        folder: where it lies.
+        reranker: what orders the hits of every query anew (:mod:`retrieval.search.rerank`); None: nothing does.
+
+    Example:
+        >>> with Search.open("indexes/photos") as search:                    # doctest: +SKIP
+        ...     for hit in search.query("cat.jpg", k=5)[0].hits:
+        ...         print(hit.rank, hit.score, hit.path)
+    """
+
+    def __init__(self, index: Index, folder: Path, model: str | Path | None, reranker: Reranker | None = None) -> None:
+        """Use :meth:`open`."""
+        self.index = index
+        self.folder = folder
+        self.reranker = reranker
+        self._model = model
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        model: str | Path | None = None,
+        mapped: bool = False,
+        reranker: Reranker | None = None,
+    ) -> Self:
+        """Open an index.
+
+        Args:
+            folder: the index's folder.
+            model: encode queries with this model, not with the copy in the index. It must be the same.
+            mapped: search the files where they lie instead of copying all vectors to memory.
+            reranker: order the hits of every query anew with this (:func:`retrieval.search.rerank.load`).
+
+        Raises:
+            RetrievalError: the folder is no index, or `model` is not the one that the index was built with.
+        """
+        search = cls(Index.open(folder, mapped=mapped), Path(folder), model, reranker)
+        if model is not None:
+            try:
+                search.encoder  # noqa: B018  (another model is refused now, not at the first picture)
+            except BaseException:
+                search.close()
+                raise
+        return search
+
+    def close(self) -> None:
+        """Let go of the index. Calling it twice is harmless."""
+        self.index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def root(self) -> Path:
+        """The folder that the paths of the hits are relative to."""
+        return Path(self.index.root)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The network that the index was built with; loaded when the first picture or text is asked for."""
+        from retrieval.encoder import Encoder  # here, because a query by id needs none
+        from retrieval.index.records import NO_ENCODER
+
+        if self.index.encoder_hash.startswith(NO_ENCODER):
+            raise RetrievalError(
+                f"The index {printable(self.folder)!r} was imported without a model, so that only ids, paths "
+                "and vectors can be queries; import it again with --model."
+            )
+        encoder = Encoder.load(self.folder if self._model is None else self._model)
+        if encoder.hash != self.index.encoder_hash:
+            other = "the encoder in it" if self._model is None else f"{str(self._model)!r}"
+            raise RetrievalError(
+                f"The index {printable(self.folder)!r} was built with another model "
+                f"({self.index.encoder_hash[:12]}) than {other} ({encoder.hash[:12]}); "
+                "leave --model out, or build the index anew with that model."
+            )
+        return encoder
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What scores in this index say; None where that is not known, and then the index's warnings may say why."""
+        if self.index.calibration is None:
+            return None
+        from retrieval.search.calibration.record import stored  # here, because most indexes have none
+
+        return stored(self.index)
+
+    @cached_property
+    def _classes(self) -> frozenset[str]:
+        """The names of class folders, where labels come from folders."""
+        from retrieval.index.records import FOLDERS  # here, as it brings all that a build needs
+
+        if self.index.details.get("labels") != FOLDERS:
+            return frozenset()
+        return frozenset(label for label in self.index.labels() if label is not None)
+
+    def query(
+        self,
+        pictures: str | Path | Sequence[str | Path],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+        skipped: list[images.Skipped] | None = None,
+    ) -> list[Answer]:
+        """Find what looks like these pictures.
+
+        A picture that is in the index, by its place or byte for byte, is left out of its own answer. It has the label
+        that it has there; a picture from elsewhere has one if labels come from folders and it lies in a folder of
+        that name.
+
+        Args:
+            pictures: picture files, or folders, all of whose pictures are queries.
+            k: how many hits an answer has, at most.
+            include_self: leave nothing out.
+            where: a filter that hits must match (``docs/filters.md``); if k others match, k come back.
+            above: only hits of at least this score; with `k` None all of them.
+            skipped: takes in what cannot be read; without it that is an error.
+
+        Returns:
+            One answer a picture that can be read, in order.
+
+        Raises:
+            RetrievalError: a picture cannot be read, the filter is wrong, or the index has no encoder that fits.
+        """
+        from retrieval.encoder.file_encoding import encode_files
+        from retrieval.images.reading import ReadPicture, recorded_decoder
+
+        self._check(k, where, above)
+        left_out: list[images.Skipped] = []
+        files = picture_files([pictures] if isinstance(pictures, str | Path) else pictures, left_out)
+        questions: list[Question] = []
+        vectors = [np.empty((0, self.index.dim), np.float32)]
+        if files:
+            decoder = recorded_decoder(self.index.decoder)
+            threads = min(len(files), cores())
+            for batch in encode_files(files, self.encoder, decoder, threads=threads):
+                vectors.append(batch.vectors)
+                for file, picture in zip(files[batch.start :], batch.pictures, strict=False):
+                    if isinstance(picture, ReadPicture):
+                        questions.append(self._question(file, picture.sha256))
+                    else:
+                        left_out.append(picture)
+        if skipped is not None:
+            skipped.extend(left_out)
+        elif left_out:
+            raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
+        return self._answers(questions, np.concatenate(vectors), k, include_self, where, above)
+
+    def query_ids(
+        self,
+        ids: Sequence[int],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> list[Answer]:
+        """Find what looks like pictures of the index; no encoder is loaded.
+
+        Raises:
+            RetrievalError: an id is not in the index, or the filter is wrong.
+        """
+        self._check(k, where, above)
+        items = self.index.items(ids)
+        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above)
+
+    def query_paths(
+        self,
+        paths: Sequence[str],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> list[Answer]:
+        """The same by path in the index: relative to its root, with `/` between the parts.
+
+        Raises:
+            RetrievalError: a path is not in the index, or the filter is wrong.
+        """
+        self._check(k, where, above)
+        items = []
+        for path in paths:
+            item = self.index.find(path)
+            if item is None:
+                raise RetrievalError(
+                    f"There is no picture {path!r} in the index {printable(self.folder)!r}; "
+                    f"give a path relative to {printable(self.root)!r}."
+                )
+            items.append(item)
+        return self._of_items(paths, items, k, include_self, where, above)
+
+    def query_vectors(
+        self,
+        vectors: NDArray[Any],
+        k: int | None = 10,
+        *,
+        names: Sequence[str] | None = None,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> list[Answer]:
+        """Find what is nearest to vectors; no encoder is loaded.
+
+        Args:
+            vectors: (n, dim) or (dim,), any real type. Rows are scaled to unit length.
+            k: how many hits an answer has, at most.
+            names: what to call each in its answer; `vector 0` and so on by default.
+            where: a filter that hits must match.
+
+        Raises:
+            RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
+        """
+        self._check(k, where, above)
+        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
+        names = names or [f"vector {row}" for row in range(len(rows))]
+        return self._answers([Question(name) for name in names], rows, k, True, where, above)
+
+    def query_file(
+        self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
+    ) -> list[Answer]:
+        """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
+        from retrieval.base.npy import mapped  # here, as the other formats come with it
+
+        vectors = mapped(Path(file))
+        count = len(vectors) if vectors.ndim > 1 else 1
+        return self.query_vectors(
+            vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)], where=where, above=above
+        )
+
+    def query_texts(
+        self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
+    ) -> list[Answer]:
+        """Find what these words describe, in an index that was built with a CLIP-like model.
+
+        Raises:
+            RetrievalError: the index's model knows pictures only, or the filter is wrong.
+        """
+        self._check(k, where, above)
+        vectors = self.encoder.encode_text(texts)
+        # Words and pictures score otherwise than two pictures.
+        return self._answers([Question(text, calibrated=False) for text in texts], vectors, k, True, where, above)
+
+    def _of_items(
+        self,
+        names: Sequence[str],
+        items: Sequence[Item],
+        k: int | None,
+        include_self: bool,
+        where: str | None,
+        above: float | None,
+    ) -> list[Answer]:
+        questions = [
+            Question(name, self.root / item.path, item, item.sha256, item.label)
+            for name, item in zip(names, items, strict=True)
+        ]
+        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
+
+    def _question(self, file: Path, sha256: str) -> Question:
+        item = None
+        with contextlib.suppress(ValueError, OSError):  # it lies elsewhere
+            item = self.index.find(placed(file).relative_to(self.root).as_posix())
+        name = printable(file)
+        if item is not None and item.sha256 == sha256:
+            return Question(name, file, item, sha256, item.label)
+        # Not in the index, or its file has changed since and is another picture now.
+        return Question(name, file, None, sha256, self._folder_label(file))
+
+    def _folder_label(self, file: Path) -> str | None:
+        """The class folder that a picture from elsewhere lies in."""
+        folders = placed(file).parent.parts[1:]
+        names = ("/".join(folders[start:]) for start in range(len(folders)))
+        return next((name for name in names if name in self._classes), None)
+
+    def _answers(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[np.float32],
+        k: int | None,
+        include_self: bool,
+        where: str | None,
+        above: float | None,
+    ) -> list[Answer]:
+        if not questions:
+            return []
+        copies = [self._copies(question) for question in questions]
+        left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
+        # a re-ranker may bring up what would not be among the first k
+        first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
+        ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above)
+        found = [
+            FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.picture)
+            for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
+        ]
+        ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
+        # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
+        wanted = {id_ for one in ordered for id_ in one.ids[:k].tolist()}
+        known = {item.id: item for item in self.index.items(sorted(wanted))}
+        answers = []
+        for question, same, first, one in zip(questions, copies, found, ordered, strict=True):
+            item = question.item or (same[0] if same else None)
+            label = item.label if item is not None else question.label
+            kept = [
+                (score, known[id_]) for score, id_ in zip(one.scores[:k].tolist(), one.ids[:k].tolist(), strict=True)
+            ]
+            calibration = self.calibration if question.calibrated else None
+            answers.append(
+                Answer(
+                    query=question.query,
+                    label=label,
+                    id=None if item is None else item.id,
+                    hits=hits_of(kept, label, calibration, one.reranked[:k].tolist()),
+                    picture=question.picture,
+                    left_out=first.excluded,
+                    no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
+                    unread=one.unread,
+                )
+            )
+        return answers
+
+    def _ranked(
+        self,
+        vectors: NDArray[np.float32],
+        k: int | None,
+        exclude: Sequence[tuple[int, ...]] | None,
+        where: str | None,
+        above: float | None,
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Scores and ids of the index's own ranking for each query, best first."""
+        if above is None:
+            best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
+            return [(scores[ids >= 0], ids[ids >= 0]) for scores, ids in zip(*best, strict=True)]
+        limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
+        ends = limits[1:] if k is None else np.minimum(limits[1:], limits[:-1] + k)
+        spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
+        return [(scores[span], ids[span]) for span in spans]
+
+    def _copies(self, question: Question) -> list[Item]:
+        """The query itself, where it is in the index, and its exact copies, by ascending id."""
+        same = self.index.find_sha256(question.sha256) if question.sha256 else []
+        if question.item is not None and question.item not in same:  # vectors that belong to no file
+            return [question.item]
+        return same
+
+    def _check(self, k: int | None, where: str | None, above: float | None) -> None:
+        """Refuse what is wrong before anything is read or encoded for it."""
+        if k is None and above is None:
+            raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
+        if k is not None and k < 1:
+            raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
+        if where is not None:
+            filters.compile(where, self.index.attribute_kinds())

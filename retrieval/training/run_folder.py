@@ -1,0 +1,136 @@
+"""A run's folder: what it holds already, and a training's state in it, whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from retrieval.base.files import write_durably
+from retrieval.errors import RetrievalError
+from retrieval.training import history
+from retrieval.training.history import Reading
+
+CHECKPOINT = "checkpoint.safetensors"
+PAIR_CHECKPOINT = "pair-checkpoint.safetensors"
+"""Of a pair network (:mod:`retrieval.training.pairs.pair_loop`)."""
+
+RESULTS = {"encoder": CHECKPOINT, "pair": PAIR_CHECKPOINT}
+"""What a training leaves behind, and the checkpoint that stands beside it until it is finished."""
+
+
+FORMAT = 2
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=_Dataclass)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint: steps done, what the run is, and the state of the engine."""
+
+    step: int
+    about: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def finished(out: str | Path) -> bool:
+    """Whether a folder holds a training that was carried to its end."""
+    return any(
+        (Path(out) / result / "config.json").is_file() and not (Path(out) / checkpoint).exists()
+        for result, checkpoint in RESULTS.items()
+    )
+
+
+def open_run(out: Path, resume: bool, result: str = "encoder") -> Saved | None:
+    """The checkpoint to go on from, or None where a training can begin.
+
+    Args:
+        out: the run's folder.
+        resume: whether to go on from a checkpoint.
+        result: what the training leaves behind, one of :data:`RESULTS`.
+
+    Raises:
+        RetrievalError: the folder holds something that must not be overwritten.
+    """
+    checkpoint = out / RESULTS[result]
+    if resume and checkpoint.is_file():
+        return Saved(*read(checkpoint))
+    if checkpoint.is_file():
+        raise RetrievalError(
+            f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
+        )
+    if any((out / name).exists() for name in RESULTS):
+        raise RetrievalError(f"{out} holds a finished training; choose another --out, or remove it first.")
+    # logs alone are what a training leaves that was cut off before its first checkpoint
+    if out.exists() and (not out.is_dir() or any(path.name != history.FOLDER for path in out.iterdir())):
+        raise RetrievalError(f"{out} exists and is no training of ours; choose another --out.")
+    return None
+
+
+def same_recipe(out: Path, asked: AnyRecipe | None, began: AnyRecipe) -> AnyRecipe:
+    """What a checkpoint began with, which nobody may change on the way."""
+    before, now = dataclasses.asdict(began), dataclasses.asdict(asked or began)
+    for name, value in before.items():
+        if now[name] != value:
+            raise RetrievalError(
+                f"The training in {out} began with {name} {value}, not {now[name]}; "
+                "leave the choices out to go on with it, or train anew with another --out."
+            )
+    return began
+
+
+def write(path: Path, step: int, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write everything that the next step depends on.
+
+    Args:
+        step: how many steps are done.
+        tensors: the state of the engine (:meth:`retrieval.training.engine.Engine.state`).
+        about: what the run is (JSON-able); :func:`read` hands it back.
+    """
+    metadata = {"format": str(FORMAT), "step": str(step), "about": json.dumps(about)}
+    write_durably(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+
+
+def read(path: Path) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
+    """What :func:`write` wrote: steps done, what the run is, and the engine's state.
+
+    Raises:
+        RetrievalError: the file is damaged, or from a newer version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if int(metadata["format"]) > FORMAT:
+                raise RetrievalError(f"{path} was written by a newer version of retrieval; update, or train anew.")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if int(metadata["format"]) == 1:
+                tensors = {_renamed(name): tensor for name, tensor in tensors.items()}
+            return int(metadata["step"]), json.loads(metadata["about"]), tensors
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise RetrievalError(f"{path} is no checkpoint of a training ({error}); remove it and train anew.") from error
+
+
+def pack_history(history: list[Reading]) -> list[list[float]]:
+    """The readings as plain numbers, for ``about``."""
+    return [list(vars(reading).values()) for reading in history]
+
+
+def unpack_history(rows: list[list[float]]) -> list[Reading]:
+    return [Reading(int(row[0]), int(row[1]), *row[2:]) for row in rows]
+
+
+def _renamed(name: str) -> str:
+    """Format 1 knew one optimizer only."""
+    kind, _, number = name.partition(".")
+    return f"optimizer.{number}.momentum_buffer" if kind == "momentum" else name

@@ -1,0 +1,99 @@
+"""The pictures of a training: the readable ones, what tells one set from another, and how they reach the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from retrieval.base.progress import bar
+from retrieval.datasets import PictureSet
+from retrieval.images import Preprocessing
+
+IN_MEMORY = 4 << 30
+"""Bytes of decoded pictures up to which a set is decoded once and kept; larger ones are decoded batch by batch."""
+
+AHEAD = 3
+"""Batches that are read from disk before they are asked for."""
+
+
+class Source:
+    """The pictures of a set as the network's input, decoded once where they fit in memory.
+
+    With ``turns`` 4, index i + t·len(pictures) is picture i after t quarter turns.
+    """
+
+    def __init__(self, pictures: PictureSet, preprocessing: Preprocessing, turns: int = 1) -> None:
+        self.pictures = pictures
+        self.preprocessing = preprocessing
+        self.turns = turns
+        each = preprocessing.size**2 * preprocessing.channels
+        self.pixels = None
+        if len(pictures) * each <= IN_MEMORY:
+            with bar(len(pictures), "Reading", "pictures") as progress:
+                self.pixels = pictures.read(preprocessing, progress=progress.update)
+
+    def read(self, indices: NDArray[np.int64]) -> Tensor:
+        """uint8 (len(indices), size, size, channels)."""
+        turns, rows = np.divmod(indices, len(self.pictures))
+        found = self.pixels[rows] if self.pixels is not None else self.pictures.read(self.preprocessing, rows)
+        if self.turns > 1:
+            found = found.copy()  # it may be the set's own memory
+            for turn in range(1, self.turns):
+                found[turns == turn] = np.rot90(found[turns == turn], turn, axes=(1, 2))
+        return torch.from_numpy(found)
+
+    def stream(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """What :meth:`read` gives for each of many, in order.
+
+        From disk, :data:`AHEAD` batches are decoded while an earlier one is used, by all cores.
+        """
+        if self.pixels is not None:
+            yield from map(self.read, batches)
+            return
+        waiting: deque[Future[Tensor]] = deque()
+        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="reading")
+        try:
+            for indices in batches:
+                waiting.append(pool.submit(self.read, indices))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # also where nobody wants the rest
+            pool.shutdown(cancel_futures=True)
+
+    def sample(self, count: int, seed: int) -> Tensor:
+        """So many pictures at random, or all."""
+        return self.read(np.random.default_rng(seed).permutation(len(self.pictures))[:count])
+
+
+def readable(pictures: PictureSet, report: Callable[[str], None]) -> PictureSet:
+    """The set without the files that cannot be opened; they are reported, and never stop the job."""
+    if pictures.files is None:
+        return pictures
+    with bar(len(pictures), "Checking", "pictures") as progress:
+        readable, skipped = pictures.check(progress.update)
+    if skipped:
+        report(
+            f"{len(skipped)} files were left out because they cannot be read; "
+            f"the first is {skipped[0].path} ({skipped[0].reason})."
+        )
+    return readable
+
+
+def fingerprint(pictures: PictureSet) -> str:
+    """The same for the same pictures, labels and splits; of files, their names stand for their content."""
+    digest = hashlib.sha256()
+    digest.update(np.ascontiguousarray(pictures.labels).tobytes())
+    digest.update(json.dumps([list(pictures.classes), list(pictures.names), pictures.splits.tolist()]).encode())
+    if pictures.pixels is not None:
+        digest.update(np.ascontiguousarray(pictures.pixels).data)
+    return digest.hexdigest()

@@ -1,0 +1,106 @@
+"""All traps at once: in arrays, and in an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.base.progress import bar
+from retrieval.images.perceptual import Hashes
+from retrieval.index.codes import as_floats
+from retrieval.traps.collapse import find_collapse
+from retrieval.traps.finding import Finding, worst_first
+from retrieval.traps.hubs import find_hubs
+from retrieval.traps.labels import find_label_errors
+from retrieval.traps.leakage import find_leakage
+from retrieval.traps.small_classes import find_small_classes
+
+if TYPE_CHECKING:
+    from retrieval.index import Index
+
+_QUERIES = 1024  # asked at a time, so that the bar moves
+
+
+def find(
+    vectors: npt.ArrayLike,
+    labels: npt.ArrayLike | None,
+    neighbours: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    *,
+    ids: npt.NDArray[np.int64] | None = None,
+    names: list[str] | None = None,
+    hashes: Hashes | None = None,
+    seed: int = 0,
+) -> tuple[Finding, ...]:
+    """Look for every trap in one set of pictures, where each asks for the others.
+
+    Args:
+        vectors: float32 (n, d).
+        labels: int64 (n,), −1 for none; None if there are none at all, and then nothing is said about them.
+        neighbours: int64 (n, k): for each picture its k nearest, itself not among them, best first, as ids (rows, if no
+            ids are given), −1 where there are fewer.
+        scores: float32 (n, k), theirs.
+        ids: int64 (n,), ascending, of the rows; 0 to n − 1 by default.
+        names: of the labels 0, 1, …
+        hashes: of the n pictures, by which near-duplicates are found that the vectors miss.
+        seed: of what is drawn.
+
+    Returns:
+        One finding a trap, the worst first.
+
+    Raises:
+        RetrievalError: arrays of shapes or types that do not fit.
+    """
+    rows = np.arange(len(neighbours)) if ids is None else ids
+    found = neighbours if ids is None else np.where(neighbours < 0, -1, np.searchsorted(ids, neighbours))
+    findings = [
+        find_leakage(found, scores, hashes),
+        find_collapse(vectors, labels, names, seed=seed),
+        find_hubs(found),
+    ]
+    if labels is not None:
+        findings += [
+            find_label_errors(found, scores, labels, names),
+            find_small_classes(labels, max(found.shape[1], 1), names),
+        ]
+    return tuple(finding.with_ids(rows) for finding in worst_first(findings))
+
+
+def of_index(index: Index, k: int = 10, seed: int = 0, hashes: Hashes | None = None) -> tuple[Finding, ...]:
+    """Look for every trap in an index.
+
+    Args:
+        index: searched as it is: with an approximate structure, a few neighbours are missed.
+        k: neighbours of each picture.
+        seed: of what is drawn.
+        hashes: of all its pictures by ascending id (:meth:`retrieval.images.perceptual.HashedFiles.aligned`).
+
+    Returns:
+        As :func:`find`; what it says of labels is left out where no picture has one.
+    """
+    neighbours, scores = neighbours_of(index, k)
+    ids, rows = index.all_vectors()
+    given = index.labels()
+    names = sorted({label for label in given if label is not None})
+    number = {name: place for place, name in enumerate(names)}
+    marks = np.array([-1 if label is None else number[label] for label in given], np.int64) if names else None
+    return find(as_floats(rows), marks, neighbours, scores, ids=ids, names=names, hashes=hashes, seed=seed)
+
+
+def neighbours_of(index: Index, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The k nearest of every picture of an index, itself not among them, by ascending id.
+
+    Returns:
+        ids int64 (n, k), padded with −1, and scores float32 (n, k), padded with −inf.
+    """
+    ids, rows = index.all_vectors()
+    neighbours, scores = np.full((len(ids), k), -1, np.int64), np.full((len(ids), k), -np.inf, np.float32)
+    with bar(len(ids), "Neighbours", "pictures") as shown:
+        for start in range(0, len(ids), _QUERIES):
+            block = slice(start, start + _QUERIES)
+            own = [[int(id_)] for id_ in ids[block]]
+            scores[block], neighbours[block] = index.search(rows[block], k, exclude=own)
+            shown.update(len(own))
+    return neighbours, scores

@@ -1,0 +1,263 @@
+"""Structures built and measured one after another, the cheap ones first, within a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retrieval import measures
+from retrieval.base.progress import bar
+from retrieval.errors import RetrievalError
+from retrieval.tuning.candidates import Candidate, estimate_bytes, for_sample
+from retrieval.tuning.choice import EXACT, Point, Wishes, in_order
+from retrieval.tuning.effort_ladder import Glance, Parameters, halfway, scan, worth_measuring
+from retrieval.tuning.held_out import Floats, Trial
+from retrieval.tuning.timing import Measuring, Speed
+
+if TYPE_CHECKING:
+    from retrieval.index.nearest.structure import Structure
+
+SAMPLE = 2000
+"""Vectors of the sample whose building says how long building all will take."""
+
+FINALISTS = 3
+"""Structures that take turns in the end, and are kept in memory for it."""
+
+FIRST, FINAL = (0.05, 0.0005), (0.25, 0.001)
+"""Seconds for which single queries are timed, about: at first sight, and in each of the final rounds. At most the first
+number, and at most the second one's share of the whole time."""
+
+HALVINGS = 3
+"""Times that the gap between the last setting below the wanted recall and the first above is halved."""
+
+ESTIMATING = 0.25
+"""Share of the time that may go into estimates."""
+
+RESERVED = 0.15
+"""Share of the time that is kept for the final rounds and what comes after them."""
+
+NO_TIME = "no time to build it"
+
+
+class Budget:
+    """How much time there is.
+
+    Args:
+        minutes: from now on; as much as there is need of by default.
+    """
+
+    def __init__(self, minutes: float = math.inf) -> None:
+        self._began = time.monotonic()
+        self._seconds = 60 * minutes
+
+    def slice(self, most: float, share: float) -> float:
+        """Seconds: a share of the whole time, but no more than `most`."""
+        return min(most, share * self._seconds)
+
+    def spent(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self._began
+
+    def used(self) -> float:
+        """The share of the time that is spent."""
+        return self.spent() / self._seconds
+
+    def left(self) -> float:
+        """Seconds, without those reserved for the final rounds; negative when there is none."""
+        return (1 - RESERVED) * self._seconds - self.spent()
+
+
+class Trying:
+    """The table as it grows.
+
+    Args:
+        trial: what structures are built from.
+        measuring: what they are asked.
+        wishes: what is asked of them.
+        budget: the time for it all.
+        items: vectors that the finished structure will hold, at least as many as the trial.
+        stored: bytes of memory that the stored vectors take beside a structure.
+        exact_memory: bytes that exact search reads.
+        rebuilt: whether the choice must be built once more, over all items.
+        seed: of everything that is drawn.
+
+    Attributes:
+        points: everything measured, exact search first.
+        left_out: (factory, reason) of what was not built.
+        kept: the structures of the best points so far, by factory.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        measuring: Measuring,
+        wishes: Wishes,
+        budget: Budget,
+        *,
+        items: int,
+        stored: int,
+        exact_memory: int,
+        rebuilt: bool,
+        seed: int,
+    ) -> None:
+        self._trial, self._measuring, self._wishes, self._budget = trial, measuring, wishes, budget
+        self._scale = items / len(trial)
+        self._items, self._stored, self._rebuilt, self._seed = items, stored, rebuilt, seed
+        found, speed = measuring.first(trial.exact, budget.slice(*FIRST))
+        self._exact = _with_speed(Point(EXACT, memory=exact_memory), speed)
+        self._found = [found]
+        self.points = [self._exact]
+        self.left_out: list[tuple[str, str]] = []
+        self.kept: dict[str, Structure] = {}
+
+    def everything(self, candidates: Sequence[Candidate], dim: int) -> None:
+        """Try what fits into memory and time."""
+        fitting = []
+        for candidate in candidates:
+            if self.fits(candidate.factory, dim):
+                fitting.append(candidate)
+            else:
+                self.left_out.append((candidate.factory, "more memory than allowed, by estimate"))
+        priced = self._prices(fitting)
+        with bar(len(priced), "Trying structures", "structures") as progress:
+            for seconds, factory in priced:
+                progress.set_postfix_str(factory, refresh=False)
+                # The longest that might have to be built once more to be the choice.
+                again = max([seconds, *(self._built(name) for name in self.kept)]) if self._rebuilt else 0
+                if seconds + again > self._budget.left():
+                    self.left_out.append((factory, NO_TIME))
+                else:
+                    try:
+                        self.add(factory)
+                    except RetrievalError as error:  # one kind that fails here is no reason to give up the others
+                        self.left_out.append((factory, _unbuilt(error)))
+                progress.update()
+
+    def fits(self, factory: str, dim: int) -> bool:
+        """Whether a structure of vectors of `dim` numbers fits into the memory, by estimate."""
+        size = self._stored + estimate_bytes(factory, self._items, dim)
+        return self._wishes.memory is None or size <= self._wishes.memory
+
+    def finals(self) -> None:
+        """Measure speeds once more, in turns: exact search, and of each structure kept its best setting and the two
+        beside that."""
+        some: list[Point] = [self._exact]
+        for factory in self.kept:
+            settings = sorted((p for p in self.points if p.factory == factory), key=lambda p: (p.recall, -p.single))
+            best = in_order(settings, self._lenient)[0]
+            at = settings.index(best)
+            some += settings[max(0, at - 1) : at + 2]
+        searches = {
+            str(number): self._trial.search(self.kept.get(point.factory), point.parameters)
+            for number, point in enumerate(some)
+        }
+        speeds = self._measuring.speeds(searches, self._budget.slice(*FINAL))
+        for number, point in enumerate(some):
+            self.points[self.points.index(point)] = replace(_with_speed(point, speeds[str(number)]), in_turns=True)
+
+    def table(self) -> list[Point]:
+        """:attr:`points`, with the intervals of their recall; all columns share the bootstrap's resamples."""
+        intervals = measures.bootstrap(np.stack(self._found, axis=1), seed=self._seed)
+        return [replace(point, low=i.low, high=i.high) for point, i in zip(self.points, intervals, strict=True)]
+
+    @property
+    def _lenient(self) -> Wishes:
+        """The wishes, with a fifth more latency: it is measured again."""
+        return replace(self._wishes, latency=None if self._wishes.latency is None else 1.2 * self._wishes.latency)
+
+    def _prices(self, candidates: Sequence[Candidate]) -> list[tuple[float, str]]:
+        """(seconds, factory), the cheapest first: about how long building each takes."""
+        n = len(self._trial)
+        if n <= 2 * SAMPLE:  # building all takes hardly longer than finding out
+            return [(0.0, candidate.factory) for candidate in candidates]
+        rows = np.sort(np.random.default_rng(self._seed).choice(n, SAMPLE, replace=False))
+        sample = np.ascontiguousarray(self._trial.vectors[rows])
+        seconds: dict[str, float] = {}  # of each structure for the sample; some differ only in the number of lists
+        out = []
+        with bar(len(candidates), "Estimating", "structures") as progress:
+            for candidate in candidates:
+                factory = for_sample(candidate.factory, SAMPLE)
+                try:
+                    if factory not in seconds and self._budget.used() < ESTIMATING:
+                        seconds[factory] = self._build(factory, sample)[1]
+                    if factory in seconds:
+                        out.append((seconds[factory] * (n / SAMPLE) ** candidate.growth, candidate.factory))
+                    else:
+                        self.left_out.append((candidate.factory, NO_TIME))
+                except RetrievalError as error:
+                    self.left_out.append((candidate.factory, _unbuilt(error)))
+                progress.update()
+        return sorted(out)
+
+    def add(self, factory: str) -> None:
+        """Build a structure and measure it.
+
+        Raises:
+            RetrievalError: it cannot be built here.
+        """
+        from retrieval.index.nearest import kinds
+
+        structure, seconds = self._build(factory, self._trial.vectors)
+        size = round(structure.bytes() * self._scale)
+        blank = Point(factory, structure_bytes=size, memory=size + self._stored, build_seconds=seconds)
+
+        def look(parameters: Parameters) -> Glance:
+            return Glance(parameters, *self._measuring.glance(self._trial.search(structure, parameters)))
+
+        glances = scan(kinds.efforts(factory, len(self._trial)), look, self._exact.single / 2)
+        low = high = None
+        for parameters in worth_measuring(glances):
+            point = self._measure(structure, parameters, blank)
+            if high is None and self._suffices(point):
+                high = point
+            elif high is None:
+                low = point
+        for _ in range(HALVINGS):
+            if low is None or high is None:
+                break
+            between = halfway(low.parameters, high.parameters)
+            if between in (low.parameters, high.parameters):
+                break
+            point = self._measure(structure, between, blank)
+            low, high = (low, point) if self._suffices(point) else (point, high)
+        self.kept[factory] = structure
+        best = dict.fromkeys(point.factory for point in in_order(self.points, self._lenient))
+        names = [name for name in best if name != EXACT][:FINALISTS]
+        self.kept = {name: kept for name, kept in self.kept.items() if name in names}
+
+    def _build(self, factory: str, vectors: Floats) -> tuple[Structure, float]:
+        """A structure, and the seconds that building it took."""
+        from retrieval.index.nearest import kinds
+
+        began = time.monotonic()
+        structure = kinds.build(factory, vectors, seed=self._seed)
+        return structure, time.monotonic() - began
+
+    def _suffices(self, point: Point) -> bool:
+        """Whether a setting is beyond the one that is looked for: as much recall as is wanted, or too much time."""
+        if self._wishes.latency is not None:
+            return point.latency > self._wishes.latency
+        return self._wishes.recall is not None and point.recall >= self._wishes.recall
+
+    def _measure(self, structure: Structure, parameters: Parameters, blank: Point) -> Point:
+        found, speed = self._measuring.first(self._trial.search(structure, parameters), self._budget.slice(*FIRST))
+        point = replace(blank, parameters=dict(parameters), recall=float(found.mean()))
+        self.points.append(_with_speed(point, speed))
+        self._found.append(found)
+        return self.points[-1]
+
+    def _built(self, factory: str) -> float:
+        return next(point.build_seconds for point in self.points if point.factory == factory)
+
+
+def _unbuilt(error: RetrievalError) -> str:
+    return f"cannot be built here ({str(error).rstrip('.')})"
+
+
+def _with_speed(point: Point, speed: Speed) -> Point:
+    return replace(point, single=speed.single, latency=speed.latency, batched=speed.batched)

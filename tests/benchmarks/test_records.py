@@ -1,0 +1,97 @@
+"""The kept records (benchmarks/records.py): their logs belong to the recipes, and alphabets are held out whole."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from retrieval import networks
+from retrieval.datasets import PictureSet
+from retrieval.encoder import Encoder, EncoderConfig, save_trained
+from retrieval.training.recipe import Recipe
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("records")
+
+
+def test_each_log_is_that_of_its_recipe(records):
+    logs = sorted(records.LOGS.glob("*.json"))
+    assert len(logs) >= 4
+    for path in logs:
+        log = json.loads(path.read_text())
+        assert log["record"] == path.stem and log["figures"] and log["machine"]
+        asked = dataclasses.asdict(records.RECORDS[path.stem].recipe)
+        settled = dataclasses.asdict(Recipe(**log["recipe"]))  # choices that came later had their defaults then
+        for name, value in asked.items():
+            # what was left open has been settled in the log
+            assert value in (None, "auto") or settled[name] == value, (path.stem, name)
+        with path.with_suffix(".csv").open(newline="") as file:
+            steps = list(csv.DictReader(file))
+        assert round(float(steps[-1]["seconds"]) / 60) == log["minutes of training"]
+        assert int(steps[-1]["epoch"]) + 1 == settled["epochs"]
+
+
+def test_the_table_shows_every_log(records, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["records.py", "table"])
+    assert records.main() == 0
+    shown = capsys.readouterr().out
+    for path in records.LOGS.glob("*.json"):
+        assert f"| {path.stem} |" in shown
+
+
+def test_alphabets_are_held_out_whole(records):
+    # nine alphabets: of 22 characters, but for the first, which is too small to ask 20 ways
+    labels = np.repeat(np.arange(3 + 8 * 22), 2)
+    alphabets = np.repeat(["small", *(f"alphabet {i}" for i in range(8))], [6, *[44] * 8])
+    pictures = PictureSet(
+        name="letters",
+        names=[str(i) for i in range(len(labels))],
+        classes=tuple(map(str, range(labels.max() + 1))),
+        labels=labels,
+        splits=np.array(["train"] * len(labels)),
+        pixels=np.zeros((len(labels), 2, 2, 1), np.uint8),
+        levels=alphabets.tolist(),
+    )
+    learned, asked = records.held_out(pictures)
+    assert len(set(asked.levels)) == 6 and "small" not in set(asked.levels)
+    assert not set(asked.levels) & set(learned.levels)
+    assert len(learned) + len(asked) == len(pictures)
+
+
+def test_a_mean_with_the_mirror_image_is_that_of_the_mirror_image(records, tmp_path):
+    torch.manual_seed(0)
+    options = {"dim": 8, "channels": 1, "size": 8, "widths": [4]}
+    network = networks.create("convnet", **options)
+    save_trained(
+        tmp_path / "encoder", network, EncoderConfig("convnet", options, 8, network.preprocessing, ("a",), ""), ""
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)
+    queries = PictureSet(
+        name="noise",
+        names=[str(i) for i in range(6)],
+        classes=("a",),
+        labels=np.zeros(6, np.int64),
+        splits=np.array(["test"] * 6),
+        pixels=pixels,
+    )
+    gallery = dataclasses.replace(queries, pixels=pixels[:, :, ::-1])
+
+    def farthest(asked, known):
+        assert np.allclose(np.linalg.norm(asked.vectors, axis=1), 1, atol=1e-5)
+        return {"distance": [float(np.abs(asked.vectors - known.vectors).max())]}
+
+    found = records.compared(farthest, Encoder.load(tmp_path / "encoder"), queries, gallery, True)
+    assert found["distance"][0] > 0.01 and found["distance, with mirror images"][0] < 1e-5

@@ -1,0 +1,211 @@
+"""An index with an approximate structure: what it has to do itself, whatever the structure is."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vectors import brute, clustered, make, named, unit
+
+from retrieval.errors import RetrievalError
+from retrieval.index import Index
+from retrieval.index.nearest import kinds
+
+N, D = 4000, 24
+
+
+def give_structure(index: Index, factory: str = "HNSW32,Flat", **parameters: int) -> None:
+    ids, vectors = index.all_vectors()
+    structure = kinds.build(factory, vectors, seed=0)
+    index.set_structure(structure, parameters or {"efSearch": 64}, ids=ids, measured={"recall": 0.99})
+
+
+@pytest.fixture(scope="module")
+def structured(tmp_path_factory) -> tuple[Path, np.ndarray]:
+    vectors = clustered(N, D)
+    folder = tmp_path_factory.mktemp("structured") / "index"
+    with make(folder, vectors, parts=3) as index:
+        give_structure(index)
+    return folder, vectors
+
+
+@pytest.fixture
+def folder(structured, tmp_path) -> Path:
+    return Path(shutil.copytree(structured[0], tmp_path / "index"))
+
+
+def recall(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, expected, strict=True)]))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_structure_finds_nearly_all_and_scores_exactly(structured, mapped):
+    folder, vectors = structured
+    queries = clustered(200, D, seed=5)
+    with Index.open(folder, mapped=mapped) as index:
+        recorded = index.info()["structure"]
+        assert recorded["items"] == N and recorded["measured"] == {"recall": 0.99}
+        scores, ids = index.search(queries, 10)
+        expected_scores, expected = brute(queries, vectors, np.arange(N), 10)
+        assert recall(ids, expected) >= 0.97
+        same = ids == expected
+        np.testing.assert_array_equal(scores[same], expected_scores[same])  # re-scored, not as the graph rounds
+        for row in range(0, 200, 17):
+            alone = index.search(queries[row : row + 1], 10)
+            np.testing.assert_array_equal(alone[0][0], scores[row])
+            np.testing.assert_array_equal(alone[1][0], ids[row])
+        assert index.warnings == []
+        # so many that exact search answers
+        np.testing.assert_array_equal(
+            index.search(queries[:2], 900)[1], brute(queries[:2], vectors, np.arange(N), 900)[1]
+        )
+        assert (index.search(queries[:1], N + 5)[1] >= 0).sum() == N
+        _, others = index.search(vectors[:50], 10, exclude=[[i] for i in range(50)])
+        assert (others >= 0).all() and (others != np.arange(50)[:, None]).all()
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_changes_after_a_structure_are_searched_exactly(structured, folder, compacted):
+    vectors = np.concatenate([structured[1], clustered(100, D, seed=9)])
+    with Index.open(folder, write=True) as index:
+        removed = sorted(set(index.search(vectors[:30], 3)[1][:, 1].tolist()))
+        index.add(vectors[N:], named(100, N))
+        index.remove(removed)
+        if compacted:
+            index.compact()  # positions of the structure lose their row
+        assert index.structure is not None
+        ids = index.search(vectors[N:], 5)[1]
+        np.testing.assert_array_equal(ids[:, 0], np.arange(N, N + 100))
+        assert not np.isin(index.search(vectors[:30], 50)[1], removed).any()
+        kept = np.setdiff1d(np.arange(N + 100), removed)
+        expected = brute(vectors[:60], vectors[kept], kept, 10)[1]
+        ids = index.search(vectors[:60], 10)[1]
+        assert recall(ids, expected) >= 0.97
+    with Index.open(folder) as index:
+        np.testing.assert_array_equal(index.search(vectors[:60], 10)[1], ids)
+    with Index.open(folder, write=True) as index:
+        index.set_structure(None)
+        assert index.structure is None and not list((folder / "ann").iterdir())
+        np.testing.assert_array_equal(index.search(vectors[:60], 10)[1], expected)
+
+
+def test_an_index_that_changes_goes_on_with_the_structure_it_has_read(structured, folder, monkeypatch):
+    with Index.open(folder, write=True) as index:
+        before = index.search(structured[1][:5], 3)[1]
+        monkeypatch.setattr(kinds, "read", None)  # it would be called
+        index.add(clustered(5, D, seed=3), named(5, N))
+        index.remove([N])
+        np.testing.assert_array_equal(index.search(structured[1][:5], 3)[1], before)
+
+
+def test_filters_reach_into_the_structure(structured, folder):
+    vectors = structured[1]
+    with Index.open(folder, write=True) as index:
+        index.attach({i: {"half": i % 2, "rare": i % 100} for i in range(N)})
+        for where, mask in (
+            ("half = 1", np.arange(N) % 2 == 1),
+            ("rare = 7", np.arange(N) % 100 == 7),
+            ("half = 5", np.zeros(N, bool)),
+        ):
+            kept = np.flatnonzero(mask)
+            expected_scores, expected = brute(vectors[:40], vectors[kept], kept, 10)
+            scores, ids = index.search(vectors[:40], 10, where=where)
+            assert np.isin(ids[ids >= 0], kept).all()
+            assert ((ids >= 0).sum(axis=1) == min(10, len(kept))).all()
+            assert not len(kept) or recall(ids, expected) >= 0.97
+            if len(kept) < 0.05 * N:
+                np.testing.assert_array_equal(ids, expected)
+                np.testing.assert_array_equal(scores, expected_scores)
+
+
+@pytest.mark.parametrize("how", ["flipped", "truncated", "missing"])
+def test_a_damaged_structure_is_worked_around(structured, folder, how):
+    (file,) = (folder / "ann").iterdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    if how == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(content if how == "flipped" else content[:-100])
+    vectors = structured[1]
+    with Index.open(folder) as index:
+        np.testing.assert_array_equal(index.search(vectors[:5], 4)[1], brute(vectors[:5], vectors, np.arange(N), 4)[1])
+        (warning,) = index.warnings
+        assert file.name in warning and "searching exactly" in warning
+
+
+def test_a_structure_whose_library_is_missing_is_done_without(tmp_path, monkeypatch):
+    pytest.importorskip("rabitqlib")
+    vectors = clustered(2000, 64)
+    with make(tmp_path / "index", vectors) as index:
+        give_structure(index, "SymphonyQG32", ef=40)
+    monkeypatch.setitem(sys.modules, "rabitqlib", None)
+    with Index.open(tmp_path / "index") as index:
+        assert len(index.all_vectors()[0]) == len(index.ids()) == 2000
+        assert not index.warnings  # no vector needs the structure
+        np.testing.assert_array_equal(
+            index.search(vectors[:5], 4)[1], brute(vectors[:5], vectors, np.arange(2000), 4)[1]
+        )
+        (warning,) = index.warnings
+        assert "pip install rabitqlib" in warning
+
+
+@pytest.mark.parametrize("kind", ["identical", "two points", "few"])
+def test_a_structure_over_degenerate_vectors_still_gives_k(tmp_path, kind):
+    vectors = unit(1200, 8)
+    if kind == "identical":
+        vectors[:] = vectors[0]
+    elif kind == "two points":
+        vectors[:600], vectors[600:] = vectors[0], vectors[1]
+    else:
+        vectors = vectors[:15]
+    with make(tmp_path / "index", vectors) as index:
+        give_structure(index)
+        ids = index.search(vectors[:4], 20)[1]
+        for row in ids:
+            assert len(set(row[row >= 0].tolist())) == min(20, len(vectors))
+
+
+def test_a_structure_of_other_vectors_is_refused(tmp_path):
+    with make(tmp_path / "index", unit(50, 8)) as index:
+        for other in (unit(49, 8), unit(50, 6)):
+            with pytest.raises(RetrievalError, match="does not fit"):
+                index.set_structure(kinds.build("HNSW32,Flat", other, seed=0), {"efSearch": 16})
+        assert index.structure is None
+
+
+def test_more_neighbours_take_more_effort(structured, folder):
+    """Or those that an effort for ten does not find would be missing from a hundred."""
+    vectors = structured[1]
+    with Index.open(folder, write=True) as index:
+        give_structure(index, "IVF64,Flat", nprobe=2)
+        queries = clustered(40, D, seed=6)
+        recalls = {
+            k: recall(index.search(queries, k)[1], brute(queries, vectors, np.arange(N), k)[1]) for k in (10, 100)
+        }
+        assert recalls[100] >= recalls[10] - 0.02
+
+
+@pytest.mark.parametrize(
+    "factory",
+    ["SymphonyQG32", "HNSW16_SQ8", "IVF32,SQ8", pytest.param("PCA32,HNSW16_SQ8", marks=pytest.mark.long), "RaBitQ"],
+)
+def test_any_k_finds_about_as_many_as_ten(factory, tmp_path, monkeypatch):
+    if "Symphony" in factory:
+        pytest.importorskip("rabitqlib")
+        # Of half a million vectors it would be so many; beyond that every vector is looked at.
+        monkeypatch.setattr("retrieval.index.nearest.symphony_structure._WIDEST", 1500)
+    vectors, queries = clustered(20_000, 64), clustered(20, 64, seed=6)
+    with make(tmp_path / "index", vectors) as index:
+        structure = kinds.build(factory, vectors, seed=0)
+        expected = brute(queries, vectors, np.arange(20_000), 1500)[1]
+        for effort in kinds.efforts(factory, 20_000):
+            index.set_structure(structure, effort)
+            found = {k: index.search(queries, k)[1] for k in (10, 300, 1500)}
+            recalls = {k: recall(ids, expected[:, :k]) for k, ids in found.items()}
+            if recalls[10] >= 0.9:
+                break
+        assert min(recalls.values()) >= recalls[10] - 0.02, (effort, recalls)

@@ -1,0 +1,247 @@
+"""Building an index that exists: going on after a stop, doing only what changed, taking its place."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from built import contents, stop_after
+
+from retrieval import images
+from retrieval.encoder import Encoder
+from retrieval.encoder.file_encoding import encode_files
+from retrieval.errors import RetrievalError
+from retrieval.index import Index
+from retrieval.ingest import build, build_index, encode_new, memory_limits, update
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.model(tmp_path_factory)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_second_time_there_is_nothing_to_do(tmp_path: Path, model: Path) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    before = {name: (tmp_path / "index" / name).stat().st_mtime_ns for name in files(tmp_path / "index")}
+    for given in (None, model):
+        report = build(root, tmp_path / "index", model=given)
+        assert (report.changed, report.kept, report.total, report.runtime) == (False, 8, 8, None)
+    after = {name: (tmp_path / "index" / name).stat().st_mtime_ns for name in files(tmp_path / "index")}
+    assert {**before, "writer.lock": 0} == {**after, "writer.lock": 0}
+
+
+def test_only_what_changed_is_done(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    before = contents(tmp_path / "index")
+    (root / "cat" / "1.png").unlink()
+    tiny.picture(77, 40, 40).save(root / "cat" / "2.png")
+    tiny.picture(78).save(root / "dog" / "new.png")
+    (root / "dog" / "3.png").write_bytes(b"no longer a picture")
+
+    asked: list[str] = []
+    monkeypatch.setattr(
+        encode_new, "encode_files", lambda paths, *a, **b: (asked.extend(paths), encode_files(paths, *a, **b))[1]
+    )
+    report = build(root, tmp_path / "index")
+    assert asked == ["dog/new.png", "cat/2.png", "dog/3.png"]
+    assert (report.added, report.replaced, report.removed, report.kept, report.total) == (1, 1, 2, 5, 7)
+
+    after = contents(tmp_path / "index")
+    assert set(after) == set(before) - {"cat/1.png", "dog/3.png"} | {"dog/new.png"}
+    assert all(after[path] == before[path] for path in after if path not in ("cat/2.png", "dog/new.png"))
+    with Index.open(tmp_path / "index") as index:
+        item = index.find("cat/2.png")
+        assert item is not None
+        assert (item.width, item.label) == (40, "cat")
+        encoder = Encoder.load(model)
+        expected = encoder.encode(images.read(root / "cat/2.png", encoder.config.preprocessing)[None])
+        np.testing.assert_allclose(index.vectors([item.id]), expected, atol=1e-6)
+
+
+def test_an_empty_folder_does_not_empty_an_index(tmp_path: Path, model: Path) -> None:
+    """A disk that is not mounted looks just like this."""
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    shutil.rmtree(root)
+    root.mkdir()
+    with pytest.raises(RetrievalError, match="There is no picture in"):
+        build(root, tmp_path / "index", model=model)
+    (root / "bad.png").touch()
+    with pytest.raises(RetrievalError, match="None of the 1 pictures"):
+        build(root, tmp_path / "index", model=model)
+    assert len(contents(tmp_path / "index")) == 8
+
+
+def test_a_stopped_build_goes_on(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tiny.folder(tmp_path / "pictures", each=6)
+    build(root, tmp_path / "straight", model=model)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 10)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index", model=model)
+    assert len(contents(tmp_path / "index")) == 10
+    with Index.open(tmp_path / "index") as index:
+        assert index.details["complete"] is False
+    report = build(root, tmp_path / "index", model=model)
+    assert (report.kept, report.added, report.total) == (10, 2, 12)
+    assert contents(tmp_path / "index") == contents(tmp_path / "straight")
+    with Index.open(tmp_path / "index") as index:
+        assert index.details["complete"] is True
+
+
+def test_overwriting_keeps_the_old_one_until_the_new_is_done(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tiny.folder(tmp_path / "pictures", each=6)
+    build(root, tmp_path / "index", model=model)
+    other = tiny.model(tmp_path_factory, seed=1)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 9)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index", model=other, overwrite=True)
+    with Index.open(tmp_path / "index") as index:
+        assert index.encoder_hash == Encoder.load(model).hash
+        assert len(index) == 12
+    report = build(root, tmp_path / "index", model=other, overwrite=True)
+    assert (report.kept, report.added, report.total, report.index) == (9, 3, 12, tmp_path / "index")
+    with Index.open(tmp_path / "index") as index:
+        assert index.encoder_hash == Encoder.load(other).hash
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
+
+
+def test_a_replacement_that_was_stopped_for_another_model_is_begun_anew(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index", model=tiny.model(tmp_path_factory, seed=1), overwrite=True)
+    report = build(root, tmp_path / "index", model=model, labels="none", overwrite=True)
+    assert (report.added, report.kept, report.labels) == (8, 0, "none")
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
+
+
+def test_overwriting_keeps_the_model_unless_another_is_given(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, tmp_path / "index", labels="none", overwrite=True)
+    (tmp_path / ".index.new/catalog.sqlite").write_bytes(b"?")  # what was left behind can be made again
+    report = build(root, tmp_path / "index", labels="none", overwrite=True)
+    assert (report.added, report.labels) == (8, "none")
+    with Index.open(tmp_path / "index") as index:
+        assert index.encoder_hash == Encoder.load(model).hash
+
+
+def test_a_build_that_is_killed_while_it_begins_can_be_run_again(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the point up to which it came: no half-made index is taken for one."""
+    root = tiny.folder(tmp_path / "pictures", each=1)
+    for overwrite in (False, True):
+        for name in ("save", "create"):
+
+            def die(*_: object, **__: object) -> None:
+                raise SystemExit  # which nothing catches, like a kill
+
+            with monkeypatch.context() as patch:
+                patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+                patch.setattr(build_index.Encoder if name == "save" else build_index.Index, name, die)
+                with pytest.raises(SystemExit):
+                    build(root, tmp_path / "index", model=model, overwrite=overwrite)
+            assert build(root, tmp_path / "index", model=model, overwrite=overwrite).total == 2
+            assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
+            if not overwrite:
+                shutil.rmtree(tmp_path / "index")
+        build(root, tmp_path / "index", model=model)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_replacement_that_was_cut_off_is_put_right(tmp_path: Path, model: Path, moved: bool) -> None:
+    """The process was killed between moving the old index away and moving the new one in, or right after."""
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    if moved:
+        shutil.copytree(tmp_path / "index", tmp_path / ".index.old")
+    else:
+        (tmp_path / "index").rename(tmp_path / ".index.old")
+    report = build(root, tmp_path / "index", model=model)
+    assert (report.kept, report.changed) == (8, False)
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
+
+
+def test_an_encoder_that_was_exchanged_is_not_used(
+    tmp_path: Path, model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    shutil.rmtree(tmp_path / "index/encoder")
+    shutil.copytree(tiny.model(tmp_path_factory, seed=1) / "encoder", tmp_path / "index/encoder")
+    tiny.picture(77).save(root / "new.png")
+    with pytest.raises(RetrievalError, match="is not the one that it was built with"):
+        build(root, tmp_path / "index")
+    assert len(contents(tmp_path / "index")) == 8
+
+
+def test_a_link_to_an_index_stays_one(tmp_path: Path, model: Path) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    (tmp_path / "disk").mkdir()
+    build(root, tmp_path / "disk/index", model=model)
+    (tmp_path / "index").symlink_to("disk/index")
+    assert build(root, tmp_path / "index", model=model, labels="none", overwrite=True).added == 8
+    assert (tmp_path / "index").is_symlink()
+    assert set(contents(tmp_path / "disk/index").values()) == {(n, None) for n in range(8)}
+
+
+def test_a_structure_is_seen_to_where_nothing_has_changed(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be damaged; who builds it knows."""
+    from retrieval import tuning
+    from retrieval.index.nearest import kinds
+
+    seen: list[tuple[int, int | None]] = []
+    monkeypatch.setattr(tuning, "default_structure", lambda index, memory: seen.append((len(index), memory)))
+    root = tiny.folder(tmp_path / "pictures", each=30)
+    build(root, tmp_path / "index", model=model)
+    build(root, tmp_path / "index")
+    assert seen == [(60, None)]
+    with Index.open(tmp_path / "index", write=True) as index:
+        index.set_structure(kinds.build("HNSW32,Flat", index.all_vectors()[1]), {"efSearch": 16})
+    assert not build(root, tmp_path / "index").changed
+    assert seen == [(60, None)] * 2
+
+
+def test_without_the_memory_for_a_structure_a_later_build_makes_it(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retrieval import tuning
+
+    seen: list[int | None] = []
+    monkeypatch.setattr(tuning, "default_structure", lambda index, memory: seen.append(memory))
+    monkeypatch.setattr(memory_limits, "_growth", lambda *_: 0)
+    monkeypatch.setattr(memory_limits, "resident", lambda: 0)
+    monkeypatch.setattr(update, "resident", lambda: 100 * 10**6 - 1000)
+    root = tiny.folder(tmp_path / "pictures", each=10)
+    assert build(root, tmp_path / "index", model=model, memory=100 * 10**6).added == 20
+    assert not build(root, tmp_path / "index", memory=100 * 10**6).changed
+    assert seen == []
+    assert not build(root, tmp_path / "index", memory=100 * 10**6 + 4 * 20 * 16 * 2).changed
+    assert seen == [500 + 4 * 20 * 16]
+    assert not build(root, tmp_path / "index").changed
+    assert len(seen) == 1

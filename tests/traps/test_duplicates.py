@@ -1,0 +1,248 @@
+"""Duplicates that were planted in folders and indexes are grouped, listed and shown, and nothing is touched."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_sets import scene
+from vectors import unit
+
+from retrieval.cli import dedup
+from retrieval.errors import RetrievalError
+from retrieval.images import reading
+from retrieval.images.perceptual import Hashes
+from retrieval.index import Index, NewItem
+from retrieval.traps.duplicates import find_duplicates, write_page
+from retrieval.traps.duplicates.grouping import Known, grouped
+
+
+def fingerprint(root: Path) -> dict[str, tuple[str, int]]:
+    """Every file below a folder: its content and its time."""
+    return {
+        str(path.relative_to(root)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twelve pictures; of two there are other versions and copies, and one file is no picture."""
+    root = tmp_path / "photos"
+    (root / "more").mkdir(parents=True)
+    for seed in range(12):
+        scene(seed, 96).save(root / f"{seed:02d}.png")
+    shutil.copy(root / "03.png", root / "more" / "same.png")
+    scene(3, 96).resize((48, 48)).save(root / "more" / "small.jpg", quality=80)
+    scene(5, 96).resize((300, 200), Image.Resampling.BICUBIC).save(root / "more" / "large<b>.png")
+    (root / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    Image.new("RGB", (50, 40), "white").save(root / "blank.png")
+    Image.new("RGB", (60, 40), "grey").save(root / "blank2.png")
+    return root
+
+
+def index_of(root: Path, folder: Path, vectors: np.ndarray, names: list[str]) -> Path:
+    with Index.create(folder, vectors.shape[1], root=str(root), encoder_hash="abc", details={}) as index:
+        items = []
+        for name in names:
+            content = (root / name).read_bytes() if (root / name).is_file() else b""
+            items.append(NewItem(name, None, 96, 96, len(content), 1, hashlib.sha256(content).hexdigest()))
+        index.add(vectors, items)
+    return folder
+
+
+def test_planted_copies_are_grouped_around_the_largest(photos: Path) -> None:
+    before = fingerprint(photos)
+    found = find_duplicates(photos)
+    assert [(group.kept.path, [copy.path for copy in group.copies]) for group in found.groups] == [
+        ("03.png", ["more/same.png", "more/small.jpg"]),
+        ("more/large<b>.png", ["05.png"]),
+    ]
+    exact, small = found.groups[0].copies
+    assert (exact.kind, exact.bits, exact.score) == ("exact", 0, None)
+    assert (small.kind, small.width, small.height) == ("hash", 48, 48)
+    assert found.groups[1].kept.width == 300
+    assert [one.path for one in found.skipped] == ["broken.jpg"]
+    assert found.pictures == 17
+    assert any(note.startswith("2 pictures have too little detail") for note in found.notes)
+    assert fingerprint(photos) == before
+
+
+def test_blank_pictures_are_duplicates_only_if_their_bytes_are(photos: Path) -> None:
+    shutil.copy(photos / "blank.png", photos / "zz.png")
+    groups = {group.kept.path: group for group in find_duplicates(photos).groups}
+    assert [(copy.path, copy.kind) for copy in groups["blank.png"].copies] == [("zz.png", "exact")]
+
+
+def test_threads_do_not_change_what_is_found(photos: Path) -> None:
+    assert find_duplicates(photos, threads=1) == find_duplicates(photos, threads=4)
+
+
+def test_fewer_bits_are_stricter(photos: Path) -> None:
+    scene(7, 96).rotate(2).save(photos / "turned.png")
+    counts = [len(find_duplicates(photos, bits=bits).could_go) for bits in (0, 10, 24)]
+    assert counts == sorted(counts) and counts[0] >= 1 and counts[2] > counts[0]
+
+
+def groups_of(vectors: np.ndarray, sizes: list[int]) -> Any:
+    """Groups of pictures that are known by their vectors and the sizes of their files alone."""
+    n = len(vectors)
+    hashes = Hashes(*np.random.default_rng(0).integers(0, 2**64, (2, n), np.uint64), np.full(n, 20, np.float32))
+    pictures = [reading.ReadPicture(None, 10, 10, size, 1, str(row)) for row, size in enumerate(sizes)]
+    order = np.argsort(-(vectors @ vectors.T), axis=1, kind="stable")
+    scores = np.take_along_axis(vectors @ vectors.T, order, axis=1)
+    known = Known([f"{row:03d}" for row in range(n)], pictures, hashes, vectors, order, scores)
+    return grouped(Path("x"), known, (), [], 0.95, 10)
+
+
+def test_a_chain_is_no_group() -> None:
+    angles = np.deg2rad(np.arange(0, 91, 10))  # each is 0.985 like the next, and the last is nothing like the first
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    found = groups_of(vectors, sizes=[1, 1, 1, 9, 1, 1, 1, 8, 1, 1])
+    assert {group.kept.path: {copy.path for copy in group.copies} for group in found.groups} == {
+        "003": {"002", "004"},  # 20° would be 0.94
+        "007": {"006", "008"},
+        "000": {"001"},
+    }
+    for group in found.groups:
+        for copy in group.copies:
+            assert copy.kind == "embedding" and copy.score >= 0.95
+            assert copy.score == pytest.approx(vectors[int(copy.path)] @ vectors[int(group.kept.path)])
+    paths = [one.path for group in found.groups for one in (group.kept, *group.copies)]
+    assert len(paths) == len(set(paths))
+
+
+def test_the_best_picture_stays_and_the_closest_copy_comes_first() -> None:
+    angles = np.deg2rad([0, 12, 5, 0.1])
+    found = groups_of(np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), sizes=[5, 7, 9, 9])
+    (group,) = found.groups
+    assert (group.kept.path, [copy.path for copy in group.copies]) == ("002", ["003", "000", "001"])
+
+
+def test_an_index_finds_by_its_vectors_what_hashes_do_not(photos: Path, tmp_path: Path) -> None:
+    names = [f"{seed:02d}.png" for seed in range(12)]
+    names += ["more/same.png", "broken.jpg", "/etc/hostname", "..", "<i>.png", "a\0b.png"]
+    vectors = unit(len(names), 32)
+    vectors[9] = vectors[8]  # a crop, say
+    vectors[11] = vectors[13]  # that file cannot be read
+    index_of(photos, tmp_path / "index", vectors, names)
+    found = find_duplicates(tmp_path / "index")
+    groups = {group.kept.path: group.copies for group in found.groups}
+    assert {path: [(copy.path, copy.kind) for copy in copies] for path, copies in groups.items()} == {
+        "03.png": [("more/same.png", "exact")],
+        min(("08.png", "09.png"), key=lambda name: -(photos / name).stat().st_size): [
+            (max(("08.png", "09.png"), key=lambda name: -(photos / name).stat().st_size), "embedding")
+        ],
+    }
+    assert found.score == 0.95 and "score from 0.95" in found.table()
+    assert [one.path for one in found.skipped] == names[13:]
+
+
+def test_a_file_that_changed_since_is_judged_by_what_it_is_now(photos: Path, tmp_path: Path) -> None:
+    names = [f"{seed:02d}.png" for seed in range(12)]
+    vectors = unit(12, 32)
+    vectors[9] = vectors[8]
+    content = (photos / "03.png").read_bytes()
+    index_of(photos, tmp_path / "index", vectors, names)
+    (photos / "09.png").write_bytes(content)  # was like 08 when it was indexed, and is 03 now
+    found = find_duplicates(tmp_path / "index")
+    (group,) = found.groups
+    assert (group.kept.path, [(copy.path, copy.kind) for copy in group.copies]) == ("03.png", [("09.png", "exact")])
+    assert any("changed since they were indexed" in note for note in found.notes)
+
+
+def test_a_model_makes_vectors_of_a_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from tiny import model
+
+    found = find_duplicates(photos, model=model(tmp_path_factory), threads=1)
+    assert found.score == 0.95
+    kinds = {copy.path: copy.kind for copy in found.could_go}
+    assert kinds["more/same.png"] == "exact"
+    assert next(copy for copy in found.could_go if copy.path == "more/same.png").score == pytest.approx(1, abs=1e-6)
+
+
+def run(*argv: object) -> int:
+    parser = argparse.ArgumentParser()
+    dedup.add_arguments(parser)
+    return dedup.run(parser.parse_args([str(one) for one in argv]))
+
+
+def test_the_verb_prints_a_table_and_writes_page_and_list(photos: Path, tmp_path: Path, capsys) -> None:
+    before = fingerprint(photos)
+    assert run(photos, "--page", tmp_path / "look.html", "--list", tmp_path / "copies.csv") == 0
+    table = capsys.readouterr().out
+    assert "17 pictures, 2 groups of near-duplicates with 5 pictures. Nothing was changed." in table
+    with (tmp_path / "copies.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["group"], row["path"], row["kind"], row["keep"]) for row in rows] == [
+        ("1", "03.png", "", "yes"),
+        ("1", "more/same.png", "exact", "no"),
+        ("1", "more/small.jpg", "hash", "no"),
+        ("2", "more/large<b>.png", "", "yes"),
+        ("2", "05.png", "hash", "no"),
+    ]
+    assert int(rows[0]["size"]) == (photos / "03.png").stat().st_size
+    assert (rows[3]["width"], rows[3]["height"]) == ("300", "200")
+    page = (tmp_path / "look.html").read_text()
+    assert page.count('src="data:image/jpeg;base64,') == page.count("<img ") == 5
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+    assert "large&lt;b&gt;.png" in page and "<b>.png" not in page
+    assert page.count(' alt="') == 5 and "prefers-color-scheme: dark" in page
+    assert fingerprint(photos) == before
+
+
+def test_the_verb_prints_json(photos: Path, capsys) -> None:
+    assert run(photos, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["could_go"], found["in_groups"], len(found["groups"])) == (3, 5, 2)
+    assert found["groups"][0]["keep"]["path"] == "03.png"
+    assert found["could_go_bytes"] == sum(
+        (photos / name).stat().st_size for name in ("more/same.png", "more/small.jpg", "05.png")
+    )
+    assert found["skipped"][0]["path"] == "broken.jpg"
+
+
+def test_a_page_of_many_says_what_it_leaves_out(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    from retrieval.traps.duplicates import page
+
+    found = find_duplicates(photos)
+    monkeypatch.setattr(page, "GROUPS", 1)
+    monkeypatch.setattr(page, "MEMBERS", 1)
+    (photos / "03.png").unlink()  # gone meanwhile
+    write_page(found, tmp_path / "some.html")
+    text = (tmp_path / "some.html").read_text()
+    assert text.count("<img ") == 1 and "cannot be read any more" in text
+    assert "The 1 largest of 2 groups" in text and "1 more are in the list" in text
+
+
+def test_mistakes_are_told_in_a_sentence(photos: Path, tmp_path: Path) -> None:
+    index = index_of(photos, tmp_path / "index", unit(2, 8), ["00.png", "01.png"])
+    lost = index_of(tmp_path / "moved", tmp_path / "lost", unit(2, 8), ["00.png", "01.png"])
+    (tmp_path / "empty").mkdir()
+    picture = photos / "00.png"
+    content = picture.read_bytes()
+    for argv, sentence in (
+        (["nowhere"], "There is no folder"),
+        ([tmp_path / "empty"], "No picture in"),
+        ([lost], "put them back"),
+        ([index, "--model", "default"], "leave --model out"),
+        ([photos, "--bits", "33"], "0 to 32"),
+        ([photos, "--bits", "-1"], "0 to 32"),
+        ([photos, "--score", "1.5"], "from -1 to 1"),
+        ([photos, "--score", "nan"], "from -1 to 1"),
+        ([photos, "--page", picture], "ends in .html"),
+        ([photos, "--list", picture], "ends in .csv"),
+        ([photos, "--list", tmp_path / "no" / "list.csv"], "folder that is not there"),
+    ):
+        with pytest.raises(RetrievalError, match=sentence):
+            run(*argv)
+    assert picture.read_bytes() == content
