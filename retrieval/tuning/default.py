@@ -61,7 +61,7 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
         index.set_structure(None)
         return
     held_out, queries = draw(index, None, np.random.default_rng(seed))
-    trial = Trial(index, held_out)
+    trial = Trial(index, held_out, aim.k)
     measuring = Measuring(trial, queries, aim.k)
     vectors = 4 * len(index) * index.dim
     wishes = Wishes(aim.recall, memory)

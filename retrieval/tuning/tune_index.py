@@ -72,7 +72,7 @@ def tune(
     budget = Budget(minutes)
     drop_unusable(index)
     held_out, asked = draw(index, queries, np.random.default_rng(seed))
-    trial = Trial(index, held_out)
+    trial = Trial(index, held_out, k)
     measuring = Measuring(trial, asked, k)
     vectors = len(index) * index.dim * 4 if index.storage != "binary" else len(index) * index.dim // 8
     mapped = memory is not None and memory < vectors
