@@ -10,6 +10,8 @@ from typing import Any
 from retrieval.base.text import printable
 from retrieval.encoder.pair_config import describe, pair_folder
 from retrieval.errors import RetrievalError
+from retrieval.index.catalog import FILE as CATALOG
+from retrieval.index.folder import ENCODER, is_index
 
 HELP = "Say what an index, a model or a pair network is. Nothing is loaded: it takes a moment, whatever the size."
 
@@ -20,7 +22,7 @@ retrieval info runs/pair
 retrieval info indexes/photos --json
 """
 
-CATALOG, CONFIG, ENCODER = "catalog.sqlite", "config.json", "encoder"
+CONFIG = "config.json"
 WIDTH = 14
 
 
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Describe it."""
     folder: Path = args.path
-    if (folder / CATALOG).exists():
+    if is_index(folder):
         described, lines = _index(folder)
     elif (pair := pair_folder(folder)) is not None:
         described, lines = _pair(pair)

@@ -15,6 +15,7 @@ from retrieval.evaluation.of_index import evaluate_index
 from retrieval.evaluation.of_vectors import evaluate_vectors
 from retrieval.evaluation.report import Report
 from retrieval.index import Index
+from retrieval.index.folder import is_index
 
 if TYPE_CHECKING:
     from retrieval.evaluation.one_shot import Contestant, OneShot
@@ -52,7 +53,7 @@ def evaluate(
         _refuse(subject, "vectors, measured by their labels", given, _OF_MODELS)
         own = {name: options[name] for name in _OF_VECTORS if name in options}
         return evaluate_vectors(subject, queries=queries, over=over or "queries", **own, **shared)
-    if (Path(subject) / "catalog.sqlite").is_file():
+    if is_index(subject):
         _refuse(subject, "an index and measured by its own pictures", given, _OF_MODELS + _OF_VECTORS)
         asking = None if queries is None else datasets.load(queries)
         encoder = None if asking is None else Encoder.load(subject, threads=1 if asking.files else None)
@@ -95,7 +96,7 @@ def evaluate_gain(
     from retrieval.search import rerank  # here, as most evaluations have none
 
     reranker = rerank.load(rerank_by, rerank.TOP if top is None else top)
-    if not (Path(subject) / "catalog.sqlite").is_file():
+    if not is_index(subject):
         raise RetrievalError(f"{subject!r} is no index, and --rerank orders what an index finds: give an index")
     asking = None if queries is None else datasets.load(queries)
     encoder = None if asking is None else Encoder.load(subject, threads=1 if asking.files else None)

@@ -15,6 +15,7 @@ from retrieval.base.machine import cores
 from retrieval.datasets import PictureSet, Progress
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
+from retrieval.index.vectors import signs
 from retrieval.measures import UNLABELLED
 
 SEPARATOR = ";"
@@ -60,7 +61,7 @@ class Labelled:
         whole numbers, so that equal distances tie."""
         if self.vectors.dtype != np.uint8:
             return self.vectors
-        return np.unpackbits(self.vectors, axis=1, bitorder="little").astype(np.float32) * 2 - 1
+        return signs(self.vectors)
 
     def select(self, rows: npt.NDArray[np.int64]) -> Labelled:
         """Those at these places."""

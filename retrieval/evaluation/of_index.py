@@ -15,7 +15,7 @@ from retrieval.evaluation.labelled_vectors import Labelled, asking_part, check_l
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.run import NEIGHBOURS, Evaluation, Unit
 from retrieval.index import Index
-from retrieval.index.checks import code_rows
+from retrieval.index.vectors import code_rows
 
 
 def evaluate_index(

@@ -24,6 +24,7 @@ from retrieval.evaluation.paired_comparison import Differences, compare_kept
 from retrieval.evaluation.per_query import Kept
 from retrieval.images import UnreadableImage
 from retrieval.index import Index
+from retrieval.index.vectors import as_numbers
 from retrieval.measures import Ranking
 from retrieval.search.rerank import FirstRanking, Reranked, Reranker
 from retrieval.search.rerank.reranker import unchanged
@@ -149,7 +150,7 @@ def evaluate_reranked(
             bar.update(1)
             own = () if asked.ids is None else (int(asked.ids[row]),)
             began = time.perf_counter()
-            vector = _vector(index, asked, row)
+            vector = as_numbers(asked.vectors[row])
             scores, ids = (found[0] for found in index.search(vector[None], depth, exclude=[own] if own else None))
             picture = None if files is None else files[row]
             first = FirstRanking(vector, ids[ids >= 0], scores[ids >= 0], own, wanted=depth, picture=picture)
@@ -214,14 +215,6 @@ def _answerable(asked: Labelled, gallery: Labelled) -> tuple[npt.NDArray[np.int6
     totals = np.where(known, counts[asked.labels], 0) - (asked.ids is not None)
     rows = np.flatnonzero(known & (totals > 0))
     return rows, totals[rows]
-
-
-def _vector(index: Index, asked: Labelled, row: int) -> npt.NDArray[np.float32]:
-    vector = asked.vectors[row]
-    if vector.dtype != np.uint8:
-        return np.asarray(vector, np.float32)
-    bits = np.unpackbits(vector, bitorder="little").astype(np.float32)
-    return (bits * 2 - 1) / np.float32(np.sqrt(index.dim))
 
 
 def _kept(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.exchange.list_rows import Record
-from retrieval.index.checks import UNIT_TOLERANCE
+from retrieval.index.vectors import UNIT_TOLERANCE
 
 BLOCK_BYTES = 1 << 25
 """Bytes of float32 vectors that are in memory at a time, and that become one segment of an index."""

@@ -21,9 +21,10 @@ from retrieval.exchange import lists
 from retrieval.exchange.formats import CLIP, READERS, format_of
 from retrieval.exchange.import_rows import Part, Source, blocks, unit
 from retrieval.exchange.list_rows import SOURCE_ID, Record, Value, below, to_item, to_value
-from retrieval.index import Index, NewItem, catalog
+from retrieval.index import Index, NewItem
+from retrieval.index.folder import ENCODER, is_index
 from retrieval.index.records import NO_ENCODER
-from retrieval.ingest.index_folder import ENCODER, Place
+from retrieval.ingest.index_folder import Place
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
@@ -113,7 +114,7 @@ def import_index(
     found, storage = _stored(found, storage, path)
     encoder = _encoder(model, found)
     with Place(Path(out), overwrite) as place:
-        if (place.out / catalog.FILE).exists() and not overwrite:
+        if is_index(place.out) and not overwrite:
             raise RetrievalError(
                 f"{place.name!r} is an index already; name another one, or replace it with --overwrite."
             )

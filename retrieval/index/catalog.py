@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import write_durably
-from retrieval.errors import RetrievalError
 from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, Database
 from retrieval.index.records import Item, NewItem, SegmentRecord, State, StructureRecord, Value, from_runs, to_runs
 from retrieval.index.schema import SCHEMA
@@ -41,29 +40,11 @@ ORDER BY id
 """  # noqa: S608
 
 
-def require(folder: Path) -> None:
-    """See to it that a folder is an index, as far as a look at its names tells.
-
-    Raises:
-        RetrievalError: it is none, or may not be looked into.
-    """
-    try:
-        if (folder / FILE).is_file():
-            return
-        if folder.is_dir():
-            raise RetrievalError(
-                f"{str(folder)!r} is not an index (it has no {FILE}); make one with `retrieval build`."
-            )
-    except OSError as error:
-        raise RetrievalError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions.") from error
-    raise RetrievalError(f"There is no index at {str(folder)!r}; make one with `retrieval build`.")
-
-
 class Catalog(Database):
     """One open catalog. Beside its base class the only place that speaks SQL."""
 
     def __init__(self, folder: Path, *, write: bool) -> None:
-        """Open the catalog of an index folder, which :func:`require` has seen.
+        """Open the catalog of an index folder.
 
         Raises:
             RetrievalError: it is damaged, or another release wrote it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,19 +18,26 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import checksum
+from retrieval.base.machine import versions
 from retrieval.errors import RetrievalError
-from retrieval.index import catalog, lock, orphans, segments
-from retrieval.index.catalog import Catalog, require
-from retrieval.index.checks import code_rows, new_folder, new_paths, unit_rows
-from retrieval.index.description import describe, libraries
+from retrieval.index import folder as folders
+from retrieval.index import lock, segments
+from retrieval.index.catalog import Catalog
+from retrieval.index.database import FORMAT_VERSION
 from retrieval.index.filters import BUILT_IN
-from retrieval.index.records import Item, NewItem, State, StructureRecord, Value
+from retrieval.index.records import Item, NewItem, State, StructureRecord, Value, new_paths
 from retrieval.index.snapshot import Snapshot
+from retrieval.index.vectors import checked
+from retrieval.version import __version__
 
 if TYPE_CHECKING:
     from retrieval.index.nearest.structure import Structure
 
-_OURS = {"encoder", segments.FOLDER, orphans.STRUCTURES, lock.FILE, lock.READERS, catalog.FILE + ".tmp"}
+_LIBRARIES = ("numpy", "h5py", "faiss-cpu")
+"""Beside SQLite and this program, what writes an index."""
+
+_LARGEST = 5
+"""How many classes a description names."""
 
 
 class Index:
@@ -61,7 +69,7 @@ class Index:
             self._catalog = Catalog(folder, write=writing is not None)
             held.callback(self._catalog.close)
             if writing is not None:
-                orphans.remove_orphans(folder, self._catalog)
+                folders.remove_orphans(folder, self._catalog)
             self._refresh()
             self._held = held.pop_all()
 
@@ -99,10 +107,10 @@ class Index:
             raise RetrievalError(f"There is no storage {storage!r}; choose {', '.join(segments.STORAGES)}.")
         if storage == "binary" and dim % 8:
             raise RetrievalError(f"Binary codes have a multiple of 8 bits, not {dim}; choose another length.")
-        new_folder(folder, _OURS, catalog.FILE)
+        folders.make(folder)
         writing = lock.WriterLock(folder)
         try:
-            if (folder / catalog.FILE).exists():  # looked up under the lock: another process may have been faster
+            if folders.is_index(folder):  # looked up under the lock: another process may have been faster
                 raise RetrievalError(f"{str(folder)!r} is an index already; open that one, or choose another folder.")
             Catalog.create(
                 folder,
@@ -113,7 +121,7 @@ class Index:
                     "encoder_hash": encoder_hash,
                     "decoder": decoder,
                     "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                    "libraries": libraries(),
+                    "libraries": {"retrieval": __version__, "sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)},
                     "details": dict(details),
                 },
             )
@@ -137,7 +145,7 @@ class Index:
             writes it.
         """
         folder = Path(folder)
-        require(folder)
+        folders.require(folder)
         return cls(folder, lock.WriterLock(folder) if write else None, mapped=mapped)
 
     def close(self) -> None:
@@ -218,7 +226,39 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """Everything about it that fits a page, as JSON can hold it."""
-        return describe(self.folder, self._catalog, self._state)
+        meta, state, structure = self._catalog.meta, self._state, self._state.structure
+        labels = [(label, count) for label, count in self._catalog.label_counts() if label is not None]
+        return {
+            "kind": "index",
+            "folder": str(self.folder),
+            "format": FORMAT_VERSION,
+            "items": state.items,
+            "removed": sum(record.rows for record in state.segments) - state.items,
+            "dim": self.dim,
+            "storage": self.storage,
+            "labels": len(labels),
+            "labelled": sum(count for _, count in labels),
+            "largest": dict(labels[:_LARGEST]),
+            "segments": len(state.segments),
+            "structure": None
+            if structure is None
+            else {
+                "factory": structure.factory,
+                "parameters": dict(structure.parameters),
+                "items": structure.items,
+                "measured": dict(structure.measured),
+                "bytes": structure.size,
+            },
+            "bytes": folders.bytes_of(self.folder),
+            "attributes": sorted(self.attribute_kinds()),
+            "encoder": {"network": folders.network_of(self.folder), "hash": self.encoder_hash},
+            "root": self.root,
+            "decoder": meta.get("decoder"),
+            "created": meta.get("created"),
+            "libraries": meta.get("libraries"),
+            "skipped": len(self.skipped()),
+            "details": meta.get("details"),
+        }
 
     @property
     def mapped(self) -> bool:
@@ -332,7 +372,7 @@ class Index:
         Raises:
             RetrievalError: the queries do not fit the index, the expression is wrong, or a segment is damaged.
         """
-        queries = self._rows(queries, "queries")
+        queries = checked(queries, self.dim, self.storage, "queries")
         if k < 0:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
@@ -361,7 +401,7 @@ class Index:
         Raises:
             RetrievalError: as :meth:`search`; or the score is no number.
         """
-        queries = self._rows(queries, "queries")
+        queries = checked(queries, self.dim, self.storage, "queries")
         if math.isnan(score):
             raise RetrievalError("The least score is not a number; give one from -1 to 1.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
@@ -401,7 +441,7 @@ class Index:
     def upsert(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
         """The same, and items whose path is there are replaced: they get a new id, and keep their attributes."""
         self.must_write()
-        vectors = self._rows(vectors, "vectors")
+        vectors = checked(vectors, self.dim, self.storage, "vectors")
         if len(vectors) != len(items):
             raise RetrievalError(f"There are {len(vectors)} vectors for {len(items)} items; give one for each.")
         new_paths(items)
@@ -508,7 +548,7 @@ class Index:
                     f"A structure of {len(structure):,} vectors of {structure.dim} numbers does not fit an index of "
                     f"{len(ids):,} of {self.dim} ({self.storage}); build it from this index's vectors."
                 )
-            file = f"{orphans.STRUCTURES}/{self._catalog.generation + 1:08d}.ann"
+            file = f"{folders.STRUCTURES}/{self._catalog.generation + 1:08d}.ann"
             path = self.folder / file
             structure.write(path)
             record = StructureRecord(
@@ -556,9 +596,6 @@ class Index:
         if self._snapshot is None:
             raise RetrievalError(f"The index {str(self.folder)!r} could not be opened; open it again.")
         return self._snapshot
-
-    def _rows(self, vectors: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
-        return (code_rows if self.storage == "binary" else unit_rows)(vectors, self.dim, what)
 
     def _chosen(self, where: str) -> tuple[str, npt.NDArray[np.int64]]:
         known = self._now.known_filter(where)
@@ -626,7 +663,7 @@ class Index:
 
     def _sweep(self) -> None:
         with contextlib.suppress(RetrievalError):  # what was to be done is done; the next writer tries again
-            self._commit(lambda: orphans.sweep(self.folder, self._catalog))
+            self._commit(lambda: folders.sweep(self.folder, self._catalog))
 
 
 def _left_out(exclude: Sequence[Sequence[int]], queries: int) -> list[npt.NDArray[np.int64]]:

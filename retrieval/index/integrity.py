@@ -16,19 +16,17 @@ from retrieval.base import progress
 from retrieval.base.files import TEMPORARY
 from retrieval.base.open_file import DamagedFileError, OpenFile
 from retrieval.errors import RetrievalError
-from retrieval.index import orphans, segments
+from retrieval.index import segments
 from retrieval.index.catalog import FILE as CATALOG
-from retrieval.index.catalog import Catalog, require
-from retrieval.index.checks import UNIT_TOLERANCE
+from retrieval.index.catalog import Catalog
+from retrieval.index.folder import ENCODER, STRUCTURES, require
 from retrieval.index.lock import ReaderMark
 from retrieval.index.records import SegmentRecord, State, StructureRecord
 from retrieval.index.schema import SCHEMA
 from retrieval.index.segments import Segment
+from retrieval.index.vectors import UNIT_TOLERANCE
 
 Ids = npt.NDArray[np.int64]
-
-ENCODER = "encoder"
-"""The folder of the model that made the vectors."""
 
 _BLOCK = 1 << 20
 """Numbers whose lengths are computed at a time: 8 MB as float64."""
@@ -285,14 +283,14 @@ class _Check:
         """Note the files that belong to nobody."""
         garbage = catalog.garbage()
         places = [self._folder.glob("*" + TEMPORARY)]
-        places += [(self._folder / name).glob("*") for name in (segments.FOLDER, orphans.STRUCTURES)]
+        places += [(self._folder / name).glob("*") for name in (segments.FOLDER, STRUCTURES)]
         unfinished = segments.file_name(int(catalog.meta["next_segment"]))
         for path in sorted(path for place in places for path in place):
             name = path.relative_to(self._folder).as_posix()
             if name in named:
                 continue
             left = name.endswith(TEMPORARY) and "/" in name
-            goes = left or name in garbage or name == unfinished or name.startswith(orphans.STRUCTURES + "/")
+            goes = left or name in garbage or name == unfinished or name.startswith(STRUCTURES + "/")
             self.notes.append(
                 f"{name!r} is no part of the index; the next writer deletes it."
                 if goes
@@ -311,7 +309,7 @@ class _Check:
             yield
         except DamagedFileError as error:
             place = error.path.relative_to(self._folder).as_posix() if error.path != self._folder else CATALOG
-            self._say(error.problem, place, rebuildable=place.startswith(orphans.STRUCTURES + "/"))
+            self._say(error.problem, place, rebuildable=place.startswith(STRUCTURES + "/"))
         except RetrievalError as error:
             reason = str(error.__cause__ or error)
             self._say(f"cannot be used: {' '.join(reason.split())}", CATALOG)

@@ -13,11 +13,9 @@ from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.index import Index, catalog
+from retrieval.index import Index
+from retrieval.index.folder import is_index
 from retrieval.index.lock import WriterLock
-
-ENCODER = "encoder"
-"""The folder in an index that holds the encoder that it was built with."""
 
 SKIPPED = "skipped.csv"
 """The file in an index that lists what could not be read: path, reason."""
@@ -49,7 +47,7 @@ class Place:
             self._old = out.with_name(f".{out.name}.old")
             if self._old.exists():
                 self._recover()
-            there = _is_index(out)
+            there = is_index(out)
             usable = there or not out.exists() or (out.is_dir() and not any(out.iterdir()))
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: no name
             raise _cannot_write(self.name, error) from None
@@ -73,7 +71,7 @@ class Place:
     @property
     def exists(self) -> bool:
         """Whether there is an index to continue."""
-        return _is_index(self.folder)
+        return is_index(self.folder)
 
     def make(self, fill: Callable[[Path], None]) -> None:
         """Make the index: all of it, or nothing.
@@ -139,10 +137,6 @@ def write_skipped(folder: Path, skipped: Sequence[images.Skipped]) -> None:
             write_durably(file, content)
     except OSError as error:
         raise _cannot_write(printable(file), error) from None
-
-
-def _is_index(folder: Path) -> bool:
-    return (folder / catalog.FILE).is_file()
 
 
 def _cannot_write(name: str, error: Exception) -> RetrievalError:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from retrieval.base.progress import bar
 from retrieval.images.perceptual import Hashes
-from retrieval.index.codes import as_floats
+from retrieval.index.vectors import as_numbers
 from retrieval.traps.collapse import find_collapse
 from retrieval.traps.finding import Finding, worst_first
 from retrieval.traps.hubs import find_hubs
@@ -86,7 +86,7 @@ def of_index(index: Index, k: int = 10, seed: int = 0, hashes: Hashes | None = N
     names = sorted({label for label in given if label is not None})
     number = {name: place for place, name in enumerate(names)}
     marks = np.array([-1 if label is None else number[label] for label in given], np.int64) if names else None
-    return find(as_floats(rows), marks, neighbours, scores, ids=ids, names=names, hashes=hashes, seed=seed)
+    return find(as_numbers(rows), marks, neighbours, scores, ids=ids, names=names, hashes=hashes, seed=seed)
 
 
 def neighbours_of(index: Index, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.checks import code_rows, unit_rows
+from retrieval.index.vectors import checked
 
 FEWEST_ITEMS = 20
 """Items below which none can be spared, so that all ask and are asked."""
@@ -65,7 +65,7 @@ def draw(
             return ids[:0], vectors
         rows = np.sort(generator.choice(n, min(most, n // 10), replace=False))
         return ids[rows], np.ascontiguousarray(vectors[rows])
-    queries = (code_rows if index.storage == "binary" else unit_rows)(queries, index.dim, "queries")
+    queries = checked(queries, index.dim, index.storage, "queries")
     if not len(queries):
         raise RetrievalError("There is not one query; give some, or leave them out, and vectors are held out instead.")
     rows = np.sort(generator.choice(len(queries), min(most, len(queries)), replace=False))

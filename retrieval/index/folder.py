@@ -1,0 +1,141 @@
+"""The folder of an index: the names in it, whether it is one, and what lies there and no longer belongs to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import stat
+from pathlib import Path
+
+from retrieval.base.files import TEMPORARY
+from retrieval.errors import RetrievalError
+from retrieval.index import lock, segments
+from retrieval.index.catalog import FILE as CATALOG
+from retrieval.index.catalog import Catalog
+
+STRUCTURES = "ann"
+"""The folder of approximate structures."""
+
+ENCODER = "encoder"
+"""The folder of the model that made the vectors."""
+
+_OURS = {ENCODER, segments.FOLDER, STRUCTURES, lock.FILE, lock.READERS, CATALOG + ".tmp"}
+"""What may lie there before there is an index."""
+
+
+def is_index(folder: str | Path) -> bool:
+    """Whether a folder is an index, as far as a look at its names tells.
+
+    Raises:
+        OSError: it may not be looked into.
+    """
+    return Path(folder, CATALOG).is_file()
+
+
+def require(folder: Path) -> None:
+    """See to it that a folder is an index, as far as a look at its names tells.
+
+    Raises:
+        RetrievalError: it is none, or may not be looked into.
+    """
+    try:
+        if is_index(folder):
+            return
+        if folder.is_dir():
+            raise RetrievalError(
+                f"{str(folder)!r} is not an index (it has no {CATALOG}); make one with `retrieval build`."
+            )
+    except OSError as error:
+        raise RetrievalError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions.") from error
+    raise RetrievalError(f"There is no index at {str(folder)!r}; make one with `retrieval build`.")
+
+
+def make(folder: Path) -> None:
+    """Make the folder of a new index.
+
+    Args:
+        folder: where; it may exist.
+
+    Raises:
+        RetrievalError: it has something else in it, or cannot be made.
+    """
+    if str(folder) != str(folder).encode(errors="replace").decode():
+        raise RetrievalError(f"The folder name {str(folder)!r} is not Unicode; choose another one.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        raise RetrievalError(
+            f"No index can be made at {str(folder)!r} ({error.strerror or error}); choose another folder."
+        ) from error
+    foreign = sorted(there - _OURS - {CATALOG})
+    if foreign and CATALOG not in there:
+        raise RetrievalError(f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder.")
+
+
+def remove_orphans(folder: Path, catalog: Catalog) -> None:
+    """Delete the files of a writer that was killed before its transaction, and what it gave up and did not delete.
+
+    It never got further than the segment with the next number. Any other file stays, even a segment that the catalog
+    does not name: if the catalog is damaged, that may be the only copy. Structures are derived, so nothing is lost.
+
+    Args:
+        folder: the index folder; the caller holds its lock.
+        catalog: of this folder.
+
+    Raises:
+        RetrievalError: the folder cannot be written.
+    """
+    known = catalog.files()
+    orphans = [folder / segments.file_name(int(catalog.meta["next_segment"]))]
+    try:
+        for name in (segments.FOLDER, STRUCTURES):  # an archive may have dropped an empty folder
+            (folder / name).mkdir(exist_ok=True)
+            orphans += (folder / name).glob("*" + TEMPORARY)
+        for path in (folder / STRUCTURES).iterdir():
+            if f"{STRUCTURES}/{path.name}" not in known:
+                orphans.append(path)
+        for path in orphans:
+            if path.relative_to(folder).as_posix() not in known:  # as the next number could say if it is damaged
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RetrievalError(
+            f"The index {str(folder)!r} cannot be written ({error.strerror or error}); "
+            "allow writing there, or work on a copy of the folder."
+        ) from error
+    sweep(folder, catalog)
+
+
+def sweep(folder: Path, catalog: Catalog) -> None:
+    """Delete the files that the catalog has given up. Readers that hold them open do not notice."""
+    garbage = catalog.garbage()
+    if not garbage:
+        return
+    for file in garbage:
+        with contextlib.suppress(OSError):  # the next writer tries again
+            (folder / file).unlink(missing_ok=True)
+    catalog.forget_garbage(file for file in garbage if not (folder / file).exists())
+
+
+def bytes_of(folder: Path) -> int:
+    """How much room it takes."""
+    return sum(_size(path) for path in folder.rglob("*"))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file that is the index's for good; 0 for anything else."""
+    try:
+        found = path.stat()
+    except OSError:  # a write-ahead log that another process has just tidied up
+        return 0
+    # The file "-shm" is memory that SQLite shares while a catalog is open.
+    return found.st_size if stat.S_ISREG(found.st_mode) and not path.name.endswith("-shm") else 0
+
+
+def network_of(folder: Path) -> str | None:
+    """What its encoder is called; None if it has none that says so."""
+    try:
+        name = json.loads((folder / ENCODER / "config.json").read_text(encoding="utf-8")).get("network")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None if name is None else str(name)
