@@ -23,13 +23,13 @@ from retrieval.index.folder import is_index
 from retrieval.index.vectors import as_numbers
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.report import Duplicates
-from retrieval.traps.find_all import neighbours_of
 from retrieval.traps.near_duplicates import BITS
+from retrieval.traps.neighbours import exact_neighbours, neighbours_of
 
 NEIGHBOURS = 20
 """Nearest of each picture that are looked at for copies by score."""
 
-_BLOCK = 2048  # pictures read before they are hashed, and asked for their neighbours, at a time
+_BLOCK = 2048  # pictures read before they are hashed, at a time
 
 Ints = npt.NDArray[np.int64]
 
@@ -169,17 +169,9 @@ def _encoded(root: Path, paths: list[str], model: str | Path, threads: int) -> n
 
 def _nearest(vectors: npt.NDArray[np.float32]) -> tuple[Ints, npt.NDArray[np.float32]]:
     """Rows and scores (n, k) of the nearest of each row that is not NaN."""
-    from retrieval.index.nearest import exact_search
-
     neighbours = np.full((len(vectors), NEIGHBOURS), -1, np.int64)
     scores = np.full((len(vectors), NEIGHBOURS), -np.inf, np.float32)
     here = np.flatnonzero(~np.isnan(vectors[:, 0]))
     shelf = np.ascontiguousarray(vectors[here])
-    with bar(len(here), "Neighbours", "pictures") as shown:
-        for start in range(0, len(here), _BLOCK):
-            some = here[start : start + _BLOCK]
-            scores[some], neighbours[some] = exact_search(
-                shelf[start : start + _BLOCK], shelf, here, NEIGHBOURS, [np.array([row]) for row in some]
-            )
-            shown.update(len(some))
+    neighbours[here], scores[here] = exact_neighbours(shelf, shelf, NEIGHBOURS, ids=here, own=here)
     return neighbours, scores
