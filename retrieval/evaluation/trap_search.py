@@ -11,6 +11,7 @@ from retrieval.datasets import PictureSet
 from retrieval.evaluation.labelled_vectors import Labelled
 from retrieval.images.perceptual import Hashes, hash_files, hash_pixels
 from retrieval.index import Index
+from retrieval.index.vectors import as_numbers
 
 NEIGHBOURS = 10
 """Of each query, that are looked at."""
@@ -69,7 +70,7 @@ def look_in(index: Index, *, seed: int) -> tuple[traps.Finding, ...]:
 
 
 def _nearest(queries: Labelled, gallery: Labelled, *, itself: bool) -> tuple[np.ndarray, np.ndarray]:
-    asked, among = (np.ascontiguousarray(side.numbers, np.float32) for side in (queries, gallery))
+    asked, among = (np.ascontiguousarray(as_numbers(side.vectors)) for side in (queries, gallery))
     return traps.exact_neighbours(asked, among, NEIGHBOURS, own=np.arange(len(asked)) if itself else None)
 
 
