@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from retrieval import images
 from retrieval.base.machine import cores
+from retrieval.base.npy import mapped
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
+from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, hits_of, no_match
 from retrieval.search.query import Question, picture_files, placed, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, unchanged
@@ -99,7 +101,6 @@ class Search:
     def encoder(self) -> Encoder:
         """The network that the index was built with; loaded when the first picture or text is asked for."""
         from retrieval.encoder import Encoder  # here, because a query by id needs none
-        from retrieval.index.records import NO_ENCODER
 
         if self.index.encoder_hash.startswith(NO_ENCODER):
             raise RetrievalError(
@@ -128,8 +129,6 @@ class Search:
     @cached_property
     def _classes(self) -> frozenset[str]:
         """The names of class folders, where labels come from folders."""
-        from retrieval.index.records import FOLDERS  # here, as it brings all that a build needs
-
         if self.index.details.get("labels") != FOLDERS:
             return frozenset()
         return frozenset(label for label in self.index.labels() if label is not None)
@@ -261,8 +260,6 @@ class Search:
         self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
-        from retrieval.base.npy import mapped  # here, as the other formats come with it
-
         vectors = mapped(Path(file))
         count = len(vectors) if vectors.ndim > 1 else 1
         return self.query_vectors(
