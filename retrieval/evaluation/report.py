@@ -157,14 +157,10 @@ class Report:
         return per_query.of_columns(self._about(), self.per_query)
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON to a file, and beside it what each query scored (:func:`.per_query.beside`)."""
+        """Write the JSON to a file, and beside it what each query scored (:mod:`.per_query`)."""
         file = Path(path)
-        self.save_per_query(per_query.beside(file))
+        per_query.write(per_query.beside(file), self._about(), self.per_query)
         write_durably(file, (self.text() + "\n").encode())
-
-    def save_per_query(self, path: str | Path) -> None:
-        """Write what each query scored as a NumPy archive (.npz), which ``numpy.load`` reads without pickle."""
-        per_query.write(Path(path), self._about(), self.per_query)
 
     def _about(self) -> dict[str, Any]:
         names = ("subject", "data", "protocol", "over", "seed", "machine")

@@ -18,8 +18,9 @@ from retrieval.base.text import json_text
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation.labelled_vectors import Labelled, asking_part, check_limit, drawn, encode, some
+from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, encode, some
 from retrieval.evaluation.of_index import fitting, indexed
+from retrieval.evaluation.options import check_limit
 from retrieval.evaluation.paired_comparison import Differences, compare_kept
 from retrieval.evaluation.per_query import Kept
 from retrieval.images import UnreadableImage

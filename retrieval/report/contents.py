@@ -152,7 +152,7 @@ def gather(
             raise RetrievalError(f"The index {printable(folder)!r} is empty; add something to it first.")
         measured, unmeasured = None, None
         try:
-            measured = evaluation.evaluate_index(index, limit=limit, seed=seed)
+            measured = evaluation.evaluate_index(index, options=evaluation.EvaluationOptions(limit=limit, seed=seed))
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
