@@ -24,7 +24,7 @@ from retrieval.measures.arrays import UNLABELLED, Ints, Vectors, groups, hidden
 from retrieval.measures.hamming import Distances
 from retrieval.measures.ranking import Ranking
 from retrieval.measures.ranking_task import Rankings, Scorer, Task, named
-from retrieval.measures.relevance import Grades, Judged, Judgements, Relevance, SameLabel, SharedLabels
+from retrieval.measures.relevance import Grades, Relevance, SameLabel, SharedLabels
 
 BLOCK_BYTES = 32 * 2**20  # scores that one thread holds at a time
 
@@ -171,49 +171,6 @@ def rank_by(
     )
     task.measure(threads or cores(), advance)
     return task.rankings(labelled, int((~kept).sum()))
-
-
-def rank_judged(
-    queries: npt.ArrayLike,
-    judgements: Judgements,
-    gallery: npt.ArrayLike | None = None,
-    *,
-    own: npt.ArrayLike | None = None,
-    ignore: Sequence[npt.ArrayLike] | None = None,
-    ks: Sequence[int] = (1, 10),
-    levels: npt.ArrayLike = (),
-    threads: int | None = None,
-    advance: Callable[[int], object] | None = None,
-) -> Rankings:
-    """The same where relevance is given pair by pair, with grades; NDCG takes these as gains, every other measure only
-    asks whether they are above 0. Queries without a relevant item are left out and counted.
-
-    Args:
-        queries, gallery, own, ignore, ks, levels, threads, advance: as for :func:`rank`.
-        judgements: which items are relevant to which queries. What is not listed is irrelevant.
-
-    Raises:
-        RetrievalError: the arrays do not fit together, are not numbers, or leave nothing to measure.
-    """
-    asked = np.asarray(queries)
-    if gallery is None:
-        if own is not None:
-            raise RetrievalError("without a gallery the queries are the gallery: give no own")
-        gallery, own = asked, np.arange(len(asked))
-    asked, shelf = _checked(asked, np.asarray(gallery))
-    positions = arrays.own_positions(own, len(asked), len(shelf))
-    arranged = _Arranged.of(shelf, np.arange(len(shelf)), np.zeros(len(shelf), np.int64))
-    relevance = Judged(judgements, len(asked), arranged.place)
-    task = Task(
-        scorer=_scorer(asked, arranged),
-        relevance=relevance,
-        hidden=hidden(positions, ignore, arranged.place),
-        order=_order(asked, relevance.answerable(positions >= 0), positions, np.zeros(len(asked), np.int64)),
-        measures=named(ks),
-        levels=np.asarray(levels, np.float64),
-    )
-    task.measure(threads or cores(), advance)
-    return task.rankings(np.ones(len(asked), bool), 0)
 
 
 @dataclass(frozen=True)
