@@ -1,4 +1,5 @@
-"""Texts from files that nobody vouches for, and texts for terminals: columns, JSON, what a stream can take."""
+"""Texts from files that nobody vouches for, labels by number, and texts for terminals: columns, JSON, what a stream can
+take."""
 
 from __future__ import annotations
 
@@ -43,6 +44,13 @@ def texts(array: npt.NDArray[Any]) -> list[str]:
     found: list[str] = rows.tolist()
     "".join(found).encode()  # half a pair of surrogates is no letter either
     return found
+
+
+def numbered(labels: Sequence[str | None]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The labels that occur, sorted, and int64 (n,), which of them each is; −1 for None."""
+    names = tuple(sorted({label for label in labels if label is not None}))
+    place = {name: row for row, name in enumerate(names)}
+    return names, np.array([-1 if label is None else place[label] for label in labels], np.int64)
 
 
 def for_terminal(text: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval import measures
+from retrieval.base.text import numbered
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -90,16 +90,14 @@ def indexed(index: Index) -> Labelled:
     Raises:
         RetrievalError: there are no labels.
     """
-    names = index.labels()
-    known = sorted({name for name in names if name is not None})
-    if not known:
+    classes, labels = numbered(index.labels())
+    if not classes:
         raise RetrievalError(f"the index {index.folder} has no labels: build it with --labels, or measure the encoder")
-    number = {name: place for place, name in enumerate(known)}
     ids, vectors = index.all_vectors()
     return Labelled(
         names=np.asarray([item.path for item in index.items(ids)]),
-        classes=tuple(known),
-        labels=np.array([measures.UNLABELLED if name is None else number[name] for name in names]),
+        classes=classes,
+        labels=labels,
         vectors=vectors,
         rows=np.arange(len(ids)),
         ids=ids,

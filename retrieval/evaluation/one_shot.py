@@ -16,7 +16,7 @@ from retrieval import images, measures
 from retrieval.base import progress
 from retrieval.base.files import write_durably
 from retrieval.base.machine import cores, processor, versions
-from retrieval.base.text import aligned, json_text
+from retrieval.base.text import aligned, json_text, numbered
 from retrieval.datasets import PictureSet, Progress
 from retrieval.datasets.lake_runs import Runs
 from retrieval.encoder import Encoder
@@ -296,7 +296,7 @@ def evaluate_trials(
             raise RetrievalError(
                 f"{pictures.name} has no groups of classes, as Omniglot has alphabets: leave --within-groups out"
             )
-        groups = np.unique(np.array(asked.levels), return_inverse=True)[1]
+        groups = numbered(asked.levels)[1]
     kinds = [(n, k) for n in ways for k in shots]
     drawn = [
         measures.draw_trials(asked.labels, ways=n, shots=k, trials=trials, seed=seed, groups=groups) for n, k in kinds
