@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from json import dumps
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,13 +63,12 @@ def calibrate_index(
     """Calibrate an index folder, and print what was found; the arguments are the command line's."""
     from retrieval.index import Index
     from retrieval.search.calibration import calibrate
-    from retrieval.search.calibration.record import table
 
     with Index.open(index, write=True) as opened:
         asking = None if queries is None else _encoded(opened, index, queries)
         found = calibrate(opened, queries=asking, fmr=fmr, miss=miss, k=k, seed=seed)
         opened.record_calibration(found.to_json())
-    print(dumps(found.to_json(), indent=2, ensure_ascii=False) if json else table(found))
+    print(found.shown(as_json=json))
     return 0
 
 

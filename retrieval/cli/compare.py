@@ -41,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print the differences."""
-    from retrieval.base import text
     from retrieval.evaluation import paired_comparison, per_query
     from retrieval.evaluation.by_name import evaluate
     from retrieval.evaluation.options import EvaluationOptions
@@ -61,5 +60,5 @@ def run(args: argparse.Namespace) -> int:
             )
             sides[side] = evaluate(side, data=None if index else args.data, options=options).kept()
     found = paired_comparison.compare_kept(sides[args.a], sides[args.b], stratify=args.stratify, seed=args.seed)
-    print(text.json_text(found.to_json()) if args.json else found.table())
+    print(found.shown(as_json=args.json))
     return 0

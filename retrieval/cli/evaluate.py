@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     found = _measured(subject, given)
     if save is not None:
         found.save(save)
-    print(found.text() if as_json else found.table())
+    print(found.shown(as_json=as_json))
     return 0
 
 

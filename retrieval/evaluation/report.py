@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from retrieval.base.files import write_durably
-from retrieval.base.machine import cores, processor, versions
-from retrieval.base.text import aligned, json_text
+from retrieval.base.found import Found
+from retrieval.base.machine import machine, versions
+from retrieval.base.text import aligned
 from retrieval.evaluation import per_query
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.per_class import Confusion, PerClass
 from retrieval.evaluation.per_query import Kept
 from retrieval.traps.finding import Finding
-from retrieval.version import __version__
 
 _EXAMPLES = 3
 """Worst examples of a trap that a table names, and names of each."""
@@ -55,7 +54,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Found):
     """An evaluation.
 
     Attributes:
@@ -93,8 +92,8 @@ class Report:
     over: str
     confidence: float
     resamples: int
-    machine: str = field(default_factory=lambda: f"{processor()}, {cores()} cores")
-    versions: Mapping[str, str] = field(default_factory=lambda: {"retrieval": __version__} | versions())
+    machine: str = field(default_factory=machine)
+    versions: Mapping[str, str] = field(default_factory=versions)
     per_query: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     curves: Mapping[str, Curve] = field(default_factory=dict, repr=False, compare=False)
     per_class: PerClass | None = field(default=None, repr=False, compare=False)
@@ -148,19 +147,14 @@ class Report:
             ]
         )
 
-    def text(self) -> str:
-        """The JSON as text for a file or a terminal, where each row of numbers is one line."""
-        return json_text(self.to_json())
-
     def kept(self) -> Kept:
         """What each query scored, as a comparison takes it."""
         return per_query.of_columns(self._about(), self.per_query)
 
     def save(self, path: str | Path) -> None:
         """Write the JSON to a file, and beside it what each query scored (:mod:`.per_query`)."""
-        file = Path(path)
-        per_query.write(per_query.beside(file), self._about(), self.per_query)
-        write_durably(file, (self.text() + "\n").encode())
+        per_query.write(per_query.beside(Path(path)), self._about(), self.per_query)
+        super().save(path)
 
     def _about(self) -> dict[str, Any]:
         names = ("subject", "data", "protocol", "over", "seed", "machine")

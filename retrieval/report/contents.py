@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import evaluation, traps
-from retrieval.base.machine import cores, processor, versions
+from retrieval.base.machine import machine, versions
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.trap_search import look_in
@@ -24,7 +24,6 @@ from retrieval.index.codes import as_floats
 from retrieval.report.charts import SAMPLE, two_dimensions
 from retrieval.search.answer import Answer
 from retrieval.search.search import Search
-from retrieval.version import __version__
 
 if TYPE_CHECKING:
     from retrieval.search.explain import Explanation
@@ -123,8 +122,8 @@ class Contents:
             "training": self.training and [_finite(row) for row in self.training],
             "seed": self.seed,
             "made": self.made,
-            "machine": f"{processor()}, {cores()} cores",
-            "versions": {"retrieval": __version__} | versions(),
+            "machine": machine(),
+            "versions": versions(),
         }
 
 

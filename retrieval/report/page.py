@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from retrieval.base.files import write_durably
-from retrieval.base.machine import cores, processor
+from retrieval.base.machine import machine
 from retrieval.base.text import printable
 from retrieval.report import about
 from retrieval.report.blocks import Headline, Section, interval, number
@@ -43,7 +43,7 @@ def render(contents: Contents) -> str:
         tiles=tiles(contents),
         sections=sections(contents),
         footer=f"Made by retrieval {__version__} on {contents.made.replace('T', ' at ')} UTC, on a machine with "
-        f"{processor()}, {cores()} cores; seed {contents.seed}.",
+        f"{machine()}; seed {contents.seed}.",
     )
 
 
