@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from retrieval.measures.arrays import UNLABELLED
 from retrieval.measures.clustering import Clustering, agreement, cluster
-from retrieval.measures.exhaustive import rank, rank_by
+from retrieval.measures.exhaustive import rank
 from retrieval.measures.few_shot import FewShot, Trials, draw_trials, few_shot, few_shot_of_scores, trial_scores
 from retrieval.measures.intervals import (
     FLIPS,
@@ -66,7 +66,6 @@ __all__ = [
     "pair_scores",
     "r_precision",
     "rank",
-    "rank_by",
     "recall_of",
     "roc_curve",
     "sign_flip_test",

@@ -39,7 +39,8 @@ def rank(
     ignore: Sequence[npt.ArrayLike] | None = None,
     graded: bool = False,
     ks: Sequence[int] = (1, 10),
-    neighbours: int = 10,
+    measures: Mapping[str, Callable[[Ranking], float]] | None = None,
+    neighbours: int | None = 10,
     levels: npt.ArrayLike = (),
     duplicate_score: float | None = None,
     classes: int | None = None,
@@ -65,7 +66,8 @@ def rank(
             of it: neither right nor wrong, like the junk images of the Oxford buildings.
         graded: let NDCG count how many labels are shared; every other measure asks only whether one is.
         ks: the ks of the measures at k.
-        neighbours: the k of the kNN accuracy.
+        measures: measures of one's own in place of those at `ks` and the others: for each name a function of a ranking.
+        neighbours: the k of the kNN accuracy; None: there is none.
         levels: recall levels from 0 to 1 for the precision–recall curves.
         duplicate_score: items that score at least so much with a query are near-duplicates of it and left out of its
             ranking, as if they were in `ignore`; how many is counted. Of codes the score is 1 − 2 · distance / bits.
@@ -78,43 +80,6 @@ def rank(
     Raises:
         RetrievalError: the arrays do not fit together, are not numbers, or leave nothing to measure.
     """
-    return rank_by(
-        named(ks),
-        queries,
-        query_labels,
-        gallery,
-        gallery_labels,
-        own=own,
-        ignore=ignore,
-        graded=graded,
-        neighbours=neighbours,
-        levels=levels,
-        duplicate_score=duplicate_score,
-        classes=classes,
-        threads=threads,
-        advance=advance,
-    )
-
-
-def rank_by(
-    measures: Mapping[str, Callable[[Ranking], float]],
-    queries: npt.ArrayLike,
-    query_labels: npt.ArrayLike,
-    gallery: npt.ArrayLike | None = None,
-    gallery_labels: npt.ArrayLike | None = None,
-    *,
-    own: npt.ArrayLike | None = None,
-    ignore: Sequence[npt.ArrayLike] | None = None,
-    graded: bool = False,
-    neighbours: int | None = None,
-    levels: npt.ArrayLike = (),
-    duplicate_score: float | None = None,
-    classes: int | None = None,
-    threads: int | None = None,
-    advance: Callable[[int], object] | None = None,
-) -> Rankings:
-    """:func:`rank` with measures of one's own: for each name a function of a ranking. No neighbours vote where their
-    number is None."""
     asked = np.asarray(queries)
     shelf = asked if gallery is None else np.asarray(gallery)
     if gallery is None:
@@ -161,7 +126,7 @@ def rank_by(
         relevance=relevance,
         hidden=hidden(positions, ignore, arranged.place),
         order=_order(asked, labelled & relevance.answerable(positions >= 0), positions, key),
-        measures=measures,
+        measures=named(ks) if measures is None else measures,
         levels=np.asarray(levels, np.float64),
         truth=truth,
         labels=labels,
