@@ -76,6 +76,16 @@ def plain(values: npt.NDArray[Any]) -> list[Any]:
     return [None if value != value else value for value in values.round(DIGITS).tolist()]
 
 
+def known(value: Any) -> Any:
+    """A value as JSON can hold it: a float that is no number is None."""
+    return None if isinstance(value, float) and value != value else value
+
+
+def ends(low: float, high: float, form: str = ".4f") -> str:
+    """An interval in words; "open" where there is none."""
+    return "open" if low != low else f"{low:{form}} to {high:{form}}"
+
+
 def json_text(value: Any, indent: str = "") -> str:
     """JSON, one line for each key and each sentence, but for a row of numbers or of short names a single one."""
     inner = indent + "  "

@@ -51,7 +51,7 @@ def verification(pairs: measures.Pairs, *, confidence: float, seed: int) -> list
     """How well the score tells pairs of one class from others."""
     figures = measures.verify(pairs, confidence=confidence, seed=seed)
     return [
-        Measure(name, figure.value, figure.low, figure.high, figure.n, chance)
+        Measure.of(name, figure, chance)
         for (name, figure), chance in zip(figures.items(), (0.5, 0.5, 0.95), strict=True)
     ]
 
@@ -88,9 +88,7 @@ def structure_recall(index: Index, asked: Labelled, *, confidence: float, seed: 
     found = index.search(vectors, FOUND, exclude=None if own is None else own.tolist())[0]
     recall = measures.recall_of(found, truth)
     interval = measures.bootstrap(recall, confidence=confidence, seed=seed)[0]
-    return Measure(
-        f"recall@{FOUND} of the structure", interval.value, interval.low, interval.high, interval.n, math.nan
-    )
+    return Measure.of(f"recall@{FOUND} of the structure", interval)
 
 
 def of_peer(peer: Peer, queries: Labelled, gallery: Labelled | None, own: Own) -> list[Measure]:

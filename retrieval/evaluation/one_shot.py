@@ -16,7 +16,7 @@ from retrieval import images, measures
 from retrieval.base import progress
 from retrieval.base.found import Found
 from retrieval.base.machine import machine, versions
-from retrieval.base.text import aligned, numbered
+from retrieval.base.text import aligned, ends, known, numbered
 from retrieval.datasets import PictureSet, Progress
 from retrieval.datasets.lake_runs import Runs
 from retrieval.encoder import Encoder
@@ -110,8 +110,8 @@ class OneShot(Found):
                 "shots": one.shots,
                 "trials": one.trials,
                 "error": one.error.value,
-                "low": None if np.isnan(one.error.low) else one.error.low,
-                "high": None if np.isnan(one.error.high) else one.error.high,
+                "low": known(one.error.low),
+                "high": known(one.error.high),
                 "units": one.units,
                 "chance": one.chance,
             }
@@ -123,8 +123,7 @@ class OneShot(Found):
         """The figures as text for a terminal."""
         rows = [("trial", "error", f"{CONFIDENCE:.0%} interval", "chance", "trials", self.over)]
         for one in self.figures:
-            low, high = one.error.low, one.error.high
-            interval = "open" if np.isnan(low) else f"{low:.2%} to {high:.2%}"
+            interval = ends(one.error.low, one.error.high, ".2%")
             counts = f"{one.trials:,}", f"{one.units:,}"
             rows.append((one.name, f"{one.error.value:.2%}", interval, f"{one.chance:.2%}", *counts))
         each = [f"Run by run: {', '.join(f'{error:.0%}' for error in self.runs.values())}."] if self.runs else []

@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from retrieval.base.found import Found
 from retrieval.base.machine import machine, versions
-from retrieval.base.text import aligned
+from retrieval.base.text import aligned, ends, known
 from retrieval.evaluation import per_query
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.per_class import Confusion, PerClass
 from retrieval.evaluation.per_query import Kept
+from retrieval.measures import Interval
 from retrieval.traps.finding import Finding
 
 _EXAMPLES = 3
@@ -51,6 +52,11 @@ class Measure:
     high: float
     n: int
     chance: float
+
+    @classmethod
+    def of(cls, name: str, interval: Interval, chance: float = math.nan) -> Measure:
+        """A mean with its interval."""
+        return cls(name, interval.value, interval.low, interval.high, interval.n, chance)
 
 
 @dataclass(frozen=True)
@@ -109,11 +115,7 @@ class Report(Found):
         apart = ("per_query", "curves", "per_class", "confusion", "findings")
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in apart}
         figures = {
-            measure.name: {
-                key: None if isinstance(number, float) and math.isnan(number) else number
-                for key, number in vars(measure).items()
-                if key != "name"
-            }
+            measure.name: {key: known(number) for key, number in vars(measure).items() if key != "name"}
             for measure in self.measures
         }
         return values | {
@@ -128,7 +130,7 @@ class Report(Found):
     def table(self) -> str:
         """The figures as text for a terminal."""
         rows = [("measure", "value", f"{self.confidence:.0%} interval", "chance")]
-        rows += [(m.name, _number(m.value), _interval(m), _number(m.chance)) for m in self.measures]
+        rows += [(m.name, _number(m.value), ends(m.low, m.high), _number(m.chance)) for m in self.measures]
         left_out = [f"{self.counts[what]:,} {words}" for what, words in _LEFT_OUT.items() if self.counts[what]]
         took = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.seconds.items())
         return "\n".join(
@@ -171,7 +173,3 @@ def _told(findings: Sequence[Finding]) -> Iterator[str]:
 
 def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4f}"
-
-
-def _interval(measure: Measure) -> str:
-    return "open" if math.isnan(measure.low) else f"{measure.low:.4f} to {measure.high:.4f}"

@@ -171,8 +171,8 @@ class Evaluation:
             protocol=protocol.format(queries=f"{len(rankings.queries):,}", gallery=f"{rankings.gallery:,}"),
             measures=(
                 *(
-                    Measure(name, i.value, i.low, i.high, i.n, rankings.chance.get(name, knn))
-                    for name, i in zip(values, intervals, strict=True)
+                    Measure.of(name, interval, rankings.chance.get(name, knn))
+                    for name, interval in zip(values, intervals, strict=True)
                 ),
                 *found,
             ),

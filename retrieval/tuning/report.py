@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from retrieval.base.found import Found
 from retrieval.base.machine import machine, versions
-from retrieval.base.text import aligned
+from retrieval.base.text import aligned, ends, known
 from retrieval.base.units import show_bytes, show_seconds
 from retrieval.measures import Comparison, Interval
 from retrieval.tuning.choice import EXACT, Point, Wishes, pareto
@@ -95,7 +94,7 @@ class TuningReport(Found):
                 point.factory,
                 ", ".join(f"{name} {value}" for name, value in point.parameters.items()),
                 f"{point.recall:.4f}",
-                _ends(Interval(point.recall, point.low, point.high, self.queries), ".4f"),
+                ends(point.low, point.high),
                 f"{point.single:,.0f}",
                 show_seconds(point.latency),
                 f"{point.batched:,.0f}",
@@ -142,13 +141,6 @@ class TuningReport(Found):
         return [*lines, f"Time: {self.seconds:,.0f} s ({self.machine}); seed {self.seed}."]
 
 
-def _ends(interval: Interval, form: str) -> str:
-    return "open" if math.isnan(interval.low) else f"{interval.low:{form}} to {interval.high:{form}}"
-
-
 def _plain(record: Point | Interval) -> dict[str, Any]:
     """As JSON can hold it; the ends of an interval that is open are null."""
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in asdict(record).items()
-    }
+    return {name: known(value) for name, value in asdict(record).items()}
