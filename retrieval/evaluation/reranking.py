@@ -17,8 +17,8 @@ from retrieval.base.machine import machine
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, encode, some
-from retrieval.evaluation.of_index import fitting, indexed
+from retrieval.evaluation.labelled_vectors import Labelled, drawn
+from retrieval.evaluation.of_index import asked_by, indexed
 from retrieval.evaluation.options import check_limit
 from retrieval.evaluation.paired_comparison import Differences, compare_kept
 from retrieval.evaluation.per_query import Kept
@@ -118,13 +118,8 @@ def evaluate_reranked(
         files: Sequence[Path] | None = [Path(index.root) / name for name in asked.names.tolist()]
         what = "pictures of the index, each against all others"
     else:
-        encoder = fitting(encoder, index)
-        from retrieval.images.reading import recorded_decoder  # here, because the index's own pictures need no reading
-
-        asking = some(asking_part(queries), limit or LIMIT, generator)
-        asked = encode(encoder, asking, "queries", decoder=recorded_decoder(index.decoder))
+        asking, asked = asked_by(index, gallery, queries, encoder, limit or LIMIT, generator)
         files = None if asking.files is None else [asking.files[row] for row in asked.rows.tolist()]
-        asked = asked.relabelled(gallery.classes)
         what = f"pictures of {queries.name} against the {len(gallery):,} of the index"
     rows, totals = _answerable(asked, gallery)
     if not len(rows):
