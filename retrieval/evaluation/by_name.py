@@ -69,9 +69,9 @@ def evaluate(
 
 def evaluate_gain(
     subject: str,
-    rerank_by: str,
     *,
-    top: int | None = None,
+    rerank: str,
+    rerank_top: int | None = None,
     queries: str | None = None,
     limit: int | None = None,
     over: str | None = None,
@@ -81,7 +81,7 @@ def evaluate_gain(
 
     Args:
         subject: a folder with an index.
-        rerank_by: as :func:`retrieval.search.rerank.load` takes it. top: how many hits it looks at.
+        rerank: as :func:`retrieval.search.rerank.load` takes it. rerank_top: how many hits it looks at.
         queries: who asks; None: the index's own pictures.
         limit, over, seed: as for :func:`retrieval.evaluation.reranking.evaluate_reranked`.
 
@@ -89,9 +89,9 @@ def evaluate_gain(
         RetrievalError: it is no index, or what these functions raise.
     """
     from retrieval.evaluation.reranking import evaluate_reranked
-    from retrieval.search import rerank  # here, as most evaluations have none
+    from retrieval.search.rerank import TOP, load  # here, as most evaluations have none
 
-    reranker = rerank.load(rerank_by, rerank.TOP if top is None else top)
+    reranker = load(rerank, TOP if rerank_top is None else rerank_top)
     if not _is_index(subject):
         raise RetrievalError(f"{subject!r} is no index, and --rerank orders what an index finds: give an index")
     asking, encoder = _asking(subject, queries)
@@ -110,7 +110,7 @@ def evaluate_gain(
 
 def evaluate_one_shot(
     subject: str,
-    data: str | None,
+    data: str | None = None,
     *,
     ways: Sequence[int] | None = None,
     shots: Sequence[int] | None = None,
