@@ -28,7 +28,6 @@ from retrieval.index.filters import BUILT_IN
 from retrieval.index.records import Item, NewItem, State, StructureRecord, Value, new_paths
 from retrieval.index.snapshot import Snapshot
 from retrieval.index.vectors import checked
-from retrieval.version import __version__
 
 if TYPE_CHECKING:
     from retrieval.index.nearest.structure import Structure
@@ -121,7 +120,7 @@ class Index:
                     "encoder_hash": encoder_hash,
                     "decoder": decoder,
                     "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                    "libraries": {"retrieval": __version__, "sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)},
+                    "libraries": {"sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)},
                     "details": dict(details),
                 },
             )

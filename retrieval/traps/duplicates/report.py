@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from retrieval import images
 from retrieval.base.files import write_durably
-from retrieval.base.text import printable
+from retrieval.base.found import Found
+from retrieval.base.text import aligned, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 
@@ -59,7 +60,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Duplicates:
+class Duplicates(Found):
     """What :func:`find_duplicates` found.
 
     Attributes:
@@ -117,13 +118,11 @@ class Duplicates:
                 rows.append((f"{kind} ({words})", f"{len(some):,}", show_bytes(sum(some))))
         total = self.could_go
         rows.append(("all", f"{len(total):,}", show_bytes(sum(copy.size for copy in total))))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
         head = (
             f"{self.pictures:,} pictures, {len(self.groups):,} groups of near-duplicates with "
             f"{len(self.groups) + len(total):,} pictures. Nothing was changed."
         )
-        return "\n".join([head, "", *lines, *(["", *self.notes] if self.notes else [])])
+        return "\n".join([head, "", *aligned(rows), *(["", *self.notes] if self.notes else [])])
 
     def write_list(self, path: str | Path) -> None:
         """Write a list to act on: CSV, one picture a line, with its group, what it is, and whether to keep it.
