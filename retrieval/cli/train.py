@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import RetrievalError
-from retrieval.training.pair_recipe import NETS, PairRecipe
+from retrieval.networks.pairs import NAMES
+from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.recipe import CHOICES, PRESETS, Recipe
 
 HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together; or a pair network."
 PAIRS_TOO = {
-    "net": f"; or a pair network: {', '.join(NETS)}",
+    "net": f"; or a pair network: {', '.join(NAMES)}",
     "pairs_per_batch": "; also of the pair networks that see both pictures at once",
     "classes_per_batch": "; also of the pair networks comparison and siamese (there 32)",
     "pictures_per_class": "; also of the pair networks comparison and siamese (there 4)",
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         if progress.speaks():
             print(f"{args.out} is trained already; there is nothing to resume.")
         return 0
-    if chosen.get("net") in NETS or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
+    if chosen.get("net") in NAMES or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
         return run_pair(args, chosen)
     if "trunk" in chosen:
         raise RetrievalError(f"--trunk {chosen['trunk']} goes with --net comparison; add that, or use --net alone.")

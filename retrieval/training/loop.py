@@ -165,7 +165,7 @@ class _Run:
         self.began: str = known.get("began", "") if initial is None else initial.hand_over(network)
         if known:
             network.preprocessing = Preprocessing(**known["preprocessing"])
-        pretrained = asked.net not in networks.FROM_SCRATCH or asked.init is not None
+        pretrained = networks.pretrained(asked.net) or asked.init is not None
         self.recipe = asked.resolve(channels=network.preprocessing.channels, pretrained=pretrained)
         turns = 4 if asked.quarter_turns else 1
         labels = np.concatenate([self.train.labels + turn * len(self.classes) for turn in range(turns)])

@@ -30,13 +30,14 @@ from retrieval.images import Pixels
 from retrieval.measures.intervals import Interval
 from retrieval.measures.pair_sampling import Pairs
 from retrieval.measures.roc import Roc, verify
+from retrieval.networks.pairs import siamese
 from retrieval.training import run_folder
 from retrieval.training.batches import Batches
+from retrieval.training.build_network import build_pair_network
 from retrieval.training.engine import Engine
 from retrieval.training.hardware import choose_device, choose_precision, seconds_per_step, threads
 from retrieval.training.loop import held_back
-from retrieval.training.pair_recipe import SIAMESE, PairRecipe
-from retrieval.training.pairs.build_network import build_network
+from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.card import card
 from retrieval.training.pairs.encoder_hits import Asked, Hits
 from retrieval.training.pairs.objective import objective
@@ -146,13 +147,13 @@ class _Run:
         """Network, engine and validation pairs, new or as a checkpoint left them."""
         asked = self.asked
         torch.manual_seed(asked.seed)
-        network, self.options = build_network(asked, self.train)
+        network, self.options = build_pair_network(asked, self.train)
         source = Source(self.train, network.preprocessing)
         network.fit_to(source.sample(5000, asked.seed))
         self.batches = Batches(self._sampler(), source, self.train.labels, asked.accumulate, World())
         self.recipe = asked.resolve(
             channels=network.preprocessing.channels,
-            pretrained=asked.net == "comparison" and asked.trunk not in networks.FROM_SCRATCH,
+            pretrained=asked.net == "comparison" and networks.pretrained(asked.trunk),
             steps=len(self.batches),
         )
         self.network = network.to(self.device, memory_format=torch.channels_last)
@@ -192,7 +193,7 @@ class _Run:
 
     def _sampler(self) -> Sampler:
         asked = self.asked
-        if asked.net in SIAMESE:
+        if siamese(asked.net):
             classes = min(asked.classes_per_batch, len(np.unique(self.train.labels)))
             pictures = asked.classes_per_batch * asked.pictures_per_class // classes
             return ClassBatches(self.train.labels, classes, pictures, asked.seed)
