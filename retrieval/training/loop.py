@@ -39,7 +39,7 @@ from retrieval.training.compiling import compile_again, try_compiled
 from retrieval.training.engine import Engine
 from retrieval.training.hardware import choose_device, choose_precision, seconds_per_step, threads
 from retrieval.training.history import Board, Monitor, Reading, write_history
-from retrieval.training.losses import SoftmaxLoss
+from retrieval.training.losses.classification import SoftmaxLoss
 from retrieval.training.processes import World, join
 from retrieval.training.recipe import Recipe, epochs_for
 from retrieval.training.run_folder import CHECKPOINT, Saved, open_run, same_recipe

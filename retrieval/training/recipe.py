@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from retrieval.errors import RetrievalError
+from retrieval.training import losses, sampling
 
 
 def _choice(default: Any, help_: str, **more: Any) -> Any:
@@ -130,19 +131,18 @@ class Recipe:
 
     def resolve(self, *, channels: int, pretrained: bool) -> Recipe:
         """The recipe with every ``None`` and ``auto`` that depends on the pictures and the network settled."""
-        from retrieval.training.losses.create import MARGINS, RATES, TEMPERATURES
-
+        loss = losses.TABLE[self.loss]
         changes: dict[str, Any] = {}
         if self.margin is None:
-            changes["margin"] = MARGINS.get(self.loss)
+            changes["margin"] = loss.margin
         if self.temperature is None:
-            changes["temperature"] = TEMPERATURES.get(self.loss)
+            changes["temperature"] = loss.temperature
         if self.augment == "auto":
             # a mirrored digit or letter is another one, a mirrored photograph is not
             changes["augment"] = "flip,shift" if channels == 3 else "shift"
         if self.lr is None:
             # AdamW takes no notice of a gradient's scale
-            times = RATES.get(self.loss, 1.0) if self.optimizer == "sgd" else 1.0
+            times = loss.rate if self.optimizer == "sgd" else 1.0
             changes["lr"] = float(f"{times * _RATES[self.optimizer][pretrained]:.2g}")
         return self.replace(**changes)
 
@@ -165,27 +165,10 @@ def epochs_for(recipe: Recipe, batches: int) -> int:
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "loss": (
-        "triplet",
-        "soft-triplet",
-        "contrastive",
-        "energy",
-        "supcon",
-        "infonce",
-        "npairs",
-        "softmax",
-        "norm-softmax",
-        "arcface",
-        "multi-similarity",
-        "circle",
-        "proxy-anchor",
-        "hdml",
-        "lai",
-        "csq",
-    ),
-    "mining": ("all", "semi-hard", "hard", "distance-weighted", "given"),
+    "loss": losses.NAMES,
+    "mining": losses.MINING,
     "space": ("unit", "raw"),
-    "sampler": ("classes", "hierarchical", "pairs", "random-triplets"),
+    "sampler": sampling.NAMES,
     "optimizer": ("sgd", "adamw"),
     "schedule": ("triangle", "cosine", "constant"),
     "precision": ("auto", "float32", "bfloat16", "float16"),

@@ -16,7 +16,7 @@ from retrieval.errors import RetrievalError
 from retrieval.training import loop, losses
 from retrieval.training.history import Monitor, spread
 from retrieval.training.loop import train
-from retrieval.training.losses import ContrastiveLoss
+from retrieval.training.losses.siamese import ContrastiveLoss
 from retrieval.training.recipe import CHOICES, Recipe
 
 QUICK = Recipe(

@@ -21,12 +21,17 @@ class GroupBatches:
 
     Args:
         labels: int64 (n,), −1 for pictures to leave out.
-        groups: the group of each picture (n,); a class's is that of its first picture.
+        groups: the group of each picture (n,); a class's is that of its first picture. None where there are no groups.
         classes: P, at least 2.
         pictures: K, at least 2.
     """
 
-    def __init__(self, labels: Indices, groups: Sequence[str], classes: int, pictures: int, seed: int) -> None:
+    def __init__(self, labels: Indices, groups: Sequence[str] | None, classes: int, pictures: int, seed: int) -> None:
+        if groups is None:
+            raise RetrievalError(
+                "--sampler hierarchical needs classes in groups, such as Omniglot's alphabets, and these pictures have "
+                "none; use --sampler classes."
+            )
         known, first = np.unique(labels, return_index=True)
         of_class = {int(c): groups[i] for c, i in zip(known, first.tolist(), strict=True) if c >= 0}
         if len(of_class) < 2:
