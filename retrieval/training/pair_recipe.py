@@ -8,7 +8,7 @@ from typing import Any
 
 from retrieval.errors import RetrievalError
 from retrieval.networks.pairs import NAMES, siamese
-from retrieval.training.recipe import Recipe, epochs_for
+from retrieval.training.recipe import Recipe
 
 PATCHES = 64
 """Side of the input of the networks that were published for patches, where nobody asks for another."""
@@ -82,10 +82,10 @@ class PairRecipe:
         own = ("net", "trunk", "hits_of")
         return Recipe(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in own})
 
-    def resolve(self, *, channels: int, pretrained: bool, steps: int) -> PairRecipe:
-        """The recipe with all settled that depends on the pictures, the network and the steps of an epoch."""
+    def resolve(self, *, channels: int, pretrained: bool) -> PairRecipe:
+        """The recipe with all settled that depends on the pictures and the network."""
         settled = self.for_engine().resolve(channels=channels, pretrained=pretrained)
-        return self.replace(augment=settled.augment, lr=settled.lr, epochs=epochs_for(settled, steps))
+        return self.replace(augment=settled.augment, lr=settled.lr)
 
 
 def _flag(name: str) -> str:

@@ -25,10 +25,10 @@ from retrieval.measures.roc import verify
 from retrieval.networks import pairs
 from retrieval.training import loop, run_folder
 from retrieval.training.engine import Engine
+from retrieval.training.history import PATIENCE, Watch
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs import pair_loop, validation
 from retrieval.training.pairs.pair_loop import train_pair
-from retrieval.training.pairs.watching import PATIENCE, Watch
 
 QUICK = PairRecipe(
     net="comparison",
