@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from retrieval.training.sampling.balanced import ClassBatches
-from retrieval.training.sampling.groups import GroupBatches
-from retrieval.training.sampling.hits import HitPairs, WrongHits
-from retrieval.training.sampling.pairs import BalancedPairs
+from retrieval.training.sampling.balanced import ClassBatches, GroupBatches
+from retrieval.training.sampling.pairs import BalancedPairs, HitPairs, WrongHits
 from retrieval.training.sampling.sampler import Indices, Sampler, by_class
 from retrieval.training.sampling.triplets import RandomTriplets
 
