@@ -29,6 +29,7 @@ from retrieval.training.history import PATIENCE, Watch
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs import pair_loop, validation
 from retrieval.training.pairs.pair_loop import train_pair
+from retrieval.training.training_run import Run
 
 QUICK = PairRecipe(
     net="comparison",
@@ -167,15 +168,19 @@ def whole_training(tmp_path_factory):
 def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, whole_training, changes, stop):
     recipe = QUICK.replace(epochs=2, **changes)
     whole = whole_training(recipe)
-    step, steps = Engine.step, itertools.count(1)
+    go, step, steps = Run.go, Engine.step, itertools.count(1)
 
     def interrupted(self, *args):
         measured = step(self, *args)
-        if args[2] != whole.recipe.lr and next(steps) == stop:  # not where steps are only timed, at the peak
+        if next(steps) == stop:
             signal.raise_signal(signal.SIGINT)
         return measured
 
-    monkeypatch.setattr(Engine, "step", interrupted)
+    def begun(self):  # steps that are only timed come before
+        monkeypatch.setattr(Engine, "step", interrupted)
+        go(self)
+
+    monkeypatch.setattr(Run, "go", begun)
     stop = min(stop, len(whole.history) - 1)
     with pytest.raises(KeyboardInterrupt):
         train_pair(made_up(), tmp_path / "parts", recipe)
@@ -432,7 +437,7 @@ def test_a_pretrained_trunk_comes_back_from_its_file(tmp_path, monkeypatch):
     assert scorer.preprocessing == network.preprocessing and scorer.preprocessing.size == 224
     assert all(torch.equal(a, b) for a, b in zip(scorer.network.parameters(), network.parameters(), strict=True))
     recipe = QUICK.replace(trunk="efficientnet_lite0", widths=None)
-    assert recipe.resolve(channels=3, pretrained=True, steps=1).lr == 0.01
+    assert recipe.resolve(channels=3, pretrained=True).lr == 0.01
     with pytest.raises(RetrievalError, match="--trunk efficientnet_lite0"):
         train_pair(made_up(), tmp_path / "other", recipe)
 
