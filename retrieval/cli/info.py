@@ -108,7 +108,7 @@ def _pair(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
         lines.append(("re-ranks", f"hits of encoder {printable(encoder[:12])} by score + {weight:.3g} · logit"))
     for name, m in described["measures"].items():
         figures = f"{m['value']:.3f} (95 % interval {m['low']:.3f} to {m['high']:.3f}; {m['pairs']:,} validation pairs)"
-        lines.append(("measured", f"{name} {figures}"))
+        lines.append(("measured", f"{printable(name)} {figures}"))
     lines += [("warning", printable(warning)) for warning in described["warnings"]]
     lines += [("on disk", _size(described["bytes"])), ("created", described["created"] or None)]
     return described, lines
