@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,12 @@ def code_rows(vectors: npt.NDArray[Any], dim: int, what: str) -> npt.NDArray[np.
     return np.packbits(vectors > 0, axis=1, bitorder="little")
 
 
-def new_folder(folder: Path, ours: set[str], mark: str) -> None:
+def new_folder(folder: Path, ours: Callable[[str], bool], mark: str) -> None:
     """Make the folder of a new index.
 
     Args:
         folder: where; it may exist.
-        ours: names that an index has, and that may lie there already.
+        ours: whether an index has a name, which may then lie there already.
         mark: the file that says that it is one.
 
     Raises:
@@ -95,7 +95,7 @@ def new_folder(folder: Path, ours: set[str], mark: str) -> None:
         raise RetrievalError(
             f"No index can be made at {str(folder)!r} ({error.strerror or error}); choose another folder."
         ) from error
-    foreign = sorted(there - ours - {mark})
+    foreign = sorted(name for name in there if not ours(name))
     if foreign and mark not in there:
         raise RetrievalError(f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder.")
 

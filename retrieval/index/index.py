@@ -17,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import checksum
+from retrieval.base.held_folder import identity
 from retrieval.errors import RetrievalError
 from retrieval.index import catalog, lock, orphans, segments
 from retrieval.index.catalog import Catalog, require
 from retrieval.index.checks import code_rows, new_folder, new_paths, unit_rows
 from retrieval.index.description import describe, libraries
 from retrieval.index.filters import BUILT_IN
+from retrieval.index.own import is_ours, require_own
 from retrieval.index.records import Item, NewItem, State, StructureRecord, Value
 from retrieval.index.snapshot import Snapshot
 
@@ -299,9 +301,6 @@ class View:
         return where, np.empty(0, np.int64) if known else self._catalog.select(where)
 
 
-_OURS = {"encoder", segments.FOLDER, orphans.STRUCTURES, lock.FILE, lock.READERS, catalog.FILE + ".tmp"}
-
-
 class Index(View):
     """An index folder, open.
 
@@ -324,9 +323,11 @@ class Index(View):
         self.folder = folder
         self.warnings: list[str] = []
         self._lock = writing
+        self._identity = identity(folder)
         self._mark = None if writing else lock.ReaderMark(folder)
         self._in_memory = not mapped
-        self._catalog = Catalog(folder, write=writing is not None)
+        held = self._mark is None or self._mark.held
+        self._catalog = Catalog(folder, write=writing is not None, marked=held)
         try:
             if writing is not None:
                 orphans.remove_orphans(folder, self._catalog)
@@ -369,7 +370,8 @@ class Index(View):
             raise RetrievalError(f"There is no storage {storage!r}; choose {', '.join(segments.STORAGES)}.")
         if storage == "binary" and dim % 8:
             raise RetrievalError(f"Binary codes have a multiple of 8 bits, not {dim}; choose another length.")
-        new_folder(folder, _OURS, catalog.FILE)
+        new_folder(folder, is_ours, catalog.FILE)
+        require_own(folder)
         writing = lock.WriterLock(folder)
         try:
             if (folder / catalog.FILE).exists():  # looked up under the lock: another process may have been faster
@@ -408,14 +410,35 @@ class Index(View):
         """
         folder = Path(folder)
         require(folder)
+        require_own(folder)
         if not write:
-            return cls(folder, None, mapped=mapped)
+            return cls._open_whole(folder, mapped)
         writing = lock.WriterLock(folder)
         try:
             return cls(folder, writing, mapped=mapped)
         except BaseException:
             writing.release()
             raise
+
+    @classmethod
+    def _open_whole(cls, folder: Path, mapped: bool) -> Self:
+        """Open for reading: one index, not a part of the old and a part of the new where one takes another's place."""
+        while True:
+            there = identity(folder)
+            try:
+                index = cls(folder, None, mapped=mapped)
+            except RetrievalError:
+                if identity(folder) == there:
+                    raise
+                continue
+            if identity(folder) == there:
+                return index
+            index.close()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its folder still lies where it was opened: it may have been moved, or another taken its place."""
+        return identity(self.folder) == self._identity
 
     def close(self) -> None:
         """Let go of the folder. Calling it twice is harmless."""
@@ -584,12 +607,12 @@ class Index(View):
             RetrievalError: a segment is damaged, or the disk is full.
         """
         self.must_write()
-        with lock.nobody_reads(self.folder) as purge:
-            old = self._state.segments
-            if len(old) > 1 or sum(record.rows for record in old) > len(self):
-                self._write(old, [], lambda segment: self._catalog.compact(segment, old, purge=purge))
-            elif purge:
-                self._commit(lambda: self._catalog.compact(None, [], purge=True))
+        old = self._state.segments
+        if len(old) > 1 or sum(record.rows for record in old) > len(self):
+            self._write(old, [], lambda segment: self._catalog.compact(segment, old))
+        with lock.nobody_reads(self.folder) as alone:
+            if alone:  # only now, so that a reader who comes meanwhile waits for as little as can be
+                self._commit(self._catalog.purge)
 
     # Inside
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 from retrieval.base.files import TEMPORARY
@@ -12,6 +13,9 @@ from retrieval.index.catalog import Catalog
 
 STRUCTURES = "ann"
 """The folder of approximate structures."""
+
+_OURS = re.compile(r"\d{8}\.ann")
+"""What an index calls the file of one."""
 
 
 def remove_orphans(folder: Path, catalog: Catalog) -> None:
@@ -34,7 +38,7 @@ def remove_orphans(folder: Path, catalog: Catalog) -> None:
             (folder / name).mkdir(exist_ok=True)
             orphans += (folder / name).glob("*" + TEMPORARY)
         for path in (folder / STRUCTURES).iterdir():
-            if f"{STRUCTURES}/{path.name}" not in known:
+            if _OURS.fullmatch(path.name) and f"{STRUCTURES}/{path.name}" not in known:
                 orphans.append(path)
         for path in orphans:
             if path.relative_to(folder).as_posix() not in known:  # as the next number could say if it is damaged

@@ -13,10 +13,11 @@ from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.images.reading import choose_decoder, recorded_decoder
 from retrieval.index import Index
+from retrieval.index.own import ENCODER
 from retrieval.index.records import AUTO
 from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import in_folder
-from retrieval.ingest.index_folder import ENCODER, Place
+from retrieval.ingest.index_folder import Place
 from retrieval.ingest.label_rule import LabelRule, label_rule, recorded_labels
 from retrieval.ingest.update import Means, Update
 

@@ -18,11 +18,12 @@ from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.images.reading import ReadPicture, hash_files
 from retrieval.index import Index, Item, NewItem
+from retrieval.index.own import ENCODER
 from retrieval.index.records import CSV
 from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import Changes, Stamp, is_as_it_was
 from retrieval.ingest.encode_new import Ingest, Ingested, mark_incomplete
-from retrieval.ingest.index_folder import ENCODER, write_skipped
+from retrieval.ingest.index_folder import write_skipped
 from retrieval.ingest.known_contents import Displaced
 from retrieval.ingest.label_rule import LabelRule
 from retrieval.ingest.memory_limits import Limits, limits, resident
