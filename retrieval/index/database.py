@@ -239,21 +239,21 @@ class Database:
         return self._path.with_name(self._path.name + "-wal")
 
     def _connect(self, write: bool) -> sqlite3.Connection:
-        if write or os.access(self._path.parent, os.W_OK):
-            # A reader opens read-write as well: the last one to close a catalog then tidies up its
-            # write-ahead log.
+        if write:
             connection = self._try("rw")
             ((application,),) = connection.execute("PRAGMA application_id").fetchall()
-            if write and application == APPLICATION_ID:  # another program's stays as it is
+            if application == APPLICATION_ID:  # another program's stays as it is
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-            else:
-                connection.execute("PRAGMA query_only = ON")
             return connection
-        # A folder that cannot be written, where SQLite may not find or make the files it shares with a
-        # writer.
-        with contextlib.suppress(sqlite3.OperationalError):
-            return self._try("ro")
+        # A reader opens read-write as well: the last one to close a catalog then tidies up its write-ahead log. In a
+        # folder that cannot be written, or on a full disk, SQLite may not find or make the files it shares with a
+        # writer; reading needs neither.
+        for mode in ("rw", "ro") if os.access(self._path.parent, os.W_OK) else ("ro",):
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection = self._try(mode)
+                connection.execute("PRAGMA query_only = ON")
+                return connection
         log = self._log
         if not log.exists() or log.stat().st_size == 0:
             return self._try("ro&immutable=1")
