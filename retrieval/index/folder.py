@@ -1,13 +1,20 @@
-"""The folder of an index: the names in it, whether it is one, and what lies there and no longer belongs to it."""
+"""The folder of an index: the names in it, whether it is one, and what lies there and no longer belongs to it.
+
+An index folder may come from anybody. Behind a name of its own may then stand a link to somebody's files, which a
+writer would truncate or delete, or a pipe, at which a reader would wait for ever.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import stat
 from pathlib import Path
 
 from retrieval.base.files import TEMPORARY
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import lock, segments
 from retrieval.index.catalog import FILE as CATALOG
@@ -19,8 +26,57 @@ STRUCTURES = "ann"
 ENCODER = "encoder"
 """The folder of the model that made the vectors."""
 
-_OURS = {ENCODER, segments.FOLDER, STRUCTURES, lock.FILE, lock.READERS, CATALOG + ".tmp"}
-"""What may lie there before there is an index."""
+SKIPPED = "skipped.csv"
+"""The file that lists what could not be read: path, reason."""
+
+UNFINISHED = "unfinished"
+"""An empty file in an index that is being made in a place of its own."""
+
+REPLACED = "replaced"
+"""An empty file in an index that another takes the place of."""
+
+_FOLDERS = frozenset({ENCODER, segments.FOLDER, STRUCTURES})
+_FILES = frozenset(
+    {
+        *(CATALOG + end for end in ("", "-wal", "-shm", "-journal", TEMPORARY)),
+        *(lock.FILE, lock.READERS, SKIPPED, SKIPPED + TEMPORARY, UNFINISHED, REPLACED),
+    }
+)
+_STRUCTURE = re.compile(r"\d{8}\.ann")
+"""What an index calls the file of a structure."""
+
+
+def is_ours(name: str) -> bool:
+    """Whether an index gives this name to a file or folder of its own."""
+    return name in _FOLDERS or name in _FILES
+
+
+def require_own(folder: Path) -> None:
+    """See to it that an index's own names are those of files and folders of its own.
+
+    Raises:
+        RetrievalError: one is a link, a pipe or the like.
+    """
+    for name in sorted(_FOLDERS | _FILES):
+        path = folder / name
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RetrievalError(
+                f"{printable(path)!r} cannot be read ({error.strerror}); check its permissions."
+            ) from error
+        if stat.S_ISLNK(mode):
+            raise RetrievalError(
+                f"{printable(path)!r} is a link, which an index's own files are not, since what is behind it would be "
+                "changed; put the real one in its place."
+            )
+        if not (stat.S_ISDIR if name in _FOLDERS else stat.S_ISREG)(mode):
+            kind = "folder" if name in _FOLDERS else "regular file"
+            raise RetrievalError(
+                f"{printable(path)!r} is no {kind}; take it away, or bring the index back from a copy."
+            )
 
 
 def is_index(folder: str | Path) -> bool:
@@ -68,9 +124,10 @@ def make(folder: Path) -> None:
         raise RetrievalError(
             f"No index can be made at {str(folder)!r} ({error.strerror or error}); choose another folder."
         ) from error
-    foreign = sorted(there - _OURS - {CATALOG})
+    foreign = sorted(name for name in there if not is_ours(name))
     if foreign and CATALOG not in there:
         raise RetrievalError(f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder.")
+    require_own(folder)
 
 
 def remove_orphans(folder: Path, catalog: Catalog) -> None:
@@ -93,7 +150,7 @@ def remove_orphans(folder: Path, catalog: Catalog) -> None:
             (folder / name).mkdir(exist_ok=True)
             orphans += (folder / name).glob("*" + TEMPORARY)
         for path in (folder / STRUCTURES).iterdir():
-            if f"{STRUCTURES}/{path.name}" not in known:
+            if _STRUCTURE.fullmatch(path.name) and f"{STRUCTURES}/{path.name}" not in known:
                 orphans.append(path)
         for path in orphans:
             if path.relative_to(folder).as_posix() not in known:  # as the next number could say if it is damaged

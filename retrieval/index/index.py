@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import checksum
+from retrieval.base.held_folder import identity
 from retrieval.base.machine import versions
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
@@ -61,11 +62,13 @@ class Index:
         self.folder = folder
         self.warnings: list[str] = []
         self._lock = writing
+        self._identity = identity(folder)
         self._in_memory = not mapped
         self._snapshot: Snapshot | None = None
         with contextlib.ExitStack() as held:
-            held.callback((writing or lock.ReaderMark(folder)).release)
-            self._catalog = Catalog(folder, write=writing is not None)
+            mark = writing or lock.ReaderMark(folder)
+            held.callback(mark.release)
+            self._catalog = Catalog(folder, write=writing is not None, marked=mark.held)
             held.callback(self._catalog.close)
             if writing is not None:
                 folders.remove_orphans(folder, self._catalog)
@@ -145,7 +148,28 @@ class Index:
         """
         folder = Path(folder)
         folders.require(folder)
-        return cls(folder, lock.WriterLock(folder) if write else None, mapped=mapped)
+        folders.require_own(folder)
+        return cls(folder, lock.WriterLock(folder), mapped=mapped) if write else cls._open_whole(folder, mapped)
+
+    @classmethod
+    def _open_whole(cls, folder: Path, mapped: bool) -> Self:
+        """Open for reading: one index, not a part of the old and a part of the new where one takes another's place."""
+        while True:
+            there = identity(folder)
+            try:
+                index = cls(folder, None, mapped=mapped)
+            except RetrievalError:
+                if identity(folder) == there:
+                    raise
+                continue
+            if identity(folder) == there:
+                return index
+            index.close()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its folder still lies where it was opened: it may have been moved, or another taken its place."""
+        return identity(self.folder) == self._identity
 
     def close(self) -> None:
         """Let go of the folder. Calling it twice is harmless."""
@@ -568,12 +592,12 @@ class Index:
             RetrievalError: a segment is damaged, or the disk is full.
         """
         self.must_write()
-        with lock.nobody_reads(self.folder) as purge:
-            old = self._state.segments
-            if len(old) > 1 or sum(record.rows for record in old) > len(self):
-                self._write(old, [], lambda segment: self._catalog.compact(segment, old, purge=purge))
-            elif purge:
-                self._commit(lambda: self._catalog.compact(None, [], purge=True))
+        old = self._state.segments
+        if len(old) > 1 or sum(record.rows for record in old) > len(self):
+            self._write(old, [], lambda segment: self._catalog.compact(segment, old))
+        with lock.nobody_reads(self.folder) as alone:
+            if alone:  # only now, so that a reader who comes meanwhile waits for as little as can be
+                self._commit(self._catalog.purge)
 
     def must_write(self) -> None:
         """Make sure that it may be changed.

@@ -7,6 +7,7 @@ network that lies in the index, through ONNX Runtime where the index has it in t
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.held_folder import HeldFolder
 from retrieval.base.machine import cores
 from retrieval.base.npy import mapped
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
+from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, hits_of, no_match
 from retrieval.search.query import Question, picture_files, placed, unit_rows
@@ -52,6 +55,8 @@ class Search:
         self.folder = folder
         self.reranker = reranker
         self._model = model
+        self._held: HeldFolder | None = None
+        self._restored: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def open(
@@ -73,7 +78,13 @@ class Search:
         Raises:
             RetrievalError: the folder is no index, or `model` is not the one that the index was built with.
         """
-        search = cls(Index.open(folder, mapped=mapped), Path(folder), model, reranker)
+        while True:
+            search = cls(Index.open(folder, mapped=mapped), Path(folder), model, reranker)
+            if model is None:
+                search._held = HeldFolder(search.folder / ENCODER)
+            if search.index.in_place:
+                break
+            search.close()  # another index took its place meanwhile, and the encoder may be that one's
         if model is not None:
             try:
                 search.encoder  # noqa: B018  (another model is refused now, not at the first picture)
@@ -85,6 +96,10 @@ class Search:
     def close(self) -> None:
         """Let go of the index. Calling it twice is harmless."""
         self.index.close()
+        if self._held is not None:
+            self._held.close()
+        if self._restored is not None:
+            self._restored.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +122,7 @@ class Search:
                 f"The index {printable(self.folder)!r} was imported without a model, so that only ids, paths "
                 "and vectors can be queries; import it again with --model."
             )
-        encoder = Encoder.load(self.folder if self._model is None else self._model)
+        encoder = Encoder.load(self._own_encoder() if self._model is None else self._model)
         if encoder.hash != self.index.encoder_hash:
             other = "the encoder in it" if self._model is None else f"{str(self._model)!r}"
             raise RetrievalError(
@@ -116,6 +131,20 @@ class Search:
                 "leave --model out, or build the index anew with that model."
             )
         return encoder
+
+    def _own_encoder(self) -> Path:
+        """Where the encoder lies that the index had when it was opened."""
+        if self._held is None or self.index.in_place:
+            return self.folder
+        self._restored = tempfile.TemporaryDirectory(prefix="retrieval-")
+        try:
+            self._held.restore(Path(self._restored.name) / ENCODER)
+        except OSError as error:
+            raise RetrievalError(
+                f"The index {printable(self.folder)!r} was moved or replaced since it was opened, and there is "
+                f"no room for its encoder in {tempfile.gettempdir()!r} ({error.strerror or error}); make room there."
+            ) from error
+        return Path(self._restored.name)
 
     @cached_property
     def calibration(self) -> Calibration | None:
