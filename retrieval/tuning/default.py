@@ -13,16 +13,17 @@ from retrieval.index import Index
 from retrieval.tuning.candidates import FEWEST, PER_LIST, projections
 from retrieval.tuning.choice import EXACT, Wishes, choose
 from retrieval.tuning.exploration import Budget, Trying
-from retrieval.tuning.held_out import Trial
-from retrieval.tuning.present_structure import drop_unusable, is_fresh
-from retrieval.tuning.queries import draw
+from retrieval.tuning.held_out import Trial, draw
 from retrieval.tuning.timing import Measuring
-from retrieval.tuning.tune_index import RECALL, measured
+from retrieval.tuning.tune_index import RECALL, drop_unusable, measured
 
 FAST_ENOUGH = 0.01
 """Seconds that one exact query may take on one thread, so that search stays exact."""
 
 K = 10
+
+STALE = 0.1
+"""Share of items that came or went since a structure was built, above which it is built again."""
 
 _TIMED = 9
 """Exact queries that are timed; their median counts."""
@@ -82,6 +83,16 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
             index.set_structure(structure, chosen.parameters, measured=measured(chosen, measuring.k, len(queries)))
             return
     index.set_structure(None)
+
+
+def is_fresh(index: Index) -> bool:
+    """Whether most of what a structure holds is in the index, and the other way round."""
+    record = index.structure
+    if record is None:
+        return False
+    there = np.isin(index.ids(), record.ids, assume_unique=True)
+    gone, came = record.items - int(there.sum()), int((~there).sum())
+    return gone + came <= STALE * len(index)
 
 
 def short_list(n: int, d: int) -> list[str]:

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.files import checksum
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.records import StructureRecord
 from retrieval.measures import Comparison
 from retrieval.tuning import plot
 from retrieval.tuning.candidates import candidates
 from retrieval.tuning.choice import EXACT, Point, Wishes, choose, why_none
 from retrieval.tuning.exploration import Budget, Trying
-from retrieval.tuning.held_out import Trial
+from retrieval.tuning.held_out import Trial, draw
 from retrieval.tuning.label_loss import losses
-from retrieval.tuning.present_structure import drop_unusable
-from retrieval.tuning.queries import draw
 from retrieval.tuning.report import TuningReport
 from retrieval.tuning.timing import Measuring
 
@@ -122,11 +122,28 @@ def tune(
     return report
 
 
+def drop_unusable(index: Index) -> None:
+    """Have an index do without a structure that is damaged, or that needs a library which is not installed here."""
+    from retrieval.index.nearest import kinds
+
+    record = index.structure
+    if record is not None and not (kinds.available(record.factory) and _is_whole(index, record)):
+        index.set_structure(None)
+
+
 def measured(point: Point, k: int, queries: int) -> dict[str, Any]:
     """What is kept with a structure: how well it did when it was chosen."""
     speeds = {"single": point.single, "latency": point.latency, "batched": point.batched}
     interval = {"low": point.low, "high": point.high} if point.low == point.low else {}
     return {"k": k, "queries": queries, "recall": point.recall} | interval | speeds
+
+
+def _is_whole(index: Index, record: StructureRecord) -> bool:
+    path = index.folder / record.file
+    try:
+        return path.stat().st_size == record.size and checksum(path) == record.checksum
+    except OSError:
+        return False
 
 
 def _wishes(recall: float | None, memory: int | None, latency: float | None) -> Wishes:
