@@ -85,12 +85,12 @@ def _long(value: object) -> bool:
     return isinstance(value, str) and len(value) > SHORT
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of even width, the first to the left and the others to the right."""
+def aligned(rows: Sequence[Sequence[str]], words: int = 1) -> list[str]:
+    """Columns of even width, the first ones (of words) to the left and the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.ljust(width) if column < words else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from retrieval.base.machine import cores, processor, versions
+from retrieval.base.text import aligned
 from retrieval.base.units import show_bytes, show_seconds
 from retrieval.measures import Comparison, Interval
 from retrieval.tuning.choice import EXACT, Point, Wishes, pareto
@@ -103,7 +104,7 @@ class TuningReport:
             )
             for point in shown
         ]
-        return "\n".join([*self._head(), "", *_aligned(rows), "", *self._notes()])
+        return "\n".join([*self._head(), "", *(row.rstrip() for row in aligned(rows, words=3)), "", *self._notes()])
 
     def _head(self) -> list[str]:
         asked = [
@@ -151,15 +152,3 @@ def _plain(record: Point | Interval) -> dict[str, Any]:
         name: None if isinstance(value, float) and math.isnan(value) else value
         for name, value in asdict(record).items()
     }
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of even width: words to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
