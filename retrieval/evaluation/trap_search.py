@@ -7,20 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from retrieval import traps
-from retrieval.base.progress import bar
 from retrieval.datasets import PictureSet
 from retrieval.evaluation.labelled_vectors import Labelled
 from retrieval.images.perceptual import Hashes, hash_files, hash_pixels
 from retrieval.index import Index
 from retrieval.index.nearest import exact_search
+from retrieval.traps.find_all import in_blocks
 
 NEIGHBOURS = 10
 """Of each query, that are looked at."""
 
 HASHED = 50_000
 """Pictures of an index that are also compared by perceptual hashes, which takes decoding them: a minute for so many."""
-
-_QUERIES = 1024  # asked at a time, so that the bar moves
 
 
 def look(
@@ -74,17 +72,12 @@ def look_in(index: Index, *, seed: int) -> tuple[traps.Finding, ...]:
 
 def _nearest(queries: Labelled, gallery: Labelled, *, itself: bool) -> tuple[np.ndarray, np.ndarray]:
     rows = np.arange(len(gallery))
-    ids, scores = [], []
     asked, among = (np.ascontiguousarray(side.numbers, np.float32) for side in (queries, gallery))
-    with bar(len(queries), "Looking for traps", "queries") as progress:
-        for start in range(0, len(queries), _QUERIES):
-            some = slice(start, start + _QUERIES)
-            own = [np.array([row]) for row in rows[some]] if itself else None
-            found = exact_search(asked[some], among, rows, NEIGHBOURS, own)
-            scores.append(found[0])
-            ids.append(found[1])
-            progress.update(len(found[1]))
-    return np.concatenate(ids), np.concatenate(scores)
+
+    def search(block: slice) -> tuple[np.ndarray, np.ndarray]:
+        return exact_search(asked[block], among, rows, NEIGHBOURS, list(rows[block, None]) if itself else None)
+
+    return in_blocks(len(queries), NEIGHBOURS, search)
 
 
 def _hashes(pictures: PictureSet, rows: np.ndarray) -> Hashes:

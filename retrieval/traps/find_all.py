@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,11 +96,31 @@ def neighbours_of(index: Index, k: int) -> tuple[npt.NDArray[np.int64], npt.NDAr
         ids int64 (n, k), padded with −1, and scores float32 (n, k), padded with −inf.
     """
     ids, rows = index.all_vectors()
-    neighbours, scores = np.full((len(ids), k), -1, np.int64), np.full((len(ids), k), -np.inf, np.float32)
-    with bar(len(ids), "Neighbours", "pictures") as shown:
-        for start in range(0, len(ids), _QUERIES):
-            block = slice(start, start + _QUERIES)
-            own = [[int(id_)] for id_ in ids[block]]
-            scores[block], neighbours[block] = index.search(rows[block], k, exclude=own)
-            shown.update(len(own))
+
+    def search(block: slice) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        return index.search(rows[block], k, exclude=[[int(id_)] for id_ in ids[block]])
+
+    return in_blocks(len(ids), k, search)
+
+
+def in_blocks(
+    count: int,
+    k: int,
+    search: Callable[[slice], tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The k nearest of many, some at a time, so that a bar moves.
+
+    Args:
+        count: how many ask. k: neighbours of each.
+        search: of those in a slice the scores and ids, (m, k) each.
+
+    Returns:
+        ids int64 (count, k) and scores float32 (count, k).
+    """
+    neighbours, scores = np.full((count, k), -1, np.int64), np.full((count, k), -np.inf, np.float32)
+    with bar(count, "Neighbours", "pictures") as shown:
+        for start in range(0, count, _QUERIES):
+            block = slice(start, min(start + _QUERIES, count))
+            scores[block], neighbours[block] = search(block)
+            shown.update(block.stop - start)
     return neighbours, scores
