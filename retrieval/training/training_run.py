@@ -29,9 +29,8 @@ from retrieval.errors import RetrievalError
 from retrieval.training import run_folder
 from retrieval.training.batches import Batches
 from retrieval.training.card import card
-from retrieval.training.compiling import compile_again, try_compiled
 from retrieval.training.engine import Engine, Measured
-from retrieval.training.hardware import choose_device, choose_precision, seconds_per_step
+from retrieval.training.hardware import choose_device, choose_precision, compile_again, seconds_per_step, try_compiled
 from retrieval.training.history import Board, PairReading, Reading, write_history
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.processes import World
