@@ -142,7 +142,6 @@ def _with_list(source: Source, path: Path | None) -> Source:
     """A source of one part, with the records of a list."""
     if path is None:
         return source
-    lists.require_suffix(path)
     (part,) = source.parts
     return replace(source, parts=[replace(part, list_name=str(path), records=partial(lists.read, path))])
 

@@ -130,7 +130,7 @@ class Search:
         """The names of class folders, where labels come from folders."""
         from retrieval.index.records import FOLDERS  # here, as it brings all that a build needs
 
-        if self.index.details.get("labels") != FOLDERS:
+        if not str(self.index.details.get("labels")).startswith(FOLDERS):
             return frozenset()
         return frozenset(label for label in self.index.labels() if label is not None)
 

@@ -173,7 +173,7 @@ def test_csv_list(tmp_path: Path) -> None:
         (b"path,split\na.png,exam\n", "Line 2 .* has the split 'exam'"),
         (b"path\na.png\n\na.png\n", r"Line 4 .* lists 'a.png' again \(first in line 2\)"),
         (b'path\n"a.png\n', "Line . .* is not CSV"),
-        (b"path\ncaf\xe9.png\n", "is not UTF-8 text"),
+        (b"path\ncaf\xe9.png\n", r"Line 2 .* is not UTF-8 \(byte 4 of it\)"),
         (b"path,label\n", "has no pictures"),
         (b"", "has no pictures"),
     ],

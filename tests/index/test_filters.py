@@ -180,7 +180,7 @@ def when(text: str) -> datetime.datetime | None:
         time = datetime.datetime.fromisoformat(text.replace("/", "-"))
     except ValueError:
         return None
-    return time if time.tzinfo is None else time.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+    return time if time.tzinfo is None else time.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 def compared_date(value: str | None, operator: str, date: str) -> bool:

@@ -26,7 +26,11 @@ def test_labels(tmp_path: Path) -> None:
     assert auto("cat/1.png", "dog/2.png") == ["cat", "dog"]
     assert auto("latin/a/1.png", "latin/b/1.png", "greek/a/1.png") == ["latin/a", "latin/b", "greek/a"]
     assert auto("cat/1.png", "cat/2.png") == [None, None]  # one folder tells nothing apart
-    assert auto("cat/1.png", "dog/2.png", "3.png") == [None] * 3
+    assert auto("cat/1.png", "dog/2.png", "3.png") == ["cat", "dog", None]  # a loose cover
+    assert auto("cat/1.png", "dog/2.png", "cat/thumbs/1.png") == ["cat", "dog", "cat"]
+    assert auto("a/cat/1.png", "a/dog/2.png", "a/dog/x/3.png", "a/4.png", "b/cat/5.png") == [
+        "a/cat", "a/dog", "a/dog", None, "b/cat"
+    ]  # fmt: skip
     assert auto("cat/1.png", "dog/big/2.png") == [None] * 2
     assert auto("1.png", "2.png") == [None] * 2
     folders = label_rule("folders", tmp_path, ["3.png", "dog/big/2.png"])
