@@ -93,7 +93,7 @@ def import_index(
         model: what made the vectors, as :meth:`retrieval.encoder.Encoder.load` takes it; a copy goes into the index, so
             that it can be asked with pictures. That it is the one cannot be checked.
         storage: what the index keeps: "float32" (the default), "float16", or "binary" (the default for FAISS's codes).
-        normalise: scale also vectors that are meant to be compared by their Euclidean distance.
+        normalise: scale also vectors that are meant to be compared otherwise than by their angle.
         overwrite: replace an index that is there.
 
     Raises:
@@ -133,7 +133,7 @@ def import_index(
         listed=found.parts[0].records is not None,
         attributes=tuple(sorted(job.attributes)),
         encoder_hash=job.encoder_hash,
-        notes=() if found.note is None else (found.note,),
+        notes=tuple(job.notes),
         seconds=time.perf_counter() - began,
     )
 
@@ -191,6 +191,7 @@ class _Job:
         self.scaled = 0
         self.left_out: list[tuple[str, str]] = []
         self.attributes: set[str] = set()
+        self.notes: list[str] = [] if source.note is None else [source.note]
 
     def check(self) -> None:
         """Look at every vector, before anything is made.
@@ -211,12 +212,30 @@ class _Job:
         name = printable(self._source.parts[0].name)
         if not usable and len(self._source):
             raise RetrievalError(f"All vectors of {name!r} are zero or not finite, and so have no direction.")
-        if self._source.distance not in (None, "angular") and self.scaled and not self._normalise:
+        self._compare(name)
+        self.encoder_hash = self.encoder_hash or NO_ENCODER + checksum.hexdigest()
+
+    def _compare(self, name: str) -> None:
+        """Refuse, or note, that an index ranks otherwise than the source does."""
+        distance = self._source.distance
+        if distance in (None, "angular") or self._normalise:
+            return
+        if distance == "inner product":
+            if self.scaled:
+                self.notes.append(
+                    "it compares by the inner product, in which longer vectors come first, and an index by the angle "
+                    "alone: neighbours may be others"
+                )
+        elif distance != "euclidean":
             raise RetrievalError(
-                f"{name!r} compares by {self._source.distance} distance and {self.scaled:,} of its vectors are not of "
+                f"{name!r} compares by {distance}, and an index by the angle, so it would rank otherwise; say "
+                "--normalise to have them compared by the angle."
+            )
+        elif self.scaled:
+            raise RetrievalError(
+                f"{name!r} compares by {distance} distance and {self.scaled:,} of its vectors are not of "
                 "unit length, so an index would rank otherwise; say --normalise to have them compared by the angle."
             )
-        self.encoder_hash = self.encoder_hash or NO_ENCODER + checksum.hexdigest()
 
     def fill(self, folder: Path, details: Mapping[str, object]) -> None:
         """Make the index in a folder that does not exist.
