@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import datetime
+import decimal
 import itertools
 import json
 import re
@@ -293,7 +294,7 @@ class Table:
                 for values in _plain(batch).to_pylist():
                     number += 1
                     cells = zip(self.columns or (), values.values(), strict=True)
-                    yield Row(number, {name: _iso(value) for name, value in cells})
+                    yield Row(number, {name: _simple(value) for name, value in cells})
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -397,8 +398,11 @@ def _plain(batch: Any) -> Any:
     return batch
 
 
-def _iso(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime.date | datetime.time) else value
+def _simple(value: Any) -> Any:
+    """A value of Parquet as JSON would have it, where it would."""
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return float(value) if isinstance(value, decimal.Decimal) else value
 
 
 @contextlib.contextmanager

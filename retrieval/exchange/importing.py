@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base import moments
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -191,6 +194,8 @@ class _Job:
         self.scaled = 0
         self.left_out: list[tuple[str, str]] = []
         self.attributes: set[str] = set()
+        self._infinite: Counter[str] = Counter()
+        self._dates = moments.Doubts()
         self.notes: list[str] = [] if source.note is None else [source.note]
 
     def check(self) -> None:
@@ -272,6 +277,9 @@ class _Job:
                 index.record_skipped(self.left_out)
             default_structure(index)
             self.items = len(index)
+        for name, count in sorted(self._infinite.items()):
+            self.notes.append(f"{count:,} values of {name!r} are infinite, which an attribute cannot be: left out")
+        self.notes.extend(self._dates.notes())
 
     def _rows(self, part: Part, some: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], int]:
         """Some rows as the index takes them, which of them it can take, and how many were scaled."""
@@ -306,6 +314,9 @@ class _Job:
                 finite = np.isfinite(part.vectors[some.start + row]).all()
                 self.left_out.append((printable(item.path), "vector of no length" if finite else "vector not finite"))
                 continue
+            self._infinite.update(name for name, value in record.items() if value in (math.inf, -math.inf))
+            for name, value in values.items():
+                self._dates.see(name, value)
             if own is not None:
                 values[SOURCE_ID] = own
             items.append(item)

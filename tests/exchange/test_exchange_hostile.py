@@ -216,6 +216,29 @@ def test_strange_values_become_what_an_attribute_can_hold(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_what_an_attribute_cannot_be_is_said(tmp_path, suffix):
+    np.save(tmp_path / "v.npy", unit(4))
+    numbers = [1.5, float("inf"), float("-inf"), float("nan")]
+    dates = ["2024-05-01 23:30:00", "2024/05/02", "unknown", "20240503"]
+    if suffix == ".parquet":
+        pa = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(
+            pa.table({"f": numbers, "ts": dates}), tmp_path / "v.parquet"
+        )
+    else:
+        rows = [{"f": number, "ts": date} for number, date in zip(numbers, dates, strict=True)]
+        lines = ["f,ts", *(f"{row['f']},{row['ts']}" for row in rows)] if suffix == ".csv" else map(json.dumps, rows)
+        (tmp_path / f"v{suffix}").write_text("\n".join(lines))
+    assert import_index(tmp_path / "v.npy", tmp_path / "back").notes == (
+        "2 values of 'f' are infinite, which an attribute cannot be: left out",
+        "1 of 4 dates in 'ts' were not understood and match no date in a filter: 'unknown'",
+    )
+    with Index.open(tmp_path / "back") as index:
+        assert [values.get("f") for values in index.attributes(range(4))] == [1.5, None, None, None]
+        assert index.select("ts >= 2024-05-01T12:00").tolist() == [0, 1, 3]
+
+
 # FAISS and HDF5 in a process of their own
 
 
