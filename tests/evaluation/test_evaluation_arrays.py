@@ -419,6 +419,23 @@ def test_bad_labels_are_refused_in_one_sentence(name, content, words, tmp_path, 
     assert words in out.err and out.err.count("\n") == 1 and out.out == ""
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["a"] * 6, "have the one label 'a'"),
+        (list("abcdef"), "is of one vector alone"),
+        ([""] * 6, "has a label; give labels"),
+        (["a;b", "c", "d", "e;f", "g", "h"], "is of one vector alone"),
+    ],
+)
+def test_labels_by_which_nothing_can_be_measured_are_called_so(labels, words, tmp_path, capsys):
+    np.save(tmp_path / "v.npy", unit(6, 4))
+    (tmp_path / "labels.csv").write_text("label\n" + "\n".join(f'"{label}"' for label in labels) + "\n")
+    assert main(["evaluate", str(tmp_path / "v.npy"), "--labels", str(tmp_path / "labels.csv")]) == 1
+    out = capsys.readouterr()
+    assert words in out.err and out.err.count("\n") == 1 and out.out == ""
+
+
 # Vectors
 
 
