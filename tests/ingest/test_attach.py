@@ -326,6 +326,7 @@ def test_the_command_says_what_it_did(index: Index, tmp_path: Path, capsys: pyte
         "attached": 1,
         "names": ["camera", "iso"],
         "unknown": ["1\x1b.png", "2.png", "5.png", "6.png"],
+        "notes": [],
     }
     assert main(["attach", str(tmp_path / "index"), str(tmp_path / "absent.csv")]) == 1
     assert "absent.csv' cannot be read" in capsys.readouterr().err
