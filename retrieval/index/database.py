@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from retrieval.base import moments
 from retrieval.errors import RetrievalError
 from retrieval.index.schema import SCHEMA
 from retrieval.index.segments import STORAGES
@@ -269,6 +270,7 @@ class Database:
         # Absolute, since SQLite reads the rest of a relative URI's first part as a host.
         uri = f"file:{quote(os.fsencode((path or self._path).absolute()))}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+        connection.create_function("moment", 1, moments.start, deterministic=True)  # for filters by dates
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA temp_store = MEMORY")

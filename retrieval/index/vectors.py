@@ -52,6 +52,29 @@ def unit_rows(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDAr
     return vectors
 
 
+def directions(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Rows (n, d) of real numbers scaled to unit length, float64 (n, d), and the lengths they had, float64 (n,).
+
+    Also rows so long or so short that the squares of their numbers are none. The length of a row that is zero or not
+    finite, and so has no direction, is NaN, and the row is anything; one too long to say is infinite.
+    """
+    wide = rows.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        length = np.sqrt(np.vecdot(wide, wide))
+        odd = np.flatnonzero(~((length > 1e-100) & (length < 1e100)))
+        if len(odd):
+            largest = np.abs(wide[odd]).max(axis=1, initial=0)
+            largest[~(np.isfinite(largest) & (largest > 0))] = np.nan
+            wide[odd] /= largest[:, None]
+            within = np.sqrt(np.vecdot(wide[odd], wide[odd]))
+            wide[odd] /= within[:, None]
+            length[odd] = largest * within
+        even = np.ones(len(wide), bool)
+        even[odd] = False
+        wide /= np.where(even, length, 1)[:, None]
+    return wide, length
+
+
 def code_rows(vectors: npt.NDArray[Any], dim: int, what: str) -> npt.NDArray[np.uint8]:
     """Binary codes (n, dim / 8), C-contiguous.
 

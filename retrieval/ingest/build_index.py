@@ -175,7 +175,5 @@ def _difference(index: Index, root: Path, encoder: Encoder | None, asked: _Asked
 
 def other_labels(index: Index, rule: LabelRule) -> str | None:
     """How an index gets its labels otherwise than by a rule, in words that follow "was built"."""
-    recorded = recorded_labels(index.details)
-    if recorded.partition(" ")[0] != rule.kind:
-        return f"with other labels ({recorded[:12]}) than these ({rule.name[:12]})"
-    return None
+    recorded = LabelRule(recorded_labels(index.details)).kind
+    return f"with other labels ({recorded}) than these ({rule.kind})" if recorded != rule.kind else None

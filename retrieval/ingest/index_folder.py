@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,6 +11,7 @@ from types import TracebackType
 from retrieval import images
 from retrieval.base.exchange import exchange
 from retrieval.base.files import write_durably
+from retrieval.base.table import csv_text
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
@@ -165,9 +164,7 @@ def _not_ours(folder: Path) -> RetrievalError:
 def write_skipped(folder: Path, skipped: Sequence[images.Skipped]) -> None:
     """Write `skipped.csv` into an index, or remove it where nothing was left out."""
     file = folder / SKIPPED
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *skipped])
-    content = text.getvalue().encode()
+    content = csv_text([("path", "reason"), *skipped]).encode()
     try:
         if not skipped:
             file.unlink(missing_ok=True)

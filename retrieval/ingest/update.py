@@ -142,6 +142,7 @@ class Update:
             runtime=self._ready and self._ready[0].runtime,
             encode_seconds=new.seconds + changed.seconds,
             seconds=time.perf_counter() - began,
+            notes=self._rule.notes,
         )
 
     def _note_other_labels(self) -> None:

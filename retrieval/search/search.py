@@ -158,7 +158,7 @@ class Search:
     @cached_property
     def _classes(self) -> frozenset[str]:
         """The names of class folders, where labels come from folders."""
-        if self.index.details.get("labels") != FOLDERS:
+        if not str(self.index.details.get("labels")).startswith(FOLDERS):
             return frozenset()
         return frozenset(label for label in self.index.labels() if label is not None)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +9,7 @@ from typing import Any, Literal
 from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.found import Found
+from retrieval.base.table import csv_text
 from retrieval.base.text import aligned, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
@@ -131,16 +130,15 @@ class Duplicates(Found):
             RetrievalError: the name does not end in .csv, or it cannot be written.
         """
         file = output(path, ".csv")
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["group", "path", "size", "width", "height", "kind", "score", "bits", "keep"])
+        rows: list[tuple[object, ...]] = [
+            ("group", "path", "size", "width", "height", "kind", "score", "bits", "keep"),
+        ]
         for number, group in enumerate(self.groups, 1):
             for one in (group.kept, *group.copies):
                 score = "" if one.score is None else f"{one.score:.6f}"
-                bits = "" if one.bits is None else one.bits
                 keep = "yes" if one is group.kept else "no"
-                writer.writerow([number, one.path, one.size, one.width, one.height, one.kind or "", score, bits, keep])
-        write_durably(file, text.getvalue().encode(errors="backslashreplace"))
+                rows.append((number, one.path, one.size, one.width, one.height, one.kind, score, one.bits, keep))
+        write_durably(file, csv_text(rows).encode(errors="backslashreplace"))
 
 
 def output(path: str | Path, *endings: str) -> Path:
