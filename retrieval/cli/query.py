@@ -242,7 +242,9 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
             notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            which = " that the filter lets through" * filtered + (f" that scores {least:.3f} or more" if least else "")
+            which = " that the filter lets through" * filtered + (
+                "" if least is None else f" that scores {least:.3f} or more"
+            )
             print(f"  nothing found: the index holds no other picture{which}")
             continue
         if answer.no_match:
