@@ -294,9 +294,9 @@ def _draw(
 
     file = Path(save) if save is not None else Path(tempfile.mkdtemp(prefix="retrieval-")) / "results.png"
     drawn = (
-        results_picture.grid(answers, root, file)
+        results_picture.draw_answers(answers, root, file)
         if whys is None
-        else results_picture.explained(answers, whys, root, file)
+        else results_picture.draw_explanations(answers, whys, root, file)
     )
     if drawn < len(answers):
         print(f"{printable(file)} shows the first {drawn:,} of {len(answers):,} queries", file=sys.stderr)

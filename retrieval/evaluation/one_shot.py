@@ -16,6 +16,7 @@ from retrieval import images, measures
 from retrieval.base import progress
 from retrieval.base.files import write_durably
 from retrieval.base.machine import cores, processor, versions
+from retrieval.base.notebook import Tabled
 from retrieval.base.text import aligned, json_text
 from retrieval.datasets import PictureSet, Progress
 from retrieval.datasets.lake_runs import Runs
@@ -76,7 +77,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class OneShot:
+class OneShot(Tabled):
     """What came of the trials.
 
     Attributes:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
+from retrieval.base.notebook import Tabled
 from retrieval.base.text import aligned, for_terminal
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.per_query import Kept
@@ -67,7 +68,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Differences:
+class Differences(Tabled):
     """A comparison.
 
     Attributes:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from retrieval.base.files import write_durably
 from retrieval.base.machine import cores, processor, versions
+from retrieval.base.notebook import Tabled
 from retrieval.base.text import aligned, json_text
 from retrieval.evaluation import per_query
 from retrieval.evaluation.curves import Curve
@@ -55,7 +56,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Tabled):
     """An evaluation.
 
     Attributes:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from retrieval.base import progress
 from retrieval.base.files import write_durably
 from retrieval.base.machine import cores, processor
+from retrieval.base.notebook import Tabled
 from retrieval.base.text import json_text
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
@@ -36,7 +37,7 @@ LIMIT = 1000
 
 
 @dataclass(frozen=True)
-class Gain:
+class Gain(Tabled):
     """What came of it.
 
     Attributes:

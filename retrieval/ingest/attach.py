@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.by_folder import or_folder
 from retrieval.index.filters import BUILT_IN
 
 Value = str | int | float
@@ -59,11 +60,12 @@ class _Row:
     values: dict[str, Any]
 
 
-def attach_file(index: Index, file: str | Path) -> AttachReport:
+@or_folder(write=True)
+def attach(index: Index, file: str | Path) -> AttachReport:
     """Attach what a file says to the pictures of an index: all of it, in one transaction, or nothing.
 
     Args:
-        index: open for writing.
+        index: open for writing; or its folder.
         file: CSV with a line of column names, separated by commas, semicolons or tabs, or JSON lines. ``path`` or
             ``id`` names the picture: a path as the index has it, or its place, absolute or as seen from the file's
             folder. Everything else is an attribute. An empty cell, or null, takes the attribute away from the picture.
@@ -122,7 +124,7 @@ def _read(file: Path) -> list[_Row]:
     """Every line that says something.
 
     Raises:
-        RetrievalError: as :func:`attach_file`.
+        RetrievalError: as :func:`attach`.
     """
     try:
         with file.open("rb") as stream:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from retrieval.base.machine import cores, processor, versions
+from retrieval.base.notebook import Tabled
 from retrieval.base.units import show_bytes, show_seconds
 from retrieval.measures import Comparison, Interval
 from retrieval.tuning.choice import EXACT, Point, Wishes, pareto
@@ -18,7 +19,7 @@ _SHOWN = 0.8
 
 
 @dataclass(frozen=True)
-class TuningReport:
+class TuningReport(Tabled):
     """A tuning.
 
     Attributes:

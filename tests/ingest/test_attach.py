@@ -13,7 +13,8 @@ import vectors
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
-from retrieval.ingest.attach import MAX_LINE, AttachReport, attach_file
+from retrieval.ingest.attach import MAX_LINE, AttachReport
+from retrieval.ingest.attach import attach as attach_file
 
 PATHS = ("cat/1.png", "cat/2.png", "dog/1.png", "3.png", "a,b;c.png", "00123", "  x.png")
 

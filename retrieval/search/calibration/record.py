@@ -11,6 +11,7 @@ from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.notebook import preformatted
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
@@ -119,6 +120,9 @@ class Calibration:
     judged: Judged
     measured: Conditions
     notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return preformatted(table(self))
 
     def probability(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """P(match) of hits with these scores, float64 of the same shape; never falls as the score rises."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from retrieval import images
 from retrieval.base.files import write_durably
+from retrieval.base.notebook import Tabled
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
@@ -59,7 +60,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Duplicates:
+class Duplicates(Tabled):
     """What :func:`find_duplicates` found.
 
     Attributes:
