@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.datasets import PictureSet as PictureSet
     from retrieval.datasets.get_data import get_data as get_data
     from retrieval.encoder import Encoder as Encoder
+    from retrieval.encoder import EncoderConfig as EncoderConfig
     from retrieval.encoder.pair_scorer import PairScorer as PairScorer
     from retrieval.evaluation import Report as Report
     from retrieval.evaluation import compare_kept as compare_kept
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.evaluation import evaluate_encoder as evaluate_encoder
     from retrieval.evaluation import evaluate_index as evaluate_index
     from retrieval.evaluation import evaluate_vectors as evaluate_vectors
+    from retrieval.evaluation.by_name import evaluate_gain as evaluate_gain
+    from retrieval.evaluation.by_name import evaluate_one_shot as evaluate_one_shot
     from retrieval.exchange import export_index as export_index
     from retrieval.exchange import import_index as import_index
     from retrieval.exchange import load_ann_benchmarks as load_ann_benchmarks
@@ -46,7 +49,11 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.calibration import Calibration as Calibration
     from retrieval.search.calibration import calibrate as calibrate
     from retrieval.search.explain import Explanation as Explanation
+    from retrieval.search.explain import explain as explain
     from retrieval.search.explain import explain_answer as explain_answer
+    from retrieval.search.heat_map import overlay as overlay
+    from retrieval.search.rerank import FirstRanking as FirstRanking
+    from retrieval.search.rerank import Reranked as Reranked
     from retrieval.search.results_picture import draw_answers as draw_answers
     from retrieval.search.results_picture import draw_explanations as draw_explanations
     from retrieval.search.search import Search as Search
@@ -69,7 +76,9 @@ _HOMES = {
     "Calibration": "search.calibration",
     "Duplicates": "traps.duplicates",
     "Encoder": "encoder",
+    "EncoderConfig": "encoder",
     "Explanation": "search.explain",
+    "FirstRanking": "search.rerank",
     "Hit": "search.answer",
     "Index": "index",
     "NewItem": "index",
@@ -80,6 +89,7 @@ _HOMES = {
     "Preprocessing": "images",
     "Recipe": "training.recipe",
     "Report": "evaluation",
+    "Reranked": "search.rerank",
     "Search": "search.search",
     "Trained": "training.loop",
     "TrainedPair": "training.pairs.pair_loop",
@@ -94,8 +104,11 @@ _HOMES = {
     "draw_explanations": "search.results_picture",
     "evaluate": "evaluation",
     "evaluate_encoder": "evaluation",
+    "evaluate_gain": "evaluation.by_name",
     "evaluate_index": "evaluation",
+    "evaluate_one_shot": "evaluation.by_name",
     "evaluate_vectors": "evaluation",
+    "explain": "search.explain",
     "explain_answer": "search.explain",
     "export_index": "exchange",
     "find_duplicates": "traps.duplicates",
@@ -103,6 +116,7 @@ _HOMES = {
     "hash_files": "images.perceptual",
     "import_index": "exchange",
     "load_ann_benchmarks": "exchange",
+    "overlay": "search.heat_map",
     "remove_pictures": "ingest",
     "sync": "ingest",
     "train": "training.loop",
