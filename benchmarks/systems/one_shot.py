@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from records import OMNIGLOT, VIEWS
@@ -10,6 +11,8 @@ from records import OMNIGLOT, VIEWS
 from retrieval import datasets
 from retrieval.datasets import lake_runs
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs
+from systems.drawing import draw_dots
+from systems.page import Family
 from systems.rows import Measure, Row, Size, command, need, trained, values
 
 BACKGROUND: dict[Size, str] = {
@@ -47,3 +50,15 @@ def one_shot(data: Path, out: Path, size: Size) -> Row:
 
 
 SYSTEMS: dict[str, Measure] = {"one-shot": one_shot}
+FAMILY = Family(
+    "one-shot",
+    "One-shot trials",
+    SYSTEMS,
+    ("error",),
+    partial(
+        draw_dots,
+        measures=("error", "error with 10 views"),
+        title="Omniglot, Lake's twenty runs: error, %",
+        published={"people": 0.045, "Bayesian program learning": 0.033},
+    ),
+)

@@ -32,6 +32,8 @@ from retrieval.training.pairs.pair_loop import train_pair
 from retrieval.training.pairs.validation import balanced_pairs, scored
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
+from systems.drawing import draw_dots
+from systems.page import Family
 from systems.rows import Measure, Row, Size, command, need, values
 from systems.rows import trained as encoder_trained
 
@@ -203,3 +205,14 @@ SYSTEMS: dict[str, Measure] = {
     "comparison": comparison,
     "reranking": reranking,
 }
+FAMILY = Family(
+    "pairs",
+    "Pair networks",
+    SYSTEMS,
+    ("error on Lake's runs", "difference in P@1", "FPR at 95 % recall"),
+    partial(
+        draw_dots,
+        measures=("FPR at 95 % recall", "EER", "error on Lake's runs"),
+        title="Omniglot: errors, %",
+    ),
+)

@@ -30,11 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Attach, and say what was attached."""
-    from retrieval.index import Index  # here, so that --help and wrong arguments do not wait for them
-    from retrieval.ingest.attach import attach_file
+    from retrieval.ingest.attach import attach  # here, so that --help and wrong arguments do not wait for it
 
-    with Index.open(args.index, write=True) as index:
-        report = attach_file(index, args.file)
+    report = attach(args.index, args.file)
     if args.json:
         print(json.dumps({"index": printable(args.index), **asdict(report)}, indent=2, ensure_ascii=False))
         return 0

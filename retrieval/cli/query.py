@@ -241,7 +241,9 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
             notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            which = " that the filter lets through" * filtered + (f" that scores {least:.3f} or more" if least else "")
+            which = " that the filter lets through" * filtered + (
+                "" if least is None else f" that scores {least:.3f} or more"
+            )
             print(f"  nothing found: the index holds no other picture{which}")
             continue
         if answer.no_match:
@@ -291,9 +293,9 @@ def _draw(
 
     file = Path(save) if save is not None else Path(tempfile.mkdtemp(prefix="retrieval-")) / "results.png"
     drawn = (
-        results_picture.grid(answers, root, file)
+        results_picture.draw_answers(answers, root, file)
         if whys is None
-        else results_picture.explained(answers, whys, root, file)
+        else results_picture.draw_explanations(answers, whys, root, file)
     )
     if drawn < len(answers):
         print(f"{printable(file)} shows the first {drawn:,} of {len(answers):,} queries", file=sys.stderr)

@@ -21,6 +21,7 @@ from retrieval.exchange.export_rows import Contents
 from retrieval.exchange.formats import ANN, CLIP, FAISS, FVECS, NUMPY, READERS, WRITERS, format_of
 from retrieval.exchange.import_rows import unit
 from retrieval.index import Index
+from retrieval.index.by_folder import or_folder
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class ExportReport:
         return asdict(self)
 
 
+@or_folder(mapped=True)
 def export_index(
     index: Index,
     to: str | Path,
@@ -66,7 +68,7 @@ def export_index(
     """Write an index for other programs. What it writes is there whole, or not at all.
 
     Args:
-        index: it is open. Opened ``mapped``, it takes no memory for the vectors.
+        index: open, and best ``mapped``, as it then takes no memory for the vectors; or its folder.
         to: the file, or the folder for clip-retrieval. Beside a file comes a list of what its vectors belong to.
         format: one of :data:`retrieval.exchange.FORMATS`; by default what the name says.
         list_file: the list; its name ends in .jsonl, .json, .csv or .parquet. By default `to` with .jsonl.

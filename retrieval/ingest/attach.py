@@ -15,6 +15,7 @@ from retrieval.base.table import CSV, PARQUET, Row, Table, short
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.by_folder import or_folder
 from retrieval.index.filters import BUILT_IN
 
 Value = str | int | float
@@ -42,11 +43,12 @@ class AttachReport:
     notes: tuple[str, ...] = ()
 
 
-def attach_file(index: Index, file: str | Path) -> AttachReport:
+@or_folder(write=True)
+def attach(index: Index, file: str | Path) -> AttachReport:
     """Attach what a file says to the pictures of an index: all of it, in one transaction, or nothing.
 
     Args:
-        index: open for writing.
+        index: open for writing; or its folder.
         file: as :mod:`retrieval.base.table` reads it. ``path`` or ``id`` names the picture: a path as the index has
             it, or its place, absolute or as seen from the file's folder; see
             :class:`retrieval.base.picture_names.PictureNames`. Everything else is an attribute. An empty cell, or

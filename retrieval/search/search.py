@@ -65,7 +65,7 @@ class Search:
         *,
         model: str | Path | None = None,
         mapped: bool = False,
-        reranker: Reranker | None = None,
+        reranker: Reranker | str | None = None,
     ) -> Self:
         """Open an index.
 
@@ -73,11 +73,17 @@ class Search:
             folder: the index's folder.
             model: encode queries with this model, not with the copy in the index. It must be the same.
             mapped: search the files where they lie instead of copying all vectors to memory.
-            reranker: order the hits of every query anew with this (:func:`retrieval.search.rerank.load`).
+            reranker: order the hits of every query anew with this, or with the one of this name: "aqe", "alpha-qe",
+                "k-reciprocal", or the folder of a run that trained a pair network.
 
         Raises:
-            RetrievalError: the folder is no index, or `model` is not the one that the index was built with.
+            RetrievalError: the folder is no index, `model` is not the one that the index was built with, or there is
+                no such re-ranker.
         """
+        if isinstance(reranker, str):
+            from retrieval.search import rerank
+
+            reranker = rerank.load(reranker)
         while True:
             search = cls(Index.open(folder, mapped=mapped), Path(folder), model, reranker)
             if model is None:
@@ -381,6 +387,7 @@ class Search:
                     left_out=first.excluded,
                     no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
                     unread=one.unread,
+                    root=self.root,
                 )
             )
         return answers

@@ -11,6 +11,7 @@ from retrieval.base.files import checksum
 from retrieval.base.text import numbered
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.by_folder import or_folder
 from retrieval.index.records import StructureRecord
 from retrieval.measures import Comparison
 from retrieval.tuning import plot
@@ -27,6 +28,7 @@ MINUTES = 5.0
 """How long a tuning takes at most, about."""
 
 
+@or_folder(write=True)
 def tune(
     index: Index,
     *,
@@ -43,7 +45,7 @@ def tune(
     See docs/tuning.md for how it is measured and chosen. The table (as JSON) and its picture are kept with the index.
 
     Args:
-        index: open for writing.
+        index: open for writing; or its folder.
         recall: least mean recall@k; 0.99 if no latency is given either.
         memory: most bytes, of the structure and the stored vectors. Where they alone are more than that they are taken
             to be read from the disk, and the structure alone counts.

@@ -176,7 +176,18 @@ def test_damaged_pair_networks_are_refused(tmp_path, capsys, change):
     assert error.count("\n") == 1 and str(run) in error
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "vit"}', '{"preprocessing": 3}'])
+def test_sizes_are_shown_as_everywhere_else(folder, capsys):
+    rest = 999_999 - (folder / "encoder" / "config.json").stat().st_size
+    (folder / "encoder" / "weights.safetensors").write_bytes(bytes(rest))
+    assert main(["info", str(folder / "encoder")]) == 0
+    assert re.search(r"^on disk +1\.0 MB$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"model_type": "vit"}', '{"preprocessing": 3}']
+    + [json.dumps(MODEL | wrong) for wrong in ({"classes": 3}, {"classes": [3]}, {"dim": "16"}, {"preprocessing": {}})],
+)
 def test_other_configurations_are_refused(tmp_path, capsys, content):
     (tmp_path / "config.json").write_text(content)
     assert main(["info", str(tmp_path)]) == 1

@@ -18,7 +18,7 @@ from retrieval.base import moments
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem, filters
 from retrieval.index.filter_syntax import MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_VALUES, spelled
-from retrieval.ingest.attach import attach_file
+from retrieval.ingest.attach import attach
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "filters.md"
 
@@ -539,7 +539,7 @@ def test_the_documents_examples_find_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "attributes.csv").write_text(csv[1], encoding="utf-8")
     with Index.create(tmp_path / "index", 8, root="", encoder_hash="", details={}) as index:
         index.add(vectors.unit(len(items), 8), items)
-        attach_file(index, tmp_path / "attributes.csv")
+        attach(index, tmp_path / "attributes.csv")
         examples = table(text, "filter")
         assert len(examples) > 25
         for filter_, paths in examples:

@@ -15,7 +15,8 @@ from retrieval.base.table import LINE
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
-from retrieval.ingest.attach import AttachReport, attach_file
+from retrieval.ingest.attach import AttachReport
+from retrieval.ingest.attach import attach as attach_file
 
 PATHS = ("cat/1.png", "cat/2.png", "dog/1.png", "3.png", "a,b;c.png", "00123", "  x.png")
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""``python -m retrieval``: the command ``retrieval``, also where it was not installed."""
 
 from __future__ import annotations
 
