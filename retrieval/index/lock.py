@@ -35,10 +35,7 @@ class WriterLock:
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise RetrievalError(
-                f"The index {str(folder)!r} cannot be written ({error.strerror or error}); "
-                "allow writing there, or work on a copy of the folder."
-            ) from error
+            raise cannot_write(folder, error) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -99,6 +96,14 @@ def nobody_reads(folder: Path) -> Iterator[bool]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def cannot_write(folder: Path, error: OSError) -> RetrievalError:
+    """What is said where a folder cannot be written."""
+    return RetrievalError(
+        f"The index {str(folder)!r} cannot be written ({error.strerror or error}); "
+        "allow writing there, or work on a copy of the folder."
+    )
 
 
 def _open_readers(folder: Path) -> int:
