@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import checksum
-from retrieval.base.machine import versions
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
@@ -100,6 +99,8 @@ class Index:
         Raises:
             RetrievalError: there is an index already, or something else, or the folder cannot be written.
         """
+        from retrieval.base.machine import versions  # here, as only a new index asks for them
+
         folder = Path(folder)
         if dim < 1:
             raise RetrievalError(f"An index needs vectors of at least one number, not {dim}; give the encoder's dim.")
