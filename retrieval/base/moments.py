@@ -1,12 +1,14 @@
 """Points in time as people write them, in tables and in filters.
 
-Read are dates with ``-``, ``/``, ``.`` or ``:`` between year, month and day, or with nothing (``20240501``); after a
-``T`` or a blank the time, with or without seconds and their fraction; and a zone, ``Z``, ``UTC`` or an offset such as
-``+02:00``. A point with a zone is turned into UTC; one without is taken as it is written, as if it were UTC.
+Read are dates with ``-``, ``/``, ``.`` or ``:`` between year, month and day, or with nothing (``20240501``); the month
+alone (``2024-05``); after a ``T`` or a blank the time, with or without seconds and their fraction; and a zone, ``Z``,
+``UTC`` or an offset such as ``+02:00``. A point with a zone is turned into UTC; one without is taken as it
+is written, as if it were UTC.
 """
 
 from __future__ import annotations
 
+import calendar
 import datetime
 import re
 from collections import Counter
@@ -28,6 +30,11 @@ _COMPACT = re.compile(
     rf"([0-9]{{4}})()([0-9]{{2}})([0-9]{{2}})(?:[T\s]?([0-9]{{2}}):?([0-9]{{2}})(?::?([0-9]{{2}}){_FRACTION})?{_ZONE})?",
     re.IGNORECASE,
 )
+_MONTH = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})")
+_LIKE_A_DATE = re.compile(
+    r"\b[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{4}\b|\b[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}\b|^[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"
+    r"|\b[0-9]{1,2}[- .]+[A-Za-z]{3,9}[- .]+[0-9]{4}\b|\b[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9: ]*[0-9]{4}\b"
+)
 
 
 class Moment(NamedTuple):
@@ -45,6 +52,8 @@ class Moment(NamedTuple):
 def read(text: str) -> Moment | None:
     """The moment that a text names; None if it names none."""
     text = text.strip()
+    if whole := _MONTH.fullmatch(text):
+        return _month(int(whole[1]), int(whole[2]))
     found = _APART.fullmatch(text) or _COMPACT.fullmatch(text)
     if found is None:
         return None
@@ -66,6 +75,14 @@ def read(text: str) -> Moment | None:
     return Moment(start, 60_000_000 if second is None else 10 ** (6 - len(digits)))
 
 
+def _month(year: int, month: int) -> Moment | None:
+    try:
+        first = datetime.date(year, month, 1).toordinal()
+    except ValueError:
+        return None
+    return Moment((first - _EPOCH) * _DAY, calendar.monthrange(year, month)[1] * _DAY)
+
+
 def start(value: object) -> int | None:
     """Where the moment begins that a value names, in microseconds since 1970; None if it names none.
 
@@ -85,35 +102,34 @@ def start(value: object) -> int | None:
 
 
 class Doubts:
-    """Finds the cells of columns of dates that are none."""
+    """Finds the cells of columns of dates that are not understood."""
 
     def __init__(self) -> None:
-        self._dates: Counter[str] = Counter()
-        self._others: Counter[str] = Counter()
+        self._columns: dict[str, Counter[str]] = {}
         self._examples: dict[str, list[str]] = {}
 
     def see(self, column: str, value: object) -> None:
         """Look at a cell; what is no text is passed over."""
         if not isinstance(value, str):
             return
-        if read(value) is not None:
-            self._dates[column] += 1
-            return
-        self._others[column] += 1
+        known = read(value) is not None
+        kind = "date" if known else "like one" if len(value) <= 40 and _LIKE_A_DATE.search(value) else "other"
+        self._columns.setdefault(column, Counter())[kind] += 1
         examples = self._examples.setdefault(column, [])
-        if len(examples) < _SHOWN and value not in examples:
+        if not known and len(examples) < _SHOWN and value not in examples:
             examples.append(value)
 
     def notes(self) -> list[str]:
-        """A sentence for each column with more dates than other texts: how many are none, and which."""
+        """A sentence for each column most of whose texts look like dates: how many were not understood, and which."""
         notes = []
-        for column, others in sorted(self._others.items()):
-            if others < self._dates[column]:
-                some = ", ".join(_short(example) for example in self._examples[column])
-                more = ", ..." if len(self._examples[column]) < others else ""
+        for column, counts in sorted(self._columns.items()):
+            strange = counts["like one"] + counts["other"]
+            if strange and counts["other"] < counts["date"] + counts["like one"]:
+                some = ", ".join(map(_short, self._examples[column]))
+                more = ", ..." if len(self._examples[column]) < strange else ""
                 notes.append(
-                    f"{others:,} of {others + self._dates[column]:,} dates in {column!r} were not understood and match "
-                    f"no date in a filter: {some}{more}"
+                    f"{strange:,} of {counts.total():,} dates in {column!r} were not understood and match no date in a "
+                    f"filter: {some}{more}"
                 )
         return notes
 

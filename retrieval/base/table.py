@@ -326,8 +326,10 @@ class _Kind:
 
     def see(self, cell: str) -> None:
         """Look at a cell."""
+        if not (self._truths or self._numbers):
+            return
         cell = cell.strip().lower()
-        if not cell or not (self._truths or self._numbers):
+        if not cell:
             return
         self._truths = self._truths and cell in _TRUTHS
         if self._numbers and cell not in _NO_NUMBERS:

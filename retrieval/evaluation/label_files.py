@@ -31,7 +31,7 @@ from retrieval.measures import UNLABELLED
 
 SUFFIXES = (".npy", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
 
-WANTED = "integers or texts (n,), or booleans (n, classes)"
+WANTED = "integers or texts (n,), or booleans (n, classes), as labels.astype(int) or labels.astype(str) makes them"
 """What an array of labels may hold, for messages."""
 
 BYTES = (1 << 20, 1 << 12)

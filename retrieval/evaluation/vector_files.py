@@ -7,6 +7,7 @@ value a vector), or ``split`` (``train``, ``val`` or ``test``, which asks). Its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
     if path.suffix == ".npy":
         rows = mapped(path)
     else:
-        found = _hdf5(path)
+        found = _hdf5(path, [key for key in _KEYS if key != "labels" or labels is None])
         rows = next((found[key] for key in VECTORS if key in found), None)
         if rows is None:
             raise RetrievalError(f"{printable(path)!r} has no data set {' or '.join(VECTORS)}; name its vectors so.")
@@ -165,9 +166,9 @@ def _unit(rows: Any, path: Path) -> tuple[npt.NDArray[np.float32], Mask, list[st
     return vectors, usable, notes
 
 
-def _hdf5(path: Path) -> dict[str, Any]:
+def _hdf5(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
-        return arrays(path, _KEYS)[1]
+        return arrays(path, keys)[1]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RetrievalError(

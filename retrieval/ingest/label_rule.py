@@ -151,7 +151,7 @@ def _listed(file: Path, root: Path, paths: frozenset[str]) -> LabelRule:
         )
     notes = []
     if unknown:
-        notes.append(f"{len(unknown):,} names in the list are of no picture: {_some(unknown)}")
+        notes.append(f"{len(unknown):,} names in the list are of no picture, or may be of several: {_some(unknown)}")
     if rest := sorted(paths - listed.keys()):
         notes.append(f"{len(rest):,} pictures have no label in the list: {_some(rest)}")
     return LabelRule(f"{CSV} {digest(file)}", listed, tuple(notes))

@@ -474,6 +474,7 @@ def test_the_verb_measures_vectors(files, capsys):
         (["split.h5"], "splits are train, val and test"),
         (["none.h5"], "none asks"),
         (["packed.h5"], "compressed"),
+        (["texts.h5"], "labels has texts of variable length; np.array(labels).astype('S') makes plain ones"),
     ],
 )
 def test_bad_vectors_are_refused_in_one_sentence(arguments, words, files, capsys, monkeypatch):
@@ -489,6 +490,7 @@ def test_bad_vectors_are_refused_in_one_sentence(arguments, words, files, capsys
         "both": {"vectors": vectors, "labels": labels, "query": labels, "split": np.full(N, b"test")},
         "split": {"vectors": vectors, "labels": labels, "split": np.full(N, b"dev")},
         "none": {"vectors": vectors, "labels": labels, "query": np.zeros(N, bool)},
+        "texts": {"vectors": vectors, "labels": [str(label) for label in labels]},
     }
     for name, content in more.items():
         with h5py.File(f"{name}.h5", "w") as file:

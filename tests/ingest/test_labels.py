@@ -78,7 +78,7 @@ def test_a_list_says_what_it_does_not_match(tmp_path: Path, model: Path, capsys:
     options = ["--model", str(model), "--labels", str(tmp_path / "list.csv"), "--out", str(tmp_path / "index")]
     assert main(["build", str(root), *options]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")] == [
-        "note: 1 names in the list are of no picture: 'nowhere.png'",
+        "note: 1 names in the list are of no picture, or may be of several: 'nowhere.png'",
         "note: 1 pictures have no label in the list: 'd.png'",
     ]
     labels = {path: label for path, (_, label) in contents(tmp_path / "index").items()}
