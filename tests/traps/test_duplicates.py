@@ -23,6 +23,7 @@ from retrieval.images.perceptual import Hashes
 from retrieval.index import Index, NewItem
 from retrieval.traps.duplicates import find_duplicates, write_page
 from retrieval.traps.duplicates.grouping import Known, grouped
+from retrieval.traps.duplicates.photographs import OneFile
 
 
 def fingerprint(root: Path) -> dict[str, tuple[str, int]]:
@@ -100,8 +101,8 @@ def groups_of(vectors: np.ndarray, sizes: list[int]) -> Any:
     pictures = [reading.ReadPicture(None, 10, 10, size, 1, str(row)) for row, size in enumerate(sizes)]
     order = np.argsort(-(vectors @ vectors.T), axis=1, kind="stable")
     scores = np.take_along_axis(vectors @ vectors.T, order, axis=1)
-    known = Known([f"{row:03d}" for row in range(n)], pictures, hashes, vectors, order, scores)
-    return grouped(Path("x"), known, (), [], 0.95, 10)
+    files = [OneFile(None, f"{row:03d}") for row in range(n)]
+    return grouped(Known(Path("x"), files, pictures, hashes, vectors, order, scores), (), [], 0.95, 10)
 
 
 def test_a_chain_is_no_group() -> None:
