@@ -209,6 +209,8 @@ class _Grouping:
             return "what it is a copy of is only reached by a link"
         if path.is_absolute() or ".." in path.parts:
             return "it lies outside of the folder"
+        if any(part.startswith(".") for part in path.parts):
+            return "it is hidden"
         if any(file.names for file in files):
             return "it has other names"
         for seen, sha256 in self._unlike_any(one):
@@ -266,8 +268,12 @@ class _Grouping:
         row = one.rows[0]
         picture = self.known.pictures[row]
         files = [self.known.files[row] for row in one.rows]
-        seen = [file.seen for file in files if file.seen is not None]
-        seen += [*one.beside.files, *one.beside.sidecars]
+        pictures = [file.seen for file in files if file.seen is not None]
+        seen = [*pictures, *one.beside.files, *one.beside.sidecars]
+        exactly: tuple[Seen, ...] = ()
+        if match is not None:
+            by_bytes = [file for file, _ in self._unlike_any(one)]
+            exactly = (*pictures, *one.beside.files) if match.kind == "exact" else tuple(by_bytes)
         return Copy(
             files[0].path,
             picture.size,
@@ -282,6 +288,7 @@ class _Grouping:
             stays=None if match is None else match.stays,
             frees=sum(file.size for file in seen if file.links == 1),
             seen=tuple(seen),
+            exactly=exactly,
             sha256=picture.sha256,
         )
 

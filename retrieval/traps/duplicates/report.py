@@ -50,6 +50,7 @@ class Copy:
         stays: why it is only shown, and not offered to go; None if it may go.
         frees: bytes that come free if it goes, with its files.
         seen: it and its files as they were looked at, the picture first; what :mod:`.move` goes by.
+        exactly: those of them that the same bytes must stand for, and nothing less.
         sha256: of the picture, in hexadecimal.
     """
 
@@ -66,6 +67,7 @@ class Copy:
     stays: str | None = None
     frees: int = 0
     seen: tuple[Seen, ...] = field(default=(), repr=False)
+    exactly: tuple[Seen, ...] = field(default=(), repr=False)
     sha256: str = field(default="", repr=False)
 
     @property
@@ -80,7 +82,7 @@ class Copy:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        shown = {name: value for name, value in vars(self).items() if name not in ("seen", "sha256")}
+        shown = {name: value for name, value in vars(self).items() if name not in ("seen", "exactly", "sha256")}
         return {**shown, "names": list(self.names), "files": list(self.files)}
 
 
@@ -141,7 +143,7 @@ class Duplicates:
         alike = len(self.groups) + sum(len(group.copies) for group in self.groups)
         return (
             f"{self.pictures:,} pictures, {len(self.groups):,} groups of near-duplicates{against} with {alike:,} "
-            "pictures. Nothing was changed."
+            "pictures."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -190,7 +192,9 @@ class Duplicates:
                 "",
                 f"{self.shown_only:,} more look alike and are not offered to go; --list and --page say why.",
             ]
-        return "\n".join([self.headline, "", *lines, *(["", *self.notes] if self.notes else [])])
+        return "\n".join(
+            [f"{self.headline} Nothing was changed.", "", *lines, *(["", *self.notes] if self.notes else [])]
+        )
 
     def write_list(self, path: str | Path) -> None:
         """Write a list to act on: CSV, one picture a line, with its group, what it is, and whether to keep it.
