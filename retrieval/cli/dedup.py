@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("There is nothing to look at; give a folder of pictures, an index, or --undo FILE.")
     if args.dry_run and args.move_to is None:
         raise RetrievalError("--dry-run says what --move-to FOLDER would do; give that, too, or neither.")
-    from retrieval.traps.duplicates import checked_target, find_duplicates, move, output, write_page
+    from retrieval.traps.duplicates import checked_target, find_duplicates, move_copies, output, write_page
 
     for file, ending in ((args.page, ".html"), (args.list, ".csv")):  # before the work, not after it
         if file is not None:
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and found.could_go:
         where = printable(args.move_to)
         print(f"What is moved is listed in {where!r} first, in a file for --undo.", file=sys.stderr)
-    moved = move(found, args.move_to, dry_run=args.dry_run)
+    moved = move_copies(found, args.move_to, dry_run=args.dry_run)
     if args.json:
         print(dumps({**found.to_json(), "move": moved.to_json()}, indent=2, ensure_ascii=False))
     else:
@@ -120,8 +120,8 @@ def _undo(args: argparse.Namespace) -> int:
     ]
     if given:
         raise RetrievalError(f"--undo needs nothing but its file, and {given[0]} was given, too; leave that out.")
-    from retrieval.traps.duplicates import undo
+    from retrieval.traps.duplicates import undo_move
 
-    undone = undo(args.undo)
+    undone = undo_move(args.undo)
     print(dumps(undone.to_json(), indent=2, ensure_ascii=False) if args.json else undone.table())
     return 1 if undone.left else 0

@@ -1,12 +1,13 @@
 """Near-duplicates in a folder or an index, in groups to look through.
 
-Nothing here changes or deletes a picture; :func:`move` moves those that could go, and :func:`undo` moves them back.
+Nothing here changes or deletes a picture; :func:`move_copies` moves those that could go, and :func:`undo_move` moves
+them back.
 """
 
 from __future__ import annotations
 
 from retrieval.traps.duplicates.find import find_duplicates
-from retrieval.traps.duplicates.move import Moved, Undone, checked_target, move, undo
+from retrieval.traps.duplicates.move import Moved, Undone, checked_target, move_copies, undo_move
 from retrieval.traps.duplicates.page import write_page
 from retrieval.traps.duplicates.report import Copy, Duplicates, Group, output
 
@@ -18,8 +19,8 @@ __all__ = [
     "Undone",
     "checked_target",
     "find_duplicates",
-    "move",
+    "move_copies",
     "output",
-    "undo",
+    "undo_move",
     "write_page",
 ]

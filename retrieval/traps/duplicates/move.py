@@ -13,7 +13,7 @@ folders):
   in the very instant of a rename is renamed back. (A hard link leaves an instant in which a file that replaced another
   could lose its name; local file systems of Linux rename.)
 - **It can be undone.** Before the first move a file that lists all of them lies in the target, flushed to the disk.
-  :func:`undo` needs nothing else, and finishes what a kill left: a move, or another undo.
+  :func:`undo_move` needs nothing else, and finishes what a kill left: a move, or another undo.
 - **No way leads out.** Folders are opened one below the other, and none that is a link. An undo file is read as
   something that a stranger wrote: it moves only pictures and what belongs to them, nothing hidden, only from the folder
   in which it lies to the one that it names, under the same relative path.
@@ -77,7 +77,7 @@ class _Listed:
 
 @dataclass(frozen=True)
 class Moved:
-    """What :func:`move` did, or would do.
+    """What :func:`move_copies` did, or would do.
 
     Attributes:
         root: the pictures' folder.
@@ -85,7 +85,7 @@ class Moved:
         photographs: the files of each photograph that was moved, its picture first.
         size: bytes of all of them.
         left: what could go and did not, and why.
-        undo: the file that :func:`undo` takes; None if nothing was to be moved.
+        undo: the file that :func:`undo_move` takes; None if nothing was to be moved.
         dry_run: whether it was only asked what would be done.
     """
 
@@ -128,7 +128,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Undone:
-    """What :func:`undo` did.
+    """What :func:`undo_move` did.
 
     Attributes:
         root: the pictures' folder, where they are again.
@@ -169,7 +169,7 @@ def _some(lines: list[str]) -> list[str]:
     return [f"  {line}" for line in lines[:SHOWN]] + more
 
 
-def move(found: Duplicates, target: str | Path, *, dry_run: bool = False) -> Moved:
+def move_copies(found: Duplicates, target: str | Path, *, dry_run: bool = False) -> Moved:
     """Move every picture that could go, with the files that belong to it, to a folder outside of the pictures'.
 
     Args:
@@ -225,7 +225,7 @@ def move(found: Duplicates, target: str | Path, *, dry_run: bool = False) -> Mov
     return Moved(found.root, place, tuple(moved), size, tuple(left), undo_file)
 
 
-def undo(file: str | Path) -> Undone:
+def undo_move(file: str | Path) -> Undone:
     """Move back what a move took away, whether it came to its end or not.
 
     Args:
@@ -245,6 +245,8 @@ def undo(file: str | Path) -> Undone:
     back: list[str] = []
     left: list[images.Skipped] = []
     with _Folders.opened(root, target, token) as folders, bar(len(listed), "Moving back", "files") as shown:
+        with contextlib.suppress(FileNotFoundError):  # of the undo file itself, where that was given its name by a link
+            os.unlink(folders.undo_part, dir_fd=folders.target)
         for number, one in enumerate(listed):
             try:
                 if _take_back(folders, one, number):
@@ -343,6 +345,11 @@ class _Folders:
                 pass
             yield cls(descriptors[0], descriptors[1], token)
 
+    @property
+    def undo_part(self) -> str:
+        """The undo file while it is being written."""
+        return f".retrieval-{self.token}.part"
+
     def part(self, number: int) -> str:
         """A copy that is not whole yet."""
         return f".retrieval-{self.token}-{number}.part"
@@ -410,6 +417,8 @@ def _take_back(folders: _Folders, one: _Listed, number: int) -> bool:
                 return False
             with _reading(_open(here, name)) as ours, _reading(_open(there, name)) as theirs:
                 if not _same_bytes(ours, theirs):
+                    if _is_listed(here, name, in_place, one):  # it stayed because the other had its name
+                        return False
                     raise _LeftAloneError("a file of its name is there already")
             _drop(folders, there, name, number, moved)
             return False
@@ -417,12 +426,17 @@ def _take_back(folders: _Folders, one: _Listed, number: int) -> bool:
             return False
         if moved is None or there is None:
             raise _LeftAloneError("it is neither where it was nor where it was moved to")
-        if moved.st_size != one.size or (moved.st_mtime_ns != one.mtime_ns and _digest(there, name) != one.sha256):
+        if not _is_listed(there, name, moved, one):
             raise _LeftAloneError("another file has its name now")
         if os.path.splitext(name)[1].lower() not in _KNOWN:  # noqa: PTH122
             _see_that_it_is_a_picture(there, name)
     _carry(folders, folders.target, folders.root, one.path, number, None)
     return True
+
+
+def _is_listed(folder: int, name: str, status: os.stat_result, one: _Listed) -> bool:
+    """Whether a file is the one of an undo file, as far as size and time, or its bytes, tell."""
+    return status.st_size == one.size and (status.st_mtime_ns == one.mtime_ns or _digest(folder, name) == one.sha256)
 
 
 def _see_that_it_is_a_picture(folder: int, name: str) -> None:
@@ -626,7 +640,7 @@ def _write_undo(folders: _Folders, place: Path, root: Path, listed: list[_Listed
     }
     data = memoryview(json.dumps(content, indent=1).encode())  # ASCII: names that are no UTF-8 as escapes
     base = f"undo-{time.strftime('%Y%m%d-%H%M%S')}"
-    part = f".retrieval-{folders.token}.part"
+    part = folders.undo_part
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folders.target)
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor)
