@@ -295,9 +295,8 @@ def test_new_pictures_against_a_folder(photos: Path, tmp_path: Path) -> None:
         "same.png",
     }
     assert next(copy.kind for copy in found.could_go if copy.path == "same.png") == "exact"
-    for options, words in (({"keep": "oldest"}, "leave that out"), ({"model": "m"}, "no model|There is no|neither")):
-        with pytest.raises(RetrievalError, match=words):
-            find_duplicates(new, against=photos, **options)
+    with pytest.raises(RetrievalError, match="leave that out"):
+        find_duplicates(new, against=photos, keep="oldest")
     with pytest.raises(RetrievalError, match="with itself"):
         find_duplicates(photos, against=photos)
 
@@ -352,7 +351,7 @@ def test_one_photograph_in_several_files(photos: Path) -> None:
     scene(32, 96).save(shot / "x.png")  # no RAW: two pictures
     (shot / "x.xmp").write_text("whose is it?")
     alone = find_duplicates(shot)
-    assert offered(alone).keys() | {"x.jpg", "x.png"} == {"x.jpg", "x.png"} and len(offered(alone)) == 1
+    assert len(offered(alone)) == 1 and offered(alone).keys() < {"x.jpg", "x.png"}
     assert alone.could_go[0].files == ()
     assert any(note.startswith("2 photographs are several files") for note in alone.notes)
     # Copied as a whole, both go as a whole.
@@ -375,6 +374,22 @@ def test_one_photograph_in_several_files(photos: Path) -> None:
     assert kept["export.png"] == "again/IMG_1.JPG" and not {"shot/IMG_1.JPG", "shot/IMG_2.jpg"} & kept.keys()
     stays = shown(find_duplicates(photos, keep="again"))
     assert stays["shot/IMG_2.jpg"] == "'IMG_2.MOV' is not there a second time"
+
+
+def test_a_raw_that_is_read_as_a_picture_is_still_no_copy_of_another(photos: Path, tmp_path: Path) -> None:
+    names = []
+    for folder, seed in (("a", 50), ("b", 50), ("c", 50)):
+        (photos / folder).mkdir()
+        for name in ("IMG.CR2", "IMG.JPG"):
+            scene(seed, 96).save(photos / folder / name, "PNG")
+            names.append(f"{folder}/{name}")
+    with (photos / "c" / "IMG.CR2").open("ab") as file:
+        file.write(b"other settings, and the same preview")
+    found = find_duplicates(index_of(photos, tmp_path / "index", np.ones((6, 1), np.float32), names))
+    assert offered(found) == {"b/IMG.CR2": "a/IMG.CR2"} or offered(found) == {"b/IMG.JPG": "a/IMG.JPG"}
+    assert [why for path, why in shown(found).items() if path.startswith("c/")] == [
+        "'IMG.CR2' is not there a second time"
+    ]
 
 
 def run(*argv: object) -> int:

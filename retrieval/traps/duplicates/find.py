@@ -261,13 +261,14 @@ def _read(root: Path, paths: Sequence[str], threads: int) -> _Looked:
     def one(file: OneFile) -> reading.ReadPicture | images.Skipped:
         try:
             picture = reading.read_picture(root / file.path, perceptual.PREPROCESSING, "pillow")
+            same = file.seen is not None and file.seen.still((root / file.path).stat())
         except images.UnreadableImage as problem:
             return images.Skipped(printable(file.path), problem.reason)
         except ValueError:  # a NUL: no folder gives such a name, but an index that somebody made up may
             return images.Skipped(printable(file.path), "not a possible file name")
-        if file.seen is None or (picture.size, picture.mtime_ns) != (file.seen.size, file.seen.mtime_ns):
-            return images.Skipped(printable(file.path), "changed while it was read")
-        return picture
+        except OSError:  # gone since it was read
+            same = False
+        return picture if same else images.Skipped(printable(file.path), "changed while it was read")
 
     read: list[OneFile] = []
     pictures: list[reading.ReadPicture] = []
