@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from retrieval import datasets, measures, traps
     from retrieval.datasets import PictureSet
     from retrieval.encoder import Encoder
-    from retrieval.evaluation import Report, compare_kept, evaluate_encoder, evaluate_index, evaluate_vectors
+    from retrieval.evaluation import (
+        EvaluationOptions,
+        Report,
+        compare_kept,
+        evaluate_encoder,
+        evaluate_index,
+        evaluate_vectors,
+    )
     from retrieval.index import Index
     from retrieval.ingest import BuildReport, add_pictures, build, remove_pictures, sync
     from retrieval.search.answer import Answer, Hit
@@ -31,6 +38,7 @@ _HOMES = {
     "Calibration": "retrieval.search.calibration",
     "Duplicates": "retrieval.traps.duplicates",
     "Encoder": "retrieval.encoder",
+    "EvaluationOptions": "retrieval.evaluation",
     "Explanation": "retrieval.search.explain",
     "Hit": "retrieval.search.answer",
     "Index": "retrieval.index",
@@ -61,6 +69,7 @@ __all__ = [
     "Calibration",
     "Duplicates",
     "Encoder",
+    "EvaluationOptions",
     "Explanation",
     "Hit",
     "Index",

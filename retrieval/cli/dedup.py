@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from json import dumps
 
-from retrieval.base.text import printable
+from retrieval.base.text import json_text, printable
 from retrieval.errors import RetrievalError
 
 HELP = (
@@ -99,14 +98,14 @@ def run(args: argparse.Namespace) -> int:
     if args.list is not None:
         found.write_list(args.list)
     if args.move_to is None:
-        print(dumps(found.to_json(), indent=2, ensure_ascii=False) if args.json else found.table())
+        print(found.shown(as_json=args.json))
         return 0
     if not args.dry_run and found.could_go:
         where = printable(args.move_to)
         print(f"What is moved is listed in {where!r} first, in a file for --undo.", file=sys.stderr)
     moved = move_copies(found, args.move_to, dry_run=args.dry_run)
     if args.json:
-        print(dumps({**found.to_json(), "move": moved.to_json()}, indent=2, ensure_ascii=False))
+        print(json_text({**found.to_json(), "move": moved.to_json()}))
     else:
         print("\n".join([found.headline, "", moved.table(), *(["", *found.notes] if found.notes else [])]))
     return 1 if moved.left else 0
@@ -123,5 +122,5 @@ def _undo(args: argparse.Namespace) -> int:
     from retrieval.traps.duplicates import undo_move
 
     undone = undo_move(args.undo)
-    print(dumps(undone.to_json(), indent=2, ensure_ascii=False) if args.json else undone.table())
+    print(undone.shown(as_json=args.json))
     return 1 if undone.left else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from json import dumps
 
 from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
@@ -67,7 +66,7 @@ def tune_index(
     asked = None if queries is None else read_queries(queries)
     with Index.open(index, write=True) as opened:
         report = tune(opened, recall=recall, memory=memory, latency=latency, k=k, queries=asked, minutes=minutes)
-    print(dumps(report.to_json(), indent=2, ensure_ascii=False) if json else report.table())
+    print(report.shown(as_json=json))
     if report.problem is not None:
         raise RetrievalError(report.problem)
     return 0

@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from retrieval.base.text import printable
-from retrieval.datasets.layout import SPLIT_FOLDERS, number
+from retrieval.base.text import numbered, printable
+from retrieval.datasets.layout import SPLIT_FOLDERS
 from retrieval.datasets.picture_set import PictureSet
 from retrieval.errors import RetrievalError
 
@@ -44,7 +44,7 @@ def load(path: Path) -> PictureSet:
         splits.append(SPLIT_FOLDERS[split.lower()])
     if not places:
         raise RetrievalError(f"The list {printable(path)!r} has no pictures; add lines such as 'cat/1.jpg,cat'.")
-    classes, numbers = number(labels)
+    classes, numbers = numbered(labels)
     return PictureSet(
         name=path.stem,
         names=tuple(_name(place) for place in places),

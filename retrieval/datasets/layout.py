@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.base.text import numbered
+
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -51,15 +53,8 @@ def arrange(paths: Sequence[str]) -> Layout:
     if parts and all(len(p) > 1 and _is_split(p[0]) for p in parts):
         splits = np.array([SPLIT_FOLDERS[p[0].lower()] for p in parts], "<U5")
         parts = [p[1:] for p in parts]
-    classes, labels = number([p[0] if len(p) > 1 else None for p in parts])
+    classes, labels = numbered([p[0] if len(p) > 1 else None for p in parts])
     return Layout(names, classes, labels, splits)
-
-
-def number(labels: Sequence[str | None]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The sorted class names that occur, and each label as an index into them; None becomes −1."""
-    classes = tuple(sorted({label for label in labels if label is not None}))
-    index: dict[str | None, int] = {name: row for row, name in enumerate(classes)}
-    return classes, np.array([index.get(label, -1) for label in labels], np.int64)
 
 
 def _is_split(folder: str) -> bool:

@@ -14,7 +14,6 @@ from retrieval.base import progress
 from retrieval.base.machine import cores
 from retrieval.datasets import PictureSet, Progress
 from retrieval.encoder import Encoder
-from retrieval.errors import RetrievalError
 from retrieval.measures import UNLABELLED
 
 SEPARATOR = ";"
@@ -149,16 +148,6 @@ def _from_files(
         parts.append(batch.vectors)
         advance(len(batch.pictures))
     return np.concatenate(parts), kept
-
-
-def check_limit(limit: int | None) -> None:
-    """Refuse a limit that leaves nobody.
-
-    Raises:
-        RetrievalError: it is below 1.
-    """
-    if limit is not None and limit < 1:
-        raise RetrievalError(f"limit is {limit}: give a whole number from 1 upwards")
 
 
 def drawn(n: int, limit: int | None, generator: np.random.Generator) -> npt.NDArray[np.int64]:

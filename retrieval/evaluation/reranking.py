@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base import progress
-from retrieval.base.files import write_durably
-from retrieval.base.machine import cores, processor
-from retrieval.base.text import json_text
+from retrieval.base.found import Found
+from retrieval.base.machine import machine
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation.labelled_vectors import Labelled, asking_part, check_limit, drawn, encode, some
+from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, encode, some
 from retrieval.evaluation.of_index import fitting, indexed
+from retrieval.evaluation.options import check_limit
 from retrieval.evaluation.paired_comparison import Differences, compare_kept
 from retrieval.evaluation.per_query import Kept
 from retrieval.images import UnreadableImage
@@ -36,7 +36,7 @@ LIMIT = 1000
 
 
 @dataclass(frozen=True)
-class Gain:
+class Gain(Found):
     """What came of it.
 
     Attributes:
@@ -63,10 +63,6 @@ class Gain:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return values | {"differences": self.differences.to_json()}
 
-    def text(self) -> str:
-        """The JSON as text."""
-        return json_text(self.to_json())
-
     def table(self) -> str:
         """The comparison as text for a terminal."""
         search, more = (1000 * self.seconds[part] for part in ("search", "rerank"))
@@ -81,10 +77,6 @@ class Gain:
                 f"({self.machine}).",
             ]
         )
-
-    def save(self, path: str | Path) -> None:
-        """Write the JSON to a file."""
-        write_durably(Path(path), (self.text() + "\n").encode())
 
 
 def evaluate_reranked(
@@ -179,7 +171,7 @@ def evaluate_reranked(
         seconds=dict(zip(("search", "rerank"), (spent / len(rows)).tolist(), strict=True)),
         unread=unread,
         unreadable=len(unreadable),
-        machine=f"{processor()}, {cores()} cores",
+        machine=machine(),
     )
 
 

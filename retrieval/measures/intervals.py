@@ -113,8 +113,7 @@ def bootstrap(
     for row in means:  # one resample at a time: n × resamples numbers would not fit for large n
         times = draws.next()
         row[:] = (times @ sums) / (times @ sizes)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = percentiles(means, confidence)
     return [Interval(float(m), float(a), float(b), n) for m, a, b in zip(centre, low, high, strict=True)]
 
 
@@ -151,7 +150,6 @@ def bootstrap_groups(
     means, low, high = np.full((3, count, table.shape[1]), math.nan)
     ends = np.cumsum(np.bincount(of, minlength=count))
     members = np.split(np.argsort(of, kind="stable"), ends[:-1])
-    tail = (1 - confidence) / 2
     for group, places in enumerate(members):
         if not places.size:
             continue
@@ -166,7 +164,7 @@ def bootstrap_groups(
         for start in range(0, resamples, step):
             part = drawn[start : start + step]
             part[:] = own[generator.integers(0, places.size, (len(part), places.size))].mean(axis=1)
-        low[group], high[group] = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        low[group], high[group] = percentiles(drawn, confidence)
     return means, low, high
 
 
@@ -268,6 +266,13 @@ def _verdict(gap: Interval, names: tuple[str, str]) -> str:
     )
 
 
+def percentiles(drawn: Table, confidence: float) -> Table:
+    """float64 (2, …): between which lies that share of the resamples (r, …), as many below as above."""
+    tail = (1 - confidence) / 2
+    ends: Table = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return ends
+
+
 class Draws:
     """Resample after resample: how often each unit is drawn."""
 
@@ -342,10 +347,7 @@ def sign_flip_test(
             f"a test needs differences, not an array of shape {table.shape} with gaps: leave those queries out"
         )
     if over is not None:
-        classes = np.asarray(over)
-        if classes.shape != table.shape[:1]:
-            raise RetrievalError(f"{len(table)} differences come with classes of shape {classes.shape}: give one each")
-        places = np.unique(classes, return_inverse=True)[1]
+        places = _numbered(over, len(table), "classes")[1]
         table = np.stack([np.bincount(places, column) for column in table.T], axis=1)
     generator = np.random.default_rng(seed)
     total = table.sum(axis=0)

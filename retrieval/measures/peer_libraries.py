@@ -19,7 +19,7 @@ from retrieval.errors import RetrievalError
 from retrieval.measures import arrays
 from retrieval.measures.arrays import UNLABELLED, Ints, Vectors
 from retrieval.measures.clustering import agreement
-from retrieval.measures.exhaustive import rank_by
+from retrieval.measures.exhaustive import rank
 from retrieval.measures.ranking import Ranking
 from retrieval.measures.ranking_task import Rankings
 
@@ -155,7 +155,7 @@ def _by_distance(
     asked = np.concatenate([queries, np.ones_like(queries[:, :1])], axis=1)
     shelf = np.concatenate([shelf, (-squares / 2).astype(np.float32)], axis=1)
     labels: Any = query_labels if gallery is None else gallery_labels
-    return rank_by(measures, asked, query_labels, shelf, labels, own=own)
+    return rank(asked, query_labels, shelf, labels, own=own, measures=measures, neighbours=None)
 
 
 def faiss_clusters(vectors: Vectors, clusters: int) -> Ints:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import evaluation, traps
-from retrieval.base.machine import cores, processor, versions
+from retrieval.base.machine import machine, versions
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.trap_search import look_in
@@ -24,7 +24,6 @@ from retrieval.index.codes import as_floats
 from retrieval.report.charts import SAMPLE, two_dimensions
 from retrieval.search.answer import Answer
 from retrieval.search.search import Search
-from retrieval.version import __version__
 
 if TYPE_CHECKING:
     from retrieval.search.explain import Explanation
@@ -123,8 +122,8 @@ class Contents:
             "training": self.training and [_finite(row) for row in self.training],
             "seed": self.seed,
             "made": self.made,
-            "machine": f"{processor()}, {cores()} cores",
-            "versions": {"retrieval": __version__} | versions(),
+            "machine": machine(),
+            "versions": versions(),
         }
 
 
@@ -152,7 +151,7 @@ def gather(
             raise RetrievalError(f"The index {printable(folder)!r} is empty; add something to it first.")
         measured, unmeasured = None, None
         try:
-            measured = evaluation.evaluate_index(index, limit=limit, seed=seed)
+            measured = evaluation.evaluate_index(index, options=evaluation.EvaluationOptions(limit=limit, seed=seed))
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.progress import bar
+from retrieval.base.text import numbered
 from retrieval.images.perceptual import Hashes
 from retrieval.index.codes import as_floats
 from retrieval.traps.collapse import find_collapse
@@ -82,11 +83,9 @@ def of_index(index: Index, k: int = 10, seed: int = 0, hashes: Hashes | None = N
     """
     neighbours, scores = neighbours_of(index, k)
     ids, rows = index.all_vectors()
-    given = index.labels()
-    names = sorted({label for label in given if label is not None})
-    number = {name: place for place, name in enumerate(names)}
-    marks = np.array([-1 if label is None else number[label] for label in given], np.int64) if names else None
-    return find(as_floats(rows), marks, neighbours, scores, ids=ids, names=names, hashes=hashes, seed=seed)
+    names, marks = numbered(index.labels())
+    labels = marks if names else None
+    return find(as_floats(rows), labels, neighbours, scores, ids=ids, names=list(names), hashes=hashes, seed=seed)
 
 
 def neighbours_of(index: Index, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.text import numbered
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.measures import Comparison
@@ -150,9 +151,7 @@ def _losses(
 ) -> dict[str, Comparison]:
     if not len(held_out) or chosen is None or chosen.factory not in trying.kept:
         return {}
-    names = index.labels()
-    number = {name: place for place, name in enumerate(sorted({name for name in names if name is not None}))}
-    labels = np.array([-1 if name is None else number[name] for name in names], np.int64)
+    labels = numbered(index.labels())[1]
     out = np.isin(index.ids(), held_out)
     search = trial.search(trying.kept[chosen.factory], chosen.parameters)
     return losses(trial.exact, search, measuring.queries, labels[out], labels[~out], measuring.k, seed=seed)

@@ -13,7 +13,7 @@ from shapes import CLASSES, PixelEncoder, as_files, indexed, shapes
 from retrieval.cli import main
 from retrieval.encoder import EncoderConfig
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import evaluate_encoder
+from retrieval.evaluation import EvaluationOptions, evaluate_encoder
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def data(tmp_path) -> Path:
 
 def test_verb_prints_a_table_and_writes_what_was_asked_for(run, data, tmp_path, capsys):
     before = sorted(run.rglob("*"))
-    files = [str(tmp_path / "report.json"), str(tmp_path / "queries.npz")]
-    arguments = [str(run), str(data), "--classifier", str(run), "--save", files[0], "--save-per-query", files[1]]
+    files = [str(tmp_path / "report.json"), str(tmp_path / "report.queries.npz")]
+    arguments = [str(run), str(data), "--classifier", str(run), "--save", files[0]]
     assert main(["evaluate", *arguments]) == 0
     out = capsys.readouterr()
     assert "60 queries (test) against 60 pictures (train)" in out.out and out.err == ""
@@ -63,15 +63,17 @@ def test_classifier_answers_the_largest_logit(run):
     from retrieval.encoder import Encoder
 
     pictures, encoder = shapes(120, 0), Encoder.load(run)
-    report = evaluate_encoder(encoder, pictures, classifier=run, probe=False)
+    report = evaluate_encoder(encoder, pictures, options=EvaluationOptions(classifier=run, probe=False))
     test = pictures.select("test")
     answers = encoder.encode(test.read(encoder.config.preprocessing))[:, :3].argmax(axis=1)
     assert report["classifier"].value == pytest.approx((answers == test.labels).mean())
     renamed = replace(pictures, classes=("a", "b", "c"))
     with pytest.raises(RetrievalError, match="circle, cross, square"):
-        evaluate_encoder(encoder, renamed, classifier=run, probe=False)
+        evaluate_encoder(encoder, renamed, options=EvaluationOptions(classifier=run, probe=False))
     part = replace(pictures, classes=("a", "cross", "circle"))
-    answered = evaluate_encoder(encoder, part, classifier=run, probe=False).per_query["classifier"]
+    answered = evaluate_encoder(encoder, part, options=EvaluationOptions(classifier=run, probe=False)).per_query[
+        "classifier"
+    ]
     expected = ((answers == 1) & (test.labels == 1)) | ((answers == 0) & (test.labels == 2))
     assert answered.tolist() == expected.astype(float).tolist()
 

@@ -13,11 +13,11 @@ from vectors import brute, make, unit
 
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import evaluate_index, evaluate_vectors, figures
+from retrieval.evaluation import EvaluationOptions, evaluate_index, evaluate_vectors, figures
 from retrieval.evaluation.label_files import read_labels
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
-from retrieval.measures import few_shot, linear_probe, rank
+from retrieval.measures import cluster, linear_probe, rank
 
 N, D = 90, 12
 
@@ -86,7 +86,7 @@ def test_classes_are_the_same_where_their_texts_are(files):
     (files / "asked.csv").write_text(
         "path,label\n" + "".join(f"q{i},{label}\n" for i, label in enumerate(classes(40, 5)[1]))
     )
-    how = {"queries": files / "queries.npy", "probe": False}
+    how = {"queries": files / "queries.npy", "options": EvaluationOptions(probe=False)}
     by_number = evaluate_vectors(
         files / "gallery.npy", files / "gallery_labels.npy", query_labels=files / "queries_labels.npy", **how
     )
@@ -121,7 +121,9 @@ def test_codes_are_ranked_by_hamming_distance_with_expected_ties(files, monkeypa
     vectors, labels = classes(N)
     codes = np.packbits(np.concatenate([vectors, vectors[:, :4]], axis=1) > 0, axis=1)
     np.save(files / "codes.npy", codes)
-    report = evaluate_vectors(files / "codes.npy", files / "gallery_labels.npy", codes=True, like="oml")
+    report = evaluate_vectors(
+        files / "codes.npy", files / "gallery_labels.npy", options=EvaluationOptions(codes=True, like="oml")
+    )
     expected = rank(codes, labels)
     for name in ("P@10", "mAP", "NDCG"):
         assert report[name].value == pytest.approx(expected.values[name].mean()), name
@@ -179,7 +181,7 @@ def test_several_labels_a_picture(files):
     (files / "sets.json").write_text(json.dumps([np.flatnonzero(row).tolist() for row in sets]))
     expected = rank(vectors, sets, graded=True)
     for name in ("sets.npy", "sets.csv", "sets.json"):
-        report = evaluate_vectors(files / "gallery.npy", files / name, graded=True)
+        report = evaluate_vectors(files / "gallery.npy", files / name, options=EvaluationOptions(graded=True))
         for measure in ("P@10", "mAP", "NDCG"):
             assert report[measure].value == pytest.approx(expected.values[measure].mean()), (name, measure)
         assert report.per_query["class"].tolist() == [text for text in texts if text]
@@ -210,7 +212,9 @@ def test_near_duplicates_are_left_out_and_counted(files):
     np.save(files / "copies.npy", vectors)
     np.save(files / "copies_labels.npy", labels)
     kept = evaluate_vectors(files / "copies.npy", files / "copies_labels.npy")
-    dropped = evaluate_vectors(files / "copies.npy", files / "copies_labels.npy", duplicate_score=0.999)
+    dropped = evaluate_vectors(
+        files / "copies.npy", files / "copies_labels.npy", options=EvaluationOptions(duplicate_score=0.999)
+    )
     expected = rank(vectors, labels, ignore=[[(i + 10) % 20] if i < 20 else [] for i in range(N)])
     assert dropped["mAP"].value == pytest.approx(expected.values["mAP"].mean()) and dropped != kept
     assert dropped.counts["near_duplicates"] == 20 and kept.counts["near_duplicates"] == 0
@@ -219,14 +223,12 @@ def test_near_duplicates_are_left_out_and_counted(files):
     assert not any("the same vector" in note for note in dropped.notes)
 
 
-def test_few_shot_trials_and_a_clustering(files):
-    report = evaluate_vectors(files / "gallery.npy", files / "gallery_labels.npy", few_shot=(3, 2), clustering=True)
+def test_a_clustering_of_vectors(files):
+    options = EvaluationOptions(clustering=True)
+    report = evaluate_vectors(files / "gallery.npy", files / "gallery_labels.npy", options=options)
     vectors, labels = classes(N)
-    one = report["3-way 2-shot"]
-    assert one.value == few_shot(vectors, labels, 3, 2, trials=2000).accuracy and one.chance == pytest.approx(1 / 3)
-    assert one.low < one.value < one.high and "NMI" in {measure.name for measure in report.measures}
-    with pytest.raises(RetrievalError, match="9 ways of 2 shots"):
-        evaluate_vectors(files / "gallery.npy", files / "gallery_labels.npy", few_shot=(9, 2))
+    expected = cluster(vectors, labels)
+    assert (report["NMI"].value, report["AMI"].value) == (expected.nmi, expected.ami)
 
 
 # Beyond the measures
@@ -310,7 +312,7 @@ def test_an_index_says_what_its_structure_finds(tmp_path):
         assert any("asked by 600 of the queries" in note for note in report.notes)
         whole = Forgetful()
         whole.search = index.search
-        limited = evaluate_index(whole, limit=50)["recall@10 of the structure"]
+        limited = evaluate_index(whole, options=EvaluationOptions(limit=50))["recall@10 of the structure"]
         assert (limited.value, limited.n) == (1, 50)
 
 
@@ -333,7 +335,7 @@ def test_an_index_of_codes_is_ranked_by_its_codes(tmp_path):
     index = Index.create(tmp_path / "index", 64, root=".", encoder_hash="codes", details={}, storage="binary")
     with index:
         index.add(vectors, [NewItem(f"{i}", CLASSES[label]) for i, label in enumerate(pictures.labels)])
-        report = evaluate_index(index, like="pml")
+        report = evaluate_index(index, options=EvaluationOptions(like="pml"))
         expected = rank(np.packbits(vectors > 0, axis=1), pictures.labels)
         assert report["mAP"].value == pytest.approx(expected.values["mAP"].mean())
         assert 0.5 < report["AUC"].value <= 1 and report.per_query["id"].tolist() == index.ids().tolist()
@@ -433,7 +435,6 @@ def test_the_verb_measures_vectors(files, capsys):
         (["gallery.npy", "--labels", "none.csv"], "not there"),
         (["gallery.npy", "--labels", "gallery_labels.npy", "--queries", "pictures"], "not there"),
         (["gallery.npy", "--labels", "gallery_labels.npy", "--queries", "labels.csv"], "neither .npy"),
-        (["gallery.npy", "--labels", "gallery_labels.npy", "--few-shot", "9", "1"], "9 ways of 1 shots"),
         (["gallery.npy", "data", "--labels", "gallery_labels.npy"], "says nothing"),
         (["gallery.npy", "--labels", "queries_labels.npy"], "of 40 vectors, and there are 90"),
         (["gallery.npy", "--labels", "gallery_labels.npy", "--codes"], "leave --codes out"),
@@ -481,4 +482,4 @@ def test_bad_vectors_are_refused_in_one_sentence(arguments, words, files, capsys
 def test_several_labels_are_of_no_one_class(files):
     (files / "two.txt").write_text("a;b\n" * N)
     with pytest.raises(RetrievalError, match="no one class"):
-        evaluate_vectors(files / "gallery.npy", files / "two.txt", over="classes")
+        evaluate_vectors(files / "gallery.npy", files / "two.txt", options=EvaluationOptions(over="classes"))

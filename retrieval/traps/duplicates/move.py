@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval import images
+from retrieval.base.found import Found
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
@@ -76,7 +77,7 @@ class _Listed:
 
 
 @dataclass(frozen=True)
-class Moved:
+class Moved(Found):
     """What :func:`move_copies` did, or would do.
 
     Attributes:
@@ -127,7 +128,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Undone:
+class Undone(Found):
     """What :func:`undo_move` did.
 
     Attributes:

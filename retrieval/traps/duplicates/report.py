@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from retrieval import images
 from retrieval.base.files import write_durably
-from retrieval.base.text import printable
+from retrieval.base.found import Found
+from retrieval.base.text import aligned, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.traps.duplicates.photographs import Seen
@@ -101,7 +102,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Duplicates:
+class Duplicates(Found):
     """What :func:`find_duplicates` found.
 
     Attributes:
@@ -180,21 +181,17 @@ class Duplicates:
             rows.append((f"{kind} ({words})", f"{len(some):,}", show_bytes(sum(copy.frees for copy in some))))
         total = self.could_go
         rows.append(("all", f"{len(total):,}", show_bytes(sum(copy.frees for copy in total))))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+        lines = aligned(rows)
         going = [(group.kept, copy) for group in self.groups for copy in group.copies if not copy.keep]
         if going:
             lines += ["", *(f"  {copy.path!r} could go, {kept.path!r} stays" for kept, copy in going[:SHOWN])]
         if len(going) > SHOWN:
             lines.append(f"  and {len(going) - SHOWN:,} more (--list, --page and --json name all)")
         if self.shown_only:
-            lines += [
-                "",
-                f"{self.shown_only:,} more look alike and are not offered to go; --list and --page say why.",
-            ]
-        return "\n".join(
-            [f"{self.headline} Nothing was changed.", "", *lines, *(["", *self.notes] if self.notes else [])]
-        )
+            more = f"{self.shown_only:,} more look alike and are not offered to go; --list and --page say why."
+            lines += ["", more]
+        head = f"{self.headline} Nothing was changed."
+        return "\n".join([head, "", *lines, *(["", *self.notes] if self.notes else [])])
 
     def write_list(self, path: str | Path) -> None:
         """Write a list to act on: CSV, one picture a line, with its group, what it is, and whether to keep it.
