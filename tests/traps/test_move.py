@@ -317,6 +317,30 @@ def test_without_an_undo_file_nothing_is_moved(photos: Path, tmp_path: Path, mon
     assert contents(photos) == before and contents(tmp_path / "away") == {}
 
 
+def test_file_systems_that_can_do_less(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    """One that cannot flush folders does; one that can neither rename without overwriting nor link moves nothing."""
+    real = os.fsync
+
+    def flush(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    before = contents(photos)
+    monkeypatch.setattr(os, "fsync", flush)
+    moved = move_copies(find_duplicates(photos), tmp_path / "away")
+    assert moved.left == () and undo_move(undo_file(moved)).left == () and contents(photos) == before
+
+    def no_links(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(move, "_renameat2", lambda: None)
+    monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(RetrievalError, match="not supported"):
+        move_copies(find_duplicates(photos), tmp_path / "other")
+    assert contents(photos) == before and contents(tmp_path / "other") == {}
+
+
 def test_two_at_a_time_are_one_too_many(photos: Path, tmp_path: Path) -> None:
     found = find_duplicates(photos)
     (tmp_path / "a").mkdir()
@@ -364,8 +388,10 @@ def test_the_verb_previews_moves_and_takes_back(photos: Path, tmp_path: Path, ca
     assert json.loads(capsys.readouterr().out)["back"] == ["more/same.png"]
     assert contents(photos) == before
     (away / "more" / "same.png").write_text("in the way")
+    assert run(photos, "--move-to", away, "--dry-run") == 1
+    assert "0 pictures" in (out := capsys.readouterr().out) and "of its name is there already" in out
     assert run(photos, "--move-to", away) == 1
-    assert "1 were left alone" in capsys.readouterr().out
+    assert "1 stay where they are" in capsys.readouterr().out
     assert run("--undo", said["undo"]) == 0
     for argv, words in (
         ([], "nothing to look at"),

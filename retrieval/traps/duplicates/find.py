@@ -74,7 +74,7 @@ def find_duplicates(
     if not 0 <= bits <= 32:
         raise RetrievalError(f"A hash distance of {bits} bits was asked for; give 0 to 32, where chance begins.")
     for one in (source, against):
-        if model is not None and one is not None and _is_index(one):
+        if model is not None and one is not None and is_index(one):
             raise RetrievalError(f"{printable(one)!r} is an index, which has vectors; leave --model out.")
     threads = threads or cores()
     if against is not None:
@@ -88,10 +88,11 @@ def find_duplicates(
         vectors = _encoded(known.root, known.paths, model, threads)
         neighbours, scores = _nearest(vectors, vectors)
         known = dataclasses.replace(known, vectors=vectors, neighbours=neighbours, scores=scores)
-    return grouped(known, looked.skipped, looked.notes, score, bits, keep=keep, folder=folder)
+    return grouped(known, looked.skipped, looked.notes, score, bits, keep=printable(keep), folder=folder)
 
 
-def _is_index(source: str | Path) -> bool:
+def is_index(source: str | Path) -> bool:
+    """Whether a folder is an index."""
     return (Path(source) / catalog.FILE).is_file()
 
 
@@ -115,7 +116,7 @@ class _Looked(NamedTuple):
 
 
 def _look_at(source: str | Path, threads: int) -> _Looked:
-    if _is_index(source):
+    if is_index(source):
         with Index.open(source) as index:
             return _of_index(index, threads)
     found = images.find(source)
@@ -169,7 +170,7 @@ def _against(
     source: str | Path, against: str | Path, model: str | Path | None, score: float | None, bits: int, threads: int
 ) -> Duplicates:
     """New pictures that a reference has."""
-    if _is_index(source):
+    if is_index(source):
         raise RetrievalError(f"{printable(source)!r} is an index; give the folder of new pictures to compare.")
     ours, theirs = _look_at(source, threads), _look_at(against, threads)
     new, reference = ours.known, theirs.known
@@ -186,7 +187,7 @@ def _against(
     for known, where in ((new, source), (reference, against)):
         if not known.pictures:
             raise RetrievalError(f"Nothing is left in {printable(where)!r} to compare; give two folders that differ.")
-    home = Path(against) if _is_index(against) else None
+    home = Path(against) if is_index(against) else None
     if model is None and home is not None and (home / "encoder").is_dir():
         model = home
     vectors = neighbours = scores = None
@@ -223,7 +224,7 @@ def _as_stored(vectors: npt.NDArray[np.float32], folder: str | Path) -> npt.NDAr
 
 
 def _identities(known: Known) -> set[tuple[int, int]]:
-    return {(file.seen.device, file.seen.inode) for file in known.files if file.seen is not None}
+    return {(file.seen.device, file.seen.inode) for file in known.files if file.seen is not None and file.seen.inode}
 
 
 def _without(known: Known, some: set[tuple[int, int]]) -> Known:

@@ -121,7 +121,7 @@ class _Grouping:
         file = self.known.files[row]
         elsewhere = self.folder is not None and self.folder not in PurePosixPath(file.path).parents
         developed = not has_original(self._all_paths(one))
-        time = self.known.pictures[row].mtime_ns if self.keep == OLDEST else 0
+        time = self.known.pictures[row].mtime_ns if self.folder is None and self.keep == OLDEST else 0
         return file.linked, elsewhere, developed, time, *self._pixels_first(row)
 
     def _all_paths(self, one: Photograph) -> list[str]:

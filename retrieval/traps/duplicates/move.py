@@ -60,6 +60,7 @@ _KNOWN = images.SUFFIXES | RAW | HEIF | FILMS | SIDECARS
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _CANNOT = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))  # a rename that does not overwrite
 _NO_REPLACE = 1
+_TAKEN = "a file of its name is there already"
 
 
 class _LeftAloneError(Exception):
@@ -120,8 +121,7 @@ class Moved(Found):
         ]
         if self.dry_run:
             lines += _some([repr(files[0]) for files in self.photographs])
-        if self.left:
-            lines += [f"{len(self.left):,} were left alone:", *_some([f"{path!r}: {why}" for path, why in self.left])]
+        lines += _left(self.left)
         if self.undo is not None:
             lines.append(f"retrieval dedup --undo {printable(self.undo)!r} moves them back.")
         return "\n".join(lines)
@@ -160,9 +160,12 @@ class Undone(Found):
         lines = [
             f"{len(self.back):,} files moved back to {printable(self.root)!r}; {self.in_place:,} were in their place."
         ]
-        if self.left:
-            lines += [f"{len(self.left):,} were left alone:", *_some([f"{path!r}: {why}" for path, why in self.left])]
-        return "\n".join(lines)
+        return "\n".join([*lines, *_left(self.left)])
+
+
+def _left(left: tuple[images.Skipped, ...]) -> list[str]:
+    lines = _some([f"{path!r}: {why}" for path, why in left])
+    return [f"{len(left):,} stay where they are:", *lines] if left else []
 
 
 def _some(lines: list[str]) -> list[str]:
@@ -190,9 +193,14 @@ def move_copies(found: Duplicates, target: str | Path, *, dry_run: bool = False)
     place = checked_target(target, *looked_at)
     going = [(group.kept, copy) for group in found.groups for copy in group.copies if not copy.keep]
     if dry_run or not going:
-        names = tuple(tuple(seen.path for seen in copy.seen) for _, copy in going)
-        size = sum(seen.size for _, copy in going for seen in copy.seen)
-        return Moved(found.root, place, names, size, (), None, dry_run)
+        taken = [any(os.path.lexists(place / seen.path) for seen in copy.seen) for _, copy in going]
+        could = [copy for (_, copy), no in zip(going, taken, strict=True) if not no]
+        cannot = tuple(
+            images.Skipped(printable(copy.path), _TAKEN) for (_, copy), no in zip(going, taken, strict=True) if no
+        )
+        names = tuple(tuple(seen.path for seen in copy.seen) for copy in could)
+        size = sum(seen.size for copy in could for seen in copy.seen)
+        return Moved(found.root, place, names, size, cannot, None, dry_run)
     _make(place)
     moved: list[tuple[str, ...]] = []
     left: list[images.Skipped] = []
@@ -308,7 +316,7 @@ def _make(place: Path) -> None:
 def _words(problem: Exception) -> str:
     """Why something was left alone."""
     if isinstance(problem, FileExistsError):
-        return "a file of its name is there already"
+        return _TAKEN
     if isinstance(problem, OSError):
         return failure(problem)
     return str(problem)
@@ -412,6 +420,8 @@ def _take_back(folders: _Folders, one: _Listed, number: int) -> bool:
             elif going is not None:
                 _rename(folder, folders.going(number), folder, name)
         in_place, moved = (None if folder is None else _status(folder, name) for folder in (here, there))
+        if moved is not None and there is not None and name not in os.listdir(there):  # noqa: PTH208
+            moved = None  # a file system that takes one name for another, and a file of the other
         if in_place is not None and moved is not None and here is not None and there is not None:
             if os.path.samestat(in_place, moved):  # a rename by link that was cut in two
                 os.unlink(name, dir_fd=there)
@@ -420,7 +430,7 @@ def _take_back(folders: _Folders, one: _Listed, number: int) -> bool:
                 if not _same_bytes(ours, theirs):
                     if _is_listed(here, name, in_place, one):  # it stayed because the other had its name
                         return False
-                    raise _LeftAloneError("a file of its name is there already")
+                    raise _LeftAloneError(_TAKEN)
             _drop(folders, there, name, number, moved)
             return False
         if in_place is not None:
@@ -494,7 +504,7 @@ def _carry_across(folders: _Folders, here: int, there: int, name: str, number: i
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=there)
             raise
-    os.fsync(there)
+    _flush(there)
     _drop(folders, here, name, number, status)
 
 
@@ -506,7 +516,7 @@ def _drop(folders: _Folders, folder: int, name: str, number: int, status: os.sta
         _rename(folder, going, folder, name)
         raise _LeftAloneError("it was replaced while it was moved; what it was is in the other folder")
     os.unlink(going, dir_fd=folder)
-    os.fsync(folder)
+    _flush(folder)
 
 
 def _rename(here: int, name: str, there: int, new: str) -> None:
@@ -518,7 +528,10 @@ def _rename(here: int, name: str, there: int, new: str) -> None:
         number = ctypes.get_errno()
         if number not in _CANNOT:
             raise OSError(number, os.strerror(number), name)
-    os.link(name, new, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+    try:
+        os.link(name, new, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+    except PermissionError as error:  # as a file system says it that has no links either
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), name) from error
     status, linked = _status(here, name), _status(there, new)
     if status is not None and linked is not None and os.path.samestat(status, linked):
         os.unlink(name, dir_fd=here)
@@ -536,7 +549,7 @@ def _entered(stack: contextlib.ExitStack, folder: int, inside: list[str], *, mak
         if make:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(part, dir_fd=folder)
-                os.fsync(folder)
+                _flush(folder)
         try:
             folder = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError:
@@ -545,6 +558,15 @@ def _entered(stack: contextlib.ExitStack, folder: int, inside: list[str], *, mak
             raise _LeftAloneError(f"its folder {printable(part)!r} is no folder, or a link") from error
         stack.callback(os.close, folder)
     return folder
+
+
+def _flush(folder: int) -> None:
+    """Flush a folder's list of names to the disk, where its file system can."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
 
 
 def _status(folder: int, name: str) -> os.stat_result | None:
@@ -643,7 +665,7 @@ def _write_undo(folders: _Folders, place: Path, root: Path, listed: list[_Listed
     base = f"undo-{time.strftime('%Y%m%d-%H%M%S')}"
     part = folders.undo_part
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folders.target)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folders.target)
         with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor)
             file.write(data)
             file.flush()
@@ -654,7 +676,7 @@ def _write_undo(folders: _Folders, place: Path, root: Path, listed: list[_Listed
                 _rename(folders.target, part, folders.target, name)
             except FileExistsError:
                 continue
-            os.fsync(folders.target)
+            _flush(folders.target)
             return place / name
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), base)
     except OSError as error:

@@ -109,11 +109,15 @@ def files_of(root: Path, paths: Iterable[str]) -> list[OneFile]:
     """
     found: dict[tuple[int, ...], list[tuple[bool, str, Seen]]] = {}
     files: list[tuple[int, ...] | str] = []
+    straight: dict[str, bool] = {}  # folders, and whether no link is on the way to them
     for path in paths:
         try:
             full = os.path.join(root, path)  # noqa: PTH118 (a million times)
             status = os.stat(full)  # noqa: PTH116
-            linked = os.path.realpath(full) != os.path.normpath(full)
+            folder = os.path.dirname(full)  # noqa: PTH120
+            if folder not in straight:
+                straight[folder] = os.path.realpath(folder) == os.path.normpath(folder)
+            linked = os.path.islink(full) or not straight[folder]  # noqa: PTH114
         except (OSError, ValueError):  # whoever reads it will say why
             files.append(path)
             continue
