@@ -221,6 +221,16 @@ def test_an_index_keeps_nothing_of_a_recycle_bin(photos: Path, tmp_path: Path) -
     assert any(note.startswith("5 pictures lie in recycle bins") for note in found.notes)
 
 
+def test_what_is_hidden_neither_goes_nor_stands_for_anything(photos: Path, tmp_path: Path) -> None:
+    names = ["01.png", "02.png", ".cache/large.png", ".cache/small.png"]
+    (photos / ".cache").mkdir()
+    scene(1, 96).resize((200, 200)).save(photos / ".cache" / "large.png")
+    scene(2, 96).resize((50, 50)).save(photos / ".cache" / "small.png")
+    found = find_duplicates(index_of(photos, tmp_path / "index", np.ones((4, 1), np.float32), names))
+    assert {group.kept.path for group in found.groups} == {"01.png", "02.png"}
+    assert offered(found) == {} and set(shown(found).values()) == {"it is hidden"}
+
+
 def judged(score: float, bits: int, detail: float = 20, **options: Any) -> Duplicates:
     """Two pictures of such a score, hashes so many bits apart, and so much detail."""
     angle = np.arccos(score)

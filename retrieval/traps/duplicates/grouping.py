@@ -119,10 +119,11 @@ class _Grouping:
         """What is kept of a group comes first: real files, those of the folder that is preferred, camera originals."""
         row = one.rows[0]
         file = self.known.files[row]
-        elsewhere = self.folder is not None and self.folder not in PurePosixPath(file.path).parents
+        names = [PurePosixPath(name) for name in (file.path, *file.names)]
+        elsewhere = self.folder is not None and not any(self.folder in name.parents for name in names)
         developed = not has_original(self._all_paths(one))
         time = self.known.pictures[row].mtime_ns if self.folder is None and self.keep == OLDEST else 0
-        return file.linked, elsewhere, developed, time, *self._pixels_first(row)
+        return file.linked or _hidden(file.path), elsewhere, developed, time, *self._pixels_first(row)
 
     def _all_paths(self, one: Photograph) -> list[str]:
         return [*(self.known.paths[row] for row in one.rows), *(file.path for file in one.beside.files)]
@@ -205,11 +206,12 @@ class _Grouping:
         path = PurePosixPath(files[0].path)
         if any(file.linked for file in files):
             return "it is only reached by a link"
-        if self.known.files[kept.rows[0]].linked:
-            return "what it is a copy of is only reached by a link"
+        stand_in = self.known.files[kept.rows[0]]
+        if stand_in.linked or _hidden(stand_in.path):
+            return f"what it is a copy of is {'only reached by a link' if stand_in.linked else 'hidden'}"
         if path.is_absolute() or ".." in path.parts:
             return "it lies outside of the folder"
-        if any(part.startswith(".") for part in path.parts):
+        if _hidden(files[0].path):
             return "it is hidden"
         if any(file.names for file in files):
             return "it has other names"
@@ -369,6 +371,11 @@ def _notes(work: _Grouping, known: Known, asked: int) -> list[str]:
         if number:
             notes.append(f"{number:,} {words}")
     return notes
+
+
+def _hidden(path: str) -> bool:
+    """Whether a path relative to the folder leads through something hidden."""
+    return not path.startswith("/") and any(part.startswith(".") for part in PurePosixPath(path).parts)
 
 
 def _components(n: int, first: Ints, second: Ints) -> list[list[int]]:
