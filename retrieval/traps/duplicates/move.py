@@ -254,7 +254,7 @@ def undo_move(file: str | Path) -> Undone:
     back: list[str] = []
     left: list[images.Skipped] = []
     with _Folders.opened(root, target, token) as folders, bar(len(listed), "Moving back", "files") as shown:
-        with contextlib.suppress(FileNotFoundError):  # of the undo file itself, where that was given its name by a link
+        with contextlib.suppress(OSError):  # a second name of the undo file, where it was given its own by a link
             os.unlink(folders.undo_part, dir_fd=folders.target)
         for number, one in enumerate(listed):
             try:
