@@ -79,11 +79,15 @@ _ISO_BRANDS = (
 
 _PICTURE_NAMES = (
     "jpg jpeg jpe jfif mpo png apng webp gif bmp dib tif tiff pgm ppm pbm pnm pfm "
-    "heic heif hif avif avifs jp2 j2k j2c jpc jpf jpx jxl psd "
-    "3fr ari arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw x3f"
+    "heic heif hif avif avifs jp2 j2k j2c jpc jpf jpx jxl psd"
 )
 
-SUFFIXES = frozenset(f".{name}" for name in _PICTURE_NAMES.split())
+_RAW_NAMES = "3fr ari arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw x3f"
+
+RAW_SUFFIXES = frozenset(f".{name}" for name in _RAW_NAMES.split())
+"""Of those, what cameras' own files end with."""
+
+SUFFIXES = RAW_SUFFIXES | {f".{name}" for name in _PICTURE_NAMES.split()}
 """What is taken for a picture by the end of its name, in small letters, until it is opened."""
 
 _OTHER_NAMES = {

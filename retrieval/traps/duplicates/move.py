@@ -47,8 +47,9 @@ from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure
+from retrieval.images.kinds import suffix
 from retrieval.index import catalog
-from retrieval.traps.duplicates.photographs import FILMS, HEIF, RAW, SIDECARS, Seen
+from retrieval.traps.duplicates.photographs import SIDECARS, Seen, is_film
 from retrieval.traps.duplicates.report import SHOWN, Copy, Duplicates
 
 FORMAT = "retrieval dedup undo 1"
@@ -56,7 +57,7 @@ FORMAT = "retrieval dedup undo 1"
 
 _BLOCK = 1 << 20
 _MOST = 1 << 30  # bytes of an undo file: millions of moves
-_KNOWN = images.SUFFIXES | RAW | HEIF | FILMS | SIDECARS
+_KNOWN = images.SUFFIXES | SIDECARS
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _CANNOT = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))  # a rename that does not overwrite
 _NO_REPLACE = 1
@@ -439,7 +440,7 @@ def _take_back(folders: _Folders, one: _Listed, number: int) -> bool:
             raise _LeftAloneError("it is neither where it was nor where it was moved to")
         if not _is_listed(there, name, moved, one):
             raise _LeftAloneError("another file has its name now")
-        if os.path.splitext(name)[1].lower() not in _KNOWN:  # noqa: PTH122
+        if not (suffix(name) in _KNOWN or is_film(name)):
             _see_that_it_is_a_picture(there, name)
     _carry(folders, folders.target, folders.root, one.path, number, None)
     return True

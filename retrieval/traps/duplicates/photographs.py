@@ -5,7 +5,7 @@ if the wrong one went, the only file would be gone. And a camera or a telephone 
 of one stem, with what a program notes about it beside them:
 
 - a camera RAW or HEIC file with the JPEG of the same shot, and whatever else of that stem is a picture;
-- the film of a live photograph (`.mov`, `.mp4`);
+- the film of a live photograph;
 - sidecars: `IMG_1.xmp`, `IMG_1.aae`, `IMG_1.jpg.xmp`, `IMG_1.jpg.json`.
 """
 
@@ -18,32 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from retrieval import images
-
-RAW = frozenset(
-    (
-        *(".3fr", ".ari", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25"),
-        *(".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2"),
-        *(".srf", ".srw", ".x3f"),
-    )
-)
-"""What the cameras' own files end with; a picture made of one is no copy of it."""
+from retrieval.images.kinds import RAW_SUFFIXES, other_kind, suffix
 
 HEIF = frozenset((".heic", ".heif", ".hif"))
 """What telephones write, often with a JPEG beside it."""
 
-FILMS = frozenset((".mov", ".mp4", ".m4v"))
-"""The moving part of a live photograph."""
-
 SIDECARS = frozenset((".xmp", ".aae", ".thm", ".pp3", ".dop", ".json", ".wav"))
 """What programs and cameras note beside a picture: development, edits, a caption, a voice."""
-
-SYSTEM_FOLDERS = frozenset(
-    (
-        *("#recycle", "$recycle.bin", "recycler", "recycled", "@recycle", "@recently-snapshot", ".trash", ".trashes"),
-        *("@eadir", "lost+found", "system volume information", "__macosx", ".thumbnails", ".@__thumb", "#snapshot"),
-    )
-)
-"""Folders whose pictures somebody threw away, or a system made for itself; names in small letters."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +77,7 @@ class OneFile:
 
 def in_system_folder(path: str) -> bool:
     """Whether a path leads through a recycle bin, a cache of thumbnails or another folder of a system."""
-    folders = (part.lower() for part in PurePosixPath(path).parts[:-1])
-    return any(folder in SYSTEM_FOLDERS or folder.startswith(".trash-") for folder in folders)
+    return any(images.is_system(part) for part in PurePosixPath(path).parts[:-1])
 
 
 def files_of(root: Path, paths: Iterable[str]) -> list[OneFile]:
@@ -176,13 +156,12 @@ def photographs(root: Path, paths: Sequence[str]) -> list[tuple[list[int], Besid
         listing = listings[folder]
         taken = {os.path.basename(paths[row]) for row in some}  # noqa: PTH119
         together = [name for name in listing.stems.get(stem, ()) if name not in taken]
-        original = any(_suffix(name) in RAW | HEIF for name in (*taken, *together))
-        pictures = len(some) + sum(_suffix(name) in images.SUFFIXES for name in together)
+        original = any(suffix(name) in RAW_SUFFIXES | HEIF for name in (*taken, *together))
+        pictures = len(some) + sum(suffix(name) in images.SUFFIXES for name in together)
         alone = original or pictures == 1
         for part in [some] if alone else [[row] for row in some]:
-            kinds = FILMS | RAW | HEIF | (images.SUFFIXES if original else frozenset())
-            files = [name for name in together if alone and _suffix(name) in kinds]
-            sidecars = [name for name in together if alone and _suffix(name) in SIDECARS]
+            files = [name for name in together if alone and (is_film(name) or suffix(name) in images.SUFFIXES)]
+            sidecars = [name for name in together if alone and suffix(name) in SIDECARS]
             sidecars += [name for row in part for name in listing.of_name(os.path.basename(paths[row]))]  # noqa: PTH119
             found.append((part, Beside(listing.seen(files), listing.seen(sidecars))))
     return found
@@ -202,7 +181,7 @@ class _Listing:
             names = []
         for name in names:
             self.stems.setdefault(_stem(name), []).append(name)
-            if _suffix(name) in SIDECARS:
+            if suffix(name) in SIDECARS:
                 start = name.find(".", 1)
                 while start > 0:
                     self._sidecars.setdefault(name[:start], []).append(name)
@@ -225,12 +204,13 @@ class _Listing:
 
 def has_original(paths: Iterable[str]) -> bool:
     """Whether one of these is the file of a camera, of which pictures are made."""
-    return any(_suffix(path) in RAW for path in paths)
+    return any(suffix(path) in RAW_SUFFIXES for path in paths)
+
+
+def is_film(name: str) -> bool:
+    """Whether a file is the moving part of a live photograph, by its name."""
+    return other_kind(suffix(name)) == "video"
 
 
 def _stem(name: str) -> str:
     return os.path.splitext(name)[0]  # noqa: PTH122
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122
