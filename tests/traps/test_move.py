@@ -193,6 +193,49 @@ def test_a_folder_that_may_not_be_written(photos: Path, tmp_path: Path, monkeypa
     assert moved.left[0].reason == "no permission" and contents(photos) == before
 
 
+@pytest.mark.parametrize("call", ["rename", "unlink"])
+def test_what_cannot_be_taken_away_does_not_stay_twice(photos: Path, elsewhere: Path, monkeypatch, call) -> None:
+    rename, unlink, refusals = move._rename, os.unlink, []
+
+    def refuse(name: str) -> None:
+        if name.endswith(".going") and not refusals:  # the first is that of the picture, in its own folder
+            refusals.append(name)
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def renamed(here: int, name: str, there: int, new: str) -> None:
+        if call == "rename":
+            refuse(new)
+        rename(here, name, there, new)
+
+    def unlinked(name: str, **options: int) -> None:
+        if call == "unlink":
+            refuse(name)
+        unlink(name, **options)
+
+    monkeypatch.setattr(move, "_rename", renamed)
+    monkeypatch.setattr(os, "unlink", unlinked)
+    before = contents(photos)
+    moved = move_copies(find_duplicates(photos), elsewhere)
+    assert moved.left[0].reason == "read-only file system" and refusals
+    assert contents(photos) == before and set(contents(elsewhere)) == {os.fsencode(undo_file(moved).name)}
+
+
+def test_a_disk_that_says_no_and_did_it_all_the_same(photos: Path, elsewhere: Path, monkeypatch) -> None:
+    real = os.unlink
+
+    def late(name: str, **options: int) -> None:
+        real(name, **options)
+        if name.endswith(".going"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before = contents(photos)
+    monkeypatch.setattr(os, "unlink", late)
+    moved = move_copies(find_duplicates(photos), elsewhere)
+    monkeypatch.undo()
+    assert len(moved.left) == 1 and contents(elsewhere)[b"more/same.png"] == before[b"more/same.png"]
+    assert undo_move(undo_file(moved)).left == () and contents(photos) == before
+
+
 def test_a_link_in_the_way_is_not_followed(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "away").mkdir()
     (tmp_path / "trap").mkdir()

@@ -433,6 +433,7 @@ def _take_back(folders: _Folders, one: _Listed, number: int) -> bool:
                         return False
                     raise _LeftAloneError(_TAKEN)
             _drop(folders, there, name, number, moved)
+            _flush(there)
             return False
         if in_place is not None:
             return False
@@ -500,24 +501,34 @@ def _carry_across(folders: _Folders, here: int, there: int, name: str, number: i
                 os.fsync(copy)
                 if not _same_bytes(ours, copy) or not _same(os.fstat(ours), status):
                     raise _LeftAloneError("it changed while it was copied")
+                copied = os.fstat(copy)
             _rename(there, part, there, name)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=there)
             raise
     _flush(there)
-    _drop(folders, here, name, number, status)
+    try:
+        _drop(folders, here, name, number, status)
+    except OSError:  # the old name cannot go, as on a disk that is only read; then the new one is not to stay either
+        if _same(_status(here, name), status):
+            with contextlib.suppress(OSError, _LeftAloneError):
+                _drop(folders, there, name, number, copied)
+        raise
+    _flush(here)
 
 
 def _drop(folders: _Folders, folder: int, name: str, number: int, status: os.stat_result) -> None:
     """Take away a file whose bytes are at its other place, if it still is that file."""
     going = folders.going(number)
     _rename(folder, name, folder, going)  # nobody replaces it under this name
-    if not _same(_status(folder, going), status):
+    try:
+        if not _same(_status(folder, going), status):
+            raise _LeftAloneError("it was replaced while it was moved; what it was is in the other folder")
+        os.unlink(going, dir_fd=folder)
+    except (_LeftAloneError, OSError):
         _rename(folder, going, folder, name)
-        raise _LeftAloneError("it was replaced while it was moved; what it was is in the other folder")
-    os.unlink(going, dir_fd=folder)
-    _flush(folder)
+        raise
 
 
 def _rename(here: int, name: str, there: int, new: str) -> None:
