@@ -358,13 +358,16 @@ def test_one_photograph_in_several_files(photos: Path) -> None:
     (shot / "IMG_10.xmp").write_text("of another")
     scene(31, 96).save(shot / "IMG_2.jpg", quality=95)
     (shot / "IMG_2.MOV").write_bytes(b"moves")
+    scene(33, 96).save(shot / "IMG_3.JPG", quality=95)
+    for end, content in ((".HEIC", b"not decoded here, and still the same shot"), (".mov", b"m"), (".AAE", b"edits")):
+        (shot / f"IMG_3{end}").write_bytes(content)
     scene(32, 96).save(shot / "x.jpg", quality=95)
     scene(32, 96).save(shot / "x.png")  # no RAW: two pictures
     (shot / "x.xmp").write_text("whose is it?")
     alone = find_duplicates(shot)
     assert len(offered(alone)) == 1 and offered(alone).keys() < {"x.jpg", "x.png"}
     assert alone.could_go[0].files == ()
-    assert any(note.startswith("2 photographs are several files") for note in alone.notes)
+    assert any(note.startswith("3 photographs are several files") for note in alone.notes)
     # Copied as a whole, both go as a whole.
     shutil.copytree(shot, again)
     found = find_duplicates(photos, keep="shot")
@@ -376,6 +379,11 @@ def test_one_photograph_in_several_files(photos: Path) -> None:
         "again/IMG_1.xmp",
     )
     assert files["again/IMG_2.jpg"] == ("again/IMG_2.MOV",)
+    assert files["again/IMG_3.JPG"] == ("again/IMG_3.AAE", "again/IMG_3.HEIC", "again/IMG_3.mov")
+    # A file of it is a copy of the whole, with the same bytes as its own part.
+    shutil.copy(shot / "IMG_1.png", photos / "part.png")
+    part = next(copy for copy in find_duplicates(photos, keep="shot").could_go if copy.path == "part.png")
+    assert (part.kind, part.same_as) == ("exact", "shot/IMG_1.png")
     assert next(copy.kind for copy in found.could_go if copy.path == "again/IMG_1.JPG") == "exact"
     # Another RAW, or another film, is no copy; and what has the RAW stays before what has not, however large that is.
     (again / "IMG_1.CR2").write_bytes(b"a picture that nobody reads anywhere" * 9)
@@ -430,6 +438,34 @@ def test_the_verb_prints_a_table_and_writes_page_and_list(photos: Path, tmp_path
     assert "large&lt;b&gt;.png" in page and "<b>.png" not in page
     assert page.count(' alt="') == 5 and "prefers-color-scheme: dark" in page
     assert fingerprint(photos) == before
+
+
+def test_list_page_and_json_say_the_same(photos: Path, tmp_path: Path, capsys) -> None:
+    (photos / "link.png").symlink_to("03.png")
+    (photos / "05.xmp").write_text("stars")
+    (photos / "more" / "odd\r\nname.png").write_bytes((photos / "06.png").read_bytes())
+    (photos / "07_again.png").write_bytes((photos / "07.png").read_bytes())
+    (photos / "07_other.png").hardlink_to(photos / "07_again.png")
+    shutil.copy(photos / "more" / "small.jpg", photos / "more" / "small2.jpg")
+    assert run(photos, "--json", "--page", tmp_path / "look.html", "--list", tmp_path / "copies.csv") == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    with (tmp_path / "copies.csv").open(newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    page = (tmp_path / "look.html").read_text()
+    told = {one["path"]: one for group in groups for one in (group["keep"], *group["copies"])}
+    assert told.keys() == rows.keys() and len(told) == len(groups) + sum(len(group["copies"]) for group in groups)
+    for path, one in told.items():
+        row = rows[path]
+        assert (row["stays"], row["same_as"], row["kind"]) == (
+            *(one[key] or "" for key in ("stays", "same_as", "kind")),
+        )
+        assert [json.loads(row[key] or "[]") for key in ("names", "files")] == [one["names"], one["files"]]
+        assert (row["keep"] == "no") == (one["kind"] is not None and one["stays"] is None)
+    assert told["03.png"]["names"] == ["link.png"] and "also named link.png" in page
+    assert told["05.png"]["files"] == ["05.xmp"] and "with 05.xmp" in page
+    assert told["07_again.png"]["stays"] == "it has other names" and "stays: it has other names" in page
+    assert told["more/small2.jpg"]["same_as"] == "more/small.jpg" and "the same bytes as more/small.jpg" in page
+    assert "more/odd\r\nname.png" in told
 
 
 def test_the_verb_prints_json(photos: Path, capsys) -> None:

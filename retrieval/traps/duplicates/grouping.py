@@ -251,15 +251,12 @@ class _Grouping:
             by_bits = match.bits if match.bits is not None and match.kind != "embedding" else 64
             return match.kind != "exact", by_bits, -(match.score or 0.0), self.known.paths[one[0].rows[0]]
 
-        first_of: dict[str, str] = {}
         first = self._copy(kept, None)
-        first_of[first.sha256] = first.path
+        first_of = {self.known.pictures[row].sha256: self.known.paths[row] for row in reversed(kept.rows)}
         copies = []
         for one, match in sorted(found, key=order):
             same_as = None
-            if match.kind == "exact":
-                same_as = first.path
-            elif len(self._all_paths(one)) == 1:
+            if match.kind == "exact" or len(self._all_paths(one)) == 1:
                 same_as = first_of.get(self.known.pictures[one.rows[0]].sha256)
             copy = self._copy(one, match, same_as)
             first_of.setdefault(copy.sha256, copy.path)
