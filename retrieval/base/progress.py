@@ -38,6 +38,12 @@ def bar(total: int | None, what: str, unit: str = "it", **options: Any) -> Any:
     )
 
 
+def note(text: str) -> None:
+    """Say a line on stderr, at once."""
+    if speaks():
+        sys.stderr.write(text + "\n")
+
+
 def speaks() -> bool:
     """Whether this process reports to the user: of those that ``torchrun`` started together the first does."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK") == "0"

@@ -31,7 +31,7 @@ VERBS = {
     "compare": "set two measurements side by side, query by query",
     "calibrate": "learn what scores mean: P(match) of a hit, and when there is none",
     "report": "write one page: what is in an index, how good it is, what may be wrong",
-    "dedup": "find pictures that are there more than once, in groups to look through",
+    "dedup": "find pictures that are there more than once; move the copies away, and back",
     "tune": "find the fastest structure that reaches a recall",
     "info": "say what an index or a model is",
     "verify": "check every file of an index",

@@ -55,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what vectors are kept as; an index keeps to one (float32; float16 is half the size; binary: the sign of "
         "each number, for models trained to make codes)",
     )
+    parser.add_argument(
+        "--hidden",
+        action="store_true",
+        help="take in hidden files, recycle bins, caches of thumbnails and other folders of systems and programs",
+    )
     add_checksum(parser)
     add_means(parser)
     parser.add_argument(
@@ -84,7 +89,8 @@ def add_means(parser: argparse.ArgumentParser) -> None:
         "--memory",
         type=parse_bytes,
         metavar="SIZE",
-        help="what the process may take, such as 500MB or 2GB; pictures too large for it are left out (no limit)",
+        help="what the process may take, such as 500MB or 2GB; pictures too large for it are left out (no limit but "
+        "one of 2 GB for decoding)",
     )
 
 
@@ -104,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         vectors=args.vectors,
         checksum=args.checksum,
         memory=args.memory,
+        hidden=args.hidden,
         overwrite=args.overwrite,
     )
     print_report(report, as_json=args.json)

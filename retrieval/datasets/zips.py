@@ -14,7 +14,7 @@ from retrieval.datasets.layout import arrange
 from retrieval.datasets.memory import stack
 from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
-from retrieval.images import SUFFIXES
+from retrieval.images import SUFFIXES, is_system
 
 
 def load(path: Path, progress: Progress | None = None) -> PictureSet:
@@ -34,7 +34,7 @@ def load(path: Path, progress: Progress | None = None) -> PictureSet:
 def unlabelled(path: Path, progress: Progress | None = None) -> PictureSet:
     """The pictures of a zip archive under their full names, without classes; errors as :func:`load`."""
     with opened_zip(path) as (members, read):
-        names = [name for name in members if Path(name).suffix.lower() in SUFFIXES]
+        names = [name for name in members if Path(name).suffix.lower() in SUFFIXES and not _is_hidden(name)]
         if not names:
             raise RetrievalError(f"There is no picture in {printable(path)!r}; give an archive of class folders.")
         advice = f"unpack {printable(path.name)} and give the folder"
@@ -48,3 +48,9 @@ def unlabelled(path: Path, progress: Progress | None = None) -> PictureSet:
         pixels=pixels,
         skipped=tuple(skipped),
     )
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a member is hidden, or belongs to an archiver or a system, as what macOS puts into `__MACOSX`."""
+    *folders, file = name.split("/")
+    return file.startswith(".") or any(is_system(folder) for folder in folders)

@@ -15,7 +15,8 @@ from retrieval import images
 from retrieval.base.machine import cores
 from retrieval.base.progress import bar
 from retrieval.base.threads import in_order
-from retrieval.images.reading import Contents, ReadPicture, Room, _or_skipped, read_picture
+from retrieval.images.reading import Contents, ReadPicture, _or_skipped, read_picture
+from retrieval.images.room import Room
 
 if TYPE_CHECKING:
     from retrieval.datasets import PictureSet
@@ -68,8 +69,7 @@ def encode_files(
         batch: files in one batch; by default what keeps memory small and the cores busy.
         root: where relative paths start from.
         contents: what says which files need not be decoded, because a file of the same bytes is or was.
-        room: what files and their pixels may take; those that never fit are left out. Without it each thread decodes
-            one picture at a time, whatever that takes.
+        room: what files and their pixels may take; those that never fit are left out. By default that of the process.
 
     Yields:
         The batches, in the order of `files`. At most `threads` + 1 are in memory besides the one that is yielded.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from retrieval.images.decoding import MAX_BYTES, MAX_PIXELS, Decoder, Source, UnreadableImage, open_picture, read
-from retrieval.images.folders import SUFFIXES, Found, Skipped, find
+from retrieval.images.folders import Found, Skipped, find, is_system
+from retrieval.images.kinds import SUFFIXES
 from retrieval.images.preprocessing import Pixels, Preprocessing, blank, fit_array, prepare, seen
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "blank",
     "find",
     "fit_array",
+    "is_system",
     "open_picture",
     "prepare",
     "read",

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from retrieval.base.progress import note
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
+from retrieval.images.kinds import HEAD, SUFFIXES, is_picture, kind_of, other_kind, suffix
 
-SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
-        *(".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm"),
-    )
+Stamp = tuple[int, int]
+"""A file's size, bytes, and time of change, nanoseconds since 1970 as an SQLite integer holds them."""
+
+_SYSTEM = re.compile(
+    r"""
+    [#]recycle | \$recycle\.bin | recycle[rd] | @recycle | \.?trash(?:es)?(?:-\d+)? | \.wastebasket
+    | lost\+found | system\ volume\ information | \.?lost\.dir | found\.\d+
+    | @eadir | @tmp | @sharebin | @recently-snapshot | [#]snapshot | \.snapshots? | \.zfs
+    | __macosx | \.appledouble | \.spotlight-v100 | \.fseventsd | \.documentrevisions-v100 | \.temporaryitems
+    | network\ trash\ folder | temporary\ items
+    | \.thumbnails? | \.thumbcache | \.dtrash | \.picasaoriginals | \.comments | .*\.lrdata | .*\.cocatalogdb
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
-"""What :func:`find` takes for a picture, by the end of its name, in small letters."""
+"""Folders in which systems and programs keep what was thrown away, what they found, and thumbnails of their own."""
+
+_SAID = ("system folder", "hidden picture", "video")
+"""What :func:`find` says that it passed over, with every kind of picture that nothing here reads."""
 
 
 class Skipped(NamedTuple):
@@ -38,25 +53,36 @@ class Found(NamedTuple):
     Attributes:
         paths: relative to the folder, with "/" between the parts, sorted.
         skipped: what had to be left out, sorted.
+        passed: how many files and folders were passed over, by kind ("system folder", "hidden", "hidden picture",
+            "video", "PDF", "other", ...), the most frequent first.
+        strangers: the size and time of each file of "other" that had to be opened for its kind, by its path.
     """
 
     paths: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    passed: Mapping[str, int]
+    strangers: Mapping[str, Stamp]
 
 
-def find(folder: str | os.PathLike[str]) -> Found:
+def find(
+    folder: str | os.PathLike[str], *, hidden: bool = False, strangers: Mapping[str, Stamp] | None = None
+) -> Found:
     """All pictures below a folder.
 
-    Hidden files and folders, and files whose names do not end like a picture's, are passed over in silence.
-    Links to files are followed; links to folders are not (what they lead to lies outside, is found anyway, or
-    is a loop).
+    Passed over, and counted by kind, are: hidden files and folders; recycle bins, caches of thumbnails and other
+    folders that systems and programs keep for themselves (:func:`is_system`); and what is no picture. A file whose
+    name does not tell is opened, and known by its first bytes. What was passed over and could surprise is said in a
+    line on stderr. Links to files are followed; links to folders are not (what they lead to lies outside, is found
+    anyway, or is a loop).
 
     Args:
-        folder: where to start.
+        folder: where to start. It is walked whatever it is called.
+        hidden: take in what is hidden, and the folders of systems and programs.
+        strangers: as an earlier walk gave them; files that are as they were then are not opened again.
 
     Returns:
-        The pictures, and what had to be left out: names that are not UTF-8, broken links, links to folders,
-        folders that may not be read, pipes and devices.
+        The pictures, what had to be left out (names that are not UTF-8, broken links, links to folders, folders that
+        may not be read, pipes and devices), and what was passed over.
 
     Raises:
         RetrievalError: if there is no such folder.
@@ -64,16 +90,35 @@ def find(folder: str | os.PathLike[str]) -> Found:
     root = Path(folder)
     if not _is_folder(root):
         raise RetrievalError(f"There is no folder {printable(root)!r}; give one that holds pictures.")
+    walk = _Walk(str(root), hidden, strangers or {})
     paths: list[str] = []
     skipped: list[Skipped] = []
-    for path, reason in _walk(str(root)):
+    for path, reason in walk.files():
         if reason is None and not _is_utf8(path):
             reason = "name is not UTF-8"
         if reason is None:
             paths.append(path)
         else:
             skipped.append(Skipped(printable(path), reason))
-    return Found(tuple(sorted(paths)), tuple(sorted(skipped)))
+    surprising = [kind for kind in walk.passed if kind in _SAID or kind[0].isupper()]
+    if surprising:
+        shown = ", ".join(_counted(kind, walk.passed[kind], walk.examples[kind]) for kind in surprising)
+        note(f"Passed over in {printable(root)!r}: {shown}.")
+    return Found(tuple(sorted(paths)), tuple(sorted(skipped)), dict(walk.passed.most_common()), walk.strangers)
+
+
+def is_system(name: str) -> bool:
+    """Whether a folder of this name is a recycle bin, a cache of thumbnails, or another that nobody keeps pictures in.
+
+    Args:
+        name: one part of a path.
+    """
+    return _SYSTEM.fullmatch(name) is not None
+
+
+def mtime_of(status: os.stat_result) -> int:
+    """When a file last changed, nanoseconds since 1970; before 1677 and after 2262 the last that 64 bits hold."""
+    return max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
 
 
 def irregular(mode: int) -> str | None:
@@ -92,28 +137,86 @@ def failure(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno else "cannot be read"
 
 
-def _walk(root: str) -> Iterator[tuple[str, str | None]]:
-    """Relative path, and why it cannot be taken (None if it can), of whatever looks like a picture."""
-    waiting = [""]
-    while waiting:
-        inside = waiting.pop()
-        try:
-            with os.scandir(f"{root}/{inside}") as entries:
-                here = list(entries)
-        except OSError as error:
-            yield inside or ".", f"folder: {failure(error)}"
-            continue
-        for entry in here:
-            if entry.name.startswith("."):
+class _Walk:
+    """One walk below a folder, and what it passes over."""
+
+    def __init__(self, root: str, hidden: bool, known: Mapping[str, Stamp]) -> None:
+        self.passed: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self.strangers: dict[str, Stamp] = {}
+        self._root = root
+        self._hidden = hidden
+        self._known = known
+
+    def files(self) -> Iterator[tuple[str, str | None]]:
+        """Relative path, and why it cannot be taken (None if it can), of whatever looks like a picture."""
+        waiting = [""]
+        while waiting:
+            inside = waiting.pop()
+            try:
+                with os.scandir(f"{self._root}/{inside}") as entries:
+                    here = list(entries)
+            except OSError as error:
+                yield inside or ".", f"folder: {failure(error)}"
                 continue
-            path = f"{inside}/{entry.name}" if inside else entry.name
-            dot = entry.name.rfind(".")
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
-            elif dot > 0 and entry.name[dot:].lower() in SUFFIXES:
-                yield path, _obstacle(entry)
-            elif entry.is_symlink() and _is_folder(entry):
-                yield path, "link to a folder"
+            for entry in here:
+                path = f"{inside}/{entry.name}" if inside else entry.name
+                folder = entry.is_dir(follow_symlinks=False)
+                kind = None if self._hidden else self._unseen(entry.name, folder)
+                ending = suffix(entry.name)
+                if kind is not None:
+                    self._pass(kind, path)
+                elif folder:
+                    waiting.append(path)
+                elif ending in SUFFIXES:
+                    yield path, _obstacle(entry)
+                elif entry.is_symlink() and _is_folder(entry):
+                    yield path, "link to a folder"
+                else:
+                    kind = other_kind(ending) or self._look(entry, path)
+                    if kind is None:
+                        yield path, None
+                    else:
+                        self._pass(kind, path)
+
+    @staticmethod
+    def _unseen(name: str, folder: bool) -> str | None:
+        if folder and is_system(name):
+            return "system folder"
+        if not name.startswith("."):
+            return None
+        # What macOS leaves beside a file on foreign disks is named like the file, with "._" before it.
+        return "hidden" if folder or name.startswith("._") or suffix(name) not in SUFFIXES else "hidden picture"
+
+    def _pass(self, kind: str, path: str) -> None:
+        self.passed[kind] += 1
+        self.examples.setdefault(kind, path)
+
+    def _look(self, entry: os.DirEntry[str], path: str) -> str | None:
+        """The kind of a file whose name does not tell it; None if it is a picture."""
+        try:
+            status = entry.stat()
+            if not stat.S_ISREG(status.st_mode):
+                return "other"
+            stamp = (status.st_size, mtime_of(status))
+            if self._known.get(path) == stamp:
+                head = b""
+            else:
+                with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 (no Path: there are many)
+                    head = file.read(HEAD)
+        except OSError:  # a broken link, no permission: nothing says that it is a picture
+            return "other"
+        if is_picture(head):
+            return None
+        kind = kind_of(head)
+        if kind is not None:
+            return kind.name
+        self.strangers[path] = stamp
+        return "other"
+
+
+def _counted(kind: str, count: int, example: str) -> str:
+    return f"{count:,} {kind}{'s' if count > 1 and kind[0].islower() else ''} ({printable(example)!r})"
 
 
 def _obstacle(entry: os.DirEntry[str]) -> str | None:

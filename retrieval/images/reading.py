@@ -12,31 +12,25 @@ import hashlib
 import importlib.util
 import io
 import os
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
-
-from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
+from typing import NamedTuple, Protocol
 
 from retrieval import images
 from retrieval.base.text import printable
 from retrieval.base.threads import _Done, in_order
-from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
-from retrieval.images.folders import failure, irregular
+from retrieval.images.decoding import VERSION, Wanted, decode, needed_for, room_for
+from retrieval.images.folders import failure, irregular, mtime_of
+from retrieval.images.room import SHARED, Room
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM")
+_SMALL = 4 * 2**20
+"""Bytes of a file up to which it is read before its header is looked at."""
 
-_PLAIN, _OTHER = 10, 28
-"""Bytes for each pixel that decoding takes at its peak: of pictures in plain colours, which are turned at most (8 were
-measured), and of all others, which are converted (27 for floating-point TIFF and transparent WebP)."""
 
-_ORIENTATION = 0x0112
-_SIDEWAYS = frozenset({5, 6, 7, 8})  # the EXIF orientations that swap width and height
+_PIXELS = f", pixels {VERSION}"
 
 
 class Contents(Protocol):
@@ -47,32 +41,6 @@ class Contents(Protocol):
 
     def spoil(self, sha256: str, reason: str) -> None:
         """Learn that bytes that were claimed are no picture that can be read, and why."""
-
-
-class Room:
-    """Memory for pictures that are being decoded: each waits until it fits beside the others.
-
-    Args:
-        size: bytes.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._free = size
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """Have so many bytes, `size` at most, to oneself for a while."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= count)
-            self._free -= count
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += count
-                self._changed.notify_all()
 
 
 class Fingerprint(NamedTuple):
@@ -140,52 +108,30 @@ def read_picture(
         p: what the network expects.
         decoder: what decodes JPEGs.
         contents: what says whether these bytes need decoding; without it they are decoded.
-        room: where there must be enough of it first.
+        room: where there must be enough of it first; by default that of the whole process.
 
     Raises:
         UnreadableImage: for whatever is wrong with the file.
         RetrievalError: the decoder is simplejpeg and not installed.
     """
+    name = printable(path)
+    wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED)
     with _opened(path) as (file, status), contextlib.ExitStack() as held:
-        if room is not None:
-            needed = 3 * status.st_size + decoding_bytes(file, p.size)  # decoders make copies of the file
-            if needed > room.size:
-                reason = f"needs {show_bytes(needed)} of memory"
-                raise images.UnreadableImage(printable(path), reason)
-            held.enter_context(room.hold(needed))
+        if status.st_size > _SMALL:  # it may be none, or need so much memory that the file had better wait
+            needed = 2 * status.st_size + needed_for(io.BufferedReader(file), name, wanted)
+            held.enter_context(room_for(needed, wanted.room or SHARED, name))
+            wanted = wanted._replace(room=None)
         data = file.readall()
         digest = hashlib.sha256(data).hexdigest()
         if contents is not None and not contents.claim(digest):
-            return ReadPicture(None, 0, 0, status.st_size, status.st_mtime_ns, digest)
+            return ReadPicture(None, 0, 0, status.st_size, mtime_of(status), digest)
         try:
-            pixels, width, height = _decode(data, p, decoder)
+            pixels, width, height = decode(io.BytesIO(data), name, wanted, partial(images.prepare, p=p))
         except images.UnreadableImage as problem:
             if contents is not None:
                 contents.spoil(digest, problem.reason)
-            raise images.UnreadableImage(printable(path), problem.reason) from problem
-        return ReadPicture(pixels, width, height, status.st_size, status.st_mtime_ns, digest)
-
-
-def decoding_bytes(file: IO[bytes], size: int) -> int:
-    """About how much memory decoding takes at most, by the picture's header; 0 if it is none.
-
-    Args:
-        file: is left where it starts.
-        size: the shorter side that is needed, pixels, to which JPEGs are reduced while they are decoded.
-    """
-    try:
-        header = Image.open(file, formats=_FORMATS)
-        pixels = header.width * header.height
-        if header.format in ("JPEG", "MPO"):
-            scale = next((scale for scale in (8, 4, 2) if min(header.size) >= scale * size), 1)
-            coefficients = 2 * len(header.getbands()) * pixels if header.info.get("progressive") else 0
-            return coefficients + _OTHER * pixels // scale**2
-        plain = header.mode in ("1", "L", "P", "RGB") and "transparency" not in header.info and header.format != "WEBP"
-        return (_PLAIN if plain else _OTHER) * pixels
-    except Exception:  # a decoder raises anything; whoever decodes the file will say what is wrong
-        return 0
-    finally:
-        file.seek(0)
+            raise
+        return ReadPicture(pixels, width, height, status.st_size, mtime_of(status), digest)
 
 
 def choose_decoder(choice: str) -> str:
@@ -195,7 +141,7 @@ def choose_decoder(choice: str) -> str:
         choice: "pillow", "simplejpeg", or "auto" for simplejpeg where it is installed and Pillow elsewhere.
 
     Returns:
-        Its name and version ("pillow 11.0.0").
+        Its name and version, and that of the pixels ("pillow 13.0.0, pixels 2").
 
     Raises:
         RetrievalError: there is no such decoder, or it is not installed.
@@ -209,12 +155,17 @@ def choose_decoder(choice: str) -> str:
             "with --decoder pillow."
         )
     name = "simplejpeg" if installed and choice != "pillow" else "pillow"
-    return f"{name} {importlib.metadata.version(name)}"
+    return f"{name} {importlib.metadata.version(name)}{_PIXELS}"
 
 
 def recorded_decoder(recorded: str | None) -> images.Decoder:
     """Which decoder an index was built with, from what it records."""
     return "simplejpeg" if (recorded or "").startswith("simplejpeg") else "pillow"
+
+
+def is_outdated(recorded: str | None) -> bool:
+    """Whether an index was built with other pixels than are made now, from what it records as its decoder."""
+    return recorded is not None and not recorded.endswith(_PIXELS)
 
 
 def _or_skipped(read: Callable[[], _Done]) -> _Done | images.Skipped:
@@ -227,7 +178,7 @@ def _or_skipped(read: Callable[[], _Done]) -> _Done | images.Skipped:
 def _fingerprint(path: Path) -> Fingerprint:
     with _opened(path) as (file, status):
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Fingerprint(status.st_size, status.st_mtime_ns, digest)
+    return Fingerprint(status.st_size, mtime_of(status), digest)
 
 
 @contextlib.contextmanager
@@ -248,27 +199,3 @@ def _opened(path: Path) -> Iterator[tuple[io.FileIO, os.stat_result]]:
     except OSError as error:
         broken = isinstance(error, FileNotFoundError) and path.is_symlink()
         raise images.UnreadableImage(name, "broken link" if broken else failure(error)) from error
-
-
-def _decode(data: bytes, p: images.Preprocessing, decoder: images.Decoder) -> tuple[images.Pixels, int, int]:
-    """Pixels for the network, and the picture's own width and height."""
-    if not data.startswith(b"\xff\xd8\xff"):
-        picture = images.open_picture(io.BytesIO(data), mode=p.mode)
-        return images.prepare(picture, p), picture.width, picture.height
-    pixels = _decode_jpeg(data, p, decoder)
-    header = JpegImageFile(io.BytesIO(data))  # once more, as decoding at a fraction of the size forgets the size
-    width, height = header.size
-    try:
-        sideways = "exif" in header.info and header.getexif().get(_ORIENTATION) in _SIDEWAYS
-    except Exception:  # damaged metadata, which the decoder passes over too
-        sideways = False
-    return (pixels, height, width) if sideways else (pixels, width, height)
-
-
-def _decode_jpeg(data: bytes, p: images.Preprocessing, decoder: images.Decoder) -> images.Pixels:
-    if decoder == "simplejpeg":
-        try:
-            return images.read(io.BytesIO(data), p, decoder)  # type: ignore[arg-type]  # it reads streams too
-        except images.UnreadableImage:  # or a kind of JPEG that it leaves to Pillow, which needs the bytes again
-            pass
-    return images.prepare(images.open_picture(io.BytesIO(data), size=p.size, mode=p.mode), p)

@@ -21,8 +21,18 @@ import numpy.typing as npt
 
 from retrieval.base.files import write_durably
 from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, PURGED, Database
-from retrieval.index.records import Item, NewItem, SegmentRecord, State, StructureRecord, Value, from_runs, to_runs
-from retrieval.index.schema import SCHEMA
+from retrieval.index.records import (
+    Item,
+    LeftOut,
+    NewItem,
+    SegmentRecord,
+    State,
+    StructureRecord,
+    Value,
+    from_runs,
+    to_runs,
+)
+from retrieval.index.schema import LEFT_OUT, SCHEMA
 
 FILE = "catalog.sqlite"
 
@@ -206,6 +216,12 @@ class Catalog(Database):
         """(path, reason) of each file that the last build left out."""
         return self.all("SELECT path, reason FROM skipped ORDER BY path")
 
+    def left_out(self) -> list[LeftOut]:
+        """What a build need not look into again, by path."""
+        if not self.all("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'left_out'"):
+            return []
+        return self.all("SELECT path, size, mtime_ns, reason, decoder FROM left_out ORDER BY path")
+
     # Writing: one transaction each
 
     def add(
@@ -327,6 +343,13 @@ class Catalog(Database):
         with self.change() as (connection, _):
             connection.execute("DELETE FROM skipped")
             connection.executemany("INSERT INTO skipped VALUES (?, ?)", skipped)
+
+    def set_left_out(self, rows: Iterable[LeftOut]) -> None:
+        """Replace what a build need not look into again."""
+        with self.change() as (connection, _):
+            connection.execute(LEFT_OUT)
+            connection.execute("DELETE FROM left_out")
+            connection.executemany("INSERT INTO left_out VALUES (?, ?, ?, ?, ?)", rows)
 
     def set_meta(self, key: str, value: object) -> None:
         """Change one thing that the index knows about itself."""

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from retrieval.base import moments
 from retrieval.errors import RetrievalError
-from retrieval.index.schema import SCHEMA
+from retrieval.index.schema import LEFT_OUT, SCHEMA
 from retrieval.index.segments import STORAGES
 
 APPLICATION_ID = 0x52545256  # "RTRV"; `file catalog.sqlite` shows it
@@ -165,8 +165,8 @@ class Database:
         """Nothing but our own tables and indexes: a view or a trigger runs whatever somebody wrote into it."""
         rows = self._connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
         found = {(kind, name, _plain(sql)) for kind, name, sql in rows if not _of_sqlite(kind, name)}
-        foreign = sorted(f"{kind} {name}" for kind, name, sql in found - _schema())
-        missing = sorted(f"{kind} {name}" for kind, name, sql in _schema() - found)
+        foreign = sorted(f"{kind} {name}" for kind, name, sql in found - _schema(SCHEMA + LEFT_OUT))
+        missing = sorted(f"{kind} {name}" for kind, name, sql in _schema(SCHEMA) - found)
         if foreign or missing:
             raise ValueError(f"its {(foreign or missing)[0]} is {'not ours' if foreign else 'missing'}")
 
@@ -282,10 +282,10 @@ class Database:
 
 
 @cache
-def _schema() -> frozenset[tuple[str, str, str]]:
-    """What a catalog consists of: (type, name, SQL)."""
+def _schema(script: str) -> frozenset[tuple[str, str, str]]:
+    """What a script makes: (type, name, SQL)."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(SCHEMA)
+        connection.executescript(script)
         rows = connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
     return frozenset((kind, name, _plain(sql)) for kind, name, sql in rows if not _of_sqlite(kind, name))
 

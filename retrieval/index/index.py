@@ -26,7 +26,7 @@ from retrieval.index import lock, segments
 from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
 from retrieval.index.filters import BUILT_IN
-from retrieval.index.records import Item, NewItem, State, StructureRecord, Value, new_paths
+from retrieval.index.records import Item, LeftOut, NewItem, State, StructureRecord, Value, new_paths
 from retrieval.index.snapshot import Snapshot
 from retrieval.index.vectors import checked
 
@@ -247,6 +247,10 @@ class Index:
     def skipped(self) -> list[tuple[str, str]]:
         """(path, reason) of each file that the last build left out."""
         return self._catalog.skipped()
+
+    def left_out(self) -> list[LeftOut]:
+        """What a build need not look into again, by path."""
+        return self._catalog.left_out()
 
     def info(self) -> dict[str, Any]:
         """Everything about it that fits a page, as JSON can hold it."""
@@ -527,6 +531,11 @@ class Index:
         """Replace the list of files that were left out: (path, reason) each, paths as they can be printed."""
         self.must_write()
         self._commit(lambda: self._catalog.set_skipped(skipped))
+
+    def record_left_out(self, rows: Iterable[LeftOut]) -> None:
+        """Replace what a build need not look into again."""
+        self.must_write()
+        self._commit(lambda: self._catalog.set_left_out(rows))
 
     def record_details(self, details: Mapping[str, object]) -> None:
         """Replace what else is kept with the index."""

@@ -15,6 +15,11 @@ Value = str | int | float
 """What an attribute of an item can be."""
 
 
+LeftOut = tuple[str, int, int, str | None, str]
+"""A file that is not looked into again while it is as it was: its path, size and time of change; why it cannot be read,
+or None if it is no picture; and the decoder that this holds for."""
+
+
 NO_ENCODER = "imported:"
 """How the encoder's hash of an index begins that was imported without a model; a checksum of its vectors follows."""
 

@@ -65,3 +65,14 @@ CREATE TABLE skipped (
     reason TEXT NOT NULL
 );
 """
+
+LEFT_OUT = """
+CREATE TABLE IF NOT EXISTS left_out (
+    path     TEXT PRIMARY KEY,
+    size     INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    reason   TEXT,
+    decoder  TEXT NOT NULL
+) WITHOUT ROWID
+"""
+"""Made when there is something to put into it: indexes of format 2 may be without it."""

@@ -47,20 +47,20 @@ def add_pictures(
     with Index.open(index, write=True) as opened:
         choose_decoder(recorded_decoder(opened.decoder))  # it may be missing on this machine
         root = Path(opened.root)
-        paths, skipped = _named(root, pictures)
+        paths, skipped = _named(root, pictures, hidden=bool(opened.details.get("hidden")))
         rule = label_rule(AUTO, root, paths, recorded_labels(opened.details))
         changes = of_files(opened, root, paths)
-        return Update(opened, root, rule, changes, means).run(Path(index), skipped, began, whole=False)
+        return Update(opened, root, rule, changes, means).run(Path(index), skipped, began)
 
 
-def _named(root: Path, pictures: Iterable[str | Path]) -> tuple[list[str], list[images.Skipped]]:
+def _named(root: Path, pictures: Iterable[str | Path], *, hidden: bool) -> tuple[list[str], list[images.Skipped]]:
     """The paths by which an index knows some files, each once, and what cannot be taken."""
     paths: dict[str, None] = {}
     skipped: list[images.Skipped] = []
     for given in pictures:
         given = Path(given)
         if given.is_dir():
-            found = images.find(given)
+            found = images.find(given, hidden=hidden)
             skipped.extend(found.skipped)
             files = [given / path for path in found.paths]
         else:

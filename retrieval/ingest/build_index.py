@@ -19,6 +19,7 @@ from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import in_folder
 from retrieval.ingest.index_folder import Place
 from retrieval.ingest.label_rule import LabelRule, label_rule, recorded_labels
+from retrieval.ingest.left_out import NOTHING, recall_at
 from retrieval.ingest.update import Means, Update
 
 
@@ -34,6 +35,7 @@ def build(
     vectors: str | None = None,
     checksum: bool = False,
     memory: int | None = None,
+    hidden: bool = False,
     overwrite: bool = False,
 ) -> BuildReport:
     """Index all pictures in a folder and the folders below it.
@@ -63,6 +65,7 @@ def build(
         checksum: look into every file, whatever its size and time say.
         memory: bytes that the process may take, at the least what the program and the encoder need; pictures too
             large for it are left out.
+        hidden: take in hidden files, recycle bins, caches of thumbnails and the like; the index remembers it.
         overwrite: build anew beside an index that exists, and take its place at the end; with its model unless
             another is given.
 
@@ -74,16 +77,20 @@ def build(
     began = time.perf_counter()
     means = Means(threads, batch, memory)
     means.check()
-    found = images.find(pictures)
     root = Path(pictures).resolve()
-    if not found.paths:
-        raise nothing_readable(f"in {printable(root)!r}", found.skipped)
     with Place(Path(out), overwrite) as place:
+        recalled = recall_at(place.folder) if place.exists else NOTHING
+        hidden = hidden or recalled.hidden
+        found = images.find(pictures, hidden=hidden, strangers=recalled.strangers)
+        if not found.paths:
+            raise nothing_readable(f"in {printable(root)!r}", found.skipped)
         asked = _Asked(model, str(labels), decoder, vectors)
         index, rule, created = _open(place, root, found.paths, asked)
         try:
-            changes = in_folder(index, root, found.paths, checksum=checksum)
-            report = Update(index, root, rule, changes, means).run(Path(out), found.skipped, began, whole=True)
+            if hidden != bool(index.details.get("hidden")):
+                index.record_details({**index.details, "hidden": hidden})
+            changes = in_folder(index, root, found.paths, checksum=checksum, unreadable=recalled.unreadable)
+            report = Update(index, root, rule, changes, means).run(Path(out), found.skipped, began, found)
         except RetrievalError:
             if created and not len(index):
                 place.discard(index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class BuildReport:
         copied: of those added or replaced, how many were not encoded, since a picture of the same bytes was.
         relabelled: pictures that have another label because the list of labels has changed.
         skipped: files that were left out, and why; paths relative to the folder of pictures.
+        passed: how many files and folders were passed over in the folder, by kind.
         labels: where labels come from: "folders", "none" or "csv".
         classes: how many different labels there are.
         notes: which pictures have no label although others have, and which names in the list are of no picture, a
@@ -50,6 +51,7 @@ class BuildReport:
     copied: int
     relabelled: int
     skipped: tuple[images.Skipped, ...]
+    passed: Mapping[str, int]
     labels: str
     classes: int
     runtime: str | None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from retrieval.images.folders import Stamp, mtime_of
 from retrieval.index import Index
-
-Stamp = tuple[int, int]
-"""A file's size, bytes, and time of change, nanoseconds since 1970."""
 
 _NO_FILE: Stamp = (0, 0)
 """The stamp of an item whose file nobody has seen: it was imported."""
@@ -27,6 +25,7 @@ class Changes:
         gone: what is in the index and no longer there.
         kept: how many pictures are as they were.
         outside: how many of those lie outside the folder, or have no file.
+        unreadable: files that are as they were when they could not be read: their size and time, and the reason.
     """
 
     new: Sequence[str]
@@ -34,9 +33,17 @@ class Changes:
     gone: Sequence[str]
     kept: int
     outside: int = 0
+    unreadable: Mapping[str, tuple[Stamp, str]] = field(default_factory=dict)
 
 
-def in_folder(index: Index, root: Path, paths: Sequence[str], *, checksum: bool = False) -> Changes:
+def in_folder(
+    index: Index,
+    root: Path,
+    paths: Sequence[str],
+    *,
+    checksum: bool = False,
+    unreadable: Mapping[str, tuple[Stamp, str]] | None = None,
+) -> Changes:
     """Compare an index with its whole folder.
 
     What is in the index and on the disk stays, also if nobody would find it by its name. What was added from outside
@@ -47,6 +54,7 @@ def in_folder(index: Index, root: Path, paths: Sequence[str], *, checksum: bool 
         root: the folder of pictures.
         paths: all that were found in it.
         checksum: doubt every file, whatever its size and time.
+        unreadable: size, time and reason of files that could not be read before.
     """
     known = index.known()
     doubtful: list[str] = []
@@ -68,8 +76,17 @@ def in_folder(index: Index, root: Path, paths: Sequence[str], *, checksum: bool 
             doubtful.append(path)
         else:
             inside += 1
-    new = [path for path in paths if path not in known]
-    return Changes(new, sorted(doubtful), sorted(gone), inside + outside, outside)
+    in_vain = {} if checksum or unreadable is None else unreadable
+    new: list[str] = []
+    as_before: dict[str, tuple[Stamp, str]] = {}
+    for path in paths:
+        if path in known:
+            continue
+        if path in in_vain and is_as_it_was(root / path, in_vain[path][0]):
+            as_before[path] = in_vain[path]
+        else:
+            new.append(path)
+    return Changes(new, sorted(doubtful), sorted(gone), inside + outside, outside, as_before)
 
 
 def of_files(index: Index, root: Path, paths: Iterable[str]) -> Changes:
@@ -103,7 +120,7 @@ def stamp(file: Path) -> Stamp | None:
         status = file.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+    return (status.st_size, mtime_of(status)) if stat.S_ISREG(status.st_mode) else None
 
 
 def is_as_it_was(file: Path, before: Stamp) -> bool:

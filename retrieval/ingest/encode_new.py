@@ -64,13 +64,14 @@ class Ingest:
         index: where to.
         root: what the paths are relative to.
         rule: where labels come from.
+        closed: why nothing may be encoded for the index; None if it may.
     """
 
-    def __init__(self, index: Index, root: Path, rule: LabelRule) -> None:
+    def __init__(self, index: Index, root: Path, rule: LabelRule, closed: str | None = None) -> None:
         self._index = index
         self._root = root
         self._rule = rule
-        self._contents = KnownContents(index)
+        self._contents = KnownContents(index, closed)
         self._waiting: list[_Waiting] = []
         self._committed = 0.0
 

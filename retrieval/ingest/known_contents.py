@@ -17,13 +17,18 @@ class KnownContents:
 
     Equal bytes have equal vectors: one index has one encoder and one decoder.
 
+    Args:
+        index: the index.
+        closed: why no others may be encoded for it; None if they may.
+
     Attributes:
         lock: to be held while the index is changed, since :meth:`claim` looks things up in it from other threads.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, closed: str | None = None) -> None:
         self.lock = threading.RLock()
         self._index = index
+        self._closed = closed
         self._claimed: set[str] = set()
         self._found: set[str] = set()
         self._spoilt: dict[str, str] = {}
@@ -35,6 +40,9 @@ class KnownContents:
                 return False
             if self._index.find_sha256(sha256):
                 self._found.add(sha256)
+                return False
+            if self._closed is not None:
+                self._spoilt[sha256] = self._closed
                 return False
             self._claimed.add(sha256)
             return True

@@ -14,7 +14,7 @@ from retrieval.base.units import show_bytes
 from retrieval.encoder import Encoder
 from retrieval.encoder.file_encoding import pictures_a_batch
 from retrieval.errors import RetrievalError
-from retrieval.images.reading import Room
+from retrieval.images.room import Room
 
 COMMIT_PICTURES = 4096
 """Pictures after which what was encoded is committed."""
@@ -40,7 +40,7 @@ class Limits:
         threads: batches that are read and encoded.
         batch: pictures in one; by default what is fast.
         commit: pictures that wait until they are committed.
-        room: what decoding may take; without it nothing but `threads` bounds it.
+        room: what decoding may take; without it what the whole process has for that.
     """
 
     threads: int

@@ -19,6 +19,7 @@ from retrieval.ingest.build_index import other_labels
 from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.changes import in_folder, is_outside, size_of
 from retrieval.ingest.label_rule import label_rule, recorded_labels
+from retrieval.ingest.left_out import recall
 from retrieval.ingest.update import Means, Update
 
 
@@ -63,7 +64,8 @@ def sync(
                 f"The folder {printable(root)!r} of the index {name!r} is not there; connect its disk, or say "
                 f"where it was moved to: retrieval sync {shlex.quote(name)} FOLDER."
             )
-        found = images.find(root)
+        recalled = recall(opened)
+        found = images.find(root, hidden=recalled.hidden, strangers=recalled.strangers)
         if not found.paths:
             raise RetrievalError(
                 f"There is no picture in {printable(root)!r}, so nothing was taken out of the index {name!r}; "
@@ -77,8 +79,8 @@ def sync(
             raise RetrievalError(f"The index {name!r} was built {problem}; leave --labels out, or build it anew.")
         if str(root) != opened.root:
             opened.record_root(str(root))
-        changes = in_folder(opened, root, found.paths, checksum=checksum)
-        return Update(opened, root, rule, changes, means).run(Path(index), found.skipped, began, whole=True)
+        changes = in_folder(opened, root, found.paths, checksum=checksum, unreadable=recalled.unreadable)
+        return Update(opened, root, rule, changes, means).run(Path(index), found.skipped, began, found)
 
 
 def _check_moved(index: Index, name: str, root: Path, paths: tuple[str, ...]) -> None:

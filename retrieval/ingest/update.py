@@ -16,17 +16,22 @@ from retrieval.base.machine import cores
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.images.reading import ReadPicture, hash_files
+from retrieval.images.folders import Stamp
+from retrieval.images.reading import ReadPicture, hash_files, is_outdated
 from retrieval.index import Index, Item, NewItem
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import CSV
 from retrieval.ingest.build_report import BuildReport, nothing_readable
-from retrieval.ingest.changes import Changes, Stamp, is_as_it_was
+from retrieval.ingest.changes import Changes, is_as_it_was
 from retrieval.ingest.encode_new import Ingest, Ingested, mark_incomplete
 from retrieval.ingest.index_folder import write_skipped
 from retrieval.ingest.known_contents import Displaced
 from retrieval.ingest.label_rule import LabelRule
+from retrieval.ingest.left_out import remember
 from retrieval.ingest.memory_limits import Limits, limits, resident
+
+OUTDATED = "the index was built with an older decoder"
+"""Why a picture is left out of an index whose vectors are of other pixels than would be made now."""
 
 UPDATE_ITEMS = 1 << 16
 """Items that are given another path, time or label in one transaction."""
@@ -86,7 +91,8 @@ class Update:
         self._rule = rule
         self._changes = changes
         self._means = means
-        self._ingest = Ingest(index, root, rule)
+        self._outdated = is_outdated(index.decoder)
+        self._ingest = Ingest(index, root, rule, OUTDATED if self._outdated else None)
         self._ready: tuple[Encoder, Limits] | None = None
         self._changed: list[str] = []  # paths whose content is another one
         self._moved: dict[int, _Place] = {}
@@ -95,34 +101,58 @@ class Update:
         self._kept = changes.kept
         self._touched = 0
 
-    def run(self, out: Path, unfit: Sequence[images.Skipped], began: float, *, whole: bool) -> BuildReport:
+    def run(
+        self, out: Path, unfit: Sequence[images.Skipped], began: float, found: images.Found | None = None
+    ) -> BuildReport:
         """Do it.
+
+        Where an index has vectors of older pixels, nothing is encoded for it: that is said, and new pictures are left
+        out, while those that have changed keep the vector that they had.
 
         Args:
             out: what the report calls the index.
             unfit: files that were left out before anything was read.
             began: when the work began, by `time.perf_counter`.
-            whole: whether the changes are those of the whole folder, so that what is missing from it can go.
+            found: the walk of the whole folder, if the changes are those of all of it, so that what is missing from it
+                can go.
 
         Raises:
             RetrievalError: nothing can be read, or the index cannot be written.
         """
+        began_ns = time.time_ns()
+        whole = found is not None
+        if self._outdated:
+            progress.note(
+                f"The index {printable(out)!r} was built with an older decoder ({self._index.decoder}), which made "
+                "other pixels of some files: it answers as before, and nothing is encoded for it any more. Build it "
+                "anew with --overwrite."
+            )
         self._note_other_labels()
         displaced = self._look_into_doubtful()
         new = self._put(self._changes.new, displaced)
         self._rename()
-        changed = self._put(self._changed)
-        skipped = sorted((*unfit, *self._skipped, *new.skipped, *changed.skipped))
+        changed = Ingested() if self._outdated else self._put(self._changed)
+        if self._outdated:
+            self._kept += len(self._changed)
+            self._skipped += [images.Skipped(printable(path), OUTDATED) for path in self._changed]
+        as_before = [images.Skipped(path, reason) for path, (_, reason) in self._changes.unreadable.items()]
+        skipped = sorted((*unfit, *as_before, *self._skipped, *new.skipped, *changed.skipped))
         renamed = len(self._moved)
         if self._kept - self._changes.outside + self._touched + renamed + new.committed + changed.committed == 0:
             raise nothing_readable(f"in {printable(self._root)!r}" if whole else "given", skipped)
         removed = 0
-        if whole:
+        if found is not None:
             unreadable = [*self._unreadable, *changed.unreadable]
             removed = self._remove(self._changes.gone, unreadable)
             if skipped != self._index.skipped():
                 self._index.record_skipped(skipped)
             write_skipped(self._index.folder, skipped)
+            in_vain = [
+                (path, why.reason)
+                for part in (new, changed)
+                for path, why in zip(part.unreadable, part.skipped, strict=True)
+            ]
+            remember(self._index, self._root, in_vain, self._changes.unreadable, found.strangers, began_ns)
         relabelled = self._relabel()
         self._complete()
         return BuildReport(
@@ -137,6 +167,7 @@ class Update:
             copied=new.copied + changed.copied,
             relabelled=relabelled,
             skipped=tuple(skipped),
+            passed={} if found is None else found.passed,
             labels=self._rule.kind,
             classes=self._index.info()["labels"],
             runtime=self._ready and self._ready[0].runtime,

@@ -18,7 +18,8 @@ from PIL import Image
 
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.images.reading import Room, decoding_bytes
+from retrieval.images.decoding import UnreadableImage, Wanted, needed_for
+from retrieval.images.room import Room
 from retrieval.index import Index
 from retrieval.ingest import build, memory_limits
 
@@ -67,6 +68,12 @@ def written(picture: Image.Image, form: str, **options: object) -> io.BytesIO:
     return file
 
 
+def decoding_bytes(file: io.BytesIO, size: int) -> int:
+    needed = needed_for(file, "a file", Wanted(size))
+    assert file.tell() == 0
+    return needed
+
+
 def test_what_decoding_takes_is_read_off_the_header() -> None:
     picture = tiny.picture(0, 400, 300)
     plain = decoding_bytes(written(picture, "png"), 32)
@@ -80,9 +87,8 @@ def test_what_decoding_takes_is_read_off_the_header() -> None:
     coefficients = 2 * 3 * 400 * 300
     assert decoding_bytes(written(picture, "jpeg", progressive=True), 32) == reduced + coefficients
     for content in (b"", b"no picture", written(picture, "png").getvalue()[:20]):
-        file = io.BytesIO(content)
-        assert decoding_bytes(file, 32) == 0
-        assert file.tell() == 0
+        with pytest.raises(UnreadableImage):
+            decoding_bytes(io.BytesIO(content), 32)
 
 
 def test_a_picture_that_needs_more_is_left_out(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +137,7 @@ def test_the_whole_process_keeps_to_it(tmp_path: Path, model: Path) -> None:
     root = tmp_path / "pictures"
     root.mkdir()
     for number in range(4):
-        Image.new("RGBA", (3000, 2500), (number, 2, 3, 4)).save(root / f"{number}.png")
+        Image.new("RGBA", (3200, 2600), (number, 2, 3, 4)).save(root / f"{number}.png")
     peaks = []
     for memory in ([], ["--memory", "450MB"]):
         command = [sys.executable, "-c", BUILD, str(root), "--model", str(model), "--threads", "4", "--batch", "1"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from small_sets import scene
 from vectors import unit
 
@@ -21,8 +23,9 @@ from retrieval.errors import RetrievalError
 from retrieval.images import reading
 from retrieval.images.perceptual import Hashes
 from retrieval.index import Index, NewItem
-from retrieval.traps.duplicates import find_duplicates, write_page
+from retrieval.traps.duplicates import Duplicates, find_duplicates, write_page
 from retrieval.traps.duplicates.grouping import Known, grouped
+from retrieval.traps.duplicates.photographs import OneFile
 
 
 def fingerprint(root: Path) -> dict[str, tuple[str, int]]:
@@ -100,8 +103,8 @@ def groups_of(vectors: np.ndarray, sizes: list[int]) -> Any:
     pictures = [reading.ReadPicture(None, 10, 10, size, 1, str(row)) for row, size in enumerate(sizes)]
     order = np.argsort(-(vectors @ vectors.T), axis=1, kind="stable")
     scores = np.take_along_axis(vectors @ vectors.T, order, axis=1)
-    known = Known([f"{row:03d}" for row in range(n)], pictures, hashes, vectors, order, scores)
-    return grouped(Path("x"), known, (), [], 0.95, 10)
+    files = [OneFile(None, f"{row:03d}") for row in range(n)]
+    return grouped(Known(Path("x"), files, pictures, hashes, vectors, order, scores), (), [], 0.95, 10)
 
 
 def test_a_chain_is_no_group() -> None:
@@ -170,6 +173,243 @@ def test_a_model_makes_vectors_of_a_folder(photos: Path, tmp_path_factory: pytes
     assert next(copy for copy in found.could_go if copy.path == "more/same.png").score == pytest.approx(1, abs=1e-6)
 
 
+def offered(found: Duplicates) -> dict[str, str]:
+    """What could go, and for what."""
+    return {copy.path: group.kept.path for group in found.groups for copy in group.copies if not copy.keep}
+
+
+def shown(found: Duplicates) -> dict[str, str | None]:
+    """What is alike and stays, and why."""
+    return {copy.path: copy.stays for group in found.groups for copy in group.copies if copy.keep}
+
+
+def test_names_of_one_file_are_one_file(photos: Path, tmp_path: Path) -> None:
+    (photos / "a_link.png").symlink_to("07.png")
+    (photos / "hard.png").hardlink_to(photos / "08.png")
+    scene(20, 96).save(tmp_path / "outside.png")
+    shutil.copy(tmp_path / "outside.png", photos / "inside.png")
+    (photos / "a_way_out.png").symlink_to(tmp_path / "outside.png")
+    before = find_duplicates(photos)
+    assert "inside.png" not in offered(before) and "a_link.png" not in offered(before)
+    assert shown(before) == {"a_way_out.png": "it is only reached by a link"}
+    assert before.pictures == 17 + 2  # 17 as ever, the one inside and the one outside; two names are no pictures
+    assert any(note.startswith("2 names are other names") for note in before.notes)
+    # A copy of a file of two names: one of the names would leave the other behind, or a link that leads nowhere.
+    scene(7, 96).resize((200, 200)).save(photos / "07_large.png")
+    found = find_duplicates(photos)
+    assert shown(found)["07.png"] == "it has other names"
+    (copy,) = (copy for group in found.groups for copy in group.copies if copy.path == "07.png")
+    assert copy.names == ("a_link.png",) and "07.png" not in offered(found)
+
+
+def test_what_has_names_elsewhere_frees_nothing(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "backup.png").hardlink_to(photos / "more" / "same.png")
+    found = find_duplicates(photos)
+    freed = {copy.path: copy.frees for copy in found.could_go}
+    assert freed["more/same.png"] == 0 < freed["more/small.jpg"]
+    assert found.to_json()["could_go_bytes"] == sum(freed.values())
+
+
+def test_an_index_keeps_nothing_of_a_recycle_bin(photos: Path, tmp_path: Path) -> None:
+    names = [f"{seed:02d}.png" for seed in range(12)]
+    for number, folder in enumerate(("#recycle", "$RECYCLE.BIN", "more/@eaDir/x", ".Trash-1000", "LOST+FOUND")):
+        (photos / folder).mkdir(parents=True)
+        scene(number, 96).resize((200, 200)).save(photos / folder / "large.png")  # larger: the rule would keep it
+        names.append(f"{folder}/large.png")
+    index_of(photos, tmp_path / "index", unit(len(names), 32), names)
+    found = find_duplicates(tmp_path / "index")
+    assert found.groups == () and found.pictures == 12
+    assert any(note.startswith("5 pictures lie in recycle bins") for note in found.notes)
+
+
+def test_what_is_hidden_neither_goes_nor_stands_for_anything(photos: Path, tmp_path: Path) -> None:
+    names = ["01.png", "02.png", ".cache/large.png", ".cache/small.png"]
+    (photos / ".cache").mkdir()
+    scene(1, 96).resize((200, 200)).save(photos / ".cache" / "large.png")
+    scene(2, 96).resize((50, 50)).save(photos / ".cache" / "small.png")
+    found = find_duplicates(index_of(photos, tmp_path / "index", np.ones((4, 1), np.float32), names))
+    assert {group.kept.path for group in found.groups} == {"01.png", "02.png"}
+    assert offered(found) == {} and set(shown(found).values()) == {"it is hidden"}
+
+
+def judged(score: float, bits: int, detail: float = 20, **options: Any) -> Duplicates:
+    """Two pictures of such a score, hashes so many bits apart, and so much detail."""
+    angle = np.arccos(score)
+    vectors = np.array([[1, 0], [np.cos(angle), np.sin(angle)]], np.float32)
+    codes = np.array([0, 2**bits - 1], np.uint64)
+    hashes = Hashes(codes, codes, np.full(2, detail, np.float32))
+    pictures = [reading.ReadPicture(None, 10, 10, 9 - row, 1, str(row)) for row in range(2)]
+    files = [OneFile(None, "a"), OneFile(None, "b")]
+    neighbours, scores = np.array([[1], [0]]), np.full((2, 1), score, np.float32)
+    return grouped(Known(Path("x"), files, pictures, hashes, vectors, neighbours, scores), (), [], 0.95, 10, **options)
+
+
+def test_both_looks_must_agree() -> None:
+    assert offered(judged(0.99, 3)) == {"b": "a"}
+    assert (offered(judged(0.8, 3)), shown(judged(0.8, 3))) == ({}, {"b": "its score is below 0.95"})
+    assert (offered(judged(0.99, 30)), shown(judged(0.99, 30))) == ({}, {"b": "its hashes are over 10 bits apart"})
+    assert judged(0.8, 30).groups == ()
+    assert judged(1.0, 0, detail=0.1).groups == ()  # next to no detail: not judged, however well the vectors fit
+    assert "too little detail to be judged" in judged(1.0, 0, detail=0.1).table()
+
+
+def test_icons_are_no_copies_of_each_other(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from tiny import model
+
+    root = tmp_path / "icons"
+    root.mkdir()
+    for corners in range(3, 7):
+        icon = Image.new("RGBA", (120, 120), (255, 255, 255, 0))
+        ImageDraw.Draw(icon).regular_polygon((60, 60, 45), corners, fill=(255, 255, 255, 255))
+        icon.save(root / f"{corners}.png")
+    for seed in range(6):
+        scene(seed, 96).save(root / f"scene{seed}.png")
+    found = find_duplicates(root, model=model(tmp_path_factory), threads=1)
+    assert not {f"{corners}.png" for corners in range(3, 7)} & {*offered(found), *shown(found)}
+
+
+def test_copies_of_each_other_are_counted_as_exact(photos: Path) -> None:
+    shutil.copy(photos / "more" / "small.jpg", photos / "more" / "small2.jpg")  # both are copies of 03.png by hash
+    found = find_duplicates(photos)
+    (twin,) = (copy for copy in found.could_go if copy.same_as == "more/small.jpg")
+    assert (twin.path, twin.kind, twin.how) == ("more/small2.jpg", "hash", "exact")
+    assert found.to_json()["could_go_by_kind"] == {"exact": 2, "hash": 2}
+
+
+def test_the_rule_says_which_stays(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert offered(find_duplicates(photos))["05.png"] == "more/large<b>.png"
+    os.utime(photos / "05.png", (1, 1))
+    assert offered(find_duplicates(photos, keep="oldest"))["more/large<b>.png"] == "05.png"
+    os.utime(photos / "05.png")
+    monkeypatch.chdir(photos.parent)
+    for folder in ("more", photos / "more", "photos/more/"):
+        found = find_duplicates(photos, keep=str(folder))
+        assert {"03.png": "more/same.png", "05.png": "more/large<b>.png"}.items() <= offered(found).items()
+    for rule in ("smallest", "nowhere", "/", ".."):
+        with pytest.raises(RetrievalError, match="give one of them to --keep"):
+            find_duplicates(photos, keep=rule)
+
+
+def test_new_pictures_against_a_folder(photos: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    scene(4, 96).resize((300, 300)).save(new / "larger.png")  # the reference stays even so
+    scene(40, 96).save(new / "new.png")
+    shutil.copy(new / "new.png", new / "new_twin.png")  # not in the reference: both are new
+    shutil.copy(photos / "03.png", new / "same.png")
+    found = find_duplicates(new, against=photos)
+    assert found.pictures == 4 and found.against == photos.resolve()
+    kept = offered(found)
+    assert kept["larger.png"] == str(photos / "04.png")
+    assert Path(kept["same.png"]).read_bytes() == (new / "same.png").read_bytes() and set(kept) == {
+        "larger.png",
+        "same.png",
+    }
+    assert next(copy.kind for copy in found.could_go if copy.path == "same.png") == "exact"
+    with pytest.raises(RetrievalError, match="leave that out"):
+        find_duplicates(new, against=photos, keep="oldest")
+    with pytest.raises(RetrievalError, match="with itself"):
+        find_duplicates(photos, against=photos)
+
+
+def test_a_folder_inside_the_reference_and_the_other_way_round(photos: Path) -> None:
+    assert set(offered(find_duplicates(photos / "more", against=photos))) == {
+        "same.png",
+        "small.jpg",
+        "large<b>.png",
+    }
+    assert offered(find_duplicates(photos, against=photos / "more")).keys() == {"03.png", "05.png"}
+    (photos / "more" / "hard.png").hardlink_to(photos / "09.png")  # the file itself, and no copy of it
+    assert "09.png" not in offered(find_duplicates(photos, against=photos / "more"))
+
+
+def test_new_pictures_against_an_index(photos: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from tiny import model
+
+    from retrieval.ingest import build
+
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(photos / "06.png", new / "same.png")
+    scene(41, 96).save(new / "other.png")
+    for storage in ("float32", "binary"):
+        build(photos, tmp_path / storage, model=model(tmp_path_factory), threads=1, vectors=storage)
+        found = find_duplicates(new, against=tmp_path / storage)
+        assert offered(found) == {"same.png": str(photos / "06.png")}
+        (copy,) = found.could_go
+        assert copy.score == pytest.approx(1, abs=1e-5) and found.score == 0.95
+    index_of(photos, tmp_path / "bare", unit(12, 32), [f"{seed:02d}.png" for seed in range(12)])
+    bare = find_duplicates(new, against=tmp_path / "bare")
+    assert offered(bare) == {"same.png": str(photos / "06.png")} and any("no encoder" in note for note in bare.notes)
+    with pytest.raises(RetrievalError, match="give the folder of new pictures"):
+        find_duplicates(tmp_path / "bare", against=photos)
+    with pytest.raises(RetrievalError, match="leave --model out"):
+        find_duplicates(new, against=tmp_path / "bare", model="m")
+
+
+def test_one_photograph_in_several_files(photos: Path) -> None:
+    shot, again = photos / "shot", photos / "again"
+    shot.mkdir()
+    scene(30, 96).save(shot / "IMG_1.JPG", quality=95)
+    scene(30, 96).resize((80, 80)).save(shot / "IMG_1.png")  # of that stem, beside a RAW: another form of it
+    (shot / "IMG_1.CR2").write_bytes(b"no picture that anybody reads here" * 9)
+    (shot / "IMG_1.xmp").write_text("stars")
+    (shot / "IMG_1.JPG.json").write_text("{}")
+    (shot / "IMG_10.xmp").write_text("of another")
+    scene(31, 96).save(shot / "IMG_2.jpg", quality=95)
+    (shot / "IMG_2.MOV").write_bytes(b"moves")
+    scene(33, 96).save(shot / "IMG_3.JPG", quality=95)
+    for end, content in ((".HEIC", b"not decoded here, and still the same shot"), (".mov", b"m"), (".AAE", b"edits")):
+        (shot / f"IMG_3{end}").write_bytes(content)
+    scene(32, 96).save(shot / "x.jpg", quality=95)
+    scene(32, 96).save(shot / "x.png")  # no RAW: two pictures
+    (shot / "x.xmp").write_text("whose is it?")
+    alone = find_duplicates(shot)
+    assert len(offered(alone)) == 1 and offered(alone).keys() < {"x.jpg", "x.png"}
+    assert alone.could_go[0].files == ()
+    assert any(note.startswith("3 photographs are several files") for note in alone.notes)
+    # Copied as a whole, both go as a whole.
+    shutil.copytree(shot, again)
+    found = find_duplicates(photos, keep="shot")
+    files = {copy.path: copy.files for copy in found.could_go}
+    assert files["again/IMG_1.JPG"] == (
+        "again/IMG_1.CR2",
+        "again/IMG_1.JPG.json",
+        "again/IMG_1.png",
+        "again/IMG_1.xmp",
+    )
+    assert files["again/IMG_2.jpg"] == ("again/IMG_2.MOV",)
+    assert files["again/IMG_3.JPG"] == ("again/IMG_3.AAE", "again/IMG_3.HEIC", "again/IMG_3.mov")
+    # A file of it is a copy of the whole, with the same bytes as its own part.
+    shutil.copy(shot / "IMG_1.png", photos / "part.png")
+    part = next(copy for copy in find_duplicates(photos, keep="shot").could_go if copy.path == "part.png")
+    assert (part.kind, part.same_as) == ("exact", "shot/IMG_1.png")
+    assert next(copy.kind for copy in found.could_go if copy.path == "again/IMG_1.JPG") == "exact"
+    # Another RAW, or another film, is no copy; and what has the RAW stays before what has not, however large that is.
+    (again / "IMG_1.CR2").write_bytes(b"a picture that nobody reads anywhere" * 9)
+    (again / "IMG_2.MOV").unlink()
+    scene(30, 96).resize((500, 500)).save(photos / "export.png")
+    kept = offered(find_duplicates(photos, keep="again"))
+    assert kept["export.png"] == "again/IMG_1.JPG" and not {"shot/IMG_1.JPG", "shot/IMG_2.jpg"} & kept.keys()
+    stays = shown(find_duplicates(photos, keep="again"))
+    assert stays["shot/IMG_2.jpg"] == "'IMG_2.MOV' is not there a second time"
+
+
+def test_a_raw_that_is_read_as_a_picture_is_still_no_copy_of_another(tmp_path: Path) -> None:
+    preview = io.BytesIO()
+    scene(50, 96).save(preview, "JPEG", quality=90)
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        raw = b"II*\0\x10\0\0\0CR\2\0" + bytes(64) + preview.getvalue() + b"sensor"
+        (tmp_path / folder / "IMG.CR2").write_bytes(raw + b"of another moment" * (folder == "c"))
+        scene(50, 96).save(tmp_path / folder / "IMG.JPG", quality=95)
+    found = find_duplicates(tmp_path)
+    assert found.pictures == 6 and found.skipped == ()  # raw files are read by their previews
+    assert offered(found) == {"b/IMG.JPG": "a/IMG.JPG"}
+    assert shown(found) == {"c/IMG.JPG": "'IMG.CR2' is not there a second time"}
+    assert offered(find_duplicates(tmp_path, keep="c")) == {"b/IMG.JPG": "a/IMG.JPG"}
+
+
 def run(*argv: object) -> int:
     parser = argparse.ArgumentParser()
     dedup.add_arguments(parser)
@@ -198,6 +438,34 @@ def test_the_verb_prints_a_table_and_writes_page_and_list(photos: Path, tmp_path
     assert "large&lt;b&gt;.png" in page and "<b>.png" not in page
     assert page.count(' alt="') == 5 and "prefers-color-scheme: dark" in page
     assert fingerprint(photos) == before
+
+
+def test_list_page_and_json_say_the_same(photos: Path, tmp_path: Path, capsys) -> None:
+    (photos / "link.png").symlink_to("03.png")
+    (photos / "05.xmp").write_text("stars")
+    (photos / "more" / "odd\r\nname.png").write_bytes((photos / "06.png").read_bytes())
+    (photos / "07_again.png").write_bytes((photos / "07.png").read_bytes())
+    (photos / "07_other.png").hardlink_to(photos / "07_again.png")
+    shutil.copy(photos / "more" / "small.jpg", photos / "more" / "small2.jpg")
+    assert run(photos, "--json", "--page", tmp_path / "look.html", "--list", tmp_path / "copies.csv") == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    with (tmp_path / "copies.csv").open(newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    page = (tmp_path / "look.html").read_text()
+    told = {one["path"]: one for group in groups for one in (group["keep"], *group["copies"])}
+    assert told.keys() == rows.keys() and len(told) == len(groups) + sum(len(group["copies"]) for group in groups)
+    for path, one in told.items():
+        row = rows[path]
+        assert (row["stays"], row["same_as"], row["kind"]) == (
+            *(one[key] or "" for key in ("stays", "same_as", "kind")),
+        )
+        assert [json.loads(row[key] or "[]") for key in ("names", "files")] == [one["names"], one["files"]]
+        assert (row["keep"] == "no") == (one["kind"] is not None and one["stays"] is None)
+    assert told["03.png"]["names"] == ["link.png"] and "also named link.png" in page
+    assert told["05.png"]["files"] == ["05.xmp"] and "with 05.xmp" in page
+    assert told["07_again.png"]["stays"] == "it has other names" and "stays: it has other names" in page
+    assert told["more/small2.jpg"]["same_as"] == "more/small.jpg" and "the same bytes as more/small.jpg" in page
+    assert "more/odd\r\nname.png" in told
 
 
 def test_the_verb_prints_json(photos: Path, capsys) -> None:

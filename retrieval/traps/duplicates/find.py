@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,12 @@ from retrieval.base.text import printable
 from retrieval.encoder.file_encoding import encode_files
 from retrieval.errors import RetrievalError
 from retrieval.images import perceptual, reading
-from retrieval.images.perceptual import Hashes
 from retrieval.index import Index
 from retrieval.index.folder import is_index
 from retrieval.index.vectors import as_numbers
 from retrieval.traps.duplicates.grouping import Known, grouped
-from retrieval.traps.duplicates.report import Duplicates
+from retrieval.traps.duplicates.photographs import OneFile, files_of, in_system_folder
+from retrieval.traps.duplicates.report import LARGEST, OLDEST, Duplicates
 from retrieval.traps.near_duplicates import BITS
 from retrieval.traps.neighbours import exact_neighbours, neighbours_of
 
@@ -37,19 +38,28 @@ Ints = npt.NDArray[np.int64]
 def find_duplicates(
     source: str | Path,
     *,
+    against: str | Path | None = None,
+    keep: str = LARGEST,
     model: str | Path | None = None,
     score: float | None = None,
     bits: int = BITS,
     threads: int | None = None,
 ) -> Duplicates:
-    """Find pictures that are in a folder, or in an index, more than once.
+    """Find pictures that are in a folder, or in an index, more than once; or new ones that a reference has.
 
     Each file is read: its bytes are compared (SHA-256), and its perceptual hashes (pHash and dHash, both within
     `bits`). Of an index the vectors are compared, too, and of a folder if a model is given, the :data:`NEIGHBOURS`
-    nearest of each picture: they find crops and other versions that no hash does.
+    nearest of each picture. Where there are both, only what both agree on is offered to go; crops and other versions
+    that vectors alone find are shown.
 
     Args:
         source: a folder of pictures, or an index.
+        against: a folder, or an index, whose pictures all stay: `source` is then a folder of new pictures, and only
+            those of them are found that the reference has. If it is an index that has an encoder, that makes vectors
+            of the new ones.
+        keep: which picture of a group stays: "largest" (most pixels, then the largest file, then the first by path),
+            "oldest" (by the time of the file, then the largest), or a folder inside the pictures' (what lies in it
+            first, then the largest). Files with a camera's RAW come before others, real files before links.
         model: for a folder, what makes vectors: as `retrieval build --model` takes it.
         score: the least score that counts; by default :data:`.near_duplicates.SCORE`, and where that many pairs
             have it that it tells classes, only together with hashes, within some bits more than `bits`.
@@ -58,43 +68,75 @@ def find_duplicates(
 
     Raises:
         RetrievalError: there is no such folder; nothing in it can be read; a model is given for an index, which has its
-            own; or a threshold is out of range.
+            own; the rule for what to keep is none; or a threshold is out of range.
     """
     if score is not None and not -1 <= score <= 1:
         raise RetrievalError(f"The least score is {score:g}; give one from -1 to 1.")
     if not 0 <= bits <= 32:
         raise RetrievalError(f"A hash distance of {bits} bits was asked for; give 0 to 32, where chance begins.")
+    for one in (source, against):
+        if model is not None and one is not None and is_index(one):
+            raise RetrievalError(f"{printable(one)!r} is an index, which has vectors; leave --model out.")
+    threads = threads or cores()
+    if against is not None:
+        if keep != LARGEST:
+            raise RetrievalError(f"The reference {printable(against)!r} is kept whatever --keep says; leave that out.")
+        return _against(source, against, model, score, bits, threads)
+    looked = _look_at(source, threads)
+    known = looked.known
+    folder = None if keep in (LARGEST, OLDEST) else _inside(keep, known.root)
+    if model is not None:
+        vectors = _encoded(known.root, known.paths, model, threads)
+        neighbours, scores = _nearest(vectors, vectors)
+        known = dataclasses.replace(known, vectors=vectors, neighbours=neighbours, scores=scores)
+    return grouped(known, looked.skipped, looked.notes, score, bits, keep=printable(keep), folder=folder)
+
+
+def _inside(folder: str, root: Path) -> PurePosixPath:
+    """A folder of the pictures, relative to theirs: as it is named from here, or from there."""
+    for path in (Path(folder).resolve(), (root / folder).resolve()):
+        if path.is_dir() and path.is_relative_to(root):
+            return PurePosixPath(path.relative_to(root).as_posix())
+    raise RetrievalError(
+        f"{printable(folder)!r} is neither {LARGEST} nor {OLDEST}, nor a folder in {printable(root)!r}; give one of "
+        "them to --keep."
+    )
+
+
+class _Looked(NamedTuple):
+    """A folder or an index, looked at."""
+
+    known: Known
+    skipped: tuple[images.Skipped, ...]
+    notes: list[str]
+
+
+def _look_at(source: str | Path, threads: int) -> _Looked:
     if is_index(source):
-        if model is not None:
-            raise RetrievalError(f"{printable(source)!r} is an index, which has vectors; leave --model out.")
         with Index.open(source) as index:
-            return _of_index(index, score, bits, threads or cores())
+            return _of_index(index, threads)
     found = images.find(source)
     root = Path(source).resolve()
-    paths, pictures, hashes, skipped = _read(root, found.paths, threads or cores())
-    if not pictures:
+    looked = _read(root, found.paths, threads)
+    if not looked.known.pictures:
         raise RetrievalError(f"No picture in {printable(root)!r} can be read; give a folder or an index.")
-    vectors = neighbours = scores = None
-    if model is not None:
-        vectors = _encoded(root, paths, model, threads or cores())
-        neighbours, scores = _nearest(vectors)
-    known = Known(paths, pictures, hashes, vectors, neighbours, scores)
-    return grouped(root, known, (*found.skipped, *skipped), [], score, bits)
+    return looked._replace(skipped=(*found.skipped, *looked.skipped))
 
 
-def _of_index(index: Index, score: float | None, bits: int, threads: int) -> Duplicates:
+def _of_index(index: Index, threads: int) -> _Looked:
     ids = index.ids()
     if not len(ids):
         raise RetrievalError(f"The index {printable(index.folder)!r} is empty; add pictures to it.")
-    root = Path(index.root)
+    root = Path(index.root).resolve()
     items = index.items(ids)
-    paths, pictures, hashes, skipped = _read(root, [item.path for item in items], threads)
+    known, skipped, notes = _read(root, [item.path for item in items], threads)
+    pictures = known.pictures
     if not pictures:
         raise RetrievalError(
             f"No picture of the index can be read in {printable(root)!r}, where it expects them; put them back, "
             "or give the folder they are in now."
         )
-    place = {path: row for row, path in enumerate(paths)}
+    place = {path: row for row, file in enumerate(known.files) for path in (file.path, *file.names)}
     by_id, by_id_scores = neighbours_of(index, NEIGHBOURS)
     rows = as_numbers(index.all_vectors()[1])
     # A file that has changed since has another vector than the index's.
@@ -104,57 +146,147 @@ def _of_index(index: Index, score: float | None, bits: int, threads: int) -> Dup
         if row >= 0 and pictures[row].sha256 == (item.sha256 or pictures[row].sha256):
             row_of[number] = row
     here = np.flatnonzero(row_of >= 0)
-    stale = len(pictures) - len(here)
+    stale = len(pictures) - len(np.unique(row_of[here]))  # a file of two names is two items
     vectors = np.full((len(pictures), rows.shape[1]), np.nan, np.float32)
     vectors[row_of[here]] = rows[here]
     neighbours = np.full((len(pictures), NEIGHBOURS), -1, np.int64)
     scores = np.full((len(pictures), NEIGHBOURS), -np.inf, np.float32)
     neighbours[row_of[here]] = row_of[np.where(by_id < 0, len(items), np.searchsorted(ids, by_id))][here]
     scores[row_of[here]] = by_id_scores[here]
-    notes = []
     if stale:
         notes.append(
             f"{stale:,} files changed since they were indexed, and their vectors were left out (retrieval sync)."
         )
-    known = Known(paths, pictures, hashes, vectors, neighbours, scores)
-    return grouped(root, known, tuple(skipped), notes, score, bits)
+    return _Looked(dataclasses.replace(known, vectors=vectors, neighbours=neighbours, scores=scores), skipped, notes)
 
 
-def _read(
-    root: Path, paths: Sequence[str], threads: int
-) -> tuple[list[str], list[reading.ReadPicture], Hashes, list[images.Skipped]]:
-    """The files that can be read, what is known of them, their hashes, and the other files."""
+def _against(
+    source: str | Path, against: str | Path, model: str | Path | None, score: float | None, bits: int, threads: int
+) -> Duplicates:
+    """New pictures that a reference has."""
+    if is_index(source):
+        raise RetrievalError(f"{printable(source)!r} is an index; give the folder of new pictures to compare.")
+    ours, theirs = _look_at(source, threads), _look_at(against, threads)
+    new, reference = ours.known, theirs.known
+    if new.root == reference.root:
+        raise RetrievalError(f"{printable(source)!r} was to be compared with itself; leave --against out.")
+    notes = [*ours.notes, *theirs.notes]
+    # One folder may lie in the other: the inner one is what was meant.
+    inner = new.root.is_relative_to(reference.root)
+    both = _identities(new) & _identities(reference)
+    if both:
+        new, reference = (new, _without(reference, both)) if inner else (_without(new, both), reference)
+        whose = "the new ones" if inner else "the reference"
+        notes.append(f"{len(both):,} files are on both sides, and were taken for some of {whose}.")
+    for known, where in ((new, source), (reference, against)):
+        if not known.pictures:
+            raise RetrievalError(f"Nothing is left in {printable(where)!r} to compare; give two folders that differ.")
+    home = Path(against) if is_index(against) else None
+    if model is None and home is not None and (home / "encoder").is_dir():
+        model = home
+    vectors = neighbours = scores = None
+    if model is not None:
+        mine = _encoded(new.root, new.paths, model, threads)
+        shelf = reference.vectors
+        if shelf is None:
+            shelf = _encoded(reference.root, reference.paths, model, threads)
+        else:
+            mine = _as_stored(mine, against)
+        neighbours, scores = _nearest(mine, shelf, within=False)
+        vectors = np.concatenate([mine, shelf])
+    elif home is not None:
+        notes.append("The index has no encoder to make vectors of the new pictures; only hashes were compared.")
+    files = [*new.files, *(_absolute(file, reference.root) for file in reference.files)]
+    known = Known(
+        new.root,
+        files,
+        [*new.pictures, *reference.pictures],
+        perceptual.joined([new.hashes, reference.hashes]),
+        vectors,
+        neighbours,
+        scores,
+        len(new.files),
+    )
+    return grouped(known, (*ours.skipped, *theirs.skipped), notes, score, bits, against=reference.root)
 
-    def one(path: str) -> reading.ReadPicture | images.Skipped:
+
+def _as_stored(vectors: npt.NDArray[np.float32], folder: str | Path) -> npt.NDArray[np.float32]:
+    """New vectors as an index keeps its own: of codes only the signs."""
+    with Index.open(folder) as index:
+        read = ~np.isnan(vectors[:, :1])
+        return np.where(read, as_numbers(vectors, index.storage), np.nan).astype(np.float32)
+
+
+def _identities(known: Known) -> set[tuple[int, int]]:
+    return {(file.seen.device, file.seen.inode) for file in known.files if file.seen is not None and file.seen.inode}
+
+
+def _without(known: Known, some: set[tuple[int, int]]) -> Known:
+    """What is known of all but some files; the neighbours, which are numbers of rows, are left out."""
+    rows = [
+        row
+        for row, file in enumerate(known.files)
+        if file.seen is None or (file.seen.device, file.seen.inode) not in some
+    ]
+    return Known(
+        known.root,
+        [known.files[row] for row in rows],
+        [known.pictures[row] for row in rows],
+        known.hashes.take(np.array(rows, np.int64)),
+        None if known.vectors is None else known.vectors[rows],
+    )
+
+
+def _absolute(file: OneFile, root: Path) -> OneFile:
+    seen = None if file.seen is None else dataclasses.replace(file.seen, path=str(root / file.path))
+    return OneFile(seen, str(root / file.path), tuple(str(root / name) for name in file.names), file.linked)
+
+
+def _read(root: Path, paths: Sequence[str], threads: int) -> _Looked:
+    """The files that can be read, each once, what is known of them, and the others."""
+    outside = [path for path in paths if not in_system_folder(path)]
+    files = files_of(root, outside)
+    notes = []
+    if len(outside) < len(paths):
+        notes.append(
+            f"{len(paths) - len(outside):,} pictures lie in recycle bins and other folders of the system, and were "
+            "passed over."
+        )
+
+    def one(file: OneFile) -> reading.ReadPicture | images.Skipped:
         try:
-            return reading.read_picture(root / path, perceptual.PREPROCESSING, "pillow")
+            picture = reading.read_picture(root / file.path, perceptual.PREPROCESSING, "pillow")
+            same = file.seen is not None and file.seen.still((root / file.path).stat())
         except images.UnreadableImage as problem:
-            return images.Skipped(printable(path), problem.reason)
+            return images.Skipped(printable(file.path), problem.reason)
         except ValueError:  # a NUL: no folder gives such a name, but an index that somebody made up may
-            return images.Skipped(printable(path), "not a possible file name")
+            return images.Skipped(printable(file.path), "not a possible file name")
+        except OSError:  # gone since it was read
+            same = False
+        return picture if same else images.Skipped(printable(file.path), "changed while it was read")
 
-    names: list[str] = []
+    read: list[OneFile] = []
     pictures: list[reading.ReadPicture] = []
     hashes = [perceptual.hash_pixels(np.empty((0, perceptual.SIDE, perceptual.SIDE, 1), np.uint8))]
     skipped: list[images.Skipped] = []
-    with ThreadPoolExecutor(threads, "reading") as pool, bar(len(paths), "Reading", "pictures") as shown:
-        for start in range(0, len(paths), _BLOCK):
-            some = paths[start : start + _BLOCK]
+    with ThreadPoolExecutor(threads, "reading") as pool, bar(len(files), "Reading", "pictures") as shown:
+        for start in range(0, len(files), _BLOCK):
+            some = files[start : start + _BLOCK]
             squares = []
-            for path, picture in zip(some, pool.map(one, some), strict=True):
+            for file, picture in zip(some, pool.map(one, some), strict=True):
                 shown.update()
                 if isinstance(picture, images.Skipped):
                     skipped.append(picture)
                 elif picture.pixels is not None:
-                    names.append(path)
+                    read.append(file)
                     squares.append(picture.pixels)
                     pictures.append(dataclasses.replace(picture, pixels=None))  # its hashes are all that is needed
             if squares:
                 hashes.append(perceptual.hash_pixels(np.stack(squares)))
-    return names, pictures, perceptual.joined(hashes), skipped
+    return _Looked(Known(root, read, pictures, perceptual.joined(hashes)), tuple(skipped), notes)
 
 
-def _encoded(root: Path, paths: list[str], model: str | Path, threads: int) -> npt.NDArray[np.float32]:
+def _encoded(root: Path, paths: Sequence[str], model: str | Path, threads: int) -> npt.NDArray[np.float32]:
     from retrieval.encoder import Encoder
 
     encoder = Encoder.load(model, threads=1)  # the threads that read encode, too
@@ -167,11 +299,14 @@ def _encoded(root: Path, paths: list[str], model: str | Path, threads: int) -> n
     return vectors
 
 
-def _nearest(vectors: npt.NDArray[np.float32]) -> tuple[Ints, npt.NDArray[np.float32]]:
-    """Rows and scores (n, k) of the nearest of each row that is not NaN."""
+def _nearest(
+    vectors: npt.NDArray[np.float32], shelf: npt.NDArray[np.float32], *, within: bool = True
+) -> tuple[Ints, npt.NDArray[np.float32]]:
+    """Rows and scores (n, k) of the nearest on the shelf of each row that is not NaN, within a set but for itself."""
     neighbours = np.full((len(vectors), NEIGHBOURS), -1, np.int64)
     scores = np.full((len(vectors), NEIGHBOURS), -np.inf, np.float32)
-    here = np.flatnonzero(~np.isnan(vectors[:, 0]))
-    shelf = np.ascontiguousarray(vectors[here])
-    neighbours[here], scores[here] = exact_neighbours(shelf, shelf, NEIGHBOURS, ids=here, own=here)
+    here, there = (np.flatnonzero(~np.isnan(some[:, 0])) for some in (vectors, shelf))
+    asked, rows = (np.ascontiguousarray(some) for some in (vectors[here], shelf[there]))
+    own = here if within else None
+    neighbours[here], scores[here] = exact_neighbours(asked, rows, NEIGHBOURS, ids=there, own=own)
     return neighbours, scores

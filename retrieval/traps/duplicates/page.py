@@ -17,13 +17,13 @@ from retrieval.base.page import document
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
-from retrieval.traps.duplicates.report import Copy, Duplicates, Group, output
+from retrieval.traps.duplicates.report import LARGEST, OLDEST, Copy, Duplicates, Group, output
 
 GROUPS, MEMBERS = 300, 11
 """Groups on a page at most, and copies of one: 3,600 thumbnails of 8 kB at most, which browsers still scroll well."""
 
 _SIDE = 192  # pixels of a thumbnail's longer side
-_KINDS = {"exact": "same bytes", "hash": "alike by hash", "embedding": "alike by score", None: "could stay"}
+_KINDS = {"exact": "same bytes", "hash": "alike by hash", "embedding": "alike by score", None: "stays"}
 
 _STYLE = ":root { --tile: 10.5rem; } @media (max-width: 30rem) { :root { --tile: 8.5rem; } }"
 """Pictures to judge by are larger than elsewhere."""
@@ -54,13 +54,17 @@ def write_page(found: Duplicates, path: str | Path) -> None:
         for number, (group, some) in enumerate(zip(shown, members, strict=True), 1)
     ]
     title = f"Near-duplicates in {printable(found.root)}"
-    size = show_bytes(sum(copy.size for copy in found.could_go))
+    size = show_bytes(sum(copy.frees for copy in found.could_go))
     notes = list(found.notes)
     if len(shown) < len(found.groups):
         notes.append(f"The {len(shown):,} largest of {len(found.groups):,} groups are shown; --list names all of them.")
-    words = (
-        f"{found.pictures:,} pictures, {len(found.groups):,} groups of near-duplicates; {len(found.could_go):,} "
-        f"pictures ({size}) could go. In each group the picture with the most pixels could stay. Nothing was changed."
+    rule = {LARGEST: "the picture with the most pixels", OLDEST: "the oldest file"}.get(
+        found.keep, f"what lies in {printable(found.keep)!r}"
+    )
+    rule = rule if found.against is None else "the picture of the reference"
+    words = escape(
+        f"{found.headline} {len(found.could_go):,} pictures ({size}) could go, {found.shown_only:,} more look alike "
+        f"and are not offered to go. In each group {rule} stays. Nothing was changed."
     )
     body = f"""<header>
 <h1>{escape(title)}</h1>
@@ -91,9 +95,16 @@ def _figure(one: Copy, picture: str | None, root: Path) -> str:
         measured.append(f"{one.bits} bits")
     if one.score is not None:
         measured.append(f"score {one.score:.3f}")
-    details = f"<small>{', '.join(measured)}</small>" if measured else ""
+    lines = [", ".join(measured)]
+    if one.kind is not None:
+        lines.append("could go" if one.stays is None else f"stays: {one.stays}")
+    if one.same_as is not None and one.kind != "exact":
+        lines.append(f"the same bytes as {printable(one.same_as)}")
+    lines += [f"also named {printable(other)}" for other in one.names]
+    lines += [f"with {printable(other)}" for other in one.files]
+    details = "".join(f"<small>{escape(line)}</small>" for line in lines if line)
     return (
-        f'<figure class="tile{" right" if one.kind is None else ""}">{shown}<figcaption><b>{_KINDS[one.kind]}</b>'
+        f'<figure class="tile{" right" if one.keep else ""}">{shown}<figcaption><b>{_KINDS[one.kind]}</b>'
         f"<small>{one.width}×{one.height}, {show_bytes(one.size)}</small>"
         f"{details}{name}</figcaption></figure>"
     )
