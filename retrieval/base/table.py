@@ -22,6 +22,8 @@ import decimal
 import itertools
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TextIO
@@ -88,9 +90,10 @@ class Table:
         self._names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.form = _ENDINGS.get(path.suffix.lower(), CSV)
         with self._told():
+            self._file = path if path.is_file() else self._spooled()
             self.form = self._look()
             if self.form == PARQUET:
-                with _parquet_file(path) as file:
+                with _parquet_file(self._file) as file:
                     self.columns = self._named(0, tuple(file.schema_arrow.names))
 
     def refuse(self, number: int, trouble: str) -> NoReturn:
@@ -166,7 +169,7 @@ class Table:
         """The form, and for CSV the separator and the columns."""
         if self.path.suffix.lower() in _ENDINGS:
             return self.form
-        with self.path.open("rb") as file:
+        with self._file.open("rb") as file:
             if file.read(4) == b"PAR1":
                 return PARQUET
         number, first = next(((number, line) for number, line in self._lines() if line.strip()), (0, ""))
@@ -179,6 +182,14 @@ class Table:
         self.separator, names = self._columns(first)
         self.columns = self._named(number, tuple(name.strip() for name in names))
         return CSV
+
+    def _spooled(self) -> Path:
+        """A copy of what comes through a pipe, which can be read once alone; it is gone when the table is."""
+        self._spool = tempfile.NamedTemporaryFile(prefix="retrieval-")  # noqa: SIM115 (it is to last)
+        with self.path.open("rb") as pipe:
+            shutil.copyfileobj(pipe, self._spool)
+        self._spool.flush()
+        return Path(self._spool.name)
 
     def _columns(self, header: str) -> tuple[str, list[str]]:
         """The separator with which a known column is found, or most columns are, and what they are called."""
@@ -257,7 +268,7 @@ class Table:
                 yield number, line
 
     def _opened(self) -> TextIO:
-        return self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        return self._file.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
     # JSON and Parquet
 
@@ -271,7 +282,7 @@ class Table:
                 yield self._row(number, value)
 
     def _json_rows(self) -> Iterator[Row]:
-        with self.path.open(encoding="utf-8-sig") as file:
+        with self._file.open(encoding="utf-8-sig") as file:
             content = json.load(file, object_pairs_hook=_unique)
         if not isinstance(content, list):
             raise ValueError("it is no list of items")
@@ -289,7 +300,7 @@ class Table:
 
     def _blocks(self) -> Iterator[Row]:
         number = 0
-        with _parquet_file(self.path) as file:
+        with _parquet_file(self._file) as file:
             for batch in file.iter_batches(BATCH):
                 for values in _plain(batch).to_pylist():
                     number += 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,16 @@ def rows(tmp_path: Path, content: str | bytes, name: str = "t.csv", known: tuple
 def test_one_table_in_every_form(tmp_path: Path, name: str, content: str) -> None:
     expected = [{"path": "a.png", "label": "1", "n": 0.5}, {"path": "b.png", "label": None, "n": 7}]
     assert rows(tmp_path, content, name) == expected
+
+
+def test_what_comes_through_a_pipe_is_a_table_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    content = "path,n\n" + "a.png,7\n" * 50_000
+    writer = threading.Thread(target=(tmp_path / "pipe.csv").write_text, args=(content,))
+    writer.start()
+    table = Table(tmp_path / "pipe.csv")
+    writer.join()
+    assert [row.cells["n"] for row in table.typed_rows(("path",))] == [7] * 50_000
 
 
 def test_parquet_is_a_table_too(tmp_path: Path) -> None:
