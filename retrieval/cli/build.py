@@ -89,8 +89,8 @@ def add_means(parser: argparse.ArgumentParser) -> None:
         "--memory",
         type=parse_bytes,
         metavar="SIZE",
-        help="what the process may take, such as 500MB or 2GB; pictures too large for it are left out (no limit but one of 2 GB for "
-        "decoding)",
+        help="what the process may take, such as 500MB or 2GB; pictures too large for it are left out (no limit but "
+        "2 GB for decoding)",
     )
 
 
