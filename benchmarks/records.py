@@ -25,7 +25,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +57,247 @@ MIRRORED = ", with mirror images"
 
 Figures = dict[str, list[float]]
 Compare = Callable[[Labelled, Labelled], Figures]
+
+
+class Record(NamedTuple):
+    """A record, whole.
+
+    Attributes:
+        recipe: what the training is told; what is not named is `retrieval train`'s own. `init` names another record
+            that it goes on from.
+        by: what its figures are of: "similarity" or "distance" (of codes), test pictures among all training pictures;
+            or "runs", Lake's twenty.
+        learns: the file in the data's folder that it learns from; empty for the data itself.
+        mirrored: measure also vectors that are the mean over a picture and its mirror image.
+    """
+
+    recipe: Recipe
+    by: str
+    learns: str = ""
+    mirrored: bool = False
+
+
+# All learn from every training picture (validation=0): what there was to choose was chosen before, below.
+RECORDS = {
+    "cifar10": Record(
+        Recipe(
+            loss="softmax",  # at this length a plain classifier's embedding is better than triplets'
+            widths="64,256,256",
+            bias_rate=16,  # half a point better than the usual rate
+            weight_decay=5e-3,
+            epochs=10,
+            validation=0,
+        ),
+        by="similarity",
+        mirrored=True,
+    ),
+    "cifar10-hour": Record(
+        Recipe(
+            loss="softmax",
+            widths="128,384,384",
+            augment="flip,shift,cutout",  # cutout costs ten epochs a point, and so many nothing
+            bias_rate=16,
+            weight_decay=5e-3,
+            epochs=25,
+            validation=0,
+        ),
+        by="similarity",
+        mirrored=True,
+    ),
+    "cifar10-48-bits": Record(
+        Recipe(
+            net="divide-and-encode",
+            init="cifar10-hour",
+            loss="csq",
+            dim=48,
+            lr=0.001,  # a larger one undoes what the network had learned
+            epochs=2,
+            validation=0,
+        ),
+        by="distance",
+        mirrored=True,
+    ),
+    "mnist-32-bits": Record(
+        Recipe(
+            net="divide-and-encode",
+            widths="32,64,128",
+            loss="csq",
+            dim=32,
+            augment="affine",  # digits moved and turned
+            epochs=6,
+            validation=0,
+        ),
+        by="distance",
+    ),
+    "omniglot": Record(
+        Recipe(
+            loss="supcon",
+            size=32,
+            widths="32,64,128",
+            classes_per_batch=120,
+            pictures_per_class=4,
+            augment="affine",
+            quarter_turns=True,  # a turned character is another character: four times the classes
+            weight_decay=5e-3,
+            epochs=16,
+            validation=0,
+        ),
+        by="runs",
+        learns="images_background.zip",
+    ),
+}
+for name in ("small1", "small2"):  # five alphabets in place of thirty, three times as often
+    RECORDS[f"omniglot-{name}"] = Record(
+        RECORDS["omniglot"].recipe.replace(epochs=48), by="runs", learns=f"images_background_{name}.zip"
+    )
+
+
+class Choice(NamedTuple):
+    """What a record's recipe was chosen from, without test pictures.
+
+    Attributes:
+        recipe: the candidate that changes nothing.
+        candidates: name → what it changes.
+        by: as in :class:`Record`, of 5,000 held-out pictures among the other training pictures; or "trials" with
+            characters of six held-out alphabets.
+    """
+
+    recipe: Recipe
+    candidates: dict[str, dict[str, Any]]
+    by: str
+
+
+SMALLER_BATCH: dict[str, Any] = {"classes_per_batch": 60, "weight_decay": 5e-4}
+OMNIGLOT_CANDIDATES: dict[str, dict[str, Any]] = {
+    "as kept": {"epochs": 2},
+    "half the batch, a tenth of the decay": {**SMALLER_BATCH, "epochs": 2},
+    "without turns": {**SMALLER_BATCH, "epochs": 8, "quarter_turns": False},
+    "48 pixels": {**SMALLER_BATCH, "epochs": 1, "size": 48},
+    "one alphabet a batch, twice as wide": {
+        **SMALLER_BATCH,
+        "epochs": 2,
+        "sampler": "hierarchical",
+        "classes_per_batch": 64,
+        "widths": "64,128,256",
+    },
+    "normalised softmax, twice as wide": {
+        **SMALLER_BATCH,
+        "epochs": 2,
+        "loss": "norm-softmax",
+        "classes_per_batch": 64,
+        "widths": "64,128,256",
+    },
+}
+"""Each looks at about as many pictures of its size."""
+CIFAR10_CANDIDATES: dict[str, dict[str, Any]] = {
+    "as kept": {},
+    "biases at 64 times the rate": {"bias_rate": 64},
+    "weight decay 0.003": {"weight_decay": 3e-3},
+    "averaged weights": {"average": 0.99},
+    "biases at the usual rate": {"bias_rate": 1},
+    "biases at the usual rate, another seed": {"bias_rate": 1, "seed": 1},
+    "biases at the usual rate, weight decay 0.008": {"bias_rate": 1, "weight_decay": 8e-3},
+    "biases at the usual rate, cutout": {"bias_rate": 1, "augment": "flip,shift,cutout"},
+    "biases at the usual rate, batches of 1,000": {"bias_rate": 1, "pictures_per_class": 100, "lr": 0.28},
+    "longer": {"widths": "64,128,128", "epochs": 20},
+    "longer, cutout": {"widths": "64,128,128", "epochs": 20, "augment": "flip,shift,cutout"},
+}
+"""The last two, of four times the arithmetic, say what a longer training wants."""
+
+
+CODE_CANDIDATES: dict[str, dict[str, Any]] = {
+    "codes, learning rate 0.01": {"lr": 0.01},
+    "codes, learning rate 0.003": {"lr": 0.003},
+    "codes, learning rate 0.001": {},
+}
+"""They go on from the candidate "longer" of CIFAR-10."""
+
+CHOICES = {
+    "choose-omniglot": Choice(RECORDS["omniglot"].recipe, OMNIGLOT_CANDIDATES, by="trials"),
+    "choose-cifar10": Choice(
+        RECORDS["cifar10"].recipe.replace(widths="32,128,128", epochs=8), CIFAR10_CANDIDATES, by="similarity"
+    ),
+    "choose-codes": Choice(RECORDS["cifar10-48-bits"].recipe.replace(init="longer"), CODE_CANDIDATES, by="distance"),
+}
+
+
+def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
+    """Train a record's recipe, measure it, and write its log down."""
+    record = RECORDS[name]
+    run = out / name
+    if not finished(run):
+        pictures = datasets.load(data / record.learns if record.learns else data)
+        train(pictures, run, placed(record.recipe, out), resume=True, warn=print_warning)
+    encoder = Encoder.load(run)
+    with (run / "curves.csv").open(newline="") as file:
+        steps = list(csv.DictReader(file))
+    settled = json.loads((run / "recipe.json").read_text())
+    if record.by == "runs":
+        figures = by_runs(encoder, data)
+    else:
+        figures = by_test_pictures(BY[record.by], record.mirrored, encoder, data)
+    row = {
+        "record": name,
+        "figures": figures,
+        "minutes of training": round(float(steps[-1]["seconds"]) / 60),
+        "PFLOP": round(arithmetic(encoder, Recipe(**settled), len(steps)), 3),
+    }
+    # of a network to go on from its record's name, and not the place that it happened to have
+    log = {**row, "recipe": settled | {"init": record.recipe.init}, "machine": describe()}
+    LOGS.mkdir(exist_ok=True)
+    write_durably(LOGS / f"{name}.json", (json.dumps(log, indent=2) + "\n").encode())
+    shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
+    return row
+
+
+def placed(recipe: Recipe, out: Path) -> Recipe:
+    """The recipe with the place of the network that it goes on from, if any."""
+    return recipe if recipe.init is None else recipe.replace(init=str(out / recipe.init))
+
+
+def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
+    """Of the training, in 10¹⁵ floating-point operations: three times those of a forward pass, for each picture that a
+    step saw."""
+    p = encoder.config.preprocessing
+    network = networks.create(encoder.config.network, **encoder.config.options).eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(torch.zeros(1, p.channels, p.size, p.size))
+    pictures = steps * recipe.classes_per_batch * recipe.pictures_per_class * recipe.accumulate
+    return 3 * counter.get_total_flops() * pictures / 1e15
+
+
+def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
+    """Each candidate, on pictures that were held out; a row is written down as soon as it is known."""
+    if choice.by == "trials":
+        learned, asked = held_out(datasets.load(data / "images_background.zip"))
+    else:
+        learned = with_validation(datasets.load(data))
+        asked = learned.select("val")
+    rows = []
+    for name in names:
+        run = out / name
+        result = run / "result.json"
+        if not result.is_file():
+            if not finished(run):
+                recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
+                train(learned, run, recipe, resume=True, warn=print_warning)
+            encoder = Encoder.load(run)
+            if choice.by == "trials":
+                found = by_trials(encoder, asked)
+            else:
+                found = compared(BY[choice.by], encoder, asked, learned.select("train"), False)
+            write_durably(result, json.dumps({"candidate": name, **found}).encode())
+        rows.append(json.loads(result.read_text()))
+    return rows
+
+
+def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
+    """The pictures without six alphabets of at least 20 characters, and these."""
+    alphabets = np.array(pictures.levels)
+    large = [one for one in np.unique(alphabets) if len(np.unique(pictures.labels[alphabets == one])) >= 20]
+    chosen = np.isin(alphabets, np.random.default_rng(0).permutation(large)[:6])
+    return pictures.select(~chosen), pictures.select(chosen)
 
 
 def by_similarity(queries: Labelled, gallery: Labelled) -> Figures:
@@ -110,215 +350,33 @@ def by_runs(encoder: Encoder, data: Path) -> Figures:
     }
 
 
-class Record(NamedTuple):
-    """A recipe, which may go on from another record (`init`), the part of the data folder that it learns from, and what
-    measures it."""
-
-    recipe: Recipe
-    learns: str
-    measure: Callable[[Encoder, Path], Figures]
-
-
-CIFAR10 = Recipe(loss="softmax", widths="64,256,256", bias_rate=16, weight_decay=5e-3, epochs=10, validation=0)
-OMNIGLOT = Recipe(
-    loss="supcon",
-    size=32,
-    widths="32,64,128",
-    classes_per_batch=120,
-    pictures_per_class=4,
-    augment="affine",
-    quarter_turns=True,
-    weight_decay=5e-3,
-    epochs=16,
-    validation=0,
-)
-CODES = Recipe(net="divide-and-encode", loss="csq", validation=0)
-RECORDS = {
-    "cifar10": Record(CIFAR10, "", partial(by_test_pictures, by_similarity, True)),
-    "cifar10-hour": Record(
-        CIFAR10.replace(widths="128,384,384", augment="flip,shift,cutout", epochs=25),
-        "",
-        partial(by_test_pictures, by_similarity, True),
-    ),
-    "cifar10-48-bits": Record(
-        CODES.replace(init="cifar10-hour", dim=48, lr=0.001, epochs=2), "", partial(by_test_pictures, by_distance, True)
-    ),
-    "mnist-32-bits": Record(
-        CODES.replace(dim=32, widths="32,64,128", augment="affine", epochs=6),
-        "",
-        partial(by_test_pictures, by_distance, False),
-    ),
-    "omniglot": Record(OMNIGLOT, "images_background.zip", by_runs),
-    "omniglot-small1": Record(OMNIGLOT.replace(epochs=48), "images_background_small1.zip", by_runs),
-    "omniglot-small2": Record(OMNIGLOT.replace(epochs=48), "images_background_small2.zip", by_runs),
-}
+def by_trials(encoder: Encoder, asked: PictureSet) -> Figures:
+    """Characters asked for among those of one alphabet."""
+    errors = {}
+    for views in (1, VIEWS):
+        who = by_vectors(encoder, average=views)
+        trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
+        errors[f"error, {views} view{'s' * (views > 1)}"] = ends(trials.figures[0].error)
+    return errors
 
 
-class Choice(NamedTuple):
-    """What was chosen for a record: a recipe, what candidates change of it, and what they are told apart by.
-
-    `prepared` gives, from the data, the pictures to learn from and what measures an encoder on others; neither has test
-    pictures.
-    """
-
-    recipe: Recipe
-    candidates: dict[str, dict[str, Any]]
-    prepared: Callable[[Path], tuple[PictureSet, Callable[[Encoder], Figures]]]
+BY: dict[str, Compare] = {"similarity": by_similarity, "distance": by_distance}
 
 
-SMALLER_BATCH: dict[str, Any] = {"classes_per_batch": 60, "weight_decay": 5e-4}
-OMNIGLOT_CANDIDATES: dict[str, dict[str, Any]] = {
-    "as kept": {"epochs": 2},
-    "half the batch, a tenth of the decay": {**SMALLER_BATCH, "epochs": 2},
-    "without turns": {**SMALLER_BATCH, "epochs": 8, "quarter_turns": False},
-    "48 pixels": {**SMALLER_BATCH, "epochs": 1, "size": 48},
-    "one alphabet a batch, twice as wide": {
-        **SMALLER_BATCH,
-        "epochs": 2,
-        "sampler": "hierarchical",
-        "classes_per_batch": 64,
-        "widths": "64,128,256",
-    },
-    "normalised softmax, twice as wide": {
-        **SMALLER_BATCH,
-        "epochs": 2,
-        "loss": "norm-softmax",
-        "classes_per_batch": 64,
-        "widths": "64,128,256",
-    },
-}
-"""Each looks at about as many pictures of its size."""
-CIFAR10_CANDIDATES: dict[str, dict[str, Any]] = {
-    "as kept": {},
-    "biases at 64 times the rate": {"bias_rate": 64},
-    "weight decay 0.003": {"weight_decay": 3e-3},
-    "averaged weights": {"average": 0.99},
-    "biases at the usual rate": {"bias_rate": 1},
-    "biases at the usual rate, another seed": {"bias_rate": 1, "seed": 1},
-    "biases at the usual rate, weight decay 0.008": {"bias_rate": 1, "weight_decay": 8e-3},
-    "biases at the usual rate, cutout": {"bias_rate": 1, "augment": "flip,shift,cutout"},
-    "biases at the usual rate, batches of 1,000": {"bias_rate": 1, "pictures_per_class": 100, "lr": 0.28},
-    "longer": {"widths": "64,128,128", "epochs": 20},
-    "longer, cutout": {"widths": "64,128,128", "epochs": 20, "augment": "flip,shift,cutout"},
-}
-"""The last two, of four times the arithmetic, say what a longer training wants."""
-
-
-CODE_CANDIDATES: dict[str, dict[str, Any]] = {
-    "codes, learning rate 0.01": {"lr": 0.01},
-    "codes, learning rate 0.003": {"lr": 0.003},
-    "codes, learning rate 0.001": {},
-}
-"""They go on from the candidate "longer" of CIFAR-10."""
-
-
-def omniglot_held_out(data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
-    """24 background alphabets, and characters of the other six, asked for among those of one alphabet."""
-    learned, asked = held_out(datasets.load(data / "images_background.zip"))
-
-    def measure(encoder: Encoder) -> Figures:
-        errors = {}
-        for views in (1, VIEWS):
-            who = by_vectors(encoder, average=views)
-            trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
-            errors[f"error, {views} view{'s' * (views > 1)}"] = ends(trials.figures[0].error)
-        return errors
-
-    return learned, measure
-
-
-def cifar10_held_out(by: Compare, data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
-    """45,000 training pictures, asked by the other 5,000."""
-    known = with_validation(datasets.load(data))
-    return known, lambda encoder: compared(by, encoder, known.select("val"), known.select("train"), False)
-
-
-CHOICES = {
-    "choose-omniglot": Choice(OMNIGLOT, OMNIGLOT_CANDIDATES, omniglot_held_out),
-    "choose-cifar10": Choice(
-        CIFAR10.replace(widths="32,128,128", epochs=8), CIFAR10_CANDIDATES, partial(cifar10_held_out, by_similarity)
-    ),
-    "choose-codes": Choice(
-        CODES.replace(init="longer", dim=48, lr=0.001, epochs=2),
-        CODE_CANDIDATES,
-        partial(cifar10_held_out, by_distance),
-    ),
-}
-
-
-def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
-    """Train a record's recipe, measure it, and write its log down."""
-    recipe, learns, measure = RECORDS[name]
-    run = out / name
-    if not finished(run):
-        pictures = datasets.load(data / learns if learns else data)
-        train(pictures, run, placed(recipe, out), resume=True, warn=print_warning)
-    encoder = Encoder.load(run)
-    with (run / "curves.csv").open(newline="") as file:
-        steps = list(csv.DictReader(file))
-    settled = json.loads((run / "recipe.json").read_text())
-    row = {
-        "record": name,
-        "figures": measure(encoder, data),
-        "minutes of training": round(float(steps[-1]["seconds"]) / 60),
-        "PFLOP": round(arithmetic(encoder, Recipe(**settled), len(steps)), 3),
-    }
-    # of a network to go on from its record's name, and not the place that it happened to have
-    log = {**row, "recipe": settled | {"init": RECORDS[name].recipe.init}, "machine": describe()}
-    LOGS.mkdir(exist_ok=True)
-    write_durably(LOGS / f"{name}.json", (json.dumps(log, indent=2) + "\n").encode())
-    shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
-    return row
-
-
-def placed(recipe: Recipe, out: Path) -> Recipe:
-    """The recipe with the place of the network that it goes on from, if any."""
-    return recipe if recipe.init is None else recipe.replace(init=str(out / recipe.init))
-
-
-def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
-    """Of the training, in 10¹⁵ floating-point operations: three times those of a forward pass, for each picture that a
-    step saw."""
-    p = encoder.config.preprocessing
-    network = networks.create(encoder.config.network, **encoder.config.options).eval()
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        network(torch.zeros(1, p.channels, p.size, p.size))
-    pictures = steps * recipe.classes_per_batch * recipe.pictures_per_class * recipe.accumulate
-    return 3 * counter.get_total_flops() * pictures / 1e15
-
-
-def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
-    """Each candidate, on pictures that were held out; a row is written down as soon as it is known."""
-    learned, measure = choice.prepared(data)
-    rows = []
-    for name in names:
-        run = out / name
-        result = run / "result.json"
-        if not result.is_file():
-            if not finished(run):
-                recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
-                train(learned, run, recipe, resume=True, warn=print_warning)
-            write_durably(result, json.dumps({"candidate": name, **measure(Encoder.load(run))}).encode())
-        rows.append(json.loads(result.read_text()))
-    return rows
-
-
-def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
-    """The pictures without six alphabets of at least 20 characters, and these."""
-    alphabets = np.array(pictures.levels)
-    large = [one for one in np.unique(alphabets) if len(np.unique(pictures.labels[alphabets == one])) >= 20]
-    chosen = np.isin(alphabets, np.random.default_rng(0).permutation(large)[:6])
-    return pictures.select(~chosen), pictures.select(chosen)
-
-
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row for the table: its figures in one cell, in percent."""
-    figures = [
-        "{} {:.2f} % ({:.2f}–{:.2f})".format(name, *(100 * x for x in found))
-        for name, found in row.get("figures", {}).items()
+def shown(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table for a record or a candidate: one figure each, in percent."""
+    if "figures" not in row:
+        return [row]
+    others = {name: value for name, value in row.items() if name not in ("record", "figures")}
+    return [
+        {
+            "record": row["record"],
+            "figure": name,
+            "ours (95 % interval)": "{:.2f} % ({:.2f}–{:.2f})".format(*(100 * x for x in found)),
+        }
+        | others
+        for name, found in row["figures"].items()
     ]
-    return row | ({"figures": "<br>".join(figures)} if figures else {})
 
 
 def ends(interval: measures.Interval) -> list[float]:
@@ -348,7 +406,7 @@ def main() -> int:
     print(
         json.dumps({"machine": describe(), "rows": rows}, indent=2)
         if args.json
-        else table([shown(row) for row in rows])
+        else table([one for row in rows for one in shown(row)])
     )
     return 0
 

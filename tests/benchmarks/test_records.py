@@ -49,7 +49,16 @@ def test_the_table_shows_every_log(records, monkeypatch, capsys):
     assert records.main() == 0
     shown = capsys.readouterr().out
     for path in records.LOGS.glob("*.json"):
-        assert f"| {path.stem} |" in shown
+        figures = json.loads(path.read_text())["figures"]
+        assert all(f"| {path.stem} | {name} | {100 * found[0]:.2f} % (" in shown for name, found in figures.items())
+    assert shown.strip() in (BENCHMARKS.parent / "docs" / "family.md").read_text()
+
+
+def test_each_record_goes_on_from_another_and_is_measured_by_what_there_is(records):
+    for record in records.RECORDS.values():
+        assert record.recipe.init is None or record.recipe.init in records.RECORDS
+        assert record.by == "runs" or record.by in records.BY
+    assert {choice.by for choice in records.CHOICES.values()} <= {"trials", *records.BY}
 
 
 def test_alphabets_are_held_out_whole(records):
