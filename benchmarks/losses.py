@@ -27,7 +27,7 @@ from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.evaluation import evaluate_encoder
+from retrieval.evaluation import EvaluationOptions, evaluate_encoder
 from retrieval.training.loop import train
 from retrieval.training.losses import NAMES
 from retrieval.training.recipe import Recipe
@@ -58,7 +58,10 @@ def measure(pictures: PictureSet, out: Path, base: Recipe, names: list[str]) -> 
         if not result.is_file():
             trained = train(pictures, run, base.replace(**CANDIDATES[name]), warn=print_warning)
             report = evaluate_encoder(
-                Encoder.load(run), pictures.select("train"), queries=pictures.select("val"), probe=False
+                Encoder.load(run),
+                pictures.select("train"),
+                queries=pictures.select("val"),
+                options=EvaluationOptions(probe=False),
             )
             about = {"--loss": name, "lr": trained.recipe.lr, "seconds": round(trained.seconds)}
             measured = {measure: value for measure, value in figures(report).items() if measure in MEASURES}

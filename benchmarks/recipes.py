@@ -28,7 +28,7 @@ from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.evaluation import Report, evaluate_encoder
+from retrieval.evaluation import EvaluationOptions, Report, evaluate_encoder
 from retrieval.training.loop import train
 from retrieval.training.recipe import PRESETS
 
@@ -56,7 +56,9 @@ def choose(pictures: PictureSet, out: Path, epochs: int, names: list[str]) -> li
         result = out / name / "result.json"
         if not result.is_file():
             train(known, out / name, DEFAULT.replace(epochs=epochs, **CANDIDATES[name]), warn=print_warning)
-            report = evaluate_encoder(Encoder.load(out / name), gallery, queries=queries, probe=False)
+            report = evaluate_encoder(
+                Encoder.load(out / name), gallery, queries=queries, options=EvaluationOptions(probe=False)
+            )
             row = {"name": name, **figures(report)}
             result.write_text(json.dumps(row))
         results.append(json.loads(result.read_text()))
@@ -90,8 +92,8 @@ def compare(pictures: PictureSet, out: Path, minutes: float) -> list[dict[str, A
             trained = train(pictures, run, recipe, warn=print_warning)
             encoder = Encoder.load(run)
             classifier = run if recipe.loss == "softmax" else None
-            to_train = evaluate_encoder(encoder, pictures, classifier=classifier)
-            to_test = evaluate_encoder(encoder, pictures, within="test")
+            to_train = evaluate_encoder(encoder, pictures, options=EvaluationOptions(classifier=classifier))
+            to_test = evaluate_encoder(encoder, pictures, options=EvaluationOptions(within="test"))
             row = {
                 "name": name,
                 "epochs": trained.recipe.epochs,

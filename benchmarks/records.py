@@ -59,166 +59,247 @@ Figures = dict[str, list[float]]
 Compare = Callable[[Labelled, Labelled], Figures]
 
 
+def by_similarity(queries: Labelled, gallery: Labelled) -> Figures:
+    """By cosine."""
+    ranked = measures.rank(queries.vectors, queries.labels, gallery.vectors, gallery.labels)
+    names = ["P@10", "mAP", "kNN accuracy (k=10)"]
+    found = measures.bootstrap(np.stack([ranked.values[name] for name in names], axis=1), seed=0)
+    return {name: ends(interval) for name, interval in zip(names, found, strict=True)}
+
+
+def by_distance(queries: Labelled, gallery: Labelled) -> Figures:
+    """By the Hamming distance of the signs, in expectation where distances tie."""
+    found = codes.by_distance(queries, gallery)
+    return {
+        name: [round(x, 4) for x in values] for name, values in zip(("kNN error", "mAP over all"), found, strict=True)
+    }
+
+
 class Record(NamedTuple):
-    """A record, whole.
+    """How a record is made.
 
     Attributes:
-        recipe: what the training is told; what is not named is `retrieval train`'s own. `init` names another record
-            that it goes on from.
-        by: what its figures are of: "similarity" or "distance" (of codes), test pictures among all training pictures;
-            or "runs", Lake's twenty.
-        learns: the file in the data's folder that it learns from; empty for the data itself.
-        mirrored: measure also vectors that are the mean over a picture and its mirror image.
+        recipe: of its training; `init` names the record that it goes on from.
+        learns: the part of the data folder that it learns from; by default all of it.
+        by: how its test pictures are compared with its training pictures; None for Omniglot, asked by Lake's twenty
+            runs.
+        mirrored: also with vectors that are the mean over a picture and its mirror image.
     """
 
     recipe: Recipe
-    by: str
     learns: str = ""
+    by: Compare | None = None
     mirrored: bool = False
 
 
-# All learn from every training picture (validation=0): what there was to choose was chosen before, below.
 RECORDS = {
     "cifar10": Record(
-        Recipe(
-            loss="softmax",  # at this length a plain classifier's embedding is better than triplets'
-            widths="64,256,256",
-            bias_rate=16,  # half a point better than the usual rate
-            weight_decay=5e-3,
-            epochs=10,
-            validation=0,
-        ),
-        by="similarity",
+        Recipe(loss="softmax", widths="64,256,256", bias_rate=16, weight_decay=5e-3, epochs=10, validation=0),
+        by=by_similarity,
         mirrored=True,
     ),
     "cifar10-hour": Record(
         Recipe(
             loss="softmax",
             widths="128,384,384",
-            augment="flip,shift,cutout",  # cutout costs ten epochs a point, and so many nothing
+            augment="flip,shift,cutout",
             bias_rate=16,
             weight_decay=5e-3,
             epochs=25,
             validation=0,
         ),
-        by="similarity",
+        by=by_similarity,
         mirrored=True,
     ),
     "cifar10-48-bits": Record(
-        Recipe(
-            net="divide-and-encode",
-            init="cifar10-hour",
-            loss="csq",
-            dim=48,
-            lr=0.001,  # a larger one undoes what the network had learned
-            epochs=2,
-            validation=0,
-        ),
-        by="distance",
+        Recipe(net="divide-and-encode", init="cifar10-hour", dim=48, loss="csq", lr=0.001, epochs=2, validation=0),
+        by=by_distance,
         mirrored=True,
     ),
     "mnist-32-bits": Record(
         Recipe(
             net="divide-and-encode",
+            dim=32,
             widths="32,64,128",
             loss="csq",
-            dim=32,
-            augment="affine",  # digits moved and turned
+            augment="affine",
             epochs=6,
             validation=0,
         ),
-        by="distance",
+        by=by_distance,
     ),
     "omniglot": Record(
         Recipe(
-            loss="supcon",
             size=32,
             widths="32,64,128",
+            loss="supcon",
             classes_per_batch=120,
             pictures_per_class=4,
             augment="affine",
-            quarter_turns=True,  # a turned character is another character: four times the classes
+            quarter_turns=True,
             weight_decay=5e-3,
             epochs=16,
             validation=0,
         ),
-        by="runs",
         learns="images_background.zip",
     ),
+    "omniglot-small1": Record(
+        Recipe(
+            size=32,
+            widths="32,64,128",
+            loss="supcon",
+            classes_per_batch=120,
+            pictures_per_class=4,
+            augment="affine",
+            quarter_turns=True,
+            weight_decay=5e-3,
+            epochs=48,
+            validation=0,
+        ),
+        learns="images_background_small1.zip",
+    ),
+    "omniglot-small2": Record(
+        Recipe(
+            size=32,
+            widths="32,64,128",
+            loss="supcon",
+            classes_per_batch=120,
+            pictures_per_class=4,
+            augment="affine",
+            quarter_turns=True,
+            weight_decay=5e-3,
+            epochs=48,
+            validation=0,
+        ),
+        learns="images_background_small2.zip",
+    ),
 }
-for name in ("small1", "small2"):  # five alphabets in place of thirty, three times as often
-    RECORDS[f"omniglot-{name}"] = Record(
-        RECORDS["omniglot"].recipe.replace(epochs=48), by="runs", learns=f"images_background_{name}.zip"
-    )
 
 
 class Choice(NamedTuple):
-    """What a record's recipe was chosen from, without test pictures.
+    """What was chosen for a record.
 
     Attributes:
-        recipe: the candidate that changes nothing.
-        candidates: name → what it changes.
-        by: as in :class:`Record`, of 5,000 held-out pictures among the other training pictures; or "trials" with
-            characters of six held-out alphabets.
+        recipe: what all candidates share; `init` names one of the candidates of another choice.
+        candidates: name → what each changes of it.
+        by: how the 5,000 held-out pictures of CIFAR-10 are compared with the 45,000 others; None for Omniglot, whose
+            held-out characters are asked for among those of one alphabet.
     """
 
     recipe: Recipe
     candidates: dict[str, dict[str, Any]]
-    by: str
+    by: Compare | None = None
 
-
-SMALLER_BATCH: dict[str, Any] = {"classes_per_batch": 60, "weight_decay": 5e-4}
-OMNIGLOT_CANDIDATES: dict[str, dict[str, Any]] = {
-    "as kept": {"epochs": 2},
-    "half the batch, a tenth of the decay": {**SMALLER_BATCH, "epochs": 2},
-    "without turns": {**SMALLER_BATCH, "epochs": 8, "quarter_turns": False},
-    "48 pixels": {**SMALLER_BATCH, "epochs": 1, "size": 48},
-    "one alphabet a batch, twice as wide": {
-        **SMALLER_BATCH,
-        "epochs": 2,
-        "sampler": "hierarchical",
-        "classes_per_batch": 64,
-        "widths": "64,128,256",
-    },
-    "normalised softmax, twice as wide": {
-        **SMALLER_BATCH,
-        "epochs": 2,
-        "loss": "norm-softmax",
-        "classes_per_batch": 64,
-        "widths": "64,128,256",
-    },
-}
-"""Each looks at about as many pictures of its size."""
-CIFAR10_CANDIDATES: dict[str, dict[str, Any]] = {
-    "as kept": {},
-    "biases at 64 times the rate": {"bias_rate": 64},
-    "weight decay 0.003": {"weight_decay": 3e-3},
-    "averaged weights": {"average": 0.99},
-    "biases at the usual rate": {"bias_rate": 1},
-    "biases at the usual rate, another seed": {"bias_rate": 1, "seed": 1},
-    "biases at the usual rate, weight decay 0.008": {"bias_rate": 1, "weight_decay": 8e-3},
-    "biases at the usual rate, cutout": {"bias_rate": 1, "augment": "flip,shift,cutout"},
-    "biases at the usual rate, batches of 1,000": {"bias_rate": 1, "pictures_per_class": 100, "lr": 0.28},
-    "longer": {"widths": "64,128,128", "epochs": 20},
-    "longer, cutout": {"widths": "64,128,128", "epochs": 20, "augment": "flip,shift,cutout"},
-}
-"""The last two, of four times the arithmetic, say what a longer training wants."""
-
-
-CODE_CANDIDATES: dict[str, dict[str, Any]] = {
-    "codes, learning rate 0.01": {"lr": 0.01},
-    "codes, learning rate 0.003": {"lr": 0.003},
-    "codes, learning rate 0.001": {},
-}
-"""They go on from the candidate "longer" of CIFAR-10."""
 
 CHOICES = {
-    "choose-omniglot": Choice(RECORDS["omniglot"].recipe, OMNIGLOT_CANDIDATES, by="trials"),
-    "choose-cifar10": Choice(
-        RECORDS["cifar10"].recipe.replace(widths="32,128,128", epochs=8), CIFAR10_CANDIDATES, by="similarity"
+    # each candidate looks at about as many pictures of its size
+    "choose-omniglot": Choice(
+        Recipe(
+            size=32,
+            widths="32,64,128",
+            loss="supcon",
+            classes_per_batch=60,
+            pictures_per_class=4,
+            augment="affine",
+            quarter_turns=True,
+            weight_decay=5e-4,
+            epochs=2,
+            validation=0,
+        ),
+        {
+            "as kept": {"classes_per_batch": 120, "weight_decay": 5e-3},
+            "half the batch, a tenth of the decay": {},
+            "without turns": {"epochs": 8, "quarter_turns": False},
+            "48 pixels": {"epochs": 1, "size": 48},
+            "one alphabet a batch, twice as wide": {
+                "sampler": "hierarchical",
+                "classes_per_batch": 64,
+                "widths": "64,128,256",
+            },
+            "normalised softmax, twice as wide": {
+                "loss": "norm-softmax",
+                "classes_per_batch": 64,
+                "widths": "64,128,256",
+            },
+        },
     ),
-    "choose-codes": Choice(RECORDS["cifar10-48-bits"].recipe.replace(init="longer"), CODE_CANDIDATES, by="distance"),
+    # the last two candidates, of four times the arithmetic, say what a longer training wants
+    "choose-cifar10": Choice(
+        Recipe(loss="softmax", widths="32,128,128", bias_rate=16, weight_decay=5e-3, epochs=8, validation=0),
+        {
+            "as kept": {},
+            "biases at 64 times the rate": {"bias_rate": 64},
+            "weight decay 0.003": {"weight_decay": 3e-3},
+            "averaged weights": {"average": 0.99},
+            "biases at the usual rate": {"bias_rate": 1},
+            "biases at the usual rate, another seed": {"bias_rate": 1, "seed": 1},
+            "biases at the usual rate, weight decay 0.008": {"bias_rate": 1, "weight_decay": 8e-3},
+            "biases at the usual rate, cutout": {"bias_rate": 1, "augment": "flip,shift,cutout"},
+            "biases at the usual rate, batches of 1,000": {"bias_rate": 1, "pictures_per_class": 100, "lr": 0.28},
+            "longer": {"widths": "64,128,128", "epochs": 20},
+            "longer, cutout": {"widths": "64,128,128", "epochs": 20, "augment": "flip,shift,cutout"},
+        },
+        by=by_similarity,
+    ),
+    # they go on from the candidate "longer" of CIFAR-10
+    "choose-codes": Choice(
+        Recipe(net="divide-and-encode", init="longer", dim=48, loss="csq", lr=0.001, epochs=2, validation=0),
+        {
+            "codes, learning rate 0.01": {"lr": 0.01},
+            "codes, learning rate 0.003": {"lr": 0.003},
+            "codes, learning rate 0.001": {},
+        },
+        by=by_distance,
+    ),
 }
+
+
+def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: PictureSet, mirrored: bool) -> Figures:
+    """Vectors of queries with those of a gallery; `mirrored`: also where each is the mean over a picture and its mirror
+    image, scaled to unit length."""
+    plain = [encode(encoder, side, "pictures") for side in (queries, gallery)]
+    found = by(*plain)
+    if mirrored:
+        both = []
+        for side, known in zip((queries, gallery), plain, strict=True):
+            assert side.pixels is not None
+            image = replace(side, pixels=np.ascontiguousarray(side.pixels[:, :, ::-1]))
+            mean = known.vectors + encode(encoder, image, "mirror images").vectors
+            both.append(replace(known, vectors=mean / np.linalg.norm(mean, axis=1, keepdims=True)))
+        found |= {f"{name}{MIRRORED}": value for name, value in by(*both).items()}
+    return found
+
+
+def by_test_pictures(record: Record, encoder: Encoder, data: Path) -> Figures:
+    """The test pictures among all training pictures; Omniglot's in Lake's twenty runs."""
+    if record.by is None:
+        return by_runs(encoder, data)
+    pictures = datasets.load(data)
+    return compared(record.by, encoder, pictures.select("test"), pictures.select("train"), record.mirrored)
+
+
+def by_runs(encoder: Encoder, data: Path) -> Figures:
+    """Lake's twenty runs."""
+    with progress.bar(800, "Reading", "drawings") as bar:
+        runs = lake_runs.load(data / "all_runs.zip", bar.update)
+    return {
+        views_of(views): ends(evaluate_runs(by_vectors(encoder, average=views), runs).figures[0].error)
+        for views in (1, VIEWS)
+    }
+
+
+def by_characters(encoder: Encoder, asked: PictureSet) -> Figures:
+    """Characters asked for among those of one alphabet."""
+    errors = {}
+    for views in (1, VIEWS):
+        who = by_vectors(encoder, average=views)
+        trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
+        errors[views_of(views)] = ends(trials.figures[0].error)
+    return errors
+
+
+def views_of(count: int) -> str:
+    return f"error, {count} view{'s' * (count > 1)}"
 
 
 def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
@@ -226,19 +307,14 @@ def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
     record = RECORDS[name]
     run = out / name
     if not finished(run):
-        pictures = datasets.load(data / record.learns if record.learns else data)
-        train(pictures, run, placed(record.recipe, out), resume=True, warn=print_warning)
+        train(datasets.load(data / record.learns), run, placed(record.recipe, out), resume=True, warn=print_warning)
     encoder = Encoder.load(run)
     with (run / "curves.csv").open(newline="") as file:
         steps = list(csv.DictReader(file))
     settled = json.loads((run / "recipe.json").read_text())
-    if record.by == "runs":
-        figures = by_runs(encoder, data)
-    else:
-        figures = by_test_pictures(BY[record.by], record.mirrored, encoder, data)
     row = {
         "record": name,
-        "figures": figures,
+        "figures": by_test_pictures(record, encoder, data),
         "minutes of training": round(float(steps[-1]["seconds"]) / 60),
         "PFLOP": round(arithmetic(encoder, Recipe(**settled), len(steps)), 3),
     }
@@ -269,11 +345,10 @@ def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
 
 def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
     """Each candidate, on pictures that were held out; a row is written down as soon as it is known."""
-    if choice.by == "trials":
+    if choice.by is None:
         learned, asked = held_out(datasets.load(data / "images_background.zip"))
     else:
         learned = with_validation(datasets.load(data))
-        asked = learned.select("val")
     rows = []
     for name in names:
         run = out / name
@@ -283,10 +358,11 @@ def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict
                 recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
                 train(learned, run, recipe, resume=True, warn=print_warning)
             encoder = Encoder.load(run)
-            if choice.by == "trials":
-                found = by_trials(encoder, asked)
-            else:
-                found = compared(BY[choice.by], encoder, asked, learned.select("train"), False)
+            found = (
+                by_characters(encoder, asked)
+                if choice.by is None
+                else compared(choice.by, encoder, learned.select("val"), learned.select("train"), False)
+            )
             write_durably(result, json.dumps({"candidate": name, **found}).encode())
         rows.append(json.loads(result.read_text()))
     return rows
@@ -298,69 +374,6 @@ def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
     large = [one for one in np.unique(alphabets) if len(np.unique(pictures.labels[alphabets == one])) >= 20]
     chosen = np.isin(alphabets, np.random.default_rng(0).permutation(large)[:6])
     return pictures.select(~chosen), pictures.select(chosen)
-
-
-def by_similarity(queries: Labelled, gallery: Labelled) -> Figures:
-    """By cosine."""
-    ranked = measures.rank(queries.vectors, queries.labels, gallery.vectors, gallery.labels)
-    names = ["P@10", "mAP", "kNN accuracy (k=10)"]
-    found = measures.bootstrap(np.stack([ranked.values[name] for name in names], axis=1), seed=0)
-    return {name: ends(interval) for name, interval in zip(names, found, strict=True)}
-
-
-def by_distance(queries: Labelled, gallery: Labelled) -> Figures:
-    """By the Hamming distance of the signs, in expectation where distances tie."""
-    found = codes.by_distance(queries, gallery)
-    return {
-        name: [round(x, 4) for x in values] for name, values in zip(("kNN error", "mAP over all"), found, strict=True)
-    }
-
-
-def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: PictureSet, mirrored: bool) -> Figures:
-    """Vectors of queries with those of a gallery; `mirrored`: also where each is the mean over a picture and its mirror
-    image, scaled to unit length."""
-    plain = [encode(encoder, side, "pictures") for side in (queries, gallery)]
-    found = by(*plain)
-    if mirrored:
-        both = []
-        for side, known in zip((queries, gallery), plain, strict=True):
-            assert side.pixels is not None
-            image = replace(side, pixels=np.ascontiguousarray(side.pixels[:, :, ::-1]))
-            mean = known.vectors + encode(encoder, image, "mirror images").vectors
-            both.append(replace(known, vectors=mean / np.linalg.norm(mean, axis=1, keepdims=True)))
-        found |= {f"{name}{MIRRORED}": value for name, value in by(*both).items()}
-    return found
-
-
-def by_test_pictures(by: Compare, mirrored: bool, encoder: Encoder, data: Path) -> Figures:
-    """The test pictures among all training pictures."""
-    pictures = datasets.load(data)
-    return compared(by, encoder, pictures.select("test"), pictures.select("train"), mirrored)
-
-
-def by_runs(encoder: Encoder, data: Path) -> Figures:
-    """Lake's twenty runs."""
-    with progress.bar(800, "Reading", "drawings") as bar:
-        runs = lake_runs.load(data / "all_runs.zip", bar.update)
-    return {
-        f"error, {views} view{'s' * (views > 1)}": ends(
-            evaluate_runs(by_vectors(encoder, average=views), runs).figures[0].error
-        )
-        for views in (1, VIEWS)
-    }
-
-
-def by_trials(encoder: Encoder, asked: PictureSet) -> Figures:
-    """Characters asked for among those of one alphabet."""
-    errors = {}
-    for views in (1, VIEWS):
-        who = by_vectors(encoder, average=views)
-        trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
-        errors[f"error, {views} view{'s' * (views > 1)}"] = ends(trials.figures[0].error)
-    return errors
-
-
-BY: dict[str, Compare] = {"similarity": by_similarity, "distance": by_distance}
 
 
 def shown(row: dict[str, Any]) -> list[dict[str, Any]]:

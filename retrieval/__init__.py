@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.encoder import Encoder as Encoder
     from retrieval.encoder import EncoderConfig as EncoderConfig
     from retrieval.encoder.pair_scorer import PairScorer as PairScorer
+    from retrieval.evaluation import EvaluationOptions as EvaluationOptions
     from retrieval.evaluation import Report as Report
     from retrieval.evaluation import compare_kept as compare_kept
     from retrieval.evaluation import evaluate as evaluate
@@ -77,6 +78,7 @@ _HOMES = {
     "Duplicates": "traps.duplicates",
     "Encoder": "encoder",
     "EncoderConfig": "encoder",
+    "EvaluationOptions": "evaluation",
     "Explanation": "search.explain",
     "FirstRanking": "search.rerank",
     "Hit": "search.answer",

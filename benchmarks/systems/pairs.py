@@ -25,8 +25,9 @@ from retrieval.index import Index
 from retrieval.ingest import build
 from retrieval.measures.intervals import bootstrap
 from retrieval.measures.roc import verify
+from retrieval.networks.pairs import siamese
 from retrieval.search import rerank
-from retrieval.training.pair_recipe import SIAMESE, PairRecipe
+from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.pair_loop import train_pair
 from retrieval.training.pairs.validation import balanced_pairs, scored
 from retrieval.training.recipe import Recipe
@@ -79,7 +80,7 @@ def patch_recipe(name: str, size: Size) -> PairRecipe:
         "medium": {"two-stream": "24,48"}.get(name, "48,96,128"),
     }
     effort = EFFORTS[size]
-    epochs = effort.batches if name in SIAMESE else effort.drawn
+    epochs = effort.batches if siamese(name) else effort.drawn
     return PairRecipe(net=name, size=64, widths=narrow.get(size), epochs=epochs, validation=0)
 
 

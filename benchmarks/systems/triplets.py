@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval import datasets
 from retrieval.datasets import PictureSet
-from retrieval.evaluation import evaluate_encoder
+from retrieval.evaluation import EvaluationOptions, evaluate_encoder
 from retrieval.training.recipe import PRESETS, Recipe
 from systems.drawing import draw_dots
 from systems.page import Family
@@ -56,7 +56,7 @@ def measured(name: str, system: str, recipe: Recipe, data: Path, out: Path, size
     recipe = recipe.replace(triplets_per_epoch=PIECE[size], **effort(size))
     run = trained(pictures, out / f"{name}-{size}", recipe)
     began = time.perf_counter()
-    report = evaluate_encoder(run.encoder, pictures, probe=False)
+    report = evaluate_encoder(run.encoder, pictures, options=EvaluationOptions(probe=False))
     return Row(
         system,
         f"CIFAR-10, {int((pictures.splits == 'train').sum()):,} pictures trained for {duration(size)}, "

@@ -24,7 +24,8 @@ def write_durably(path: Path, content: bytes | memoryview) -> None:
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # a new one: what lay there may be a link to another's file
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from retrieval.version import __version__
 
 PACKAGES = ("torch", "faiss-cpu", "numpy", "onnxruntime", "pillow", "scikit-learn")
 
@@ -26,10 +29,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def versions() -> dict[str, str]:
-    """Python's version and those of the libraries that figures depend on; those that are not installed are left out."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
+def machine() -> str:
+    """Processor and cores."""
+    return f"{processor()}, {cores()} cores"
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """The versions of this program, Python and libraries (by default those that figures depend on); those that are not
+    installed are left out."""
+    found = {"retrieval": __version__, "python": platform.python_version()}
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -40,4 +49,4 @@ def versions() -> dict[str, str]:
 def describe() -> str:
     """One line: processor, cores, system, versions."""
     libraries = ", ".join(f"{name} {number}" for name, number in versions().items())
-    return f"{processor()}, {cores()} cores, {platform.system()}, {libraries}"
+    return f"{machine()}, {platform.system()}, {libraries}"

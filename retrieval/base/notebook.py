@@ -33,16 +33,6 @@ class Tile:
     right: bool | None = None
 
 
-class Tabled:
-    """What has a table for people; a notebook shows that."""
-
-    def table(self) -> str:
-        raise NotImplementedError
-
-    def _repr_html_(self) -> str:
-        return preformatted(self.table())
-
-
 def preformatted(text: str) -> str:
     """A text of a terminal, its columns as they are."""
     return f'<pre style="line-height:1.3">{_safe(text)}</pre>'

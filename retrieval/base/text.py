@@ -1,4 +1,5 @@
-"""Texts from files that nobody vouches for, and texts for terminals: columns, JSON, what a stream can take."""
+"""Texts from files that nobody vouches for, labels by number, and texts for terminals: columns, JSON, what a stream can
+take."""
 
 from __future__ import annotations
 
@@ -45,6 +46,13 @@ def texts(array: npt.NDArray[Any]) -> list[str]:
     return found
 
 
+def numbered(labels: Sequence[str | None]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The labels that occur, sorted, and int64 (n,), which of them each is; −1 for None."""
+    names = tuple(sorted({label for label in labels if label is not None}))
+    place = {name: row for row, name in enumerate(names)}
+    return names, np.array([-1 if label is None else place[label] for label in labels], np.int64)
+
+
 def for_terminal(text: str) -> str:
     """A text from a file as a terminal may show it, without what would steer it."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
@@ -68,6 +76,16 @@ def plain(values: npt.NDArray[Any]) -> list[Any]:
     return [None if value != value else value for value in values.round(DIGITS).tolist()]
 
 
+def known(value: Any) -> Any:
+    """A value as JSON can hold it: a float that is no number is None."""
+    return None if isinstance(value, float) and value != value else value
+
+
+def ends(low: float, high: float, form: str = ".4f") -> str:
+    """An interval in words; "open" where there is none."""
+    return "open" if low != low else f"{low:{form}} to {high:{form}}"
+
+
 def json_text(value: Any, indent: str = "") -> str:
     """JSON, one line for each key and each sentence, but for a row of numbers or of short names a single one."""
     inner = indent + "  "
@@ -85,13 +103,13 @@ def _long(value: object) -> bool:
     return isinstance(value, str) and len(value) > SHORT
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of even width, the first to the left and the others to the right."""
+def aligned(rows: Sequence[Sequence[str]], words: int = 1) -> list[str]:
+    """Columns of even width, the first `words` of them to the left and the others, numbers, to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.ljust(width) if column < words else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+        ).rstrip()
         for row in rows
     ]

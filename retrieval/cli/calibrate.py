@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from json import dumps
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,29 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, keep it in the index, and say what was found."""
-    return calibrate_index(**vars(args))
-
-
-def calibrate_index(
-    index: str,
-    *,
-    json: bool,
-    fmr: float = 0.01,
-    miss: float = 0.05,
-    queries: str | None = None,
-    k: int = 10,
-    seed: int = 0,
-) -> int:
-    """Calibrate an index folder, and print what was found; the arguments are the command line's."""
     from retrieval.index import Index
     from retrieval.search.calibration import calibrate
-    from retrieval.search.calibration.record import table
 
-    with Index.open(index, write=True) as opened:
-        asking = None if queries is None else _encoded(opened, index, queries)
-        found = calibrate(opened, queries=asking, fmr=fmr, miss=miss, k=k, seed=seed)
+    with Index.open(args.index, write=True) as opened:
+        asking = None if args.queries is None else _encoded(opened, args.index, args.queries)
+        found = calibrate(opened, queries=asking, fmr=args.fmr, miss=args.miss, k=args.k, seed=args.seed)
         opened.record_calibration(found.to_json())
-    print(dumps(found.to_json(), indent=2, ensure_ascii=False) if json else table(found))
+    print(found.shown(as_json=args.json))
     return 0
 
 

@@ -41,9 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print the differences."""
-    from retrieval.base import text
     from retrieval.evaluation import paired_comparison, per_query
     from retrieval.evaluation.by_name import evaluate
+    from retrieval.evaluation.options import EvaluationOptions
+    from retrieval.index.folder import is_index
 
     saved = [Path(side).suffix in (".json", ".npz") for side in (args.a, args.b)]
     for name, value in (("DATA", args.data), ("--within", args.within), ("--limit", args.limit)):
@@ -54,9 +55,11 @@ def run(args: argparse.Namespace) -> int:
     for side in (args.a, args.b):
         if side not in sides:
             # an index is measured by its own pictures; DATA is for the models
-            index = (Path(side) / "catalog.sqlite").is_file()
-            options = {} if index else {"data": args.data, "within": args.within}
-            sides[side] = evaluate(side, probe=False, limit=args.limit, seed=args.seed, **options).kept()
+            index = is_index(side)
+            options = EvaluationOptions(
+                within=None if index else args.within, probe=False, limit=args.limit, seed=args.seed
+            )
+            sides[side] = evaluate(side, data=None if index else args.data, options=options).kept()
     found = paired_comparison.compare_kept(sides[args.a], sides[args.b], stratify=args.stratify, seed=args.seed)
-    print(text.json_text(found.to_json()) if args.json else found.table())
+    print(found.shown(as_json=args.json))
     return 0

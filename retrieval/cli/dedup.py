@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from json import dumps
 
 HELP = "Find pictures that are there more than once. It shows and lists them; it never deletes or moves anything."
 EXAMPLES = """
@@ -59,5 +58,5 @@ def run(args: argparse.Namespace) -> int:
         write_page(found, args.page)
     if args.list is not None:
         found.write_list(args.list)
-    print(dumps(found.to_json(), indent=2, ensure_ascii=False) if args.json else found.table())
+    print(found.shown(as_json=args.json))
     return 0

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import RetrievalError
+
+if TYPE_CHECKING:
+    from retrieval.evaluation import Report
+    from retrieval.evaluation.one_shot import OneShot
+    from retrieval.evaluation.reranking import Gain
 
 HELP = (
     "Measure how good the answers are: of a model on labelled pictures, of an index by its own labels, or of vectors "
@@ -29,7 +36,8 @@ retrieval evaluate codes.npy --labels labels.npy --codes     # binary codes, by 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what the verb takes."""
+    """Declare what the verb takes. What is not given is not there, so that what is measured sets every default."""
+    parser.argument_default = argparse.SUPPRESS
     parser.add_argument(
         "subject", metavar="SUBJECT", help="a model (runs/NAME, default, hf:NAME), an index, or vectors (.npy, .h5)"
     )
@@ -48,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probe",
         action=argparse.BooleanOptionalAction,
-        default=True,
         help="fit a linear SVM on the gallery and judge it on the queries (default: yes, where they are apart)",
     )
     parser.add_argument(
@@ -56,13 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--clustering", action="store_true", help="also cluster the queries by k-means: NMI and AMI with their labels"
-    )
-    parser.add_argument(
-        "--few-shot",
-        nargs=2,
-        type=int,
-        metavar=("N", "K"),
-        help="also tell a query's class from N classes by K examples of each (N-way K-shot)",
     )
     parser.add_argument(
         "--rerank",
@@ -89,7 +89,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duplicates",
         choices=("keep", "drop"),
-        default="keep",
         help="drop: leave near-duplicates of a query out of its ranking, and count them (default: keep)",
     )
     parser.add_argument(
@@ -101,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit", type=int, metavar="N", help="draw at most N pictures a side; N queries if not a model"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything that is drawn (default: 0)")
+    parser.add_argument("--seed", type=int, metavar="S", help="of everything that is drawn (default: 0)")
     trials = parser.add_argument_group("one-shot and few-shot trials")
     trials.add_argument(
         "--oneshot",
@@ -133,86 +132,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save", metavar="FILE.json", help="also write the report, and what each query scored to FILE.queries.npz"
     )
-    parser.add_argument("--save-per-query", metavar="FILE.npz", help="also write what each query scored, for NumPy")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print the report."""
-    for name in (args.save, args.save_per_query):
-        if name is not None and not Path(name).absolute().parent.is_dir():  # said now, not after ten minutes
-            raise RetrievalError(f"there is no folder {str(Path(name).parent)!r} to write {name!r} to: make it first")
-    if args.duplicate_score is not None and args.duplicates == "keep":
-        raise RetrievalError(f"--duplicate-score {args.duplicate_score:g} says nothing without --duplicates drop")
-
-    if args.rerank is not None:
-        return _rerank(args)
-    if args.oneshot:
-        return _one_shot(args)
-    for name, flag in (("rerank_top", "--rerank"), *((name, "--oneshot") for name in _TRIALS)):
-        if getattr(args, name) not in (None, False):
-            raise RetrievalError(f"--{name.replace('_', '-')} says nothing without {flag}: give both, or neither")
-
-    from retrieval.evaluation.by_name import evaluate
-    from retrieval.evaluation.run import DUPLICATE
-
-    what = ("data", "queries", "within", "classifier", "labels", "query_labels", "codes", "graded")
-    how = ("probe", "clustering", "like", "over", "traps", "limit", "seed")
-    options = {name: getattr(args, name) for name in (*what, *how)}
-    if args.few_shot is not None:
-        options["few_shot"] = tuple(args.few_shot)
-    if args.duplicates == "drop":
-        options["duplicate_score"] = DUPLICATE if args.duplicate_score is None else args.duplicate_score
-    report = evaluate(args.subject, **options)
-    if args.save is not None:
-        report.save(args.save)
-    if args.save_per_query is not None:
-        report.save_per_query(args.save_per_query)
-    print(report.text() if args.json else report.table())
+    given = dict(vars(args))
+    subject, save, as_json = given.pop("subject"), given.pop("save", None), given.pop("json", False)
+    if save is not None and not Path(save).absolute().parent.is_dir():  # said now, not after ten minutes
+        raise RetrievalError(f"there is no folder {str(Path(save).parent)!r} to write {save!r} to: make it first")
+    found = _measured(subject, given)
+    if save is not None:
+        found.save(save)
+    print(found.shown(as_json=as_json))
     return 0
 
 
-def _rerank(args: argparse.Namespace) -> int:
-    """Measure what a re-ranker gains, and print that."""
-    _refuse(args, "--rerank", _RERANK_TAKES)
-    from retrieval.evaluation.by_name import evaluate_gain
+def _measured(subject: str, given: dict[str, Any]) -> Gain | OneShot | Report:
+    """What was asked for, of the arguments that were given."""
+    from retrieval.evaluation import by_name
+    from retrieval.evaluation.options import DUPLICATE, EvaluationOptions
 
-    gain = evaluate_gain(
-        args.subject,
-        args.rerank,
-        top=args.rerank_top,
-        queries=args.queries,
-        limit=args.limit,
-        over=args.over,
-        seed=args.seed,
-    )
-    if args.save is not None:
-        gain.save(args.save)
-    print(gain.text() if args.json else gain.table())
-    return 0
-
-
-def _one_shot(args: argparse.Namespace) -> int:
-    """Measure a model by trials, and print the errors."""
-    _refuse(args, "--oneshot", {"subject", "data", "oneshot", "seed", "json", "save", *_TRIALS})
-    from retrieval.evaluation.by_name import evaluate_one_shot
-
-    options = {name: getattr(args, name) for name in _TRIALS if getattr(args, name) is not None}
-    found = evaluate_one_shot(args.subject, args.data, seed=args.seed, **options)
-    if args.save is not None:
-        found.save(args.save)
-    print(found.text() if args.json else found.table())
-    return 0
+    if "rerank" in given:
+        _refuse(given, "rerank", _RERANK)
+        return by_name.evaluate_gain(subject, **given)
+    if "oneshot" in given:
+        _refuse(given, "oneshot", ("data", "seed", *_TRIALS))
+        del given["oneshot"]
+        return by_name.evaluate_one_shot(subject, **given)
+    for name, other in (("rerank_top", "rerank"), *((name, "oneshot") for name in _TRIALS)):
+        if name in given:
+            raise RetrievalError(f"{_flag(name)} says nothing without {_flag(other)}: give both, or neither")
+    dropped = given.pop("duplicates", "keep") == "drop"
+    if dropped:
+        given.setdefault("duplicate_score", DUPLICATE)
+    elif "duplicate_score" in given:
+        raise RetrievalError(f"--duplicate-score {given['duplicate_score']:g} says nothing without --duplicates drop")
+    inputs = {name: given.pop(name) for name in _INPUTS if name in given}
+    return by_name.evaluate(subject, **inputs, options=EvaluationOptions(**given))
 
 
+_INPUTS = ("data", "queries", "labels", "query_labels")
 _TRIALS = ("ways", "shots", "trials", "within_groups", "average")
-_RERANK_TAKES = {"subject", "rerank", "rerank_top", "queries", "limit", "over", "seed", "json", "save"}
+_RERANK = ("rerank_top", "queries", "limit", "over", "seed")
 
 
-def _refuse(args: argparse.Namespace, flag: str, takes: set[str]) -> None:
+def _flag(name: str) -> str:
+    return name if name == "data" else "--" + name.replace("_", "-")
+
+
+def _refuse(given: dict[str, Any], mode: str, takes: Sequence[str]) -> None:
     """Refuse what says nothing beside a flag."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    for name, value in vars(args).items():
-        if name not in takes and value != parser.get_default(name):
-            said = name if name == "data" else "--" + name.replace("_", "-")
-            raise RetrievalError(f"{said} says nothing beside {flag}: leave it out")
+    for name in given:
+        if name not in (mode, *takes):
+            raise RetrievalError(f"{_flag(name)} says nothing beside {_flag(mode)}: leave it out")

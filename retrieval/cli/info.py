@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from retrieval.base.text import printable
+from retrieval.base.text import for_terminal, printable
 from retrieval.base.units import show_bytes
 from retrieval.ingest.describe import describe
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
         lines = LINES[described["kind"]](args.path, described)
-        print("\n".join(f"{name:<{WIDTH}}{value}" for name, value in lines if value is not None))
+        print("\n".join(for_terminal(f"{name:<{WIDTH}}{value}") for name, value in lines if value is not None))
     return 0
 
 

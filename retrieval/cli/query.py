@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
@@ -206,8 +206,7 @@ def _as_json(
 
 
 def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(COLUMNS if reranker is None else (*COLUMNS, RERANKED))
+    sys.stdout.write(csv_text([COLUMNS if reranker is None else (*COLUMNS, RERANKED)]))
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
@@ -215,7 +214,7 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
             score = f"{hit.score:.6f}"
             row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
-            writer.writerow(row if reranker is None else (*row, second))
+            sys.stdout.write(csv_text([row if reranker is None else (*row, second)]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from json import dumps
+from pathlib import Path
 
 from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
@@ -60,14 +60,14 @@ def tune_index(
     minutes: float = 5.0,
 ) -> int:
     """Tune an index folder, and print what was found; the arguments are the command line's."""
+    from retrieval.base.npy import mapped
     from retrieval.index import Index
     from retrieval.tuning import tune
-    from retrieval.tuning.queries import read_queries
 
-    asked = None if queries is None else read_queries(queries)
+    asked = None if queries is None else mapped(Path(queries))
     with Index.open(index, write=True) as opened:
         report = tune(opened, recall=recall, memory=memory, latency=latency, k=k, queries=asked, minutes=minutes)
-    print(dumps(report.to_json(), indent=2, ensure_ascii=False) if json else report.table())
+    print(report.shown(as_json=json))
     if report.problem is not None:
         raise RetrievalError(report.problem)
     return 0

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from retrieval import images
+from retrieval.base.text import numbered
 from retrieval.datasets import zips
 from retrieval.datasets.archives import opened_zip
-from retrieval.datasets.layout import number
 from retrieval.datasets.memory import resident
 from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
@@ -89,7 +89,7 @@ def _three_levels(rows: PictureSet, source: str) -> PictureSet:
     if not len(rows):
         raise RetrievalError(f"There is no Alphabet/characterNN/drawing.png in {source!r}; give Omniglot's folder.")
     levels, characters, files = zip(*(match.groups() for match in matches if match is not None), strict=True)
-    classes, labels = number([f"{level}/{one}" for level, one in zip(levels, characters, strict=True)])
+    classes, labels = numbered([f"{level}/{one}" for level, one in zip(levels, characters, strict=True)])
     part = _PART.search(source) or _PART.search(rows.names[0])
     split = "test" if part is not None and part[1] == "evaluation" else "train"
     return replace(
@@ -108,7 +108,7 @@ def _joined(sets: Sequence[PictureSet]) -> PictureSet:
     too."""
     if len({part.pixels is None for part in sets}) > 1:
         sets = [resident(part) for part in sets]
-    classes, labels = number([part.classes[label] for part in sets for label in part.labels])
+    classes, labels = numbered([part.classes[label] for part in sets for label in part.labels])
     joined = PictureSet(
         name=sets[0].name,
         names=tuple(name for part in sets for name in part.names),

@@ -7,6 +7,7 @@ from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.of_encoder import evaluate_encoder
 from retrieval.evaluation.of_index import evaluate_index
 from retrieval.evaluation.of_vectors import evaluate_vectors
+from retrieval.evaluation.options import EvaluationOptions
 from retrieval.evaluation.paired_comparison import Difference, Differences, compare_kept
 from retrieval.evaluation.per_class import Column, Confusion, PerClass
 from retrieval.evaluation.per_query import Kept
@@ -18,6 +19,7 @@ __all__ = [
     "Curve",
     "Difference",
     "Differences",
+    "EvaluationOptions",
     "Kept",
     "Measure",
     "PerClass",

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retrieval import datasets
+from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import vector_files
 from retrieval.evaluation.of_encoder import evaluate_encoder
 from retrieval.evaluation.of_index import evaluate_index
 from retrieval.evaluation.of_vectors import evaluate_vectors
+from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Report
 from retrieval.index import Index
+from retrieval.index.folder import is_index
 
 if TYPE_CHECKING:
     from retrieval.evaluation.one_shot import Contestant, OneShot
     from retrieval.evaluation.reranking import Gain
-
-_OF_MODELS = ("data", "within", "classifier")
-_OF_VECTORS = ("labels", "query_labels", "codes", "graded")
 
 
 def evaluate(
@@ -29,8 +30,9 @@ def evaluate(
     *,
     data: str | None = None,
     queries: str | None = None,
-    over: Any = None,
-    **options: Any,
+    labels: str | None = None,
+    query_labels: str | None = None,
+    options: EvaluationOptions = DEFAULT,
 ) -> Report:
     """Measure what a name stands for.
 
@@ -38,27 +40,24 @@ def evaluate(
         subject: a folder with an index; a file of vectors (``.npy``, ``.h5``); or a model, as
             :meth:`retrieval.encoder.Encoder.load` takes it.
         data: labelled pictures, for a model. queries: who asks.
-        over: what intervals are drawn over; None: as suits the subject.
-        options: those of :func:`retrieval.evaluation.evaluate_encoder`, :func:`retrieval.evaluation.evaluate_index` and
-            :func:`retrieval.evaluation.evaluate_vectors`, by name; those of the others have to be empty.
+        labels, query_labels: files of labels, for vectors.
+        options: what to measure, and how.
 
     Raises:
-        RetrievalError: an option says nothing about such a subject, or what these functions raise.
+        RetrievalError: something says nothing about such a subject, or what :func:`.evaluate_encoder`,
+            :func:`.evaluate_index` and :func:`.evaluate_vectors` raise.
     """
-    given = {"data": data} | options
-    shared = {name: value for name, value in options.items() if name not in _OF_MODELS + _OF_VECTORS}
-    shared["subject"] = subject
+    options = replace(options, subject=options.subject or subject)
+    inputs = {"data": data, "labels": labels, "query_labels": query_labels}
     if Path(subject).suffix in vector_files.SUFFIXES and not Path(subject).is_dir():
-        _refuse(subject, "vectors, measured by their labels", given, _OF_MODELS)
-        own = {name: options[name] for name in _OF_VECTORS if name in options}
-        return evaluate_vectors(subject, queries=queries, over=over or "queries", **own, **shared)
-    if (Path(subject) / "catalog.sqlite").is_file():
-        _refuse(subject, "an index and measured by its own pictures", given, _OF_MODELS + _OF_VECTORS)
-        asking = None if queries is None else datasets.load(queries)
-        encoder = None if asking is None else Encoder.load(subject, threads=1 if asking.files else None)
+        options.check("vectors", subject, **inputs)
+        return evaluate_vectors(subject, labels, queries=queries, query_labels=query_labels, options=options)
+    if is_index(subject):
+        options.check("index", subject, **inputs)
+        asking, encoder = _asking(subject, queries)
         with Index.open(subject) as index:
-            return evaluate_index(index, queries=asking, encoder=encoder, over=over or "queries", **shared)
-    _refuse(subject, "a model, measured on pictures", given, _OF_VECTORS)
+            return evaluate_index(index, queries=asking, encoder=encoder, options=options)
+    options.check("model", subject, **inputs)
     if data is None:
         raise RetrievalError(f"{subject!r} is no index, so it needs labelled pictures: name them after it")
     pictures = datasets.load(data)
@@ -66,15 +65,14 @@ def evaluate(
     from_files = pictures.files is not None or (asking is not None and asking.files is not None)
     encoder = Encoder.load(subject, threads=1 if from_files else None)
     encoder.optimise()
-    own = {name: options[name] for name in ("within", "classifier") if name in options}
-    return evaluate_encoder(encoder, pictures, queries=asking, over=over, **own, **shared)
+    return evaluate_encoder(encoder, pictures, queries=asking, options=options)
 
 
 def evaluate_gain(
     subject: str,
-    rerank_by: str,
     *,
-    top: int | None = None,
+    rerank: str,
+    rerank_top: int | None = None,
     queries: str | None = None,
     limit: int | None = None,
     over: str | None = None,
@@ -84,7 +82,7 @@ def evaluate_gain(
 
     Args:
         subject: a folder with an index.
-        rerank_by: as :func:`retrieval.search.rerank.load` takes it. top: how many hits it looks at.
+        rerank: as :func:`retrieval.search.rerank.load` takes it. rerank_top: how many hits it looks at.
         queries: who asks; None: the index's own pictures.
         limit, over, seed: as for :func:`retrieval.evaluation.reranking.evaluate_reranked`.
 
@@ -92,13 +90,12 @@ def evaluate_gain(
         RetrievalError: it is no index, or what these functions raise.
     """
     from retrieval.evaluation.reranking import evaluate_reranked
-    from retrieval.search import rerank  # here, as most evaluations have none
+    from retrieval.search.rerank import TOP, load  # here, as most evaluations have none
 
-    reranker = rerank.load(rerank_by, rerank.TOP if top is None else top)
-    if not (Path(subject) / "catalog.sqlite").is_file():
+    reranker = load(rerank, TOP if rerank_top is None else rerank_top)
+    if not is_index(subject):
         raise RetrievalError(f"{subject!r} is no index, and --rerank orders what an index finds: give an index")
-    asking = None if queries is None else datasets.load(queries)
-    encoder = None if asking is None else Encoder.load(subject, threads=1 if asking.files else None)
+    asking, encoder = _asking(subject, queries)
     with Index.open(subject) as index:
         return evaluate_reranked(
             index,
@@ -114,7 +111,7 @@ def evaluate_gain(
 
 def evaluate_one_shot(
     subject: str,
-    data: str | None,
+    data: str | None = None,
     *,
     ways: Sequence[int] | None = None,
     shots: Sequence[int] | None = None,
@@ -176,12 +173,9 @@ def _contestant(subject: str, average: int, seed: int) -> Contestant:
     return one_shot.by_pairs(PairScorer.load(subject), subject)
 
 
-def _refuse(subject: str, what: str, given: dict[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        value = given.get(name)
-        if value not in (None, False):
-            said = f"--{name.replace('_', '-')}" if name != "data" else name
-            said = said if value is True else f"{said} {value!r}"
-            raise RetrievalError(
-                f"{subject!r} is {what}, so {said} says nothing: leave it out, or give who asks with --queries"
-            )
+def _asking(subject: str, queries: str | None) -> tuple[PictureSet | None, Encoder | None]:
+    """The pictures that ask an index, and its encoder; None where it asks itself."""
+    if queries is None:
+        return None, None
+    asking = datasets.load(queries)
+    return asking, Encoder.load(subject, threads=1 if asking.files else None)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
 from retrieval.evaluation.labelled_vectors import Labelled, drawn
+from retrieval.evaluation.options import Peer
 from retrieval.evaluation.report import Measure
 from retrieval.index import Index
 from retrieval.index.nearest import exact_search
@@ -17,9 +17,6 @@ from retrieval.index.nearest.hamming import exact_hamming
 
 PAIRS = 20_000
 """So many pairs are drawn to verify, half of them genuine."""
-
-TRIALS = 2000
-"""Few-shot trials that are drawn."""
 
 PEER_KS = (1, 5, 10)
 """Where open-metric-learning's measures are taken."""
@@ -30,7 +27,6 @@ ASKED = 1000
 FOUND = 10
 """Neighbours that it is asked for."""
 
-Peer = Literal["pml", "oml"]
 Own = npt.NDArray[np.int64] | None
 
 
@@ -55,17 +51,9 @@ def verification(pairs: measures.Pairs, *, confidence: float, seed: int) -> list
     """How well the score tells pairs of one class from others."""
     figures = measures.verify(pairs, confidence=confidence, seed=seed)
     return [
-        Measure(name, figure.value, figure.low, figure.high, figure.n, chance)
+        Measure.of(name, figure, chance)
         for (name, figure), chance in zip(figures.items(), (0.5, 0.5, 0.95), strict=True)
     ]
-
-
-def few_shot(queries: Labelled, ways: int, shots: int, *, confidence: float, seed: int) -> Measure:
-    """N-way K-shot accuracy among the queries; its interval is over the classes that are asked for."""
-    found = measures.few_shot(queries.numbers, queries.labels, ways, shots, trials=TRIALS, seed=seed)
-    interval = measures.bootstrap(found.correct, over=found.labels, confidence=confidence, seed=seed)[0]
-    name = f"{ways}-way {shots}-shot"
-    return Measure(name, interval.value, interval.low, interval.high, interval.n, found.chance)
 
 
 def clustering(queries: Labelled, *, seed: int) -> list[Measure]:
@@ -100,9 +88,7 @@ def structure_recall(index: Index, asked: Labelled, *, confidence: float, seed: 
     found = index.search(vectors, FOUND, exclude=None if own is None else own.tolist())[0]
     recall = measures.recall_of(found, truth)
     interval = measures.bootstrap(recall, confidence=confidence, seed=seed)[0]
-    return Measure(
-        f"recall@{FOUND} of the structure", interval.value, interval.low, interval.high, interval.n, math.nan
-    )
+    return Measure.of(f"recall@{FOUND} of the structure", interval)
 
 
 def of_peer(peer: Peer, queries: Labelled, gallery: Labelled | None, own: Own) -> list[Measure]:

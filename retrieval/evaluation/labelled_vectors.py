@@ -14,7 +14,7 @@ from retrieval.base import progress
 from retrieval.base.machine import cores
 from retrieval.datasets import PictureSet, Progress
 from retrieval.encoder import Encoder
-from retrieval.errors import RetrievalError
+from retrieval.index.vectors import signs
 from retrieval.measures import UNLABELLED
 
 SEPARATOR = ";"
@@ -60,7 +60,7 @@ class Labelled:
         whole numbers, so that equal distances tie."""
         if self.vectors.dtype != np.uint8:
             return self.vectors
-        return np.unpackbits(self.vectors, axis=1, bitorder="little").astype(np.float32) * 2 - 1
+        return signs(self.vectors)
 
     def select(self, rows: npt.NDArray[np.int64]) -> Labelled:
         """Those at these places."""
@@ -149,16 +149,6 @@ def _from_files(
         parts.append(batch.vectors)
         advance(len(batch.pictures))
     return np.concatenate(parts), kept
-
-
-def check_limit(limit: int | None) -> None:
-    """Refuse a limit that leaves nobody.
-
-    Raises:
-        RetrievalError: it is below 1.
-    """
-    if limit is not None and limit < 1:
-        raise RetrievalError(f"limit is {limit}: give a whole number from 1 upwards")
 
 
 def drawn(n: int, limit: int | None, generator: np.random.Generator) -> npt.NDArray[np.int64]:

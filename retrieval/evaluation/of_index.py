@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from retrieval import measures
+from retrieval.base.text import numbered
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import figures, trap_search
-from retrieval.evaluation.labelled_vectors import Labelled, asking_part, check_limit, drawn, some
+from retrieval.evaluation import trap_search
+from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, encode, some
+from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Report
-from retrieval.evaluation.run import NEIGHBOURS, Evaluation, Unit
+from retrieval.evaluation.run import Evaluation
 from retrieval.index import Index
-from retrieval.index.checks import code_rows
+from retrieval.index.vectors import code_rows
 
 
 def evaluate_index(
@@ -23,17 +25,7 @@ def evaluate_index(
     *,
     queries: PictureSet | None = None,
     encoder: Encoder | None = None,
-    neighbours: int = NEIGHBOURS,
-    probe: bool = True,
-    clustering: bool = False,
-    like: figures.Peer | None = None,
-    over: Unit = "queries",
-    duplicate_score: float | None = None,
-    few_shot: tuple[int, int] | None = None,
-    traps: bool = False,
-    limit: int | None = None,
-    seed: int = 0,
-    subject: str | None = None,
+    options: EvaluationOptions = DEFAULT,
 ) -> Report:
     """Measure the vectors and labels of an index, every query against all of them, exactly.
 
@@ -42,56 +34,52 @@ def evaluate_index(
         queries: labelled pictures that are not in the index; their test split where they have one. Without them each
             picture of the index is asked for among all others, and there is no probe.
         encoder: the one that the index was built with; needed for `queries`.
-        neighbours, probe, clustering, like, few_shot, traps, seed, subject: as in :func:`evaluate_encoder`.
-        over: draw the intervals over "queries" or over "classes".
-        duplicate_score: what scores so much with a query is a near-duplicate, and left out of its ranking.
-        limit: at most so many queries, drawn at random; the gallery stays whole.
+        options: what to measure, and how. The gallery stays whole whatever their limit.
 
     Raises:
-        RetrievalError: the index has no labels, or was built with another encoder.
+        RetrievalError: the index has no labels, or was built with another encoder; or an option says nothing about it.
     """
-    check_limit(limit)
+    subject = options.subject or str(index.folder)
+    options.check("index", subject)
     gallery = indexed(index)
-    run = Evaluation(
-        subject or str(index.folder), "its own pictures", seed, clustering, like, over, duplicate_score=duplicate_score
-    )
-    run.few_shot = few_shot
-    generator = np.random.default_rng(seed)
+    run = Evaluation(subject, "its own pictures", options, options.over or "queries")
+    generator = np.random.default_rng(options.seed)
     if queries is None:
-        rows = drawn(len(gallery), limit, generator)
+        rows = drawn(len(gallery), options.limit, generator)
         protocol = "{queries} pictures of the index, each against all others of {gallery}, ranked exactly"
         asked = gallery if len(rows) == len(gallery) else gallery.select(rows)
         others = run.structure(index, asked)
-        if traps:
-            with run.timed("traps"):
-                run.findings = trap_search.look_in(index, seed=seed)
+        run.traps(lambda: trap_search.look_in(index, seed=options.seed))
         if asked is gallery:
-            return run.report(gallery, None, None, protocol, neighbours, others=others)
-        return run.report(asked, gallery, rows, protocol, neighbours, others=others)
-    encoder = fitting(encoder, index)
-    from retrieval.images.reading import recorded_decoder  # here, because the index's own pictures need no reading
-
-    asking = some(asking_part(queries), limit, generator)
+            return run.report(gallery, None, None, protocol, others=others)
+        return run.report(asked, gallery, rows, protocol, others=others)
     run.data = queries.name
-    asked = run.encode(encoder, asking, "queries", decoder=recorded_decoder(index.decoder))
+    asking, asked = asked_by(index, gallery, queries, encoder, options.limit, generator, run.encode)
     if index.storage == "binary":
         asked = replace(asked, vectors=code_rows(asked.vectors, index.dim, "queries"))
-    asked = asked.relabelled(gallery.classes)
-    if probe:
+    if options.probe:
         run.probe(gallery, asked)
     protocol = f"{{queries}} pictures of {queries.name} against {{gallery}} of the index, ranked exactly"
     others = run.structure(index, asked)
-    if traps:
-        with run.timed("traps"):
-            run.findings = trap_search.look(asked, gallery, asking, seed=seed)
-    return run.report(asked, gallery, None, protocol, neighbours, others=others)
+    run.traps(lambda: trap_search.look(asked, gallery, asking, seed=options.seed))
+    return run.report(asked, gallery, None, protocol, others=others)
 
 
-def fitting(encoder: Encoder | None, index: Index) -> Encoder:
-    """The encoder, if it is the one that the index was built with.
+def asked_by(
+    index: Index,
+    gallery: Labelled,
+    queries: PictureSet,
+    encoder: Encoder | None,
+    limit: int | None,
+    generator: np.random.Generator,
+    encode: Callable[..., Labelled] = encode,
+) -> tuple[PictureSet, Labelled]:
+    """The pictures that ask an index, as many as the limit allows, and their vectors under the classes of its gallery.
+
+    `encode` makes the vectors, as :func:`.labelled_vectors.encode` does.
 
     Raises:
-        RetrievalError: it is another, or there is none.
+        RetrievalError: the encoder is not the one that the index was built with, or there is none.
     """
     if encoder is None or encoder.hash != index.encoder_hash:
         which = "none was given" if encoder is None else f"{encoder.hash[:12]} was given"
@@ -99,7 +87,11 @@ def fitting(encoder: Encoder | None, index: Index) -> Encoder:
             f"the index {index.folder} was built with the encoder {index.encoder_hash[:12]}, and {which}: "
             "load the one in its folder"
         )
-    return encoder
+    from retrieval.images.reading import recorded_decoder  # here, because the index's own pictures need no reading
+
+    asking = some(asking_part(queries), limit, generator)
+    asked = encode(encoder, asking, "queries", decoder=recorded_decoder(index.decoder))
+    return asking, asked.relabelled(gallery.classes)
 
 
 def indexed(index: Index) -> Labelled:
@@ -108,16 +100,14 @@ def indexed(index: Index) -> Labelled:
     Raises:
         RetrievalError: there are no labels.
     """
-    names = index.labels()
-    known = sorted({name for name in names if name is not None})
-    if not known:
+    classes, labels = numbered(index.labels())
+    if not classes:
         raise RetrievalError(f"the index {index.folder} has no labels: build it with --labels, or measure the encoder")
-    number = {name: place for place, name in enumerate(known)}
     ids, vectors = index.all_vectors()
     return Labelled(
         names=np.asarray([item.path for item in index.items(ids)]),
-        classes=tuple(known),
-        labels=np.array([measures.UNLABELLED if name is None else number[name] for name in names]),
+        classes=classes,
+        labels=labels,
         vectors=vectors,
         rows=np.arange(len(ids)),
         ids=ids,

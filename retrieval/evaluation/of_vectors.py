@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import figures, trap_search
-from retrieval.evaluation.labelled_vectors import Labelled, check_limit, drawn
+from retrieval.evaluation import trap_search
+from retrieval.evaluation.labelled_vectors import Labelled, drawn
+from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Report
-from retrieval.evaluation.run import NEIGHBOURS, Evaluation, Unit
-from retrieval.evaluation.vector_files import Given, read_vectors
+from retrieval.evaluation.run import Evaluation
+from retrieval.evaluation.vector_files import Given, read_vectors, require_pairs
 
 
 def evaluate_vectors(
@@ -22,19 +23,7 @@ def evaluate_vectors(
     *,
     queries: str | Path | None = None,
     query_labels: str | Path | None = None,
-    codes: bool = False,
-    graded: bool = False,
-    neighbours: int = NEIGHBOURS,
-    probe: bool = True,
-    clustering: bool = False,
-    like: figures.Peer | None = None,
-    over: Unit = "queries",
-    duplicate_score: float | None = None,
-    few_shot: tuple[int, int] | None = None,
-    traps: bool = False,
-    limit: int | None = None,
-    seed: int = 0,
-    subject: str | None = None,
+    options: EvaluationOptions = DEFAULT,
 ) -> Report:
     """Measure vectors that another program made.
 
@@ -45,31 +34,31 @@ def evaluate_vectors(
         queries: another file of vectors, which ask these. None: the queries that an HDF5 file marks; where it marks
             none, each vector is asked for among all others.
         query_labels: theirs; classes are the same where their texts are.
-        codes: the vectors are binary codes, uint8 (n, bits/8), ranked by Hamming distance.
-        graded: where pictures have several labels, let NDCG count how many are shared.
-        neighbours, probe, clustering, like, over, duplicate_score, few_shot, traps, limit, seed, subject: as for an
-            index.
+        options: what to measure, and how. The gallery stays whole whatever their limit.
 
     Raises:
-        RetrievalError: a file cannot be read, the two sides do not fit together, or nothing can be measured.
+        RetrievalError: a file cannot be read, the two sides do not fit together, nothing can be measured, or an option
+            says nothing about vectors.
     """
-    check_limit(limit)
     file = Path(vectors)
-    given = read_vectors(file, None if labels is None else Path(labels), codes=codes)
-    run = Evaluation(subject or printable(file), "its own labels", seed, clustering, like, over)
-    run.duplicate_score, run.few_shot, run.graded = duplicate_score, few_shot, graded
+    subject = options.subject or printable(file)
+    options.check("vectors", subject)
+    limit = options.limit
+    given = read_vectors(file, None if labels is None else Path(labels), codes=options.codes)
+    run = Evaluation(subject, "its own labels", options, options.over or "queries")
     run.notes += given.notes
     run.without_direction = given.without_direction
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(options.seed)
     if queries is None:
         if query_labels is not None:
             raise RetrievalError(f"labels of queries, {str(query_labels)!r}, come without queries: give --queries, too")
+        require_pairs(given, file)
         asked, gallery, own, protocol = _within(given, limit, generator)
     else:
         if given.asks is not None:
             raise RetrievalError(f"{str(file)!r} says which of its vectors ask: leave --queries out, or its marks")
         asking = Path(queries)
-        theirs = read_vectors(asking, None if query_labels is None else Path(query_labels), codes=codes)
+        theirs = read_vectors(asking, None if query_labels is None else Path(query_labels), codes=options.codes)
         run.notes += theirs.notes
         run.without_direction += theirs.without_direction
         run.data = f"its own labels, asked by {printable(asking.name)}"
@@ -80,13 +69,13 @@ def evaluate_vectors(
     if gallery is not None:
         asked = asked.relabelled(gallery.classes)
     several = asked.sets is not None or (gallery is not None and gallery.sets is not None)
-    if graded and not several:
+    if options.graded and not several:
         raise RetrievalError("every picture has one label, so there is nothing to grade: leave --graded out")
     if several:
-        if over == "classes" or like is not None or clustering or few_shot is not None:
+        if options.over == "classes" or options.like is not None or options.clustering:
             raise RetrievalError(
-                "pictures have several labels, so they are of no one class: leave --over classes, --like, --clustering "
-                "and --few-shot out"
+                "pictures have several labels, so they are of no one class: leave --over classes, --like and "
+                "--clustering out"
             )
         asked, gallery = asked.several(), None if gallery is None else gallery.several()
         run.notes.append(
@@ -95,15 +84,11 @@ def evaluate_vectors(
         )
     if limit is not None:
         run.notes.append(f"At most {limit:,} queries were drawn; the gallery stays whole.")
-    if probe and gallery is not None and own is None:
+    if options.probe and gallery is not None and own is None:
         run.probe(gallery, asked)
-    if traps:
-        with run.timed("traps"):
-            apart = own is None
-            run.findings = trap_search.look(
-                asked if apart or gallery is None else gallery, gallery if apart else None, seed=seed
-            )
-    return run.report(asked, gallery, own, protocol, neighbours)
+    one = asked if gallery is None or own is None else gallery  # the whole set, where it asks itself
+    run.traps(lambda: trap_search.look(one, gallery if own is None else None, seed=options.seed))
+    return run.report(asked, gallery, own, protocol)
 
 
 def _within(

@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from retrieval import images, measures
 from retrieval.base import progress
-from retrieval.base.files import write_durably
-from retrieval.base.machine import cores, processor, versions
-from retrieval.base.notebook import Tabled
-from retrieval.base.text import aligned, json_text
+from retrieval.base.found import Found
+from retrieval.base.machine import machine, versions
+from retrieval.base.text import aligned, ends, known, numbered
 from retrieval.datasets import PictureSet, Progress
 from retrieval.datasets.lake_runs import Runs
 from retrieval.encoder import Encoder
@@ -26,7 +25,6 @@ from retrieval.evaluation import per_query
 from retrieval.evaluation.labelled_vectors import PIXELS_A_BATCH, asking_part
 from retrieval.images import Pixels
 from retrieval.measures import Trials
-from retrieval.version import __version__
 
 if TYPE_CHECKING:
     from retrieval.encoder.pair_scorer import PairScorer
@@ -77,7 +75,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class OneShot(Tabled):
+class OneShot(Found):
     """What came of the trials.
 
     Attributes:
@@ -99,8 +97,8 @@ class OneShot(Tabled):
     notes: tuple[str, ...]
     seconds: dict[str, float]
     seed: int
-    machine: str = field(default_factory=lambda: f"{processor()}, {cores()} cores")
-    versions: dict[str, str] = field(default_factory=lambda: {"retrieval": __version__} | versions())
+    machine: str = field(default_factory=machine)
+    versions: dict[str, str] = field(default_factory=versions)
     columns: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -112,8 +110,8 @@ class OneShot(Tabled):
                 "shots": one.shots,
                 "trials": one.trials,
                 "error": one.error.value,
-                "low": None if np.isnan(one.error.low) else one.error.low,
-                "high": None if np.isnan(one.error.high) else one.error.high,
+                "low": known(one.error.low),
+                "high": known(one.error.high),
                 "units": one.units,
                 "chance": one.chance,
             }
@@ -121,16 +119,11 @@ class OneShot(Tabled):
         }
         return values | {"figures": figures, "notes": list(self.notes), "confidence": CONFIDENCE}
 
-    def text(self) -> str:
-        """The JSON as text."""
-        return json_text(self.to_json())
-
     def table(self) -> str:
         """The figures as text for a terminal."""
         rows = [("trial", "error", f"{CONFIDENCE:.0%} interval", "chance", "trials", self.over)]
         for one in self.figures:
-            low, high = one.error.low, one.error.high
-            interval = "open" if np.isnan(low) else f"{low:.2%} to {high:.2%}"
+            interval = ends(one.error.low, one.error.high, ".2%")
             counts = f"{one.trials:,}", f"{one.units:,}"
             rows.append((one.name, f"{one.error.value:.2%}", interval, f"{one.chance:.2%}", *counts))
         each = [f"Run by run: {', '.join(f'{error:.0%}' for error in self.runs.values())}."] if self.runs else []
@@ -152,11 +145,10 @@ class OneShot(Tabled):
 
     def save(self, path: str | Path) -> None:
         """Write the JSON to a file, and for runs beside it what each trial scored, for ``retrieval compare``."""
-        file = Path(path)
         if self.columns:
             about = {name: getattr(self, name) for name in ("subject", "data", "protocol", "seed", "machine")}
-            per_query.write(per_query.beside(file), about | {"over": "classes", "counts": {}}, self.columns)
-        write_durably(file, (self.text() + "\n").encode())
+            per_query.write(per_query.beside(Path(path)), about | {"over": "classes", "counts": {}}, self.columns)
+        super().save(path)
 
 
 @dataclass(frozen=True)
@@ -297,7 +289,7 @@ def evaluate_trials(
             raise RetrievalError(
                 f"{pictures.name} has no groups of classes, as Omniglot has alphabets: leave --within-groups out"
             )
-        groups = np.unique(np.array(asked.levels), return_inverse=True)[1]
+        groups = numbered(asked.levels)[1]
     kinds = [(n, k) for n in ways for k in shots]
     drawn = [
         measures.draw_trials(asked.labels, ways=n, shots=k, trials=trials, seed=seed, groups=groups) for n, k in kinds

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
-from retrieval.base.notebook import Tabled
-from retrieval.base.text import aligned, for_terminal
+from retrieval.base.found import Found
+from retrieval.base.text import aligned, ends, for_terminal, known
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.per_query import Kept
 from retrieval.measures import FLIPS, RESAMPLES
@@ -60,15 +60,15 @@ class Difference:
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is open is null."""
         ends = {
-            name: {end: _open(value) for end, value in vars(getattr(self, name)).items() if end != "n"}
+            name: {end: known(value) for end, value in vars(getattr(self, name)).items() if end != "n"}
             for name in ("first", "second", "difference")
         }
-        rest = {"p": self.p, "detectable": _open(self.detectable), "needed": self.needed, "told": self.told}
+        rest = {"p": self.p, "detectable": known(self.detectable), "needed": self.needed, "told": self.told}
         return ends | rest | {"verdict": self.verdict}
 
 
 @dataclass(frozen=True)
-class Differences(Tabled):
+class Differences(Found):
     """A comparison.
 
     Attributes:
@@ -112,14 +112,13 @@ class Differences(Tabled):
         rows = [("measure", "A", "B", "B − A", f"{self.confidence:.0%} interval", "p", "can tell")]
         for one in self.measures:
             gap = one.difference
-            interval = "open" if math.isnan(gap.low) else f"{gap.low:+.4f} to {gap.high:+.4f}"
             rows.append(
                 (
                     for_terminal(one.name),
                     f"{one.first.value:.4f}",
                     f"{one.second.value:.4f}",
                     f"{gap.value:+.4f}",
-                    interval,
+                    ends(gap.low, gap.high, "+.4f"),
                     f"{one.p:.4f}",
                     "yes" if one.told else _needed(one.needed),
                 )
@@ -208,8 +207,8 @@ def compare_kept(first: Kept, second: Kept, *, stratify: bool = False, seed: int
         # from the interval, which knows of classes and strata, as the normal distribution would have it
         error = (gap.high - gap.low) / (2 * _SIGMA)
         detectable = _SIGMAS * error
-        known = not math.isnan(error) and gap.value != 0
-        needed = math.ceil(units * (detectable / gap.value) ** 2) if known else None
+        told = not math.isnan(error) and gap.value != 0
+        needed = math.ceil(units * (detectable / gap.value) ** 2) if told else None
         found.append(Difference(name, compared.second, compared.first, gap, p, detectable, needed, compared.verdict))
     return Differences(
         first=first.subject,
@@ -223,10 +222,6 @@ def compare_kept(first: Kept, second: Kept, *, stratify: bool = False, seed: int
         notes=tuple(notes(first, second, left, right, units, over)),
         seed=seed,
     )
-
-
-def _open(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _needed(count: int | None) -> str:

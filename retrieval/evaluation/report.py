@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy.typing as npt
 
-from retrieval.base.files import write_durably
-from retrieval.base.machine import cores, processor, versions
-from retrieval.base.notebook import Tabled
-from retrieval.base.text import aligned, json_text
+from retrieval.base.found import Found
+from retrieval.base.machine import machine, versions
+from retrieval.base.text import aligned, ends, known
 from retrieval.evaluation import per_query
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.per_class import Confusion, PerClass
 from retrieval.evaluation.per_query import Kept
+from retrieval.measures import Interval
 from retrieval.traps.finding import Finding
-from retrieval.version import __version__
 
 _EXAMPLES = 3
 """Worst examples of a trap that a table names, and names of each."""
@@ -54,9 +53,14 @@ class Measure:
     n: int
     chance: float
 
+    @classmethod
+    def of(cls, name: str, interval: Interval, chance: float = math.nan) -> Measure:
+        """A mean with its interval."""
+        return cls(name, interval.value, interval.low, interval.high, interval.n, chance)
+
 
 @dataclass(frozen=True)
-class Report(Tabled):
+class Report(Found):
     """An evaluation.
 
     Attributes:
@@ -94,8 +98,8 @@ class Report(Tabled):
     over: str
     confidence: float
     resamples: int
-    machine: str = field(default_factory=lambda: f"{processor()}, {cores()} cores")
-    versions: Mapping[str, str] = field(default_factory=lambda: {"retrieval": __version__} | versions())
+    machine: str = field(default_factory=machine)
+    versions: Mapping[str, str] = field(default_factory=versions)
     per_query: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     curves: Mapping[str, Curve] = field(default_factory=dict, repr=False, compare=False)
     per_class: PerClass | None = field(default=None, repr=False, compare=False)
@@ -111,11 +115,7 @@ class Report(Tabled):
         apart = ("per_query", "curves", "per_class", "confusion", "findings")
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in apart}
         figures = {
-            measure.name: {
-                key: None if isinstance(number, float) and math.isnan(number) else number
-                for key, number in vars(measure).items()
-                if key != "name"
-            }
+            measure.name: {key: known(number) for key, number in vars(measure).items() if key != "name"}
             for measure in self.measures
         }
         return values | {
@@ -130,7 +130,7 @@ class Report(Tabled):
     def table(self) -> str:
         """The figures as text for a terminal."""
         rows = [("measure", "value", f"{self.confidence:.0%} interval", "chance")]
-        rows += [(m.name, _number(m.value), _interval(m), _number(m.chance)) for m in self.measures]
+        rows += [(m.name, _number(m.value), ends(m.low, m.high), _number(m.chance)) for m in self.measures]
         left_out = [f"{self.counts[what]:,} {words}" for what, words in _LEFT_OUT.items() if self.counts[what]]
         took = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.seconds.items())
         return "\n".join(
@@ -149,23 +149,14 @@ class Report(Tabled):
             ]
         )
 
-    def text(self) -> str:
-        """The JSON as text for a file or a terminal, where each row of numbers is one line."""
-        return json_text(self.to_json())
-
     def kept(self) -> Kept:
         """What each query scored, as a comparison takes it."""
         return per_query.of_columns(self._about(), self.per_query)
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON to a file, and beside it what each query scored (:func:`.per_query.beside`)."""
-        file = Path(path)
-        self.save_per_query(per_query.beside(file))
-        write_durably(file, (self.text() + "\n").encode())
-
-    def save_per_query(self, path: str | Path) -> None:
-        """Write what each query scored as a NumPy archive (.npz), which ``numpy.load`` reads without pickle."""
-        per_query.write(Path(path), self._about(), self.per_query)
+        """Write the JSON to a file, and beside it what each query scored (:mod:`.per_query`)."""
+        per_query.write(per_query.beside(Path(path)), self._about(), self.per_query)
+        super().save(path)
 
     def _about(self) -> dict[str, Any]:
         names = ("subject", "data", "protocol", "over", "seed", "machine")
@@ -182,7 +173,3 @@ def _told(findings: Sequence[Finding]) -> Iterator[str]:
 
 def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4f}"
-
-
-def _interval(measure: Measure) -> str:
-    return "open" if math.isnan(measure.low) else f"{measure.low:.4f} to {measure.high:.4f}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +21,19 @@ from retrieval.evaluation import curves, figures
 from retrieval.evaluation.classifier import Classifier
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.labelled_vectors import Labelled, encode
+from retrieval.evaluation.options import EvaluationOptions, Unit
 from retrieval.evaluation.per_class import MOST_CONFUSED, confusion, per_class
 from retrieval.evaluation.report import Measure, Report
+from retrieval.images import Decoder
 from retrieval.index import Index
 from retrieval.traps.finding import Finding
 
 CONFIDENCE = 0.95
-NEIGHBOURS = 10
 TWIN = 1 - 1e-6
 """Scores from here on are those of one vector, up to the last digits of a float."""
 
-DUPLICATE = 0.999
-"""From this score on a picture is taken for a near-duplicate of the query, where nobody says another."""
-
 A_SAMPLE = 20
 """So many classes at least make a sample that intervals can be drawn over."""
-
-Unit = Literal["queries", "classes"]
 
 
 @dataclass
@@ -46,32 +41,23 @@ class Evaluation:
     """What is collected on the way to a report.
 
     Attributes:
-        subject, data: for the report. seed: of everything that is drawn.
-        clustering: whether to cluster the queries. like: whose figures to give, too.
+        subject, data: for the report. options: what to measure.
         over: what intervals are drawn over.
         columns: for each measure beyond the rankings' own a value for each query, readable or not.
         notes, seconds: for the report.
         unreadable: files left out so far. without_direction: vectors left out so far.
-        duplicate_score: what scores so much with a query is left out of its ranking; None: nothing is.
-        few_shot: ways and shots of few-shot trials; None: none.
-        graded: let NDCG count how many labels are shared.
         curves: for the report. findings: of traps, where they were looked for.
     """
 
     subject: str
     data: str
-    seed: int
-    clustering: bool
-    like: figures.Peer | None
+    options: EvaluationOptions
     over: Unit = "queries"
     columns: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     unreadable: int = 0
     without_direction: int = 0
-    duplicate_score: float | None = None
-    few_shot: tuple[int, int] | None = None
-    graded: bool = False
     curves: dict[str, Curve] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
@@ -81,9 +67,9 @@ class Evaluation:
         yield
         self.seconds[part] = time.perf_counter() - began
 
-    def encode(self, encoder: Encoder, pictures: PictureSet, what: str, **options: Any) -> Labelled:
+    def encode(self, encoder: Encoder, pictures: PictureSet, what: str, *, decoder: Decoder = "pillow") -> Labelled:
         with self.timed(f"encoding {what}"):
-            labelled = encode(encoder, pictures, what, **options)
+            labelled = encode(encoder, pictures, what, decoder=decoder)
         self.unreadable += len(pictures) - len(labelled)
         if not len(labelled):
             raise RetrievalError(f"none of the {len(pictures):,} {what} can be read: give pictures that can")
@@ -94,7 +80,7 @@ class Evaluation:
             return
         with self.timed("probe"):
             probe = measures.linear_probe(
-                gallery.numbers, gallery.labels, queries.numbers, queries.labels, seed=self.seed
+                gallery.numbers, gallery.labels, queries.numbers, queries.labels, seed=self.options.seed
             )
         self.columns["linear SVM probe"] = probe.correct
         self.notes.append(
@@ -106,7 +92,7 @@ class Evaluation:
     def structure(self, index: Index, asked: Labelled) -> list[Measure]:
         """What the index's approximate structure finds of the exact answer, where it has one."""
         with self.timed("structure"):
-            found = figures.structure_recall(index, asked, confidence=CONFIDENCE, seed=self.seed)
+            found = figures.structure_recall(index, asked, confidence=CONFIDENCE, seed=self.options.seed)
         if found is None:
             del self.seconds["structure"]
             return []
@@ -115,6 +101,12 @@ class Evaluation:
             "queries; every other figure is of exact rankings."
         )
         return [found]
+
+    def traps(self, look: Callable[[], tuple[Finding, ...]]) -> None:
+        """Look for traps, where that was asked for."""
+        if self.options.traps:
+            with self.timed("traps"):
+                self.findings = look()
 
     def classifier(self, run: str | Path, pictures: PictureSet, queries: Labelled) -> None:
         with self.timed("classifier"):
@@ -128,7 +120,6 @@ class Evaluation:
         gallery: Labelled | None,
         own: npt.NDArray[np.int64] | None,
         protocol: str,
-        neighbours: int,
         *,
         others: Sequence[Measure] = (),
     ) -> Report:
@@ -139,13 +130,9 @@ class Evaluation:
             gallery: what is ranked; None: the queries.
             own: where each query stands in the gallery, −1 where it does not.
             protocol: what is asked of what, with places for {queries} and {gallery}.
-            neighbours: the k of the kNN accuracy.
             others: measures that were taken elsewhere.
         """
-        trials = []
-        if self.few_shot is not None:  # first, as it says at once what it cannot draw
-            with self.timed("few-shot trials"):
-                trials.append(figures.few_shot(queries, *self.few_shot, confidence=CONFIDENCE, seed=self.seed))
+        neighbours = self.options.neighbours
         shelf = queries if gallery is None else gallery.relabelled(queries.classes)
         few_classes = queries.sets is None and len(queries.classes) <= MOST_CONFUSED
         with self.timed("ranking"), progress.bar(len(queries), "Ranking", "queries") as bar:
@@ -154,10 +141,10 @@ class Evaluation:
                 queries.truth,
                 *(() if gallery is None else (shelf.vectors, shelf.truth)),
                 own=own,
-                graded=self.graded,
+                graded=self.options.graded,
                 neighbours=neighbours,
                 levels=curves.LEVELS,
-                duplicate_score=self.duplicate_score,
+                duplicate_score=self.options.duplicate_score,
                 classes=len(queries.classes) if few_classes else None,
                 advance=bar.update,
             )
@@ -167,14 +154,16 @@ class Evaluation:
         over = rankings.labels if self.over == "classes" else None
         with self.timed("intervals"):
             intervals = measures.bootstrap(
-                np.stack(list(values.values()), axis=1), over=over, confidence=CONFIDENCE, seed=self.seed
+                np.stack(list(values.values()), axis=1), over=over, confidence=CONFIDENCE, seed=self.options.seed
             )
             self.curves["precision–recall"] = curves.precision_recall(
-                rankings.curves, over, confidence=CONFIDENCE, seed=self.seed
+                rankings.curves, over, confidence=CONFIDENCE, seed=self.options.seed
             )
             truth = queries.truth[rankings.queries]
-            table = per_class(rankings, truth, shelf.truth, queries.classes, confidence=CONFIDENCE, seed=self.seed)
-        found = [*others, *trials, *self._others(queries, gallery, own)]
+            table = per_class(
+                rankings, truth, shelf.truth, queries.classes, confidence=CONFIDENCE, seed=self.options.seed
+            )
+        found = [*others, *self._others(queries, gallery, own)]
         self._warn(rankings)
         return Report(
             subject=self.subject,
@@ -182,8 +171,8 @@ class Evaluation:
             protocol=protocol.format(queries=f"{len(rankings.queries):,}", gallery=f"{rankings.gallery:,}"),
             measures=(
                 *(
-                    Measure(name, i.value, i.low, i.high, i.n, rankings.chance.get(name, knn))
-                    for name, i in zip(values, intervals, strict=True)
+                    Measure.of(name, interval, rankings.chance.get(name, knn))
+                    for name, interval in zip(values, intervals, strict=True)
                 ),
                 *found,
             ),
@@ -201,7 +190,7 @@ class Evaluation:
             tied=float(rankings.tied.mean()),
             notes=tuple(self.notes),
             seconds=self.seconds,
-            seed=self.seed,
+            seed=self.options.seed,
             over=self.over,
             confidence=CONFIDENCE,
             resamples=measures.RESAMPLES,
@@ -224,10 +213,10 @@ class Evaluation:
         if queries.sets is not None:
             return []
         with self.timed("verification"):
-            pairs = figures.pairs(queries, gallery, own, seed=self.seed)
-            found = [] if pairs is None else figures.verification(pairs, confidence=CONFIDENCE, seed=self.seed)
+            pairs = figures.pairs(queries, gallery, own, seed=self.options.seed)
+            found = [] if pairs is None else figures.verification(pairs, confidence=CONFIDENCE, seed=self.options.seed)
             if pairs is not None:
-                self.curves["ROC"] = curves.roc(pairs, confidence=CONFIDENCE, seed=self.seed)
+                self.curves["ROC"] = curves.roc(pairs, confidence=CONFIDENCE, seed=self.options.seed)
         if found:
             shown = np.unique(queries.labels[queries.labels >= 0]).size
             self.notes.append(
@@ -235,12 +224,12 @@ class Evaluation:
                 f"them of one class; their intervals are drawn over the {shown} classes"
                 + ("." if shown >= A_SAMPLE else ", and too narrow with so few.")
             )
-        if self.clustering:
+        if self.options.clustering:
             with self.timed("clustering"):
-                found += figures.clustering(queries, seed=self.seed)
-        if self.like is not None:
-            with self.timed(f"as {self.like}"):
-                found += figures.of_peer(self.like, queries, gallery, own)
+                found += figures.clustering(queries, seed=self.options.seed)
+        if self.options.like is not None:
+            with self.timed(f"as {self.options.like}"):
+                found += figures.of_peer(self.options.like, queries, gallery, own)
         return found
 
     def _warn(self, rankings: measures.Rankings) -> None:
@@ -249,10 +238,11 @@ class Evaluation:
             self.notes.append(
                 f"{few:,} queries have fewer than 10 relevant pictures, so that their P@10 cannot reach 1."
             )
-        if self.duplicate_score is not None:
+        score = self.options.duplicate_score
+        if score is not None:
             asking = int((rankings.near_duplicates > 0).sum())
             self.notes.append(
-                f"Near-duplicates, pictures with a score of {self.duplicate_score:g} or more with the query, were left "
+                f"Near-duplicates, pictures with a score of {score:g} or more with the query, were left "
                 f"out of its ranking: {rankings.near_duplicates_in_all:,} of them, and {asking:,} of the measured "
                 "queries have some. Where a network gives all pictures of a class nearly one vector, these are right "
                 "answers, and leaving them out is unfair to it."

@@ -22,6 +22,7 @@ from retrieval.errors import RetrievalError
 from retrieval.evaluation.label_files import LONGEST, Labels, of_array, read_labels
 from retrieval.evaluation.labelled_vectors import Labelled
 from retrieval.exchange.import_rows import blocks, require_rows, unit
+from retrieval.measures import UNLABELLED
 
 SUFFIXES = (".npy", ".h5", ".hdf5")
 
@@ -101,6 +102,31 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
         n - kept.size,
         notes,
     )
+
+
+def require_pairs(given: Given, path: Path) -> None:
+    """See that vectors which are to find one another have labels by which some should, and some should not.
+
+    Raises:
+        RetrievalError: none has a label, all have the same, or no two do.
+    """
+    labelled, name, n = given.labelled, printable(path), len(given.labelled)
+    if labelled.sets is None:
+        counts = np.bincount(labelled.labels[labelled.labels != UNLABELLED])
+    else:
+        counts = labelled.sets.sum(axis=0)
+    if not counts.any():
+        raise RetrievalError(f"None of the {n:,} vectors of {name!r} has a label; give labels, not −1 or empty ones.")
+    if counts.max() < 2:
+        raise RetrievalError(
+            f"Each label of {name!r} is of one vector alone, so that none has another of its class to find; give "
+            "labels that vectors share, or queries of another file with --queries."
+        )
+    if n == counts.max() == counts.sum():
+        raise RetrievalError(
+            f"All {n:,} vectors of {name!r} have the one label {labelled.shown(0)!r}, so that every ranking would be "
+            "right; give labels of two classes or more."
+        )
 
 
 def _labelled(

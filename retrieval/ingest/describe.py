@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from retrieval.base.saved_folder import CONFIG
 from retrieval.base.text import printable
 from retrieval.encoder import pair_config
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.integrity import ENCODER
-
-CATALOG, CONFIG = "catalog.sqlite", "config.json"
+from retrieval.index.catalog import FILE as CATALOG
+from retrieval.index.folder import ENCODER, is_index
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def describe(folder: str | Path) -> dict[str, Any]:
         RetrievalError: it is none of them, or its description is damaged.
     """
     folder = Path(folder)
-    if (folder / CATALOG).exists():
+    if is_index(folder):
         with Index.open(folder) as index:
             skipped = [{"path": path, "reason": reason} for path, reason in index.skipped()]
             return index.info() | {"skipped_files": skipped}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from retrieval.measures.arrays import UNLABELLED
 from retrieval.measures.clustering import Clustering, agreement, cluster
-from retrieval.measures.exhaustive import rank, rank_by, rank_judged
+from retrieval.measures.exhaustive import rank
 from retrieval.measures.few_shot import FewShot, Trials, draw_trials, few_shot, few_shot_of_scores, trial_scores
 from retrieval.measures.intervals import (
     FLIPS,
@@ -19,22 +19,13 @@ from retrieval.measures.intervals import (
     bootstrap_groups,
     compare,
     compare_columns,
-    difference,
     sign_flip_test,
 )
 from retrieval.measures.pair_sampling import Pairs, pair_scores
 from retrieval.measures.peer_libraries import like_oml, like_pml
 from retrieval.measures.probes import Probe, kernel_probe, knn_probe, linear_probe, logistic_probe
-from retrieval.measures.ranking import (
-    Ranking,
-    average_precision,
-    average_precision_at_r,
-    ndcg,
-    precision_at,
-    r_precision,
-)
+from retrieval.measures.ranking import Ranking, average_precision, ndcg, r_precision
 from retrieval.measures.ranking_task import Rankings
-from retrieval.measures.relevance import Judgements
 from retrieval.measures.roc import Roc, roc_curve, verify
 from retrieval.measures.search_recall import intersection, recall_of
 
@@ -46,7 +37,6 @@ __all__ = [
     "Comparison",
     "FewShot",
     "Interval",
-    "Judgements",
     "Pairs",
     "Probe",
     "Ranking",
@@ -55,13 +45,11 @@ __all__ = [
     "Trials",
     "agreement",
     "average_precision",
-    "average_precision_at_r",
     "bootstrap",
     "bootstrap_groups",
     "cluster",
     "compare",
     "compare_columns",
-    "difference",
     "draw_trials",
     "few_shot",
     "few_shot_of_scores",
@@ -74,11 +62,8 @@ __all__ = [
     "logistic_probe",
     "ndcg",
     "pair_scores",
-    "precision_at",
     "r_precision",
     "rank",
-    "rank_by",
-    "rank_judged",
     "recall_of",
     "roc_curve",
     "sign_flip_test",

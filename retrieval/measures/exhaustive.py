@@ -24,7 +24,7 @@ from retrieval.measures.arrays import UNLABELLED, Ints, Vectors, groups, hidden
 from retrieval.measures.hamming import Distances
 from retrieval.measures.ranking import Ranking
 from retrieval.measures.ranking_task import Rankings, Scorer, Task, named
-from retrieval.measures.relevance import Grades, Judged, Judgements, Relevance, SameLabel, SharedLabels
+from retrieval.measures.relevance import Grades, Relevance, SameLabel, SharedLabels
 
 BLOCK_BYTES = 32 * 2**20  # scores that one thread holds at a time
 
@@ -39,7 +39,8 @@ def rank(
     ignore: Sequence[npt.ArrayLike] | None = None,
     graded: bool = False,
     ks: Sequence[int] = (1, 10),
-    neighbours: int = 10,
+    measures: Mapping[str, Callable[[Ranking], float]] | None = None,
+    neighbours: int | None = 10,
     levels: npt.ArrayLike = (),
     duplicate_score: float | None = None,
     classes: int | None = None,
@@ -65,7 +66,8 @@ def rank(
             of it: neither right nor wrong, like the junk images of the Oxford buildings.
         graded: let NDCG count how many labels are shared; every other measure asks only whether one is.
         ks: the ks of the measures at k.
-        neighbours: the k of the kNN accuracy.
+        measures: measures of one's own in place of those at `ks` and the others: for each name a function of a ranking.
+        neighbours: the k of the kNN accuracy; None: there is none.
         levels: recall levels from 0 to 1 for the precision–recall curves.
         duplicate_score: items that score at least so much with a query are near-duplicates of it and left out of its
             ranking, as if they were in `ignore`; how many is counted. Of codes the score is 1 − 2 · distance / bits.
@@ -78,51 +80,12 @@ def rank(
     Raises:
         RetrievalError: the arrays do not fit together, are not numbers, or leave nothing to measure.
     """
-    return rank_by(
-        named(ks),
-        queries,
-        query_labels,
-        gallery,
-        gallery_labels,
-        own=own,
-        ignore=ignore,
-        graded=graded,
-        neighbours=neighbours,
-        levels=levels,
-        duplicate_score=duplicate_score,
-        classes=classes,
-        threads=threads,
-        advance=advance,
-    )
-
-
-def rank_by(
-    measures: Mapping[str, Callable[[Ranking], float]],
-    queries: npt.ArrayLike,
-    query_labels: npt.ArrayLike,
-    gallery: npt.ArrayLike | None = None,
-    gallery_labels: npt.ArrayLike | None = None,
-    *,
-    own: npt.ArrayLike | None = None,
-    ignore: Sequence[npt.ArrayLike] | None = None,
-    graded: bool = False,
-    neighbours: int | None = None,
-    levels: npt.ArrayLike = (),
-    duplicate_score: float | None = None,
-    classes: int | None = None,
-    threads: int | None = None,
-    advance: Callable[[int], object] | None = None,
-) -> Rankings:
-    """:func:`rank` with measures of one's own: for each name a function of a ranking. No neighbours vote where their
-    number is None."""
-    asked = np.asarray(queries)
-    shelf = asked if gallery is None else np.asarray(gallery)
-    if gallery is None:
-        if gallery_labels is not None or own is not None:
-            raise RetrievalError("without a gallery the queries are the gallery: give no gallery labels and no own")
+    arrays.require_sides(gallery, gallery_labels, own)
+    asked = shelf = np.asarray(queries)
+    if gallery_labels is None:
         gallery_labels, own = query_labels, np.arange(len(asked))
-    elif gallery_labels is None:
-        raise RetrievalError("the gallery has no labels: give gallery_labels, one integer for each item")
+    else:
+        shelf = np.asarray(gallery)
     asked, shelf = _checked(asked, shelf)
     positions = arrays.own_positions(own, len(asked), len(shelf))
     relevance: Relevance
@@ -161,7 +124,7 @@ def rank_by(
         relevance=relevance,
         hidden=hidden(positions, ignore, arranged.place),
         order=_order(asked, labelled & relevance.answerable(positions >= 0), positions, key),
-        measures=measures,
+        measures=named(ks) if measures is None else measures,
         levels=np.asarray(levels, np.float64),
         truth=truth,
         labels=labels,
@@ -171,49 +134,6 @@ def rank_by(
     )
     task.measure(threads or cores(), advance)
     return task.rankings(labelled, int((~kept).sum()))
-
-
-def rank_judged(
-    queries: npt.ArrayLike,
-    judgements: Judgements,
-    gallery: npt.ArrayLike | None = None,
-    *,
-    own: npt.ArrayLike | None = None,
-    ignore: Sequence[npt.ArrayLike] | None = None,
-    ks: Sequence[int] = (1, 10),
-    levels: npt.ArrayLike = (),
-    threads: int | None = None,
-    advance: Callable[[int], object] | None = None,
-) -> Rankings:
-    """The same where relevance is given pair by pair, with grades; NDCG takes these as gains, every other measure only
-    asks whether they are above 0. Queries without a relevant item are left out and counted.
-
-    Args:
-        queries, gallery, own, ignore, ks, levels, threads, advance: as for :func:`rank`.
-        judgements: which items are relevant to which queries. What is not listed is irrelevant.
-
-    Raises:
-        RetrievalError: the arrays do not fit together, are not numbers, or leave nothing to measure.
-    """
-    asked = np.asarray(queries)
-    if gallery is None:
-        if own is not None:
-            raise RetrievalError("without a gallery the queries are the gallery: give no own")
-        gallery, own = asked, np.arange(len(asked))
-    asked, shelf = _checked(asked, np.asarray(gallery))
-    positions = arrays.own_positions(own, len(asked), len(shelf))
-    arranged = _Arranged.of(shelf, np.arange(len(shelf)), np.zeros(len(shelf), np.int64))
-    relevance = Judged(judgements, len(asked), arranged.place)
-    task = Task(
-        scorer=_scorer(asked, arranged),
-        relevance=relevance,
-        hidden=hidden(positions, ignore, arranged.place),
-        order=_order(asked, relevance.answerable(positions >= 0), positions, np.zeros(len(asked), np.int64)),
-        measures=named(ks),
-        levels=np.asarray(levels, np.float64),
-    )
-    task.measure(threads or cores(), advance)
-    return task.rankings(np.ones(len(asked), bool), 0)
 
 
 @dataclass(frozen=True)

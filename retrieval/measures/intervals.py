@@ -113,8 +113,7 @@ def bootstrap(
     for row in means:  # one resample at a time: n × resamples numbers would not fit for large n
         times = draws.next()
         row[:] = (times @ sums) / (times @ sizes)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = percentiles(means, confidence)
     return [Interval(float(m), float(a), float(b), n) for m, a, b in zip(centre, low, high, strict=True)]
 
 
@@ -151,7 +150,6 @@ def bootstrap_groups(
     means, low, high = np.full((3, count, table.shape[1]), math.nan)
     ends = np.cumsum(np.bincount(of, minlength=count))
     members = np.split(np.argsort(of, kind="stable"), ends[:-1])
-    tail = (1 - confidence) / 2
     for group, places in enumerate(members):
         if not places.size:
             continue
@@ -166,32 +164,8 @@ def bootstrap_groups(
         for start in range(0, resamples, step):
             part = drawn[start : start + step]
             part[:] = own[generator.integers(0, places.size, (len(part), places.size))].mean(axis=1)
-        low[group], high[group] = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        low[group], high[group] = percentiles(drawn, confidence)
     return means, low, high
-
-
-def difference(
-    a: npt.ArrayLike,
-    b: npt.ArrayLike,
-    *,
-    over: npt.ArrayLike | None = None,
-    strata: npt.ArrayLike | None = None,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Interval of mean(a) − mean(b) for two systems measured on the same queries (n,), query by query.
-
-    The pairs are drawn together, which takes out what makes a query easy or hard for both. If the interval
-    holds 0, this sample cannot tell the two apart. Arguments as for :func:`bootstrap`.
-    """
-    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if left.ndim != 1 or left.shape != right.shape:
-        raise RetrievalError(
-            f"a paired difference needs the same queries twice, not {left.shape} and {right.shape}: "
-            "measure both on them"
-        )
-    return bootstrap(left - right, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)[0]
 
 
 def compare(
@@ -206,6 +180,9 @@ def compare(
     seed: int = 0,
 ) -> Comparison:
     """Two systems on the same queries: what each scores, their difference, and what can be said about it.
+
+    The pairs are drawn together, which takes out what makes a query easy or hard for both. If the difference's interval
+    holds 0, this sample cannot tell the two apart.
 
     Args:
         a, b: (n,), what each query scored with the one and with the other, in the same order.
@@ -266,6 +243,13 @@ def _verdict(gap: Interval, names: tuple[str, str]) -> str:
         f"the sample cannot tell {names[0]} and {names[1]} apart: they differ by {gap.value:+.4f} "
         f"({gap.low:+.4f} to {gap.high:+.4f})"
     )
+
+
+def percentiles(drawn: Table, confidence: float) -> Table:
+    """float64 (2, …): between which lies that share of the resamples (r, …), as many below as above."""
+    tail = (1 - confidence) / 2
+    ends: Table = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return ends
 
 
 class Draws:
@@ -342,10 +326,7 @@ def sign_flip_test(
             f"a test needs differences, not an array of shape {table.shape} with gaps: leave those queries out"
         )
     if over is not None:
-        classes = np.asarray(over)
-        if classes.shape != table.shape[:1]:
-            raise RetrievalError(f"{len(table)} differences come with classes of shape {classes.shape}: give one each")
-        places = np.unique(classes, return_inverse=True)[1]
+        places = _numbered(over, len(table), "classes")[1]
         table = np.stack([np.bincount(places, column) for column in table.T], axis=1)
     generator = np.random.default_rng(seed)
     total = table.sum(axis=0)

@@ -19,7 +19,7 @@ from retrieval.errors import RetrievalError
 from retrieval.measures import arrays
 from retrieval.measures.arrays import UNLABELLED, Ints, Vectors
 from retrieval.measures.clustering import agreement
-from retrieval.measures.exhaustive import rank_by
+from retrieval.measures.exhaustive import rank
 from retrieval.measures.ranking import Ranking
 from retrieval.measures.ranking_task import Rankings
 
@@ -62,8 +62,7 @@ def like_pml(
         raise RetrievalError(f"k is {k!r}: give a whole number from 1 upwards, 'max_bin_count' or None")
     asked = arrays.vectors(queries, "queries")
     truth = arrays.labels(query_labels, len(asked), "queries")
-    if gallery is not None and gallery_labels is None:
-        raise RetrievalError("the gallery has no labels: give gallery_labels, one integer for each item")
+    arrays.require_sides(gallery, gallery_labels, own)
     shelf_labels = truth if gallery is None else np.asarray(gallery_labels)
     if k == "max_bin_count":
         shown = np.unique(shelf_labels[np.isin(shelf_labels, truth) & (shelf_labels != UNLABELLED)], return_counts=True)
@@ -155,7 +154,7 @@ def _by_distance(
     asked = np.concatenate([queries, np.ones_like(queries[:, :1])], axis=1)
     shelf = np.concatenate([shelf, (-squares / 2).astype(np.float32)], axis=1)
     labels: Any = query_labels if gallery is None else gallery_labels
-    return rank_by(measures, asked, query_labels, shelf, labels, own=own)
+    return rank(asked, query_labels, shelf, labels, own=own, measures=measures, neighbours=None)
 
 
 def faiss_clusters(vectors: Vectors, clusters: int) -> Ints:

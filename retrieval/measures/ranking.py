@@ -316,11 +316,6 @@ def _discounts(bits: int) -> tuple[Doubles, Doubles]:
     return discounts, np.concatenate([[0.0], np.cumsum(discounts)])
 
 
-def precision_at(scores: Floats, relevant: npt.NDArray[np.bool_], k: int) -> float:
-    """P@k of one ranking: expected relevant items among the first k, divided by k. See :meth:`Ranking.of`."""
-    return Ranking.of(scores, relevant).precision(k)
-
-
 def r_precision(scores: Floats, relevant: npt.NDArray[np.bool_]) -> float:
     """R-precision of one ranking: P@R, R the number of relevant items. See :meth:`Ranking.of`."""
     return Ranking.of(scores, relevant).r_precision()
@@ -330,12 +325,6 @@ def average_precision(scores: Floats, relevant: npt.NDArray[np.bool_]) -> float:
     """Average precision over the full ranking, divided by the number of relevant items. See
     :meth:`Ranking.of`."""
     return Ranking.of(scores, relevant).average_precision()
-
-
-def average_precision_at_r(scores: Floats, relevant: npt.NDArray[np.bool_]) -> float:
-    """What MAP@R averages: average precision cut at rank R, divided by R. See :meth:`Ranking.of`."""
-    ranking = Ranking.of(scores, relevant)
-    return ranking.average_precision(ranking.total)
 
 
 def ndcg(scores: Floats, grades: npt.ArrayLike, k: int | None = None) -> float:

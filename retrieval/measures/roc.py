@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
-from retrieval.measures.intervals import Draws, Interval
+from retrieval.measures.intervals import Draws, Interval, percentiles
 from retrieval.measures.pair_sampling import Pairs
 
 Doubles = npt.NDArray[np.float64]
@@ -143,8 +143,7 @@ def verify(
     names += [f"TPR at FPR {rate:g}" for rate in false_match_rates]
     values = measured(both.roc(None))
     drawn = np.array([measured(both.roc(weights)) for weights in _weights(pairs, resamples, seed)])
-    tail = (1 - confidence) / 2
-    ends = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    ends = percentiles(drawn, confidence)
     n = len(pairs.scores)
     return {
         name: Interval(value, float(low), float(high), n)
@@ -171,8 +170,7 @@ def roc_curve(
     at = np.asarray(false_match, np.float64)
     both = _Sorted(pairs.scores, pairs.genuine)
     drawn = np.array([both.roc(weights).true_match_at(at) for weights in _weights(pairs, resamples, seed)])
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    low, high = percentiles(drawn, confidence)
     return both.roc(None).true_match_at(at), low, high
 
 

@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import evaluation, traps
-from retrieval.base.machine import cores, processor, versions
+from retrieval.base.machine import machine, versions
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.trap_search import look_in
 from retrieval.index import Item
-from retrieval.index.codes import as_floats
+from retrieval.index.folder import ENCODER
+from retrieval.index.vectors import as_numbers
 from retrieval.report.charts import SAMPLE, two_dimensions
 from retrieval.search.answer import Answer
 from retrieval.search.search import Search
-from retrieval.version import __version__
 
 if TYPE_CHECKING:
     from retrieval.search.explain import Explanation
@@ -123,8 +123,8 @@ class Contents:
             "training": self.training and [_finite(row) for row in self.training],
             "seed": self.seed,
             "made": self.made,
-            "machine": f"{processor()}, {cores()} cores",
-            "versions": {"retrieval": __version__} | versions(),
+            "machine": machine(),
+            "versions": versions(),
         }
 
 
@@ -152,7 +152,7 @@ def gather(
             raise RetrievalError(f"The index {printable(folder)!r} is empty; add something to it first.")
         measured, unmeasured = None, None
         try:
-            measured = evaluation.evaluate_index(index, limit=limit, seed=seed)
+            measured = evaluation.evaluate_index(index, options=evaluation.EvaluationOptions(limit=limit, seed=seed))
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
@@ -167,7 +167,7 @@ def gather(
             examples={} if measured is None else _examples(search, measured, explain),
             findings=findings,
             items={item.id: item for item in index.items(named)},
-            places=two_dimensions(as_floats(index.vectors(ids[drawn])), seed),
+            places=two_dimensions(as_numbers(index.vectors(ids[drawn])), seed),
             place_ids=ids[drawn],
             place_labels=[labels[place] for place in drawn],
             tuning=index.tuning,
@@ -231,7 +231,7 @@ def _explained(search: Search, answer: Answer) -> list[Explanation | None]:
 
 def _card(folder: Path) -> str | None:
     try:
-        return (folder / "encoder" / "card.md").read_text(encoding="utf-8")[:20_000]
+        return (folder / ENCODER / "card.md").read_text(encoding="utf-8")[:20_000]
     except (OSError, ValueError):
         return None
 

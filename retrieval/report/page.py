@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 
 from retrieval.base.files import write_durably
-from retrieval.base.machine import cores, processor
+from retrieval.base.machine import machine
+from retrieval.base.page import document, style
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.report import about
@@ -79,19 +80,19 @@ def render(contents: Contents) -> str:
     """The page as HTML. What comes from files is escaped; nothing in it runs, and nothing is fetched."""
     from jinja2 import Environment
 
-    here = resources.files("retrieval.report")
+    title = printable(Path(str(contents.index["folder"])).name)
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        here.joinpath("page.html").read_text(encoding="utf-8")
+        resources.files("retrieval.report").joinpath("page.html").read_text(encoding="utf-8")
     )
-    return page.render(
-        title=printable(Path(str(contents.index["folder"])).name),
-        style=here.joinpath("page.css").read_text(encoding="utf-8"),
+    body = page.render(
+        title=title,
         verdict=verdict(contents),
         tiles=tiles(contents),
         sections=sections(contents),
         footer=f"Made by retrieval {__version__} on {contents.made.replace('T', ' at ')} UTC, on a machine with "
-        f"{processor()}, {cores()} cores; seed {contents.seed}.",
+        f"{machine()}; seed {contents.seed}.",
     )
+    return document(f"{title} · retrieval report", body, style("retrieval.report"))
 
 
 def verdict(contents: Contents) -> str:

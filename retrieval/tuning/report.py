@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from retrieval.base.machine import cores, processor, versions
-from retrieval.base.notebook import Tabled
+from retrieval.base.found import Found
+from retrieval.base.machine import machine, versions
+from retrieval.base.text import aligned, ends, known
 from retrieval.base.units import show_bytes, show_seconds
 from retrieval.measures import Comparison, Interval
 from retrieval.tuning.choice import EXACT, Point, Wishes, pareto
-from retrieval.version import __version__
 
 _SHOWN = 0.8
 """Recall, or less if less is wanted, from which settings are shown as text."""
 
 
 @dataclass(frozen=True)
-class TuningReport(Tabled):
+class TuningReport(Found):
     """A tuning.
 
     Attributes:
@@ -56,8 +55,8 @@ class TuningReport(Tabled):
     minutes: float
     seconds: float
     seed: int
-    machine: str = field(default_factory=lambda: f"{processor()}, {cores()} cores")
-    versions: Mapping[str, str] = field(default_factory=lambda: {"retrieval": __version__} | versions())
+    machine: str = field(default_factory=machine)
+    versions: Mapping[str, str] = field(default_factory=versions)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values. Each point says whether it is on the Pareto front."""
@@ -95,7 +94,7 @@ class TuningReport(Tabled):
                 point.factory,
                 ", ".join(f"{name} {value}" for name, value in point.parameters.items()),
                 f"{point.recall:.4f}",
-                _ends(Interval(point.recall, point.low, point.high, self.queries), ".4f"),
+                ends(point.low, point.high),
                 f"{point.single:,.0f}",
                 show_seconds(point.latency),
                 f"{point.batched:,.0f}",
@@ -104,7 +103,7 @@ class TuningReport(Tabled):
             )
             for point in shown
         ]
-        return "\n".join([*self._head(), "", *_aligned(rows), "", *self._notes()])
+        return "\n".join([*self._head(), "", *aligned(rows, words=3), "", *self._notes()])
 
     def _head(self) -> list[str]:
         asked = [
@@ -142,25 +141,6 @@ class TuningReport(Tabled):
         return [*lines, f"Time: {self.seconds:,.0f} s ({self.machine}); seed {self.seed}."]
 
 
-def _ends(interval: Interval, form: str) -> str:
-    return "open" if math.isnan(interval.low) else f"{interval.low:{form}} to {interval.high:{form}}"
-
-
 def _plain(record: Point | Interval) -> dict[str, Any]:
     """As JSON can hold it; the ends of an interval that is open are null."""
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in asdict(record).items()
-    }
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of even width: words to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < 3 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return {name: known(value) for name, value in asdict(record).items()}

@@ -54,13 +54,6 @@ def test_the_table_shows_every_log(records, monkeypatch, capsys):
     assert shown.strip() in (BENCHMARKS.parent / "docs" / "family.md").read_text()
 
 
-def test_each_record_goes_on_from_another_and_is_measured_by_what_there_is(records):
-    for record in records.RECORDS.values():
-        assert record.recipe.init is None or record.recipe.init in records.RECORDS
-        assert record.by == "runs" or record.by in records.BY
-    assert {choice.by for choice in records.CHOICES.values()} <= {"trials", *records.BY}
-
-
 def test_alphabets_are_held_out_whole(records):
     # nine alphabets: of 22 characters, but for the first, which is too small to ask 20 ways
     labels = np.repeat(np.arange(3 + 8 * 22), 2)

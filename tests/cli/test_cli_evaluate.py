@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from shapes import CLASSES, PixelEncoder, as_files, indexed, shapes
 
-from retrieval.cli import main
+from retrieval.cli import evaluate, main
 from retrieval.encoder import EncoderConfig
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import evaluate_encoder
+from retrieval.evaluation import EvaluationOptions, evaluate_encoder
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def data(tmp_path) -> Path:
 
 def test_verb_prints_a_table_and_writes_what_was_asked_for(run, data, tmp_path, capsys):
     before = sorted(run.rglob("*"))
-    files = [str(tmp_path / "report.json"), str(tmp_path / "queries.npz")]
-    arguments = [str(run), str(data), "--classifier", str(run), "--save", files[0], "--save-per-query", files[1]]
+    files = [str(tmp_path / "report.json"), str(tmp_path / "report.queries.npz")]
+    arguments = [str(run), str(data), "--classifier", str(run), "--save", files[0]]
     assert main(["evaluate", *arguments]) == 0
     out = capsys.readouterr()
     assert "60 queries (test) against 60 pictures (train)" in out.out and out.err == ""
@@ -63,15 +64,17 @@ def test_classifier_answers_the_largest_logit(run):
     from retrieval.encoder import Encoder
 
     pictures, encoder = shapes(120, 0), Encoder.load(run)
-    report = evaluate_encoder(encoder, pictures, classifier=run, probe=False)
+    report = evaluate_encoder(encoder, pictures, options=EvaluationOptions(classifier=run, probe=False))
     test = pictures.select("test")
     answers = encoder.encode(test.read(encoder.config.preprocessing))[:, :3].argmax(axis=1)
     assert report["classifier"].value == pytest.approx((answers == test.labels).mean())
     renamed = replace(pictures, classes=("a", "b", "c"))
     with pytest.raises(RetrievalError, match="circle, cross, square"):
-        evaluate_encoder(encoder, renamed, classifier=run, probe=False)
+        evaluate_encoder(encoder, renamed, options=EvaluationOptions(classifier=run, probe=False))
     part = replace(pictures, classes=("a", "cross", "circle"))
-    answered = evaluate_encoder(encoder, part, classifier=run, probe=False).per_query["classifier"]
+    answered = evaluate_encoder(encoder, part, options=EvaluationOptions(classifier=run, probe=False)).per_query[
+        "classifier"
+    ]
     expected = ((answers == 1) & (test.labels == 1)) | ((answers == 0) & (test.labels == 2))
     assert answered.tolist() == expected.astype(float).tolist()
 
@@ -101,6 +104,17 @@ def test_verb_measures_an_index_that_was_built(run, data, tmp_path, capsys):
         assert asked["measures"][name]["value"] == pytest.approx(measure["value"], abs=0.01), name
 
 
+def test_every_default_is_the_options_own():
+    """What is not given is not passed on, and what can be given is an option or an input of what it is given to."""
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    assert vars(parser.parse_args(["it"])) == {"subject": "it"}
+    taken = {action.dest for action in parser._actions} - {"help", "subject", "json", "save", "duplicates"}
+    modes = {"rerank", "rerank_top", "oneshot", "ways", "shots", "trials", "within_groups", "average"}
+    options = {field.name for field in fields(EvaluationOptions)} - {"subject", "neighbours"}
+    assert taken - modes == options | {"data", "queries", "labels", "query_labels"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -110,6 +124,10 @@ def test_verb_measures_an_index_that_was_built(run, data, tmp_path, capsys):
         (["{run}", "{data}/train"], "no test split"),
         (["{run}", "{data}/missing"], "missing"),
         (["{data}", "{data}"], "no encoder"),
+        (["{run}", "{data}", "--codes"], "so --codes says nothing"),
+        (["{run}", "{data}", "--labels", "labels.csv"], "so --labels 'labels.csv' says nothing"),
+        (["{run}", "{data}", "--ways", "5"], "--ways says nothing without --oneshot"),
+        (["{run}", "{data}", "--oneshot", "--no-probe"], "--probe says nothing beside --oneshot"),
     ],
 )
 def test_verb_refuses_in_one_sentence(arguments, words, run, data, capsys):

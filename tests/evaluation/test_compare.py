@@ -16,7 +16,15 @@ from vectors import unit
 
 from retrieval.cli import compare as verb
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import Kept, compare_kept, evaluate_encoder, evaluate_vectors, figures, per_query
+from retrieval.evaluation import (
+    EvaluationOptions,
+    Kept,
+    compare_kept,
+    evaluate_encoder,
+    evaluate_vectors,
+    figures,
+    per_query,
+)
 from retrieval.measures import bootstrap, sign_flip_test
 
 
@@ -178,7 +186,7 @@ def few_pairs():
 
 @pytest.fixture(scope="module")
 def report():
-    return evaluate_encoder(PixelEncoder(), shapes(120, 0), probe=False)
+    return evaluate_encoder(PixelEncoder(), shapes(120, 0), options=EvaluationOptions(probe=False))
 
 
 def test_what_is_saved_is_read_again(report, tmp_path):
@@ -302,7 +310,9 @@ def main_compare(arguments: list[str]) -> int:
 def saved(report, tmp_path) -> Path:
     report.save(tmp_path / "a.json")
     worse = evaluate_encoder(
-        PixelEncoder(constant=3.0, weight=0.05), shapes(120, 0), probe=False, subject="worse\x1b[1m"
+        PixelEncoder(constant=3.0, weight=0.05),
+        shapes(120, 0),
+        options=EvaluationOptions(probe=False, subject="worse\x1b[1m"),
     )
     worse.save(tmp_path / "b.json")
     return tmp_path

@@ -11,14 +11,14 @@ import pytest
 from shapes import CLASSES, PixelEncoder, as_files, indexed, shapes
 
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import evaluate_encoder, evaluate_index
+from retrieval.evaluation import EvaluationOptions, evaluate_encoder, evaluate_index
 from retrieval.evaluation.report import Measure, Report
 from retrieval.measures import average_precision, bootstrap, cluster, like_oml, like_pml, pair_scores, rank, verify
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return evaluate_encoder(PixelEncoder(), shapes(240, seed=0), seed=3)
+    return evaluate_encoder(PixelEncoder(), shapes(240, seed=0), options=EvaluationOptions(seed=3))
 
 
 def test_report_is_what_the_measures_give(report):
@@ -47,18 +47,20 @@ def test_report_is_what_the_measures_give(report):
 
 
 def test_the_gallery_is_everything_but_the_test_split():
-    report = evaluate_encoder(PixelEncoder(), shapes(90, 0, ("train", "val", "test")), probe=False)
+    report = evaluate_encoder(
+        PixelEncoder(), shapes(90, 0, ("train", "val", "test")), options=EvaluationOptions(probe=False)
+    )
     assert report.protocol == "30 queries (test) against 60 pictures (train and val)"
     assert "linear SVM probe" not in {measure.name for measure in report.measures}
 
 
 def test_within_a_split_each_picture_is_left_out_of_its_own_ranking():
-    report = evaluate_encoder(PixelEncoder(), shapes(80, 0), within="test")
+    report = evaluate_encoder(PixelEncoder(), shapes(80, 0), options=EvaluationOptions(within="test"))
     assert report.protocol == "40 pictures (test), each against all others of 40"
     assert "linear SVM probe" not in {measure.name for measure in report.measures}
     assert report["P@1"].value < 1  # each is its own nearest
     assert not any("trained on" in note for note in report.notes)
-    trained = evaluate_encoder(PixelEncoder(), shapes(80, 0), within="train")
+    trained = evaluate_encoder(PixelEncoder(), shapes(80, 0), options=EvaluationOptions(within="train"))
     assert any("trained on shapes" in note for note in trained.notes)
 
 
@@ -75,9 +77,9 @@ def test_a_collapsed_encoder_scores_chance_and_is_named():
 
 def test_pictures_from_files_in_memory_and_shuffled_give_the_same_figures(report, tmp_path):
     pictures = shapes(240, seed=0)
-    from_files = evaluate_encoder(PixelEncoder(), as_files(pictures, tmp_path), seed=3)
+    from_files = evaluate_encoder(PixelEncoder(), as_files(pictures, tmp_path), options=EvaluationOptions(seed=3))
     order = np.random.default_rng(1).permutation(240)
-    shuffled = evaluate_encoder(PixelEncoder(), pictures.select(order), seed=3, probe=False)
+    shuffled = evaluate_encoder(PixelEncoder(), pictures.select(order), options=EvaluationOptions(seed=3, probe=False))
     for measure in report.measures:
         assert from_files[measure.name] == measure
     for measure in shuffled.measures:
@@ -101,7 +103,7 @@ def test_queries_without_label_or_relevant_picture_are_left_out_and_counted():
     labels[[1, 3]] = -1
     labels[[0, 2, 4]] = -1
     labels[(pictures.splits == "train") & (labels == 2)] = 1
-    report = evaluate_encoder(PixelEncoder(), replace(pictures, labels=labels), probe=False)
+    report = evaluate_encoder(PixelEncoder(), replace(pictures, labels=labels), options=EvaluationOptions(probe=False))
     missing = int(((pictures.splits == "test") & (labels == 2)).sum())
     assert missing > 0
     assert report.counts["queries_without_label"] == 2 and report.counts["gallery_without_label"] == 3
@@ -111,17 +113,19 @@ def test_queries_without_label_or_relevant_picture_are_left_out_and_counted():
 
 def test_queries_of_another_set_share_classes_by_name():
     gallery, queries = shapes(90, 0, ("train",)), shapes(60, 1, ("train",))
-    expected = evaluate_encoder(PixelEncoder(), gallery, queries=queries, probe=False)
+    expected = evaluate_encoder(PixelEncoder(), gallery, queries=queries, options=EvaluationOptions(probe=False))
     turned = replace(queries, classes=("square", "circle", "cross"), labels=(queries.labels + 1) % 3)
-    same = evaluate_encoder(PixelEncoder(), gallery, queries=turned, probe=False)
+    same = evaluate_encoder(PixelEncoder(), gallery, queries=turned, options=EvaluationOptions(probe=False))
     assert same.measures == expected.measures
     other = replace(queries, classes=("circle", "triangle", "square"))
-    left = evaluate_encoder(PixelEncoder(), gallery, queries=other, probe=False)
+    left = evaluate_encoder(PixelEncoder(), gallery, queries=other, options=EvaluationOptions(probe=False))
     assert left.counts["queries_without_relevant"] == (queries.labels == 1).sum()
 
 
 def test_a_clustering_and_the_peers_figures_are_there_when_asked_for():
-    report = evaluate_encoder(PixelEncoder(), shapes(120, 0), within="test", clustering=True, like="pml")
+    report = evaluate_encoder(
+        PixelEncoder(), shapes(120, 0), options=EvaluationOptions(within="test", clustering=True, like="pml")
+    )
     test = shapes(120, 0).select("test")
     vectors = PixelEncoder().encode(test.pixels)
     found = cluster(vectors, test.labels)
@@ -131,7 +135,7 @@ def test_a_clustering_and_the_peers_figures_are_there_when_asked_for():
     assert report.to_json()["measures"]["NMI"]["low"] is None
     assert report.to_json()["measures"]["pml precision_at_1"]["chance"] is None
     assert re.search(r"pml precision_at_1 +0\.\d+ +open +–", report.table())
-    other = evaluate_encoder(PixelEncoder(), shapes(120, 0), like="oml", probe=False)
+    other = evaluate_encoder(PixelEncoder(), shapes(120, 0), options=EvaluationOptions(like="oml", probe=False))
     train = shapes(120, 0).select("train")
     theirs = like_oml(vectors, test.labels, PixelEncoder().encode(train.pixels), train.labels, ks=(1, 5, 10))
     assert other["oml map@5"].value == theirs["map"][5]
@@ -143,21 +147,24 @@ def test_intervals_are_over_classes_where_these_are_a_sample():
     many = tuple(f"class {i}" for i in range(24))
     rng = np.random.default_rng(0)
     pictures = replace(shapes(240, 0), classes=many, labels=rng.integers(0, 24, 240))
-    over = evaluate_encoder(PixelEncoder(), pictures, within="test")
+    over = evaluate_encoder(PixelEncoder(), pictures, options=EvaluationOptions(within="test"))
     assert over.over == "classes" and "bootstrap over classes" in over.table()
     assert over["mAP"].low == bootstrap(over.per_query["mAP"], over=over.per_query["label"])[0].low
-    assert evaluate_encoder(PixelEncoder(), pictures, within="test", over="queries").over == "queries"
+    assert (
+        evaluate_encoder(PixelEncoder(), pictures, options=EvaluationOptions(within="test", over="queries")).over
+        == "queries"
+    )
     seen = replace(pictures, classes=("circle", *many[1:]))  # one of them the encoder was trained on
-    assert evaluate_encoder(PixelEncoder(), seen, within="test").over == "queries"
-    assert evaluate_encoder(PixelEncoder(), shapes(80, 0), within="test").over == "queries"
+    assert evaluate_encoder(PixelEncoder(), seen, options=EvaluationOptions(within="test")).over == "queries"
+    assert evaluate_encoder(PixelEncoder(), shapes(80, 0), options=EvaluationOptions(within="test")).over == "queries"
 
 
 def test_limit_draws_and_says_so():
-    report = evaluate_encoder(PixelEncoder(), shapes(240, 0), limit=50, seed=1)
+    report = evaluate_encoder(PixelEncoder(), shapes(240, 0), options=EvaluationOptions(limit=50, seed=1))
     assert (report.counts["queries"], report.counts["gallery"]) == (50, 50)
     assert any("At most 50" in note for note in report.notes)
-    again = evaluate_encoder(PixelEncoder(), shapes(240, 0), limit=50, seed=1)
-    other = evaluate_encoder(PixelEncoder(), shapes(240, 0), limit=50, seed=2)
+    again = evaluate_encoder(PixelEncoder(), shapes(240, 0), options=EvaluationOptions(limit=50, seed=1))
+    other = evaluate_encoder(PixelEncoder(), shapes(240, 0), options=EvaluationOptions(limit=50, seed=2))
     assert report.measures == again.measures != other.measures
 
 
@@ -167,8 +174,7 @@ def test_report_as_json_table_and_files(report, tmp_path):
     assert values == json.loads(json.dumps(report.to_json()))
     assert values["measures"]["mAP"]["value"] == report["mAP"].value
     assert values["seed"] == 3 and values["versions"]["numpy"] == np.__version__
-    report.save_per_query(tmp_path / "queries.npz")
-    with np.load(tmp_path / "queries.npz", allow_pickle=False) as kept:
+    with np.load(tmp_path / "report.queries.npz", allow_pickle=False) as kept:
         assert kept["mAP"].mean() == pytest.approx(report["mAP"].value)
         assert kept["label"].dtype == np.int64
     table = report.table()
@@ -186,12 +192,19 @@ def test_report_as_json_table_and_files(report, tmp_path):
         (shapes(30, 0), {"within": "val"}, "only train and test"),
         (shapes(30, 0), {"within": "test", "queries": shapes(30, 1)}, "one or the other"),
         (shapes(30, 0), {"limit": 0}, "limit is 0"),
+        (shapes(30, 0), {"over": "pictures"}, "over is 'pictures': give queries or classes"),
+        (shapes(30, 0), {"codes": True}, "is a model, measured on pictures, so --codes says nothing"),
         (replace(shapes(30, 0), labels=np.full(30, -1)), {}, "has no labels"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(pictures, options, words):
     with pytest.raises(RetrievalError, match=words):
-        evaluate_encoder(PixelEncoder(), pictures, **options)
+        evaluate_encoder(
+            PixelEncoder(),
+            pictures,
+            queries=options.get("queries"),
+            options=EvaluationOptions(**{name: value for name, value in options.items() if name != "queries"}),
+        )
 
 
 # An index
@@ -204,8 +217,8 @@ def test_an_index_is_measured_by_its_own_labels(tmp_path):
     pictures = replace(pictures, labels=labels)
     with indexed(tmp_path / "index", pictures, encoder) as index:
         report = evaluate_index(index)
-        some = evaluate_index(index, limit=20)
-    expected = evaluate_encoder(encoder, pictures, within="test")
+        some = evaluate_index(index, options=EvaluationOptions(limit=20))
+    expected = evaluate_encoder(encoder, pictures, options=EvaluationOptions(within="test"))
     assert report.measures == expected.measures
     assert report.counts == expected.counts
     assert (some.counts["queries"] + some.counts["queries_without_label"], some.counts["gallery"]) == (20, 85)

@@ -13,11 +13,11 @@ from vectors import brute, make, unit
 
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import evaluate_index, evaluate_vectors, figures
+from retrieval.evaluation import EvaluationOptions, evaluate_index, evaluate_vectors, figures
 from retrieval.evaluation.label_files import read_labels
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
-from retrieval.measures import few_shot, linear_probe, rank
+from retrieval.measures import cluster, linear_probe, rank
 
 N, D = 90, 12
 
@@ -86,7 +86,7 @@ def test_classes_are_the_same_where_their_texts_are(files):
     (files / "asked.csv").write_text(
         "path,label\n" + "".join(f"q{i},{label}\n" for i, label in enumerate(classes(40, 5)[1]))
     )
-    how = {"queries": files / "queries.npy", "probe": False}
+    how = {"queries": files / "queries.npy", "options": EvaluationOptions(probe=False)}
     by_number = evaluate_vectors(
         files / "gallery.npy", files / "gallery_labels.npy", query_labels=files / "queries_labels.npy", **how
     )
@@ -121,7 +121,9 @@ def test_codes_are_ranked_by_hamming_distance_with_expected_ties(files, monkeypa
     vectors, labels = classes(N)
     codes = np.packbits(np.concatenate([vectors, vectors[:, :4]], axis=1) > 0, axis=1)
     np.save(files / "codes.npy", codes)
-    report = evaluate_vectors(files / "codes.npy", files / "gallery_labels.npy", codes=True, like="oml")
+    report = evaluate_vectors(
+        files / "codes.npy", files / "gallery_labels.npy", options=EvaluationOptions(codes=True, like="oml")
+    )
     expected = rank(codes, labels)
     for name in ("P@10", "mAP", "NDCG"):
         assert report[name].value == pytest.approx(expected.values[name].mean()), name
@@ -179,7 +181,7 @@ def test_several_labels_a_picture(files):
     (files / "sets.json").write_text(json.dumps([np.flatnonzero(row).tolist() for row in sets]))
     expected = rank(vectors, sets, graded=True)
     for name in ("sets.npy", "sets.csv", "sets.json"):
-        report = evaluate_vectors(files / "gallery.npy", files / name, graded=True)
+        report = evaluate_vectors(files / "gallery.npy", files / name, options=EvaluationOptions(graded=True))
         for measure in ("P@10", "mAP", "NDCG"):
             assert report[measure].value == pytest.approx(expected.values[measure].mean()), (name, measure)
         assert report.per_query["class"].tolist() == [text for text in texts if text]
@@ -210,7 +212,9 @@ def test_near_duplicates_are_left_out_and_counted(files):
     np.save(files / "copies.npy", vectors)
     np.save(files / "copies_labels.npy", labels)
     kept = evaluate_vectors(files / "copies.npy", files / "copies_labels.npy")
-    dropped = evaluate_vectors(files / "copies.npy", files / "copies_labels.npy", duplicate_score=0.999)
+    dropped = evaluate_vectors(
+        files / "copies.npy", files / "copies_labels.npy", options=EvaluationOptions(duplicate_score=0.999)
+    )
     expected = rank(vectors, labels, ignore=[[(i + 10) % 20] if i < 20 else [] for i in range(N)])
     assert dropped["mAP"].value == pytest.approx(expected.values["mAP"].mean()) and dropped != kept
     assert dropped.counts["near_duplicates"] == 20 and kept.counts["near_duplicates"] == 0
@@ -219,14 +223,12 @@ def test_near_duplicates_are_left_out_and_counted(files):
     assert not any("the same vector" in note for note in dropped.notes)
 
 
-def test_few_shot_trials_and_a_clustering(files):
-    report = evaluate_vectors(files / "gallery.npy", files / "gallery_labels.npy", few_shot=(3, 2), clustering=True)
+def test_a_clustering_of_vectors(files):
+    options = EvaluationOptions(clustering=True)
+    report = evaluate_vectors(files / "gallery.npy", files / "gallery_labels.npy", options=options)
     vectors, labels = classes(N)
-    one = report["3-way 2-shot"]
-    assert one.value == few_shot(vectors, labels, 3, 2, trials=2000).accuracy and one.chance == pytest.approx(1 / 3)
-    assert one.low < one.value < one.high and "NMI" in {measure.name for measure in report.measures}
-    with pytest.raises(RetrievalError, match="9 ways of 2 shots"):
-        evaluate_vectors(files / "gallery.npy", files / "gallery_labels.npy", few_shot=(9, 2))
+    expected = cluster(vectors, labels)
+    assert (report["NMI"].value, report["AMI"].value) == (expected.nmi, expected.ami)
 
 
 # Beyond the measures
@@ -310,7 +312,7 @@ def test_an_index_says_what_its_structure_finds(tmp_path):
         assert any("asked by 600 of the queries" in note for note in report.notes)
         whole = Forgetful()
         whole.search = index.search
-        limited = evaluate_index(whole, limit=50)["recall@10 of the structure"]
+        limited = evaluate_index(whole, options=EvaluationOptions(limit=50))["recall@10 of the structure"]
         assert (limited.value, limited.n) == (1, 50)
 
 
@@ -333,7 +335,7 @@ def test_an_index_of_codes_is_ranked_by_its_codes(tmp_path):
     index = Index.create(tmp_path / "index", 64, root=".", encoder_hash="codes", details={}, storage="binary")
     with index:
         index.add(vectors, [NewItem(f"{i}", CLASSES[label]) for i, label in enumerate(pictures.labels)])
-        report = evaluate_index(index, like="pml")
+        report = evaluate_index(index, options=EvaluationOptions(like="pml"))
         expected = rank(np.packbits(vectors > 0, axis=1), pictures.labels)
         assert report["mAP"].value == pytest.approx(expected.values["mAP"].mean())
         assert 0.5 < report["AUC"].value <= 1 and report.per_query["id"].tolist() == index.ids().tolist()
@@ -348,6 +350,10 @@ def test_an_index_of_codes_is_ranked_by_its_codes(tmp_path):
         ("a.csv", "label\nb\n\na\n", ["b", None, "a"]),
         ("a.csv", "path,label,more\nx,b,1\ny,,2\nz,a,3\n", ["b", None, "a"]),
         ("a.txt", "b\n\na\n", ["b", None, "a"]),
+        ("a.csv", "Name;Label\nx;b\ny;\nz;a\n", ["b", None, "a"]),
+        ("a.tsv", "label\tname\nb\tx, y\n\tz\na\tw\n", ["b", None, "a"]),
+        ("a.csv", "path, label\nx, b\ny, \nz, a\n", ["b", None, "a"]),
+        ("a.json", '{"Label": "b"}\n{"label": null}\n{"label": 7.0}\n', ["b", None, "7"]),
         ("a.txt", "10\n-1\n9", ["10", None, "9"]),
         ("a.csv", '"b, c"\nx\n x ', ["b, c", "x", "x"]),
         ("a.json", '["b", null, 7]', ["b", None, "7"]),
@@ -382,7 +388,8 @@ def forged(shape: str, descr: str, content: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.npy", forged("(3,)", "'|O'", b"cos\nsystem\n."), "cannot be read"),
+        ("a.npy", forged("(3,)", "'|O'", b"cos\nsystem\n."), "give integers or texts (n,), or booleans"),
+        ("a.txt", b"x\tcat\ny\tdog\nz\tcat", "no column is called label"),
         ("a.npy", forged("(1000000000000,)", "'<i8'"), "cannot be read"),
         ("a.npy", forged("(3,)", "'<f4'", bytes(12)), "float32"),
         ("a.npy", forged("(3,)", "'<i8'", b"\xfe" + b"\xff" * 23), "reach down to -2"),
@@ -391,15 +398,15 @@ def forged(shape: str, descr: str, content: bytes = b"") -> bytes:
         ("a.npy", forged("(3,)", "'<U0'"), "give integers"),
         ("a.npy", forged("()", "'<i8'", bytes(8)), "of 0 vectors"),
         ("a.npy", b"junk", "cannot be read"),
-        ("a.json", b"[" * 100_000, "cannot be read"),
-        ("a.json", b'{"a": 1}', "no list"),
-        ("a.json", b"[1.5, 2, 3]", "'1.5' is no label"),
-        ("a.json", b'[{"name": 1}, 2, 3]', "item 0 has no label"),
+        ("a.json", b"[" * 100_000, "is not json"),
+        ("a.json", b'{"a": 1}', "has no label"),
+        ("a.json", b"[1.5, 2, 3]", "has the label 1.5; give a text"),
+        ("a.json", b'[{"name": 1}, 2, 3]', "Item 1 of"),
         ("a.json", b"[1, 2]", "of 2 vectors, and there are 3"),
-        ("a.csv", b"a,b\n1,2\n3,4", "no column is called label"),
-        ("a.csv", b"label,b\n1,2\n3,4\n5", "1 cells for 2 columns"),
+        ("a.csv", b"a,b\n1,2\n3,4", "Line 1 of"),
+        ("a.csv", b"label,b\n1,2\n3,4\n5", "has 1 cells instead of 2"),
         ("a.csv", b"label\n1\n2", "of 2 vectors"),
-        ("a.csv", b'"unclosed\n1\n2', "cannot be read"),
+        ("a.csv", b'"unclosed\n1\n2', "is not CSV"),
         ("a.txt", b"\xff\n1\n2", "UTF-8"),
         ("a.txt", b"x" * 2_000_000, "too many for 3 vectors"),
         ("a.txt", b"x" * 2000 + b"\n1\n2", "2,000 letters"),
@@ -410,6 +417,23 @@ def test_bad_labels_are_refused_in_one_sentence(name, content, words, tmp_path, 
     np.save(tmp_path / "three.npy", unit(3, 4))
     (tmp_path / name).write_bytes(content)
     assert main(["evaluate", str(tmp_path / "three.npy"), "--labels", str(tmp_path / name)]) == 1
+    out = capsys.readouterr()
+    assert words in out.err and out.err.count("\n") == 1 and out.out == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["a"] * 6, "have the one label 'a'"),
+        (list("abcdef"), "is of one vector alone"),
+        ([""] * 6, "has a label; give labels"),
+        (["a;b", "c", "d", "e;f", "g", "h"], "is of one vector alone"),
+    ],
+)
+def test_labels_by_which_nothing_can_be_measured_are_called_so(labels, words, tmp_path, capsys):
+    np.save(tmp_path / "v.npy", unit(6, 4))
+    (tmp_path / "labels.csv").write_text("label\n" + "\n".join(f'"{label}"' for label in labels) + "\n")
+    assert main(["evaluate", str(tmp_path / "v.npy"), "--labels", str(tmp_path / "labels.csv")]) == 1
     out = capsys.readouterr()
     assert words in out.err and out.err.count("\n") == 1 and out.out == ""
 
@@ -433,7 +457,6 @@ def test_the_verb_measures_vectors(files, capsys):
         (["gallery.npy", "--labels", "none.csv"], "not there"),
         (["gallery.npy", "--labels", "gallery_labels.npy", "--queries", "pictures"], "not there"),
         (["gallery.npy", "--labels", "gallery_labels.npy", "--queries", "labels.csv"], "neither .npy"),
-        (["gallery.npy", "--labels", "gallery_labels.npy", "--few-shot", "9", "1"], "9 ways of 1 shots"),
         (["gallery.npy", "data", "--labels", "gallery_labels.npy"], "says nothing"),
         (["gallery.npy", "--labels", "queries_labels.npy"], "of 40 vectors, and there are 90"),
         (["gallery.npy", "--labels", "gallery_labels.npy", "--codes"], "leave --codes out"),
@@ -481,4 +504,4 @@ def test_bad_vectors_are_refused_in_one_sentence(arguments, words, files, capsys
 def test_several_labels_are_of_no_one_class(files):
     (files / "two.txt").write_text("a;b\n" * N)
     with pytest.raises(RetrievalError, match="no one class"):
-        evaluate_vectors(files / "gallery.npy", files / "two.txt", over="classes")
+        evaluate_vectors(files / "gallery.npy", files / "two.txt", options=EvaluationOptions(over="classes"))

@@ -9,7 +9,7 @@ import pytest
 from slow_measures import orders, slow_measures, slow_vote
 
 from retrieval.errors import RetrievalError
-from retrieval.measures import Ranking, average_precision, average_precision_at_r, ndcg, precision_at, r_precision
+from retrieval.measures import Ranking, average_precision, ndcg, r_precision
 from retrieval.measures.knn_vote import vote
 from retrieval.measures.ranking import _harmonic
 from retrieval.measures.ranking_task import named
@@ -38,10 +38,8 @@ def test_free_functions_are_those_of_the_ranking():
     rng = np.random.default_rng(1)
     scores, relevant = rng.integers(0, 5, 30), rng.random(30) < 0.3
     ranking = Ranking.of(scores, relevant)
-    assert precision_at(scores, relevant, 4) == ranking.precision(4)
     assert r_precision(scores, relevant) == ranking.r_precision()
     assert average_precision(scores, relevant) == ranking.average_precision()
-    assert average_precision_at_r(scores, relevant) == ranking.average_precision(int(relevant.sum()))
     assert ndcg(scores, relevant, 7) == ranking.ndcg(7)
 
 
@@ -110,8 +108,9 @@ def test_average_precision_divides_by_all_relevant_items_not_by_hits_found():
     scores = np.arange(100, 0, -1)
     relevant = np.zeros(100, bool)
     relevant[[0, *range(91, 100)]] = True
-    assert average_precision_at_r(scores, relevant) == pytest.approx(0.1)
-    assert Ranking.of(scores, relevant).average_precision_at(5) == pytest.approx(0.2)  # min(R, k) = 5
+    ranking = Ranking.of(scores, relevant)
+    assert ranking.average_precision(ranking.total) == pytest.approx(0.1)  # what MAP@R averages
+    assert ranking.average_precision_at(5) == pytest.approx(0.2)  # min(R, k) = 5
     expected = (1 + sum((i + 1) / (91 + i) for i in range(1, 10))) / 10
     assert average_precision(scores, relevant) == pytest.approx(expected)
 
@@ -128,7 +127,7 @@ def test_recall_is_a_share_and_hit_rate_is_not():
 
 
 def test_precision_divides_by_k_even_where_fewer_items_were_ranked():
-    assert precision_at(np.array([2.0, 1.0]), np.array([True, True]), 10) == pytest.approx(0.2)
+    assert Ranking.of(np.array([2.0, 1.0]), np.array([True, True])).precision(10) == pytest.approx(0.2)
 
 
 def test_everything_tied_is_chance_to_the_last_digit():

@@ -7,7 +7,7 @@ import pytest
 from slow_measures import clusters, orders, slow_measures
 
 from retrieval.errors import RetrievalError
-from retrieval.measures import Judgements, Ranking, rank, rank_judged
+from retrieval.measures import Ranking, rank
 from retrieval.measures.ranking_task import named
 
 
@@ -67,38 +67,7 @@ def test_one_label_each_as_booleans_is_the_same():
         assert several.chance[name] == pytest.approx(one.chance[name])
 
 
-@pytest.mark.parametrize("same", [False, True])
-def test_judgements_against_loops(same):
-    rng = np.random.default_rng(1)
-    compared = 0
-    for _ in range(12):
-        gallery = small(rng, 6)
-        queries = gallery if same else small(rng, 5)
-        grades = rng.choice([0, 0, 0, 1, 2.5], (len(queries), 6))
-        hidden = np.eye(len(queries), 6, dtype=bool) & same
-        expected = by_hand(queries, gallery, grades, hidden, k=3)
-        listed = np.nonzero((grades > 0) | (rng.random(grades.shape) < 0.2))  # some judged irrelevant
-        turn = rng.permutation(len(listed[0]))
-        judgements = Judgements(listed[0][turn], listed[1][turn], grades[listed][turn])
-        result = rank_judged(queries, judgements, *(() if same else (gallery,)), ks=(3,))
-        check(result, expected, k=3)
-        assert result.without_relevant == len(queries) - len(expected)
-        compared += len(expected)
-    assert compared > 30
-
-
-def test_judgements_without_grades_are_all_one():
-    rng = np.random.default_rng(2)
-    queries, gallery = small(rng, 4), small(rng, 6)
-    pairs = np.nonzero(rng.random((4, 6)) < 0.5)
-    plain = rank_judged(queries, Judgements(*pairs), gallery)
-    ones = rank_judged(queries, Judgements(*pairs, np.ones(len(pairs[0]))), gallery)
-    for name, values in plain.values.items():
-        np.testing.assert_array_equal(values, ones.values[name], err_msg=name)
-
-
-@pytest.mark.parametrize("judged", [False, True])
-def test_what_a_query_ignores_is_neither_right_nor_wrong(judged):
+def test_what_a_query_ignores_is_neither_right_nor_wrong():
     rng = np.random.default_rng(3)
     compared = 0
     for _ in range(10):
@@ -108,10 +77,7 @@ def test_what_a_query_ignores_is_neither_right_nor_wrong(judged):
         hidden = rng.random((5, 7)) < 0.3
         ignore = [np.concatenate([np.flatnonzero(row)] * 2) for row in hidden]  # twice is as good as once
         expected = by_hand(queries, gallery, relevant, hidden, k=2)
-        if judged:
-            result = rank_judged(queries, Judgements(*np.nonzero(relevant)), gallery, ignore=ignore, ks=(2,))
-        else:
-            result = rank(queries, labels, gallery, shelf_labels, ignore=ignore, ks=(2,))
+        result = rank(queries, labels, gallery, shelf_labels, ignore=ignore, ks=(2,))
         check(result, expected, k=2)
         assert result.relevant.tolist() == (relevant & ~hidden).sum(axis=1)[result.queries].tolist()
         compared += len(expected)
@@ -166,21 +132,3 @@ def test_curves_are_each_querys_own():
 def test_sets_of_labels_that_do_not_fit_are_refused(labels, gallery_labels, words):
     with pytest.raises(RetrievalError, match=words):
         rank(np.ones((3, 2), np.float32), labels, np.ones((4, 2), np.float32), gallery_labels)
-
-
-@pytest.mark.parametrize(
-    ("judgements", "words"),
-    [
-        (Judgements([0, 1], [0]), "one of each"),
-        (Judgements([0, 3], [0, 0]), "from 0 to 3, and there are 3"),
-        (Judgements([0, 1], [0, 4]), "from 0 to 4, and there are 4"),
-        (Judgements([0.0, 1.0], [0, 1]), "float64"),
-        (Judgements([0, 1], [0, 1], [1, -1]), "from -1"),
-        (Judgements([0, 1], [0, 1], [1, np.nan]), "finite"),
-        (Judgements([1, 1], [2, 2]), "judged twice"),
-        (Judgements([0, 1], [0, 1], [0, 0]), "relevant item"),
-    ],
-)
-def test_judgements_that_do_not_fit_are_refused(judgements, words):
-    with pytest.raises(RetrievalError, match=words):
-        rank_judged(np.ones((3, 2), np.float32), judgements, np.ones((4, 2), np.float32))

@@ -313,7 +313,7 @@ def test_the_command_line_measures_the_gain(folder, tmp_path, capsys):
     assert set(printed["differences"]["measures"]) == {"P@1", "P@10", "mAP@10", "mAP@100"}
     assert main(command) == 0
     assert "Time a query" in capsys.readouterr().out
-    for wrong in (["--clustering"], ["--few-shot", "5", "1"], ["--no-probe"], ["--within", "test"]):
+    for wrong in (["--clustering"], ["--duplicates", "drop"], ["--no-probe"], ["--within", "test"]):
         assert main([*command, *wrong]) == 1
         assert "says nothing beside --rerank" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path), "--rerank", "aqe"]) == 1

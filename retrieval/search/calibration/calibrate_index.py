@@ -15,7 +15,6 @@ from retrieval.search.calibration.evidence import Evidence
 from retrieval.search.calibration.fitting import A_SAMPLE, WITHOUT_MATCH, fit_to, judge
 from retrieval.search.calibration.halves import Asking, Labelled
 from retrieval.search.calibration.record import Calibration, Conditions, Judged
-from retrieval.version import __version__
 
 TWIN = 1 - 1e-6
 """Scores from here on are those of one vector, up to the last digits of a float."""
@@ -71,7 +70,7 @@ def calibrate(
             items=len(index),
             last_id=int(index.ids()[-1]),
             log_loss=final.losses,
-            versions={"retrieval": __version__} | versions(),
+            versions=versions(),
         ),
         notes=tuple(_notes(data, evidence, judged)),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.base.text import printable
+from retrieval.base.text import numbered, printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.measures import UNLABELLED, Pairs
@@ -57,10 +57,9 @@ class Labelled:
         self.index, self.asking, self._generator = index, asking, generator
         where, names = printable(index.folder), index.labels()
         asked = () if asking is None else asking.labels
-        known = sorted({name for name in (*names, *asked) if name is not None})
-        number: dict[str | None, int] = {None: UNLABELLED, **{name: place for place, name in enumerate(known)}}
-        self.gallery = np.array([number[name] for name in names], np.int64)
-        self.owners = self.gallery if asking is None else np.array([number[name] for name in asked], np.int64)
+        known, places = numbered([*names, *asked])
+        self.gallery = places[: len(names)]
+        self.owners = self.gallery if asking is None else places[len(names) :]
         labelled = np.flatnonzero(self.owners != UNLABELLED)
         if not (self.gallery != UNLABELLED).any():
             raise RetrievalError(

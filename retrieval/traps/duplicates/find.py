@@ -18,17 +18,18 @@ from retrieval.encoder.file_encoding import encode_files
 from retrieval.errors import RetrievalError
 from retrieval.images import perceptual, reading
 from retrieval.images.perceptual import Hashes
-from retrieval.index import Index, catalog
-from retrieval.index.codes import as_floats
+from retrieval.index import Index
+from retrieval.index.folder import is_index
+from retrieval.index.vectors import as_numbers
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.report import Duplicates
-from retrieval.traps.find_all import neighbours_of
 from retrieval.traps.near_duplicates import BITS
+from retrieval.traps.neighbours import exact_neighbours, neighbours_of
 
 NEIGHBOURS = 20
 """Nearest of each picture that are looked at for copies by score."""
 
-_BLOCK = 2048  # pictures read before they are hashed, and asked for their neighbours, at a time
+_BLOCK = 2048  # pictures read before they are hashed, at a time
 
 Ints = npt.NDArray[np.int64]
 
@@ -63,7 +64,7 @@ def find_duplicates(
         raise RetrievalError(f"The least score is {score:g}; give one from -1 to 1.")
     if not 0 <= bits <= 32:
         raise RetrievalError(f"A hash distance of {bits} bits was asked for; give 0 to 32, where chance begins.")
-    if (Path(source) / catalog.FILE).is_file():
+    if is_index(source):
         if model is not None:
             raise RetrievalError(f"{printable(source)!r} is an index, which has vectors; leave --model out.")
         with Index.open(source) as index:
@@ -95,7 +96,7 @@ def _of_index(index: Index, score: float | None, bits: int, threads: int) -> Dup
         )
     place = {path: row for row, path in enumerate(paths)}
     by_id, by_id_scores = neighbours_of(index, NEIGHBOURS)
-    rows = as_floats(index.all_vectors()[1])
+    rows = as_numbers(index.all_vectors()[1])
     # A file that has changed since has another vector than the index's.
     row_of = np.full(len(items) + 1, -1)
     for number, item in enumerate(items):
@@ -168,17 +169,9 @@ def _encoded(root: Path, paths: list[str], model: str | Path, threads: int) -> n
 
 def _nearest(vectors: npt.NDArray[np.float32]) -> tuple[Ints, npt.NDArray[np.float32]]:
     """Rows and scores (n, k) of the nearest of each row that is not NaN."""
-    from retrieval.index.nearest import exact_search
-
     neighbours = np.full((len(vectors), NEIGHBOURS), -1, np.int64)
     scores = np.full((len(vectors), NEIGHBOURS), -np.inf, np.float32)
     here = np.flatnonzero(~np.isnan(vectors[:, 0]))
     shelf = np.ascontiguousarray(vectors[here])
-    with bar(len(here), "Neighbours", "pictures") as shown:
-        for start in range(0, len(here), _BLOCK):
-            some = here[start : start + _BLOCK]
-            scores[some], neighbours[some] = exact_search(
-                shelf[start : start + _BLOCK], shelf, here, NEIGHBOURS, [np.array([row]) for row in some]
-            )
-            shown.update(len(some))
+    neighbours[here], scores[here] = exact_neighbours(shelf, shelf, NEIGHBOURS, ids=here, own=here)
     return neighbours, scores

@@ -13,6 +13,7 @@ from PIL import Image
 from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.machine import cores
+from retrieval.base.page import document
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
@@ -24,27 +25,8 @@ GROUPS, MEMBERS = 300, 11
 _SIDE = 192  # pixels of a thumbnail's longer side
 _KINDS = {"exact": "same bytes", "hash": "alike by hash", "embedding": "alike by score", None: "could stay"}
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --faint: #667079; --line: #d8dce1; --paper: #fff; --mat: #f3f4f6;
-  --keep: #1c7d40; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --faint: #98a2ac; --line: #363d45; --paper: #15181c;
-  --mat: #1e2329; --keep: #5fce8b; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1.5rem clamp(1rem, 4vw, 2.5rem) 3rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1rem; margin: 0 0 .6rem; }
-section { border-top: 1px solid var(--line); padding: 1rem 0; break-inside: avoid; }
-ul { display: flex; flex-wrap: wrap; gap: .8rem; list-style: none; margin: 0; padding: 0; }
-li { width: 10.5rem; font-size: .85rem; overflow-wrap: anywhere; }
-li div { height: 10.5rem; background: var(--mat); border: 2px solid var(--line); border-radius: .5rem; display: flex;
-  align-items: center; justify-content: center; overflow: hidden; margin-bottom: .3rem; text-align: center; }
-li.keep div { border-color: var(--keep); }
-li.keep b { color: var(--keep); }
-img { max-width: 100%; max-height: 100%; width: 100%; height: 100%; object-fit: contain; }
-small { display: block; color: var(--faint); }
-@media (max-width: 30rem) { li { width: calc(50% - .4rem); } li div { height: 8.5rem; } }
-"""
+_STYLE = ":root { --tile: 10.5rem; } @media (max-width: 30rem) { :root { --tile: 8.5rem; } }"
+"""Pictures to judge by are larger than elsewhere."""
 
 
 def write_page(found: Duplicates, path: str | Path) -> None:
@@ -71,7 +53,7 @@ def write_page(found: Duplicates, path: str | Path) -> None:
         _section(number, group, [_figure(one, next(rest), found.root) for one in some])
         for number, (group, some) in enumerate(zip(shown, members, strict=True), 1)
     ]
-    root = escape(printable(found.root))
+    title = f"Near-duplicates in {printable(found.root)}"
     size = show_bytes(sum(copy.size for copy in found.could_go))
     notes = list(found.notes)
     if len(shown) < len(found.groups):
@@ -80,28 +62,15 @@ def write_page(found: Duplicates, path: str | Path) -> None:
         f"{found.pictures:,} pictures, {len(found.groups):,} groups of near-duplicates; {len(found.could_go):,} "
         f"pictures ({size}) could go. In each group the picture with the most pixels could stay. Nothing was changed."
     )
-    page = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Near-duplicates in {root}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<header>
-<h1>Near-duplicates in {root}</h1>
+    body = f"""<header>
+<h1>{escape(title)}</h1>
 <p>{words}</p>
 {"".join(f"<p>{escape(note)}</p>" for note in notes)}
 </header>
 <main>
 {"".join(sections)}
-</main>
-</body>
-</html>
-"""
-    write_durably(file, page.encode(errors="backslashreplace"))
+</main>"""
+    write_durably(file, document(title, body, _STYLE).encode(errors="backslashreplace"))
 
 
 def _section(number: int, group: Group, figures: list[str]) -> str:
@@ -109,13 +78,14 @@ def _section(number: int, group: Group, figures: list[str]) -> str:
     rest = f"<p>{more:,} more are in the list.</p>" if more else ""
     return (
         f'<section aria-labelledby="g{number}"><h2 id="g{number}">Group {number}: '
-        f"{len(group.copies) + 1:,} pictures</h2><ul>{''.join(figures)}</ul>{rest}</section>\n"
+        f'{len(group.copies) + 1:,} pictures</h2><div class="row">{"".join(figures)}</div>{rest}</section>\n'
     )
 
 
 def _figure(one: Copy, picture: str | None, root: Path) -> str:
     name = escape(printable(one.path))
-    shown = "cannot be read any more" if picture is None else f'<img src="{picture}" alt="{name}" loading="lazy">'
+    gone = '<span class="gone">cannot be read any more</span>'
+    shown = gone if picture is None else f'<img src="{picture}" alt="{name}" loading="lazy">'
     measured = []
     if one.bits is not None:
         measured.append(f"{one.bits} bits")
@@ -123,9 +93,9 @@ def _figure(one: Copy, picture: str | None, root: Path) -> str:
         measured.append(f"score {one.score:.3f}")
     details = f"<small>{', '.join(measured)}</small>" if measured else ""
     return (
-        f"<li{' class=keep' if one.kind is None else ''}><div>{shown}</div><b>{_KINDS[one.kind]}</b>"
+        f'<figure class="tile{" right" if one.kind is None else ""}">{shown}<figcaption><b>{_KINDS[one.kind]}</b>'
         f"<small>{one.width}×{one.height}, {show_bytes(one.size)}</small>"
-        f"{details}{name}</li>"
+        f"{details}{name}</figcaption></figure>"
     )
 
 

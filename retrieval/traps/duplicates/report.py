@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from retrieval import images
 from retrieval.base.files import write_durably
-from retrieval.base.notebook import Tabled
-from retrieval.base.text import printable
+from retrieval.base.found import Found
+from retrieval.base.table import csv_text
+from retrieval.base.text import aligned, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 
@@ -60,7 +59,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Duplicates(Tabled):
+class Duplicates(Found):
     """What :func:`find_duplicates` found.
 
     Attributes:
@@ -118,13 +117,11 @@ class Duplicates(Tabled):
                 rows.append((f"{kind} ({words})", f"{len(some):,}", show_bytes(sum(some))))
         total = self.could_go
         rows.append(("all", f"{len(total):,}", show_bytes(sum(copy.size for copy in total))))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
         head = (
             f"{self.pictures:,} pictures, {len(self.groups):,} groups of near-duplicates with "
             f"{len(self.groups) + len(total):,} pictures. Nothing was changed."
         )
-        return "\n".join([head, "", *lines, *(["", *self.notes] if self.notes else [])])
+        return "\n".join([head, "", *aligned(rows), *(["", *self.notes] if self.notes else [])])
 
     def write_list(self, path: str | Path) -> None:
         """Write a list to act on: CSV, one picture a line, with its group, what it is, and whether to keep it.
@@ -133,16 +130,15 @@ class Duplicates(Tabled):
             RetrievalError: the name does not end in .csv, or it cannot be written.
         """
         file = output(path, ".csv")
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["group", "path", "size", "width", "height", "kind", "score", "bits", "keep"])
+        rows: list[tuple[object, ...]] = [
+            ("group", "path", "size", "width", "height", "kind", "score", "bits", "keep"),
+        ]
         for number, group in enumerate(self.groups, 1):
             for one in (group.kept, *group.copies):
                 score = "" if one.score is None else f"{one.score:.6f}"
-                bits = "" if one.bits is None else one.bits
                 keep = "yes" if one is group.kept else "no"
-                writer.writerow([number, one.path, one.size, one.width, one.height, one.kind or "", score, bits, keep])
-        write_durably(file, text.getvalue().encode(errors="backslashreplace"))
+                rows.append((number, one.path, one.size, one.width, one.height, one.kind, score, one.bits, keep))
+        write_durably(file, csv_text(rows).encode(errors="backslashreplace"))
 
 
 def output(path: str | Path, *endings: str) -> Path:

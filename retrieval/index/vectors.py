@@ -1,20 +1,22 @@
-"""What may go into an index, and into a question to it."""
+"""What may go into an index and into a question to it, and binary codes: made of numbers, and as numbers again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
-from retrieval.index.records import NewItem
 
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1."""
+
+
+def checked(vectors: npt.NDArray[Any], dim: int, storage: str, what: str) -> npt.NDArray[Any]:
+    """:func:`unit_rows`, or :func:`code_rows` where the storage is "binary"."""
+    return (code_rows if storage == "binary" else unit_rows)(vectors, dim, what)
 
 
 def unit_rows(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDArray[np.float32]:
@@ -50,6 +52,29 @@ def unit_rows(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDAr
     return vectors
 
 
+def directions(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Rows (n, d) of real numbers scaled to unit length, float64 (n, d), and the lengths they had, float64 (n,).
+
+    Also rows so long or so short that the squares of their numbers are none. The length of a row that is zero or not
+    finite, and so has no direction, is NaN, and the row is anything; one too long to say is infinite.
+    """
+    wide = rows.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        length = np.sqrt(np.vecdot(wide, wide))
+        odd = np.flatnonzero(~((length > 1e-100) & (length < 1e100)))
+        if len(odd):
+            largest = np.abs(wide[odd]).max(axis=1, initial=0)
+            largest[~(np.isfinite(largest) & (largest > 0))] = np.nan
+            wide[odd] /= largest[:, None]
+            within = np.sqrt(np.vecdot(wide[odd], wide[odd]))
+            wide[odd] /= within[:, None]
+            length[odd] = largest * within
+        even = np.ones(len(wide), bool)
+        even[odd] = False
+        wide /= np.where(even, length, 1)[:, None]
+    return wide, length
+
+
 def code_rows(vectors: npt.NDArray[Any], dim: int, what: str) -> npt.NDArray[np.uint8]:
     """Binary codes (n, dim / 8), C-contiguous.
 
@@ -72,49 +97,32 @@ def code_rows(vectors: npt.NDArray[Any], dim: int, what: str) -> npt.NDArray[np.
         )
     if not np.isfinite(vectors).all():
         raise RetrievalError(f"The {what} hold numbers that are not finite; leave such rows out.")
-    return np.packbits(vectors > 0, axis=1, bitorder="little")
+    return packed(vectors)
 
 
-def new_folder(folder: Path, ours: set[str], mark: str) -> None:
-    """Make the folder of a new index.
+def packed(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Codes uint8 (..., d / 8) of numbers (..., d): 1 for each above 0, the first lowest in its byte. Codes stay."""
+    return numbers if numbers.dtype == np.uint8 else np.packbits(numbers > 0, axis=-1, bitorder="little")
+
+
+def signs(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Codes (..., d / 8) as ±1, float32 (..., d). Inner products of these are whole numbers that no rounding touches:
+    scores times d."""
+    return np.unpackbits(codes, axis=-1, bitorder="little").astype(np.float32) * 2 - 1
+
+
+def as_numbers(
+    vectors: npt.NDArray[Any], storage: str = "", dtype: type[np.floating[Any]] = np.float32
+) -> npt.NDArray[Any]:
+    """Vectors (..., d) as numbers of a type, whose inner products are scores: of codes the ±1/√d that they stand for.
 
     Args:
-        folder: where; it may exist.
-        ours: names that an index has, and that may lie there already.
-        mark: the file that says that it is one.
-
-    Raises:
-        RetrievalError: it has something else in it, or cannot be made.
+        vectors: real numbers, or codes uint8.
+        storage: "binary" for numbers that an index of codes takes for the codes of their signs.
+        dtype: the type.
     """
-    if str(folder) != str(folder).encode(errors="replace").decode():
-        raise RetrievalError(f"The folder name {str(folder)!r} is not Unicode; choose another one.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        there = {entry.name for entry in folder.iterdir()}
-    except OSError as error:
-        raise RetrievalError(
-            f"No index can be made at {str(folder)!r} ({error.strerror or error}); choose another folder."
-        ) from error
-    foreign = sorted(there - ours - {mark})
-    if foreign and mark not in there:
-        raise RetrievalError(f"{str(folder)!r} is not empty (it has {foreign[0]!r}); choose a new or an empty folder.")
-
-
-def new_paths(items: Sequence[NewItem]) -> set[str]:
-    """The paths of new items.
-
-    Raises:
-        RetrievalError: one stands twice, is empty, or cannot be stored as text.
-    """
-    seen: set[str] = set()
-    for item in items:
-        if not item.path:
-            raise RetrievalError("An item has an empty path; give each its own.")
-        try:
-            f"{item.path}{item.label or ''}".encode()
-        except UnicodeEncodeError:
-            raise RetrievalError(f"The path {item.path!r} or its label is not Unicode; rename the file.") from None
-        if item.path in seen:
-            raise RetrievalError(f"The path {item.path!r} stands twice among the new items; give it once.")
-        seen.add(item.path)
-    return seen
+    if vectors.dtype != np.uint8 and storage != "binary":
+        return vectors.astype(dtype, copy=False)
+    found: npt.NDArray[Any] = signs(packed(vectors)).astype(dtype, copy=False)
+    found /= math.sqrt(max(found.shape[-1], 1))
+    return found
