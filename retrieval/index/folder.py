@@ -156,10 +156,7 @@ def remove_orphans(folder: Path, catalog: Catalog) -> None:
             if path.relative_to(folder).as_posix() not in known:  # as the next number could say if it is damaged
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise RetrievalError(
-            f"The index {str(folder)!r} cannot be written ({error.strerror or error}); "
-            "allow writing there, or work on a copy of the folder."
-        ) from error
+        raise lock.cannot_write(folder, error) from error
     sweep(folder, catalog)
 
 

@@ -102,6 +102,7 @@ class Index:
         Raises:
             RetrievalError: there is an index already, or something else, or the folder cannot be written.
         """
+
         folder = Path(folder)
         if dim < 1:
             raise RetrievalError(f"An index needs vectors of at least one number, not {dim}; give the encoder's dim.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import fcntl
 import json
 import os
@@ -73,14 +72,9 @@ class WriterLock:
     @staticmethod
     def _open(folder: Path, path: Path) -> int:
         try:
-            descriptor = os.open(path, _OURS | os.O_RDWR | os.O_CREAT, 0o644)
+            return os.open(path, _OURS | os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            why = "its lock is a link" if error.errno == errno.ELOOP else error.strerror or error
-            raise RetrievalError(
-                f"The index {str(folder)!r} cannot be written ({why}); "
-                "allow writing there, or work on a copy of the folder."
-            ) from error
-        return descriptor
+            raise cannot_write(folder, error) from error
 
     def release(self) -> None:
         """Let the next writer in. Calling it twice is harmless."""
@@ -135,6 +129,14 @@ def nobody_reads(folder: Path) -> Iterator[bool]:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def cannot_write(folder: Path, error: OSError) -> RetrievalError:
+    """What is said where a folder cannot be written."""
+    return RetrievalError(
+        f"The index {str(folder)!r} cannot be written ({error.strerror or error}); "
+        "allow writing there, or work on a copy of the folder."
+    )
 
 
 def _open_readers(folder: Path) -> int:

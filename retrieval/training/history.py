@@ -215,13 +215,14 @@ def _draw(readings: Readings, title: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 6.2), layout="constrained")
+    names = [field.name for field in fields(readings[0]) if field.name in TITLES and field.name != "lr"]
+    rows = 1 + (len(names) > 3)
+    figure = Figure(figsize=(10, 3.1 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     steps = [reading.step for reading in readings]
-    names = [field.name for field in fields(readings[0]) if field.name in TITLES and field.name != "lr"]
-    places = figure.subplots(2, 2).flat
-    for number, (axes, name) in enumerate(zip(places, names, strict=False)):
+    places = figure.subplots(rows, len(names) // rows).flat
+    for number, (axes, name) in enumerate(zip(places, names, strict=True)):
         values = torch.tensor([getattr(reading, name) for reading in readings], dtype=torch.float64)
         known = ~values.isnan()
         x = [step for step, there in zip(steps, known.tolist(), strict=True) if there]
@@ -237,8 +238,6 @@ def _draw(readings: Readings, title: str) -> bytes:
             axes.set_ylim(0, 1.02)
         if not x:
             axes.text(0.5, 0.5, "not measured here", ha="center", va="center", transform=axes.transAxes)
-    for axes in list(figure.axes)[len(names) :]:
-        axes.remove()
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()

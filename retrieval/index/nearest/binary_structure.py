@@ -20,7 +20,7 @@ import numpy.typing as npt
 from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
 from retrieval.index.nearest import faiss_files
-from retrieval.index.nearest.faiss_options import Settings, linear, project
+from retrieval.index.nearest.faiss_options import Settings, empty, linear, project
 from retrieval.index.nearest.structure import Floats, Positions
 
 _KNOWN = re.compile(r"BFlat|BHNSW\d{1,3}|BIVF\d{1,6}")
@@ -103,15 +103,8 @@ class BinaryStructure:
 
 
 def _empty(factory: str, dim: int) -> Any:
-    """An index without codes, of as many bits as numbers, filled up to whole bytes."""
-    if not _KNOWN.fullmatch(factory):
-        raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
-    try:
-        return faiss.index_binary_factory(-(-dim // 8) * 8, factory)
-    except (RuntimeError, TypeError) as error:  # a TypeError if `dim` is no 32-bit integer
-        raise RetrievalError(
-            f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
-        ) from error
+    """Of as many bits as numbers, filled up to whole bytes."""
+    return empty(_KNOWN, lambda dim, factory: faiss.index_binary_factory(-(-dim // 8) * 8, factory), factory, dim)
 
 
 def _codes(turned: Floats) -> npt.NDArray[np.uint8]:

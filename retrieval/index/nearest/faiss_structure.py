@@ -15,7 +15,7 @@ from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
 from retrieval.index.nearest import faiss_files
 from retrieval.index.nearest.exact import matrix_products
-from retrieval.index.nearest.faiss_options import Settings, project
+from retrieval.index.nearest.faiss_options import Settings, empty, project
 from retrieval.index.nearest.structure import Floats, Positions
 
 _CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ)"
@@ -137,15 +137,7 @@ class FaissStructure:
 
 
 def _empty(factory: str, dim: int) -> Any:
-    """An index without vectors."""
-    if not _KNOWN.fullmatch(factory):
-        raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
-    try:
-        return faiss.index_factory(dim, factory, faiss.METRIC_L2)
-    except (RuntimeError, TypeError) as error:  # a TypeError if `dim` is no 32-bit integer
-        raise RetrievalError(
-            f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
-        ) from error
+    return empty(_KNOWN, lambda dim, factory: faiss.index_factory(dim, factory, faiss.METRIC_L2), factory, dim)
 
 
 def _finite(vectors: Floats) -> Floats:
