@@ -376,13 +376,20 @@ def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
     return pictures.select(~chosen), pictures.select(chosen)
 
 
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row for the table: its figures in one cell, in percent."""
-    figures = [
-        "{} {:.2f} % ({:.2f}–{:.2f})".format(name, *(100 * x for x in found))
-        for name, found in row.get("figures", {}).items()
+def shown(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table for a record or a candidate: one figure each, in percent."""
+    if "figures" not in row:
+        return [row]
+    others = {name: value for name, value in row.items() if name not in ("record", "figures")}
+    return [
+        {
+            "record": row["record"],
+            "figure": name,
+            "ours (95 % interval)": "{:.2f} % ({:.2f}–{:.2f})".format(*(100 * x for x in found)),
+        }
+        | others
+        for name, found in row["figures"].items()
     ]
-    return row | ({"figures": "<br>".join(figures)} if figures else {})
 
 
 def ends(interval: measures.Interval) -> list[float]:
@@ -412,7 +419,7 @@ def main() -> int:
     print(
         json.dumps({"machine": describe(), "rows": rows}, indent=2)
         if args.json
-        else table([shown(row) for row in rows])
+        else table([one for row in rows for one in shown(row)])
     )
     return 0
 

@@ -12,7 +12,11 @@ from types import ModuleType
 import pytest
 
 import retrieval
+from retrieval import networks
 from retrieval.cli import VERBS
+from retrieval.exchange import FORMATS
+from retrieval.networks import pairs
+from retrieval.training import losses
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -146,6 +150,15 @@ def test_the_rooms_stand_in_their_order() -> None:
     first = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
     named = [name for cell in first for name in re.findall(r"`(\w+)(?:\.py|/)`", cell) if not name.startswith("__")]
     assert named == list(ast.literal_eval(rooms))
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [("losses", losses.NAMES), ("training", networks.NAMES), ("pairs", pairs.NAMES), ("exchange", FORMATS)],
+)
+def test_what_can_be_chosen_is_documented(page: str, names: tuple[str, ...]) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    assert [name for name in names if name not in text] == []
 
 
 def test_pre_commit_checks_what_make_lint_does() -> None:
