@@ -116,8 +116,8 @@ def _class_folders(paths: Sequence[str]) -> LabelRule:
 def _listed(file: Path, root: Path, paths: frozenset[str]) -> LabelRule:
     if not file.is_file():
         raise RetrievalError(
-            f"The labels {printable(file)!r} cannot be read (no such file, or no regular one); give auto, folders, none, "
-            "or a table with the columns path and label."
+            f"The labels {printable(file)!r} cannot be read (no such file, or no regular one); give auto, folders, "
+            "none, or a table with the columns path and label."
         )
     table = Table(file, "The labels", ("path", "label"))
     if table.columns is not None and not {"path", "label"} <= set(table.columns):
