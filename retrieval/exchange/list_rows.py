@@ -100,10 +100,11 @@ def to_value(value: object) -> Value | None:
 
 
 def below(root: str) -> Callable[[str], str]:
-    """What makes an absolute path below a folder relative to it, and leaves any other as it is."""
+    """What makes an absolute path below a folder relative to it, and leaves any other as it is, but for a ``./``."""
     folder = PurePosixPath(root)
 
     def relative(path: str) -> str:
+        path = re.sub(r"^(\./+)+(?=.)", "", path)
         place = PurePosixPath(path)
         return place.relative_to(folder).as_posix() if place != folder and place.is_relative_to(folder) else path
 
