@@ -51,7 +51,7 @@ def beside(path: Path) -> Path | None:
     Raises:
         RetrievalError: there are several.
     """
-    found = [path.with_suffix(suffix) for suffix in SUFFIXES if path.with_suffix(suffix).is_file()]
+    found = [path.with_suffix(suffix) for suffix in (*SUFFIXES, ".tsv") if path.with_suffix(suffix).is_file()]
     if len(found) > 1:
         raise RetrievalError(
             f"Beside {printable(path)!r} lie both {found[0].name!r} and {found[1].name!r}; say which with --list."

@@ -203,7 +203,7 @@ def test_two_lists_beside_are_a_question(tmp_path):
 def test_paths_are_those_that_a_build_would_give(tmp_path):
     np.save(tmp_path / "v.npy", unit(5))
     paths = ["./a.png", ".//./b/c.png", f"{tmp_path}/d.png", "https://host//e.png", "./"]
-    (tmp_path / "v.csv").write_text("Path, Label\n" + "".join(f"{path}, x\n" for path in paths))
+    (tmp_path / "v.tsv").write_text("Path\t Label\n" + "".join(f"{path}\t x\n" for path in paths))
     import_index(tmp_path / "v.npy", tmp_path / "back")
     with Index.open(tmp_path / "back") as index:
         found = [(item.path, item.label) for item in index.items(range(5))]
