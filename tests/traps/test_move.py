@@ -153,6 +153,26 @@ def test_nothing_is_written_over(photos: Path, tmp_path: Path) -> None:
     assert undone.back == () and contents(photos) == before
 
 
+def test_a_photograph_whose_files_cannot_all_go_nor_come_back(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    (photos / "more" / "small.MOV").unlink()
+    real, broken = move._rename, []
+
+    def failing(here: int, name: str, there: int, new: str) -> None:
+        if name == "small.xmp" or (broken and name == "small.jpg"):
+            broken.append(name)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(here, name, there, new)
+
+    before = contents(photos)
+    monkeypatch.setattr(move, "_rename", failing)
+    moved = move_copies(find_duplicates(photos), tmp_path / "away" / "deep")
+    monkeypatch.undo()
+    assert [one.path for one in moved.left] == ["more/small.jpg"] and moved.photographs == (("more/same.png",),)
+    assert "only an undo brings them back" in moved.left[0].reason
+    assert contents(tmp_path / "away" / "deep")[b"more/small.jpg"] == before[b"more/small.jpg"]
+    assert undo_move(undo_file(moved)).left == () and contents(photos) == before
+
+
 def test_undo_leaves_what_is_there_again(photos: Path, tmp_path: Path) -> None:
     moved = move_copies(find_duplicates(photos), tmp_path / "away")
     (photos / "more" / "same.png").write_text("new")
