@@ -5,7 +5,10 @@
     python benchmarks/family.py DATA --size small           all of it in about two minutes: what the tests run
     python benchmarks/family.py DATA --size full            the published sizes, for a GPU
     python benchmarks/family.py DATA --only energy drlim    these systems alone
-    python benchmarks/family.py DATA --into docs/family.md  and put the table between the marks of that file
+
+    python benchmarks/family.py DATA --out benchmarks/logs/family --into docs/family.md --plots docs/images
+
+puts the tables between the marks of that file and draws its plots; those rows are kept, so that nothing is measured.
 
 DATA is a folder with `att_faces.zip`, `mnist/`, `omniglot/` and `cifar10.h5`; the rows of what is missing are left out.
 A row is kept in OUT/NAME-SIZE.json as soon as it is measured, with the trainings behind it in OUT, and what is there is
@@ -23,26 +26,32 @@ from pathlib import Path
 
 from ending import status
 from systems import codes, drlim, energy, one_shot, pairs, probes, triplets
-from systems.rows import Measure, MissingDataError, Row, Size, keep, kept, table
+from systems.page import everything, table
+from systems.rows import Measure, MissingDataError, Row, Size, keep, kept
 
 from retrieval.base.machine import describe
 from retrieval.errors import RetrievalError
 
-SYSTEMS: dict[str, Measure] = {
-    **energy.SYSTEMS,
-    **drlim.SYSTEMS,
-    **pairs.SYSTEMS,
-    **triplets.SYSTEMS,
-    **codes.SYSTEMS,
-    **probes.SYSTEMS,
-    **one_shot.SYSTEMS,
-}
+FAMILIES = (
+    energy.FAMILY,
+    drlim.FAMILY,
+    pairs.FAMILY,
+    triplets.FAMILY,
+    codes.FAMILY,
+    probes.FAMILY,
+    one_shot.FAMILY,
+)
+"""In the page's order."""
+
+SYSTEMS: dict[str, Measure] = {name: measure for family in FAMILIES for name, measure in family.systems.items()}
 """In the table's order."""
+
 MARKS = ("<!-- table: python benchmarks/family.py DATA -->", "<!-- end of the table -->")
+ALL = ("<!-- every figure: python benchmarks/family.py DATA -->", "<!-- end of every figure -->")
 
 
-def rows(data: Path, out: Path, size: Size, names: list[str]) -> Iterator[Row]:
-    """The rows, one after another as they are measured."""
+def rows(data: Path, out: Path, size: Size, names: list[str]) -> Iterator[tuple[str, Row]]:
+    """The rows by name, one after another as they are measured."""
     for name in names:
         path = out / f"{name}-{size}.json"
         if not path.exists():
@@ -52,20 +61,26 @@ def rows(data: Path, out: Path, size: Size, names: list[str]) -> Iterator[Row]:
             except MissingDataError as missing:
                 print(f"{name} is left out: {missing}", file=sys.stderr)
                 continue
-        yield kept(path)
+        yield name, kept(path)
 
 
-def put(text: str, page: Path) -> None:
+def put(page: Path, *parts: tuple[str, tuple[str, str]]) -> None:
     """Replace what stands between the marks of a page.
+
+    Args:
+        page: the file. parts: what to put, and the marks before and after it.
 
     Raises:
         RetrievalError: the page has no such marks.
     """
-    before, first, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, second, after = rest.partition(MARKS[1])
-    if not first or not second:
-        raise RetrievalError(f"{page} has no lines {MARKS[0]!r} and {MARKS[1]!r} to put the table between.")
-    page.write_text(f"{before}{first}\n{text}\n{second}{after}", encoding="utf-8")
+    whole = page.read_text(encoding="utf-8")
+    for text, marks in parts:
+        before, first, rest = whole.partition(marks[0])
+        _, second, after = rest.partition(marks[1])
+        if not first or not second:
+            raise RetrievalError(f"{page} has no lines {marks[0]!r} and {marks[1]!r} to put the table between.")
+        whole = f"{before}{first}\n{text}\n{second}{after}"
+    page.write_text(whole, encoding="utf-8")
 
 
 def main() -> int:
@@ -74,14 +89,22 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/family"), help="where rows and trainings are kept")
     parser.add_argument("--size", choices=("small", "medium", "full"), default="medium")
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, metavar="NAME", help=", ".join(SYSTEMS))
-    parser.add_argument("--into", type=Path, metavar="PAGE", help="a page of the documentation to put the table into")
+    parser.add_argument("--into", type=Path, metavar="PAGE", help="a page of the documentation to put the tables into")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="where to draw one plot a family")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    found = list(rows(args.data, args.out, args.size, args.only or list(SYSTEMS)))
+    found = dict(rows(args.data, args.out, args.size, args.only or list(SYSTEMS)))
+    text = table(found, FAMILIES)
     if args.into is not None:
-        put(table(found), args.into)
+        put(args.into, (text, MARKS), (everything(found, FAMILIES), ALL))
+    if args.plots is not None:
+        for family in FAMILIES:
+            there = {name: row for name, row in found.items() if name in family.systems}
+            if there:
+                family.draw(there, args.plots / f"family-{family.name}.png")
     about = {"machine": describe(), "size": args.size}
-    print(json.dumps({**about, "rows": [asdict(row) for row in found]}, indent=2) if args.json else table(found))
+    measured = [asdict(row) for row in found.values()]
+    print(json.dumps({**about, "rows": measured}, indent=2) if args.json else text)
     return 0
 
 

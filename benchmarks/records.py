@@ -25,7 +25,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +75,185 @@ def by_distance(queries: Labelled, gallery: Labelled) -> Figures:
     }
 
 
+class Record(NamedTuple):
+    """How a record is made.
+
+    Attributes:
+        recipe: of its training; `init` names the record that it goes on from.
+        learns: the part of the data folder that it learns from; by default all of it.
+        by: how its test pictures are compared with its training pictures; None for Omniglot, asked by Lake's twenty
+            runs.
+        mirrored: also with vectors that are the mean over a picture and its mirror image.
+    """
+
+    recipe: Recipe
+    learns: str = ""
+    by: Compare | None = None
+    mirrored: bool = False
+
+
+RECORDS = {
+    "cifar10": Record(
+        Recipe(loss="softmax", widths="64,256,256", bias_rate=16, weight_decay=5e-3, epochs=10, validation=0),
+        by=by_similarity,
+        mirrored=True,
+    ),
+    "cifar10-hour": Record(
+        Recipe(
+            loss="softmax",
+            widths="128,384,384",
+            augment="flip,shift,cutout",
+            bias_rate=16,
+            weight_decay=5e-3,
+            epochs=25,
+            validation=0,
+        ),
+        by=by_similarity,
+        mirrored=True,
+    ),
+    "cifar10-48-bits": Record(
+        Recipe(net="divide-and-encode", init="cifar10-hour", dim=48, loss="csq", lr=0.001, epochs=2, validation=0),
+        by=by_distance,
+        mirrored=True,
+    ),
+    "mnist-32-bits": Record(
+        Recipe(
+            net="divide-and-encode",
+            dim=32,
+            widths="32,64,128",
+            loss="csq",
+            augment="affine",
+            epochs=6,
+            validation=0,
+        ),
+        by=by_distance,
+    ),
+    "omniglot": Record(
+        Recipe(
+            size=32,
+            widths="32,64,128",
+            loss="supcon",
+            classes_per_batch=120,
+            pictures_per_class=4,
+            augment="affine",
+            quarter_turns=True,
+            weight_decay=5e-3,
+            epochs=16,
+            validation=0,
+        ),
+        learns="images_background.zip",
+    ),
+    "omniglot-small1": Record(
+        Recipe(
+            size=32,
+            widths="32,64,128",
+            loss="supcon",
+            classes_per_batch=120,
+            pictures_per_class=4,
+            augment="affine",
+            quarter_turns=True,
+            weight_decay=5e-3,
+            epochs=48,
+            validation=0,
+        ),
+        learns="images_background_small1.zip",
+    ),
+    "omniglot-small2": Record(
+        Recipe(
+            size=32,
+            widths="32,64,128",
+            loss="supcon",
+            classes_per_batch=120,
+            pictures_per_class=4,
+            augment="affine",
+            quarter_turns=True,
+            weight_decay=5e-3,
+            epochs=48,
+            validation=0,
+        ),
+        learns="images_background_small2.zip",
+    ),
+}
+
+
+class Choice(NamedTuple):
+    """What was chosen for a record.
+
+    Attributes:
+        recipe: what all candidates share; `init` names one of the candidates of another choice.
+        candidates: name → what each changes of it.
+        by: how the 5,000 held-out pictures of CIFAR-10 are compared with the 45,000 others; None for Omniglot, whose
+            held-out characters are asked for among those of one alphabet.
+    """
+
+    recipe: Recipe
+    candidates: dict[str, dict[str, Any]]
+    by: Compare | None = None
+
+
+CHOICES = {
+    # each candidate looks at about as many pictures of its size
+    "choose-omniglot": Choice(
+        Recipe(
+            size=32,
+            widths="32,64,128",
+            loss="supcon",
+            classes_per_batch=60,
+            pictures_per_class=4,
+            augment="affine",
+            quarter_turns=True,
+            weight_decay=5e-4,
+            epochs=2,
+            validation=0,
+        ),
+        {
+            "as kept": {"classes_per_batch": 120, "weight_decay": 5e-3},
+            "half the batch, a tenth of the decay": {},
+            "without turns": {"epochs": 8, "quarter_turns": False},
+            "48 pixels": {"epochs": 1, "size": 48},
+            "one alphabet a batch, twice as wide": {
+                "sampler": "hierarchical",
+                "classes_per_batch": 64,
+                "widths": "64,128,256",
+            },
+            "normalised softmax, twice as wide": {
+                "loss": "norm-softmax",
+                "classes_per_batch": 64,
+                "widths": "64,128,256",
+            },
+        },
+    ),
+    # the last two candidates, of four times the arithmetic, say what a longer training wants
+    "choose-cifar10": Choice(
+        Recipe(loss="softmax", widths="32,128,128", bias_rate=16, weight_decay=5e-3, epochs=8, validation=0),
+        {
+            "as kept": {},
+            "biases at 64 times the rate": {"bias_rate": 64},
+            "weight decay 0.003": {"weight_decay": 3e-3},
+            "averaged weights": {"average": 0.99},
+            "biases at the usual rate": {"bias_rate": 1},
+            "biases at the usual rate, another seed": {"bias_rate": 1, "seed": 1},
+            "biases at the usual rate, weight decay 0.008": {"bias_rate": 1, "weight_decay": 8e-3},
+            "biases at the usual rate, cutout": {"bias_rate": 1, "augment": "flip,shift,cutout"},
+            "biases at the usual rate, batches of 1,000": {"bias_rate": 1, "pictures_per_class": 100, "lr": 0.28},
+            "longer": {"widths": "64,128,128", "epochs": 20},
+            "longer, cutout": {"widths": "64,128,128", "epochs": 20, "augment": "flip,shift,cutout"},
+        },
+        by=by_similarity,
+    ),
+    # they go on from the candidate "longer" of CIFAR-10
+    "choose-codes": Choice(
+        Recipe(net="divide-and-encode", init="longer", dim=48, loss="csq", lr=0.001, epochs=2, validation=0),
+        {
+            "codes, learning rate 0.01": {"lr": 0.01},
+            "codes, learning rate 0.003": {"lr": 0.003},
+            "codes, learning rate 0.001": {},
+        },
+        by=by_distance,
+    ),
+}
+
+
 def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: PictureSet, mirrored: bool) -> Figures:
     """Vectors of queries with those of a gallery; `mirrored`: also where each is the mean over a picture and its mirror
     image, scaled to unit length."""
@@ -92,10 +270,12 @@ def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: Pictur
     return found
 
 
-def by_test_pictures(by: Compare, mirrored: bool, encoder: Encoder, data: Path) -> Figures:
-    """The test pictures among all training pictures."""
+def by_test_pictures(record: Record, encoder: Encoder, data: Path) -> Figures:
+    """The test pictures among all training pictures; Omniglot's in Lake's twenty runs."""
+    if record.by is None:
+        return by_runs(encoder, data)
     pictures = datasets.load(data)
-    return compared(by, encoder, pictures.select("test"), pictures.select("train"), mirrored)
+    return compared(record.by, encoder, pictures.select("test"), pictures.select("train"), record.mirrored)
 
 
 def by_runs(encoder: Encoder, data: Path) -> Figures:
@@ -103,168 +283,43 @@ def by_runs(encoder: Encoder, data: Path) -> Figures:
     with progress.bar(800, "Reading", "drawings") as bar:
         runs = lake_runs.load(data / "all_runs.zip", bar.update)
     return {
-        f"error, {views} view{'s' * (views > 1)}": ends(
-            evaluate_runs(by_vectors(encoder, average=views), runs).figures[0].error
-        )
+        views_of(views): ends(evaluate_runs(by_vectors(encoder, average=views), runs).figures[0].error)
         for views in (1, VIEWS)
     }
 
 
-class Record(NamedTuple):
-    """A recipe, which may go on from another record (`init`), the part of the data folder that it learns from, and what
-    measures it."""
-
-    recipe: Recipe
-    learns: str
-    measure: Callable[[Encoder, Path], Figures]
-
-
-CIFAR10 = Recipe(loss="softmax", widths="64,256,256", bias_rate=16, weight_decay=5e-3, epochs=10, validation=0)
-OMNIGLOT = Recipe(
-    loss="supcon",
-    size=32,
-    widths="32,64,128",
-    classes_per_batch=120,
-    pictures_per_class=4,
-    augment="affine",
-    quarter_turns=True,
-    weight_decay=5e-3,
-    epochs=16,
-    validation=0,
-)
-CODES = Recipe(net="divide-and-encode", loss="csq", validation=0)
-RECORDS = {
-    "cifar10": Record(CIFAR10, "", partial(by_test_pictures, by_similarity, True)),
-    "cifar10-hour": Record(
-        CIFAR10.replace(widths="128,384,384", augment="flip,shift,cutout", epochs=25),
-        "",
-        partial(by_test_pictures, by_similarity, True),
-    ),
-    "cifar10-48-bits": Record(
-        CODES.replace(init="cifar10-hour", dim=48, lr=0.001, epochs=2), "", partial(by_test_pictures, by_distance, True)
-    ),
-    "mnist-32-bits": Record(
-        CODES.replace(dim=32, widths="32,64,128", augment="affine", epochs=6),
-        "",
-        partial(by_test_pictures, by_distance, False),
-    ),
-    "omniglot": Record(OMNIGLOT, "images_background.zip", by_runs),
-    "omniglot-small1": Record(OMNIGLOT.replace(epochs=48), "images_background_small1.zip", by_runs),
-    "omniglot-small2": Record(OMNIGLOT.replace(epochs=48), "images_background_small2.zip", by_runs),
-}
+def by_characters(encoder: Encoder, asked: PictureSet) -> Figures:
+    """Characters asked for among those of one alphabet."""
+    errors = {}
+    for views in (1, VIEWS):
+        who = by_vectors(encoder, average=views)
+        trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
+        errors[views_of(views)] = ends(trials.figures[0].error)
+    return errors
 
 
-class Choice(NamedTuple):
-    """What was chosen for a record: a recipe, what candidates change of it, and what they are told apart by.
-
-    `prepared` gives, from the data, the pictures to learn from and what measures an encoder on others; neither has test
-    pictures.
-    """
-
-    recipe: Recipe
-    candidates: dict[str, dict[str, Any]]
-    prepared: Callable[[Path], tuple[PictureSet, Callable[[Encoder], Figures]]]
-
-
-SMALLER_BATCH: dict[str, Any] = {"classes_per_batch": 60, "weight_decay": 5e-4}
-OMNIGLOT_CANDIDATES: dict[str, dict[str, Any]] = {
-    "as kept": {"epochs": 2},
-    "half the batch, a tenth of the decay": {**SMALLER_BATCH, "epochs": 2},
-    "without turns": {**SMALLER_BATCH, "epochs": 8, "quarter_turns": False},
-    "48 pixels": {**SMALLER_BATCH, "epochs": 1, "size": 48},
-    "one alphabet a batch, twice as wide": {
-        **SMALLER_BATCH,
-        "epochs": 2,
-        "sampler": "hierarchical",
-        "classes_per_batch": 64,
-        "widths": "64,128,256",
-    },
-    "normalised softmax, twice as wide": {
-        **SMALLER_BATCH,
-        "epochs": 2,
-        "loss": "norm-softmax",
-        "classes_per_batch": 64,
-        "widths": "64,128,256",
-    },
-}
-"""Each looks at about as many pictures of its size."""
-CIFAR10_CANDIDATES: dict[str, dict[str, Any]] = {
-    "as kept": {},
-    "biases at 64 times the rate": {"bias_rate": 64},
-    "weight decay 0.003": {"weight_decay": 3e-3},
-    "averaged weights": {"average": 0.99},
-    "biases at the usual rate": {"bias_rate": 1},
-    "biases at the usual rate, another seed": {"bias_rate": 1, "seed": 1},
-    "biases at the usual rate, weight decay 0.008": {"bias_rate": 1, "weight_decay": 8e-3},
-    "biases at the usual rate, cutout": {"bias_rate": 1, "augment": "flip,shift,cutout"},
-    "biases at the usual rate, batches of 1,000": {"bias_rate": 1, "pictures_per_class": 100, "lr": 0.28},
-    "longer": {"widths": "64,128,128", "epochs": 20},
-    "longer, cutout": {"widths": "64,128,128", "epochs": 20, "augment": "flip,shift,cutout"},
-}
-"""The last two, of four times the arithmetic, say what a longer training wants."""
-
-
-CODE_CANDIDATES: dict[str, dict[str, Any]] = {
-    "codes, learning rate 0.01": {"lr": 0.01},
-    "codes, learning rate 0.003": {"lr": 0.003},
-    "codes, learning rate 0.001": {},
-}
-"""They go on from the candidate "longer" of CIFAR-10."""
-
-
-def omniglot_held_out(data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
-    """24 background alphabets, and characters of the other six, asked for among those of one alphabet."""
-    learned, asked = held_out(datasets.load(data / "images_background.zip"))
-
-    def measure(encoder: Encoder) -> Figures:
-        errors = {}
-        for views in (1, VIEWS):
-            who = by_vectors(encoder, average=views)
-            trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
-            errors[f"error, {views} view{'s' * (views > 1)}"] = ends(trials.figures[0].error)
-        return errors
-
-    return learned, measure
-
-
-def cifar10_held_out(by: Compare, data: Path) -> tuple[PictureSet, Callable[[Encoder], Figures]]:
-    """45,000 training pictures, asked by the other 5,000."""
-    known = with_validation(datasets.load(data))
-    return known, lambda encoder: compared(by, encoder, known.select("val"), known.select("train"), False)
-
-
-CHOICES = {
-    "choose-omniglot": Choice(OMNIGLOT, OMNIGLOT_CANDIDATES, omniglot_held_out),
-    "choose-cifar10": Choice(
-        CIFAR10.replace(widths="32,128,128", epochs=8), CIFAR10_CANDIDATES, partial(cifar10_held_out, by_similarity)
-    ),
-    "choose-codes": Choice(
-        CODES.replace(init="longer", dim=48, lr=0.001, epochs=2),
-        CODE_CANDIDATES,
-        partial(cifar10_held_out, by_distance),
-    ),
-}
+def views_of(count: int) -> str:
+    return f"error, {count} view{'s' * (count > 1)}"
 
 
 def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
     """Train a record's recipe, measure it, and write its log down."""
-    recipe, learns, measure = RECORDS[name]
+    record = RECORDS[name]
     run = out / name
     if not finished(run):
-        pictures = datasets.load(data / learns if learns else data)
-        train(pictures, run, placed(recipe, out), resume=True, warn=print_warning)
+        train(datasets.load(data / record.learns), run, placed(record.recipe, out), resume=True, warn=print_warning)
     encoder = Encoder.load(run)
     with (run / "curves.csv").open(newline="") as file:
         steps = list(csv.DictReader(file))
     settled = json.loads((run / "recipe.json").read_text())
     row = {
         "record": name,
-        "figures": measure(encoder, data),
+        "figures": by_test_pictures(record, encoder, data),
         "minutes of training": round(float(steps[-1]["seconds"]) / 60),
         "PFLOP": round(arithmetic(encoder, Recipe(**settled), len(steps)), 3),
     }
     # of a network to go on from its record's name, and not the place that it happened to have
-    log = {**row, "recipe": settled | {"init": RECORDS[name].recipe.init}, "machine": describe()}
+    log = {**row, "recipe": settled | {"init": record.recipe.init}, "machine": describe()}
     LOGS.mkdir(exist_ok=True)
     write_durably(LOGS / f"{name}.json", (json.dumps(log, indent=2) + "\n").encode())
     shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
@@ -290,7 +345,10 @@ def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
 
 def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
     """Each candidate, on pictures that were held out; a row is written down as soon as it is known."""
-    learned, measure = choice.prepared(data)
+    if choice.by is None:
+        learned, asked = held_out(datasets.load(data / "images_background.zip"))
+    else:
+        learned = with_validation(datasets.load(data))
     rows = []
     for name in names:
         run = out / name
@@ -299,7 +357,13 @@ def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict
             if not finished(run):
                 recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
                 train(learned, run, recipe, resume=True, warn=print_warning)
-            write_durably(result, json.dumps({"candidate": name, **measure(Encoder.load(run))}).encode())
+            encoder = Encoder.load(run)
+            found = (
+                by_characters(encoder, asked)
+                if choice.by is None
+                else compared(choice.by, encoder, learned.select("val"), learned.select("train"), False)
+            )
+            write_durably(result, json.dumps({"candidate": name, **found}).encode())
         rows.append(json.loads(result.read_text()))
     return rows
 
@@ -312,13 +376,20 @@ def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
     return pictures.select(~chosen), pictures.select(chosen)
 
 
-def shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row for the table: its figures in one cell, in percent."""
-    figures = [
-        "{} {:.2f} % ({:.2f}–{:.2f})".format(name, *(100 * x for x in found))
-        for name, found in row.get("figures", {}).items()
+def shown(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table for a record or a candidate: one figure each, in percent."""
+    if "figures" not in row:
+        return [row]
+    others = {name: value for name, value in row.items() if name not in ("record", "figures")}
+    return [
+        {
+            "record": row["record"],
+            "figure": name,
+            "ours (95 % interval)": "{:.2f} % ({:.2f}–{:.2f})".format(*(100 * x for x in found)),
+        }
+        | others
+        for name, found in row["figures"].items()
     ]
-    return row | ({"figures": "<br>".join(figures)} if figures else {})
 
 
 def ends(interval: measures.Interval) -> list[float]:
@@ -348,7 +419,7 @@ def main() -> int:
     print(
         json.dumps({"machine": describe(), "rows": rows}, indent=2)
         if args.json
-        else table([shown(row) for row in rows])
+        else table([one for row in rows for one in shown(row)])
     )
     return 0
 

@@ -23,7 +23,7 @@ from turns import markdown, take_turns
 
 from retrieval import networks
 from retrieval.base.machine import describe
-from retrieval.training.losses import TripletLoss
+from retrieval.training.losses.triplet import TripletLoss
 
 MARGIN = 0.2
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -1,105 +1,144 @@
 """From a folder of pictures to a search engine you can trust.
 
-The names below are loaded when they are first used, so that ``import retrieval`` costs nothing and a query does not
-wait for what a training needs.
+What stands here, with the modules ``datasets``, ``measures`` and ``traps``, is what this package offers. All else is
+private: it may move from one version to the next. Names are loaded when they are first used, so that
+``import retrieval`` costs nothing and a query does not wait for what a training needs.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import RetrievalError as RetrievalError
 
-if TYPE_CHECKING:
-    from retrieval import datasets, measures, traps
-    from retrieval.datasets import PictureSet
-    from retrieval.encoder import Encoder
-    from retrieval.evaluation import (
-        EvaluationOptions,
-        Report,
-        compare_kept,
-        evaluate_encoder,
-        evaluate_index,
-        evaluate_vectors,
-    )
-    from retrieval.index import Index
-    from retrieval.ingest import BuildReport, add_pictures, build, remove_pictures, sync
-    from retrieval.search.answer import Answer, Hit
-    from retrieval.search.calibration import Calibration, calibrate
-    from retrieval.search.explain import Explanation, explain_answer
-    from retrieval.search.search import Search
-    from retrieval.training.loop import Trained, train
-    from retrieval.training.recipe import PRESETS, Recipe
-    from retrieval.traps.duplicates import Duplicates, find_duplicates
+if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.py compares the two
+    from retrieval import datasets as datasets
+    from retrieval import measures as measures
+    from retrieval import traps as traps
+    from retrieval.datasets import PictureSet as PictureSet
+    from retrieval.datasets.get_data import get_data as get_data
+    from retrieval.encoder import Encoder as Encoder
+    from retrieval.encoder import EncoderConfig as EncoderConfig
+    from retrieval.encoder.pair_scorer import PairScorer as PairScorer
+    from retrieval.evaluation import EvaluationOptions as EvaluationOptions
+    from retrieval.evaluation import Report as Report
+    from retrieval.evaluation import compare_kept as compare_kept
+    from retrieval.evaluation import evaluate as evaluate
+    from retrieval.evaluation import evaluate_encoder as evaluate_encoder
+    from retrieval.evaluation import evaluate_index as evaluate_index
+    from retrieval.evaluation import evaluate_vectors as evaluate_vectors
+    from retrieval.evaluation.by_name import evaluate_gain as evaluate_gain
+    from retrieval.evaluation.by_name import evaluate_one_shot as evaluate_one_shot
+    from retrieval.exchange import export_index as export_index
+    from retrieval.exchange import import_index as import_index
+    from retrieval.exchange import load_ann_benchmarks as load_ann_benchmarks
+    from retrieval.images import Preprocessing as Preprocessing
+    from retrieval.images.perceptual import hash_files as hash_files
+    from retrieval.index import Index as Index
+    from retrieval.index import NewItem as NewItem
+    from retrieval.ingest import BuildReport as BuildReport
+    from retrieval.ingest import add_pictures as add_pictures
+    from retrieval.ingest import build as build
+    from retrieval.ingest import remove_pictures as remove_pictures
+    from retrieval.ingest import sync as sync
+    from retrieval.ingest.attach import attach as attach
+    from retrieval.ingest.compact import compact as compact
+    from retrieval.ingest.describe import describe as describe
+    from retrieval.ingest.verify_index import verify as verify
+    from retrieval.report import write_report as write_report
+    from retrieval.search.answer import Answer as Answer
+    from retrieval.search.answer import Hit as Hit
+    from retrieval.search.calibration import Calibration as Calibration
+    from retrieval.search.calibration import calibrate as calibrate
+    from retrieval.search.explain import Explanation as Explanation
+    from retrieval.search.explain import explain as explain
+    from retrieval.search.explain import explain_answer as explain_answer
+    from retrieval.search.heat_map import overlay as overlay
+    from retrieval.search.rerank import FirstRanking as FirstRanking
+    from retrieval.search.rerank import Reranked as Reranked
+    from retrieval.search.results_picture import draw_answers as draw_answers
+    from retrieval.search.results_picture import draw_explanations as draw_explanations
+    from retrieval.search.search import Search as Search
+    from retrieval.training.loop import Trained as Trained
+    from retrieval.training.loop import train as train
+    from retrieval.training.pair_recipe import PairRecipe as PairRecipe
+    from retrieval.training.pairs.pair_loop import TrainedPair as TrainedPair
+    from retrieval.training.pairs.pair_loop import train_pair as train_pair
+    from retrieval.training.recipe import PRESETS as PRESETS
+    from retrieval.training.recipe import Recipe as Recipe
+    from retrieval.traps.duplicates import Duplicates as Duplicates
+    from retrieval.traps.duplicates import find_duplicates as find_duplicates
+    from retrieval.tuning import tune as tune
 
+_MODULES = ("datasets", "measures", "traps")
 
 _HOMES = {
-    "Answer": "retrieval.search.answer",
-    "BuildReport": "retrieval.ingest",
-    "Calibration": "retrieval.search.calibration",
-    "Duplicates": "retrieval.traps.duplicates",
-    "Encoder": "retrieval.encoder",
-    "EvaluationOptions": "retrieval.evaluation",
-    "Explanation": "retrieval.search.explain",
-    "Hit": "retrieval.search.answer",
-    "Index": "retrieval.index",
-    "PRESETS": "retrieval.training.recipe",
-    "PictureSet": "retrieval.datasets",
-    "Recipe": "retrieval.training.recipe",
-    "Report": "retrieval.evaluation",
-    "Search": "retrieval.search.search",
-    "Trained": "retrieval.training.loop",
-    "add_pictures": "retrieval.ingest",
-    "build": "retrieval.ingest",
-    "calibrate": "retrieval.search.calibration",
-    "compare_kept": "retrieval.evaluation",
-    "evaluate_encoder": "retrieval.evaluation",
-    "evaluate_index": "retrieval.evaluation",
-    "evaluate_vectors": "retrieval.evaluation",
-    "explain_answer": "retrieval.search.explain",
-    "find_duplicates": "retrieval.traps.duplicates",
-    "remove_pictures": "retrieval.ingest",
-    "sync": "retrieval.ingest",
-    "train": "retrieval.training.loop",
+    "Answer": "search.answer",
+    "BuildReport": "ingest",
+    "Calibration": "search.calibration",
+    "Duplicates": "traps.duplicates",
+    "Encoder": "encoder",
+    "EncoderConfig": "encoder",
+    "EvaluationOptions": "evaluation",
+    "Explanation": "search.explain",
+    "FirstRanking": "search.rerank",
+    "Hit": "search.answer",
+    "Index": "index",
+    "NewItem": "index",
+    "PRESETS": "training.recipe",
+    "PairRecipe": "training.pair_recipe",
+    "PairScorer": "encoder.pair_scorer",
+    "PictureSet": "datasets",
+    "Preprocessing": "images",
+    "Recipe": "training.recipe",
+    "Report": "evaluation",
+    "Reranked": "search.rerank",
+    "Search": "search.search",
+    "Trained": "training.loop",
+    "TrainedPair": "training.pairs.pair_loop",
+    "add_pictures": "ingest",
+    "attach": "ingest.attach",
+    "build": "ingest",
+    "calibrate": "search.calibration",
+    "compact": "ingest.compact",
+    "compare_kept": "evaluation",
+    "describe": "ingest.describe",
+    "draw_answers": "search.results_picture",
+    "draw_explanations": "search.results_picture",
+    "evaluate": "evaluation",
+    "evaluate_encoder": "evaluation",
+    "evaluate_gain": "evaluation.by_name",
+    "evaluate_index": "evaluation",
+    "evaluate_one_shot": "evaluation.by_name",
+    "evaluate_vectors": "evaluation",
+    "explain": "search.explain",
+    "explain_answer": "search.explain",
+    "export_index": "exchange",
+    "find_duplicates": "traps.duplicates",
+    "get_data": "datasets.get_data",
+    "hash_files": "images.perceptual",
+    "import_index": "exchange",
+    "load_ann_benchmarks": "exchange",
+    "overlay": "search.heat_map",
+    "remove_pictures": "ingest",
+    "sync": "ingest",
+    "train": "training.loop",
+    "train_pair": "training.pairs.pair_loop",
+    "tune": "tuning",
+    "verify": "ingest.verify_index",
+    "write_report": "report",
 }
+"""The module that each name lives in."""
 
-__all__ = [
-    "PRESETS",
-    "Answer",
-    "BuildReport",
-    "Calibration",
-    "Duplicates",
-    "Encoder",
-    "EvaluationOptions",
-    "Explanation",
-    "Hit",
-    "Index",
-    "PictureSet",
-    "Recipe",
-    "Report",
-    "RetrievalError",
-    "Search",
-    "Trained",
-    "add_pictures",
-    "build",
-    "calibrate",
-    "compare_kept",
-    "datasets",
-    "evaluate_encoder",
-    "evaluate_index",
-    "evaluate_vectors",
-    "explain_answer",
-    "find_duplicates",
-    "measures",
-    "remove_pictures",
-    "sync",
-    "train",
-    "traps",
-]
+__all__ = ["RetrievalError", *_MODULES, *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("datasets", "measures", "traps"):
+        return getattr(importlib.import_module(f"retrieval.{_HOMES[name]}"), name)
+    if name in _MODULES:
         return importlib.import_module(f"retrieval.{name}")
     raise AttributeError(f"module 'retrieval' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,7 @@
 """What the package offers, and what its documentation promises of it."""
 
+import ast
+import keyword
 import re
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import retrieval
+from retrieval.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +24,59 @@ def test_every_name_is_there(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = retrieval.nothing_like_it
+
+
+OF_VERBS = {
+    "data": "get_data",
+    "train": "train",
+    "build": "build",
+    "sync": "sync",
+    "add": "add_pictures",
+    "remove": "remove_pictures",
+    "attach": "attach",
+    "query": "Search",
+    "evaluate": "evaluate",
+    "compare": "compare_kept",
+    "calibrate": "calibrate",
+    "report": "write_report",
+    "dedup": "find_duplicates",
+    "tune": "tune",
+    "info": "describe",
+    "verify": "verify",
+    "compact": "compact",
+    "export": "export_index",
+    "import": "import_index",
+}
+
+
+def test_every_verb_has_a_function_or_a_class():
+    assert OF_VERBS.keys() == VERBS.keys()
+    assert set(OF_VERBS.values()) <= set(retrieval.__all__)
+    assert all(callable(getattr(retrieval, name)) for name in OF_VERBS.values())
+
+
+def test_names_clash_with_no_keyword_and_no_room():
+    rooms = {path.stem for path in (ROOT / "retrieval").iterdir()} - set(retrieval._MODULES)
+    assert len(retrieval.__all__) == len(set(retrieval.__all__))
+    assert not set(retrieval.__all__) & (rooms | set(keyword.kwlist))
+
+
+def test_the_types_are_those_of_the_table():
+    """What type checkers read says of each name what is loaded at run time."""
+    tree = ast.parse((ROOT / "retrieval" / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    typed = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            assert alias.asname == alias.name, f"{alias.name} is not exported without `as {alias.name}`"
+            typed[alias.name] = node.module
+    modules = dict.fromkeys(retrieval._MODULES, "retrieval")
+    assert typed == modules | {name: f"retrieval.{home}" for name, home in retrieval._HOMES.items()}
+
+
+def test_names_can_be_completed():
+    assert set(retrieval.__all__) <= set(dir(retrieval))
 
 
 def test_importing_the_package_imports_next_to_nothing():

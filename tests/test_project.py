@@ -125,7 +125,7 @@ def _imported(node: ast.AST) -> list[str]:
 def test_version_is_the_packages(setup_cfg: configparser.ConfigParser) -> None:
     assert setup_cfg["metadata"]["version"] == "attr: retrieval.version.__version__"
     assert re.fullmatch(r"\d+\.\d+\.\d+", retrieval.version.__version__)
-    assert run("-m", "retrieval.cli", "--version").stdout == f"retrieval {retrieval.version.__version__}\n"
+    assert run("-m", "retrieval", "--version").stdout == f"retrieval {retrieval.version.__version__}\n"
 
 
 def test_changelog_has_the_version() -> None:
@@ -133,7 +133,7 @@ def test_changelog_has_the_version() -> None:
 
 
 def test_overview_names_every_verb() -> None:
-    result = run("-m", "retrieval.cli", "--help")
+    result = run("-m", "retrieval", "--help")
     assert result.returncode == 0
     for verb, help_ in VERBS.items():
         assert re.search(rf"^  {verb} +{re.escape(help_)}$", result.stdout, re.MULTILINE)
@@ -141,7 +141,7 @@ def test_overview_names_every_verb() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_verb_explains_itself_with_examples(verb: str) -> None:
-    result = run("-X", "importtime", "-m", "retrieval.cli", verb, "--help")
+    result = run("-X", "importtime", "-m", "retrieval", verb, "--help")
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.startswith(f"usage: retrieval {verb} ")
     examples = result.stdout.split("examples:\n", 1)[1]
@@ -155,13 +155,13 @@ def test_script_stands_for_its_verb(script: str, verb: str) -> None:
     result = run(script, "--help")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"usage: {script} ")
-    whole = run("-m", "retrieval.cli", verb, "--help").stdout
+    whole = run("-m", "retrieval", verb, "--help").stdout
     assert result.stdout.split("examples:")[1] == whole.split("examples:")[1]
 
 
 @pytest.mark.parametrize("arguments", [("draw",), (), ("query", "--no-such-flag")])
 def test_wrong_arguments_are_told_and_exit_2(arguments: tuple[str, ...]) -> None:
-    result = run("-m", "retrieval.cli", *arguments)
+    result = run("-m", "retrieval", *arguments)
     assert result.returncode == 2
     assert result.stdout == ""
     assert "Traceback" not in result.stderr

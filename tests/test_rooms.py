@@ -22,9 +22,9 @@ ROOMS = (
     "datasets",
     "networks",
     "encoder",
+    "search",
     "traps",
     "ingest",
-    "search",
     "training",
     "exchange",
     "evaluation",
@@ -114,7 +114,7 @@ def test_no_circle_among_folders(arrows: dict[str, set[str]]) -> None:
     paths = modules(ROOT)
     between: dict[str, set[str]] = {}
     for module, others in arrows.items():
-        if module == "retrieval":
+        if module in ("retrieval", "retrieval.__main__"):
             continue
         here = folder(module, paths)
         for other in others - {"retrieval"}:

@@ -21,6 +21,8 @@ from retrieval.base.files import write_durably
 from retrieval.datasets import PictureSet
 from retrieval.evaluation.labelled_vectors import Labelled, encode
 from retrieval.training.recipe import Recipe
+from systems.drawing import draw_lines
+from systems.page import Family
 from systems.rows import Measure, Row, Size, command, need, trained, values
 
 SEED = 0
@@ -138,3 +140,10 @@ PUBLISHED = {
 SYSTEMS: dict[str, Measure] = {
     f"{loss}-{data}": partial(codes, loss, data, PUBLISHED[f"{loss}-{data}"]) for data in DATA for loss in LOSSES
 }
+FAMILY = Family(
+    "codes",
+    "Codes",
+    SYSTEMS,
+    ("mAP, 48 bits",),
+    partial(draw_lines, measures={"mAP": "mAP, %", "kNN error": "kNN error, %"}, places=BITS),
+)

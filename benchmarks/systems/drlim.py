@@ -14,7 +14,8 @@ from retrieval.datasets import PictureSet
 from retrieval.measures.intervals import Interval, bootstrap
 from retrieval.training.pairs.validation import balanced_pairs
 from retrieval.training.recipe import Recipe
-from systems.drawing import draw_map
+from systems.drawing import draw_dots, draw_map
+from systems.page import Family
 from systems.raw import raw_vectors
 from systems.rows import Measure, Row, Size, command, need, trained, values
 
@@ -112,3 +113,15 @@ def drawn(pictures: PictureSet, count: int | None) -> PictureSet:
 
 
 SYSTEMS: dict[str, Measure] = {f"drlim-{dim}": partial(drlim, dim) for dim in (2, 64)}
+FAMILY = Family(
+    "drlim",
+    "Siamese network with a margin (DrLIM, 2006)",
+    SYSTEMS,
+    ("pair accuracy",),
+    partial(
+        draw_dots,
+        measures=("pair accuracy", "kNN accuracy, raw", "kNN accuracy, by angle"),
+        title="MNIST: accuracy, %",
+        published={"pair accuracy of Keras's example": 0.972},
+    ),
+)

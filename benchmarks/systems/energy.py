@@ -18,7 +18,8 @@ from retrieval.evaluation.labelled_vectors import encode
 from retrieval.measures.pair_sampling import Pairs
 from retrieval.measures.roc import Roc, verify
 from retrieval.training.recipe import Recipe
-from systems.drawing import draw_rocs
+from systems.drawing import draw_dots, draw_rocs
+from systems.page import Family
 from systems.raw import raw_vectors
 from systems.rows import Measure, Row, Run, Size, command, need, trained, values
 
@@ -142,3 +143,15 @@ SYSTEMS: dict[str, Measure] = {
     **{name: partial(energy, space) for space, name in NAMES.items()},
     "energy-everybody": everybody,
 }
+FAMILY = Family(
+    "energy",
+    "Siamese network with an energy (2005)",
+    SYSTEMS,
+    ("FR at FA 5.0%",),
+    partial(
+        draw_dots,
+        measures=("FR at FA 5.0%", "FR at FA 10.0%", "EER"),
+        title="faces: false rejects, and equal error rate, %",
+        published={"published: FR at FA 5.0%": RATES[0.05], "published: FR at FA 10.0%": RATES[0.1]},
+    ),
+)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
-from records import OMNIGLOT, VIEWS
+from records import RECORDS, VIEWS
 
 from retrieval import datasets
 from retrieval.datasets import lake_runs
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs
+from systems.drawing import draw_dots
+from systems.page import Family
 from systems.rows import Measure, Row, Size, command, need, trained, values
 
+RECIPE = RECORDS["omniglot"].recipe
 BACKGROUND: dict[Size, str] = {
     "small": "images_background_small1",
     "medium": "images_background",
     "full": "images_background",
 }
-EPOCHS: dict[Size, int] = {"small": 2, "medium": OMNIGLOT.epochs or 0, "full": 100}
+EPOCHS: dict[Size, int] = {"small": 2, "medium": RECIPE.epochs or 0, "full": 100}
 PUBLISHED = (
     "people 4.5 %, Bayesian program learning 3.3 %, siamese network 8.0 % (on another split), simple convolutional "
     "network 13.5 % (Lake, Salakhutdinov, Tenenbaum 2015)"
@@ -28,11 +32,11 @@ def one_shot(data: Path, out: Path, size: Size) -> Row:
     """The error without and with views of each drawing; a training that stands in the folder is measured as it is."""
     runs = lake_runs.load(need(data, "omniglot/all_runs.zip"))
     background = datasets.load(need(data, f"omniglot/{BACKGROUND[size]}.zip"))
-    run = trained(background, out / f"one_shot-{size}", OMNIGLOT.replace(epochs=EPOCHS[size]))
+    run = trained(background, out / f"one_shot-{size}", RECIPE.replace(epochs=EPOCHS[size]))
     began = time.perf_counter()
     ours = {}
     for name, views in (("error", 1), (f"error with {VIEWS} views", VIEWS)):
-        found = evaluate_runs(by_vectors(run.encoder, average=views, seed=OMNIGLOT.seed), runs, seed=OMNIGLOT.seed)
+        found = evaluate_runs(by_vectors(run.encoder, average=views, seed=RECIPE.seed), runs, seed=RECIPE.seed)
         ours[name] = values(found.figures[0].error)
     groups = len(set(background.levels or ()))
     return Row(
@@ -47,3 +51,15 @@ def one_shot(data: Path, out: Path, size: Size) -> Row:
 
 
 SYSTEMS: dict[str, Measure] = {"one-shot": one_shot}
+FAMILY = Family(
+    "one-shot",
+    "One-shot trials",
+    SYSTEMS,
+    ("error",),
+    partial(
+        draw_dots,
+        measures=("error", "error with 10 views"),
+        title="Omniglot, Lake's twenty runs: error, %",
+        published={"people": 0.045, "Bayesian program learning": 0.033},
+    ),
+)

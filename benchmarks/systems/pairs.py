@@ -25,12 +25,15 @@ from retrieval.index import Index
 from retrieval.ingest import build
 from retrieval.measures.intervals import bootstrap
 from retrieval.measures.roc import verify
+from retrieval.networks.pairs import siamese
 from retrieval.search import rerank
-from retrieval.training.pair_recipe import SIAMESE, PairRecipe
+from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.pair_loop import train_pair
 from retrieval.training.pairs.validation import balanced_pairs, scored
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
+from systems.drawing import draw_dots
+from systems.page import Family
 from systems.rows import Measure, Row, Size, command, need, values
 from systems.rows import trained as encoder_trained
 
@@ -77,7 +80,7 @@ def patch_recipe(name: str, size: Size) -> PairRecipe:
         "medium": {"two-stream": "24,48"}.get(name, "48,96,128"),
     }
     effort = EFFORTS[size]
-    epochs = effort.batches if name in SIAMESE else effort.drawn
+    epochs = effort.batches if siamese(name) else effort.drawn
     return PairRecipe(net=name, size=64, widths=narrow.get(size), epochs=epochs, validation=0)
 
 
@@ -202,3 +205,14 @@ SYSTEMS: dict[str, Measure] = {
     "comparison": comparison,
     "reranking": reranking,
 }
+FAMILY = Family(
+    "pairs",
+    "Pair networks",
+    SYSTEMS,
+    ("error on Lake's runs", "difference in P@1", "FPR at 95 % recall"),
+    partial(
+        draw_dots,
+        measures=("FPR at 95 % recall", "EER", "error on Lake's runs"),
+        title="Omniglot: errors, %",
+    ),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from retrieval import datasets
@@ -11,6 +12,8 @@ from retrieval.evaluation.labelled_vectors import encode
 from retrieval.measures.intervals import bootstrap
 from retrieval.measures.probes import knn_probe, linear_probe, logistic_probe
 from retrieval.training.recipe import Recipe
+from systems.drawing import draw_dots
+from systems.page import Family
 from systems.rows import Measure, Row, Size, command, need, trained, values
 from systems.triplets import WIDTHS, duration, effort, some
 
@@ -44,3 +47,19 @@ def probes(data: Path, out: Path, size: Size) -> Row:
 
 
 SYSTEMS: dict[str, Measure] = {"probes": probes}
+FAMILY = Family(
+    "probes",
+    "Probes",
+    SYSTEMS,
+    ("linear SVM on the embedding",),
+    partial(
+        draw_dots,
+        measures=(
+            "linear SVM on the embedding",
+            "logistic regression on the embedding",
+            "kNN on the embedding",
+            "end to end",
+        ),
+        title="CIFAR-10, one minute of training: accuracy, %",
+    ),
+)

@@ -1,10 +1,10 @@
-"""The rows of the family's table: what they hold, how they are kept, how they are shown."""
+"""The rows of the family's table: what they hold, and how they are kept."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -104,20 +104,3 @@ def kept(path: Path) -> Row:
         return Row(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise RetrievalError(f"{path} holds no row ({error}); remove it, and it is measured anew.") from None
-
-
-def table(rows: Iterable[Row]) -> str:
-    """Markdown; shares in percent, with their intervals."""
-    lines = [
-        "| system | data | published | ours (95 % interval) | seconds | command |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        ours = "<br>".join(f"{name} {_percent(measured)}" for name, measured in row.ours.items())
-        lines.append(f"| {row.system} | {row.data} | {row.published} | {ours} | {row.seconds:,.0f} | `{row.command}` |")
-    return "\n".join(lines)
-
-
-def _percent(measured: list[float]) -> str:
-    value, *ends = (f"{100 * share:.1f}" for share in measured)
-    return f"{value} %" + (f" ({ends[0]}–{ends[1]})" if ends else "")

@@ -13,6 +13,8 @@ from retrieval import datasets
 from retrieval.datasets import PictureSet
 from retrieval.evaluation import EvaluationOptions, evaluate_encoder
 from retrieval.training.recipe import PRESETS, Recipe
+from systems.drawing import draw_dots
+from systems.page import Family
 from systems.rows import Measure, Row, Size, command, need, trained
 
 SEED = 0
@@ -92,3 +94,10 @@ SYSTEMS: dict[str, Measure] = {
     "triplet-article": article,
     **{f"triplet-{name}": partial(variant, name) for name in VARIANTS},
 }
+FAMILY = Family(
+    "triplets",
+    "Triplets",
+    SYSTEMS,
+    ("kNN accuracy",),
+    partial(draw_dots, measures=("kNN accuracy", "P@10", "mAP"), title="CIFAR-10, one minute of training, %"),
+)

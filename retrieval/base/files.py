@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from retrieval.base.exchange import exchange
 from retrieval.errors import RetrievalError
 
 TEMPORARY = ".tmp"
@@ -24,31 +28,58 @@ def write_durably(path: Path, content: bytes | memoryview) -> None:
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
+        with _said(path):
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:  # a new one: what lay there may be a link to another's file
+                file.write(content)
+        name_durably(temporary, path)
+    except RetrievalError:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise RetrievalError(
-            f"{str(path)!r} cannot be written ({error.strerror or error}); make room, or allow writing there."
-        ) from error
+        raise
 
 
 def name_durably(temporary: Path, path: Path) -> None:
     """Give a file that a library wrote under a temporary name its own, as :func:`write_durably` does."""
-    try:
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+    with _said(path):
+        _sync_file(temporary)
         temporary.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise RetrievalError(
-            f"{str(path)!r} cannot be written ({error.strerror or error}); make room, or allow writing there."
-        ) from error
+
+
+@contextlib.contextmanager
+def written_folder(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which takes the place of one when the block ends without an error.
+
+    Whoever looks sees the old one or the new one, complete.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written.
+    """
+    # Beside the folder, since a rename is whole only within one file system.
+    folder = folder.absolute()
+    temporary, old = (folder.with_name(f".{folder.name}-{secrets.token_hex(4)}") for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            (sync_folder if path.is_dir() else _sync_file)(path)
+        if not folder.exists():
+            temporary.rename(folder)
+        elif not exchange(temporary, folder):  # in two steps, then
+            folder.rename(old)
+            temporary.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        if old.exists() and not folder.exists():  # stopped between the two renames
+            old.rename(folder)
+        for path in (temporary, old):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync_file(file: Path) -> None:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
 
 
 def sync_folder(folder: Path) -> None:
@@ -58,6 +89,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RetrievalError(
+            f"{str(path)!r} cannot be written ({error.strerror or error}); make room, or allow writing there."
+        ) from error
 
 
 def digest(path: Path) -> str:

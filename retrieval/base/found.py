@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.base.files import write_durably
+from retrieval.base.notebook import preformatted
 from retrieval.base.text import json_text
 
 
@@ -28,6 +29,10 @@ class Found(ABC):
     def shown(self, *, as_json: bool) -> str:
         """What a verb prints: the text if JSON was asked for, the table otherwise."""
         return self.text() if as_json else self.table()
+
+    def _repr_html_(self) -> str:
+        """The table, in a notebook."""
+        return preformatted(self.table())
 
     def save(self, path: str | Path) -> None:
         """Write the text to a file, whole or not at all.

@@ -63,6 +63,8 @@ def _place(file: Any, name: str, path: Path) -> tuple[str, tuple[int, ...], int]
         raise ValueError(f"{name} lies in another file, or is no array")
     dataset = file[name]
     numbers = dataset.dtype.kind in "fiub" and dataset.dtype.itemsize <= 8
+    if h5py.check_string_dtype(dataset.dtype) is not None and dataset.dtype.kind == "O":
+        raise ValueError(f"{name} has texts of variable length; np.array({name}).astype('S') makes plain ones")
     if not dataset.ndim or not (numbers or dataset.dtype.kind == "S"):
         raise ValueError(f"{name} has the type {dataset.dtype} and {dataset.ndim} dimensions")
     if not dataset.size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -33,11 +34,11 @@ def machine() -> str:
     return f"{processor()}, {cores()} cores"
 
 
-def versions() -> dict[str, str]:
-    """The versions of this program, Python and the libraries that figures depend on; those that are not installed are
-    left out."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """The versions of this program, Python and libraries (by default those that figures depend on); those that are not
+    installed are left out."""
     found = {"retrieval": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

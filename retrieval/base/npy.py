@@ -11,8 +11,12 @@ from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 
 
-def mapped(path: Path) -> Any:
+def mapped(path: Path, wanted: str = "one array of shape (n, d)") -> Any:
     """The array of a file, of any shape and type, left on the disk until it is looked at.
+
+    Args:
+        path: the file.
+        wanted: what it should hold, for messages.
 
     Raises:
         RetrievalError: it cannot be read, or is shorter than it says.
@@ -21,6 +25,4 @@ def mapped(path: Path) -> Any:
         return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # whatever the parsers that NumPy reads a header with raise
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
-        raise RetrievalError(
-            f"{printable(path)!r} cannot be read as a .npy file ({reason}); give one array of shape (n, d)."
-        ) from None
+        raise RetrievalError(f"{printable(path)!r} cannot be read as a .npy file ({reason}); give {wanted}.") from None

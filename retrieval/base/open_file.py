@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import weakref
@@ -38,12 +39,12 @@ class OpenFile:
         self._descriptor = -1
         self._reason = ""
         try:
-            # Without waiting, as a pipe would do for somebody who writes into it.
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            # Without waiting, as a pipe would do for somebody who writes into it, and no link to another's file.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
             weakref.finalize(self, os.close, self._descriptor)
         except OSError as error:
             self.missing = isinstance(error, FileNotFoundError)
-            self._reason = error.strerror or str(error)
+            self._reason = "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
 
     @property
     def name(self) -> str:

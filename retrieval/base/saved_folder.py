@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrieval.base.files import digest
+from retrieval.base.files import digest, written_folder
 from retrieval.errors import RetrievalError
 
 CONFIG = "config.json"
@@ -144,39 +141,18 @@ def write(folder: Path, kind: Kind, values: Mapping[str, Any], fill: Callable[[P
         raise RetrievalError(
             f"{str(folder)!r} holds something that is no {kind.noun}; choose another folder or empty it."
         )
-    # Beside the folder, since a rename is whole only within one file system.
-    temporary, old = (folder.with_name(f".{folder.name}-{secrets.token_hex(4)}") for _ in range(2))
     try:
-        temporary.mkdir(parents=True)
-        fill(temporary)
-        written = sorted(path for path in temporary.rglob("*") if path.is_file())
-        names = {path: path.relative_to(temporary).as_posix() for path in written}
-        files = {name: digest(path) for path, name in names.items() if name not in _UNCHECKED}
-        described = {"format": kind.format, "version": kind.version, **values, "files": files}
-        (temporary / CONFIG).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        for path in [*written, temporary / CONFIG, temporary]:
-            _sync(path)
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-        _sync(folder.parent)
+        with written_folder(folder) as temporary:
+            fill(temporary)
+            written = sorted(path for path in temporary.rglob("*") if path.is_file())
+            names = {path: path.relative_to(temporary).as_posix() for path in written}
+            files = {name: digest(path) for path, name in names.items() if name not in _UNCHECKED}
+            described = {"format": kind.format, "version": kind.version, **values, "files": files}
+            (temporary / CONFIG).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
     except OSError as error:
         raise RetrievalError(
             f"The {kind.noun} cannot be written to {str(folder)!r} ({error.strerror or error}); choose another folder."
         ) from None
-    finally:
-        if old.exists() and not folder.exists():  # stopped between the two renames
-            old.rename(folder)
-        for path in (temporary, old):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def damaged(path: Path, why: str) -> RetrievalError:

@@ -14,6 +14,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from retrieval.errors import RetrievalError
 
@@ -55,15 +56,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     try:
         if verb is None:
             return _overview(argv)
-        # "import" cannot be the name of a module that Python code imports.
-        module = importlib.import_module(f"retrieval.cli.{'import_' if verb == 'import' else verb}")
-        parser = argparse.ArgumentParser(
-            prog=prog or f"retrieval {verb}",
-            description=module.HELP,
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES.strip().splitlines()),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(parser)
+        module, parser = parser_of(verb, prog)
         code: int = module.run(parser.parse_args(argv[1:]))
         sys.stdout.flush()
         return code
@@ -76,6 +69,24 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except BrokenPipeError:  # `retrieval query ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def parser_of(verb: str, prog: str | None = None) -> tuple[Any, argparse.ArgumentParser]:
+    """The module of a verb, and its parser.
+
+    Args:
+        verb: one of :data:`VERBS`. prog: as for :func:`main`.
+    """
+    # "import" cannot be the name of a module that Python code imports.
+    module = importlib.import_module(f"retrieval.cli.{'import_' if verb == 'import' else verb}")
+    parser = argparse.ArgumentParser(
+        prog=prog or f"retrieval {verb}",
+        description=module.HELP,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in module.EXAMPLES.strip().splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return module, parser
 
 
 def _overview(argv: Sequence[str]) -> int:

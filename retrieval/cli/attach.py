@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 
-from retrieval.base.text import printable
+from retrieval.base.text import for_terminal, printable
 
 HELP = "Attach numbers, texts and dates from a file to the pictures of an index, to filter queries by."
 EXAMPLES = """
@@ -22,26 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument("index", metavar="INDEX", help="the index's folder; nobody else can write it meanwhile")
     parser.add_argument(
-        "file", metavar="FILE", help="CSV with column names, or JSON lines; path or id names the picture"
+        "file", metavar="FILE", help="a table (CSV, TSV, JSON lines, JSON, Parquet); path or id names the picture"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object instead of text")
 
 
 def run(args: argparse.Namespace) -> int:
     """Attach, and say what was attached."""
-    from retrieval.index import Index  # here, so that --help and wrong arguments do not wait for them
-    from retrieval.ingest.attach import attach_file
+    from retrieval.ingest.attach import attach  # here, so that --help and wrong arguments do not wait for it
 
-    with Index.open(args.index, write=True) as index:
-        report = attach_file(index, args.file)
+    report = attach(args.index, args.file)
     if args.json:
-        described = {"index": printable(args.index), "attached": report.attached}
-        print(json.dumps({**described, "names": report.names, "unknown": report.unknown}, indent=2, ensure_ascii=False))
+        print(json.dumps({"index": printable(args.index), **asdict(report)}, indent=2, ensure_ascii=False))
         return 0
     print(f"attached   {', '.join(report.names)}")
     print(f"pictures   {report.attached:,}")
     if report.unknown:
-        some = ", ".join(ascii(name)[1:-1] if not name.isprintable() else name for name in report.unknown[:SHOWN])
+        some = ", ".join(for_terminal(name) for name in report.unknown[:SHOWN])
         more = ", ..." if len(report.unknown) > SHOWN else ""
         print(f"unknown    {len(report.unknown):,} that are not in the index: {some}{more}")
+    for note in report.notes:
+        print(f"note       {for_terminal(note)}")
     return 0

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.base.text import printable
+from retrieval.base.text import for_terminal, printable
 from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
 
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         default="auto",
         metavar="FROM",
-        help="folders: the name of the folder a picture lies in; none; a CSV file with the columns path and label; "
-        "or auto: folders, if every picture lies in one, all at the same depth (auto)",
+        help="folders: the name of the folder a picture lies in; none; a table with the columns path and label; "
+        "or auto: folders, if most pictures lie in some, all at the same depth (auto)",
     )
     parser.add_argument(
         "--decoder",
@@ -89,8 +89,8 @@ def add_means(parser: argparse.ArgumentParser) -> None:
         "--memory",
         type=parse_bytes,
         metavar="SIZE",
-        help="what the process may take, such as 500MB or 2GB; pictures too large for it are left out (no limit but one of 2 GB for "
-        "decoding)",
+        help="what the process may take, such as 500MB or 2GB; pictures too large for it are left out (no limit but "
+        "one of 2 GB for decoding)",
     )
 
 
@@ -154,6 +154,8 @@ def print_report(report: BuildReport, *, as_json: bool, listed: bool = True) -> 
         print(f"not encoded: {report.copied:,}, of the same bytes as others")
     if report.classes:
         print(f"labels: {report.classes:,}, from {'folders' if report.labels == 'folders' else 'the list'}")
+    for note in report.notes:
+        print(f"note: {for_terminal(note)}")
     if report.skipped:
         reasons = Counter(skipped.reason for skipped in report.skipped)
         print(

@@ -23,23 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compact it, and say what was gained."""
-    from retrieval.index import Index
+    from retrieval.ingest.compact import compact
 
-    with Index.open(args.index, write=True) as index:
-        before = index.info()
-        index.compact()
-    with Index.open(args.index) as index:  # what the log of changes took is free once the writer has closed it
-        after = index.info()
-    names = ("bytes", "segments", "removed")
+    done = compact(args.index)
     if args.json:
-        sizes = {when: {name: state[name] for name in names} for when, state in (("before", before), ("after", after))}
-        print(json.dumps({"folder": str(args.index), "items": after["items"], **sizes}, indent=2, ensure_ascii=False))
+        print(json.dumps(done.to_json(), indent=2, ensure_ascii=False))
         return 0
+    before, after = done.before, done.after
     was = (
         f"{show_bytes(before['bytes'])} in {_files(before['segments'])}, {before['removed']:,} removed vectors in them"
     )
     now = f"{show_bytes(after['bytes'])} in {_files(after['segments'])} of vectors"
-    print(f"{printable(args.index)}: {after['items']:,} items, {now} (before: {was})")
+    print(f"{printable(args.index)}: {done.items:,} items, {now} (before: {was})")
     return 0
 
 

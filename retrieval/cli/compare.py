@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from retrieval.evaluation import paired_comparison, per_query
     from retrieval.evaluation.by_name import evaluate
     from retrieval.evaluation.options import EvaluationOptions
+    from retrieval.index.folder import is_index
 
     saved = [Path(side).suffix in (".json", ".npz") for side in (args.a, args.b)]
     for name, value in (("DATA", args.data), ("--within", args.within), ("--limit", args.limit)):
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     for side in (args.a, args.b):
         if side not in sides:
             # an index is measured by its own pictures; DATA is for the models
-            index = (Path(side) / "catalog.sqlite").is_file()
+            index = is_index(side)
             options = EvaluationOptions(
                 within=None if index else args.within, probe=False, limit=args.limit, seed=args.seed
             )

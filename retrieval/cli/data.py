@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,10 @@ import numpy as np
 from retrieval import datasets
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
-from retrieval.datasets import SPLITS, PictureSet, Progress, fetch, hdf5
+from retrieval.base.units import show_bytes
+from retrieval.datasets import SPLITS, PictureSet, fetch
 from retrieval.datasets.formats import UNDERSTOOD
+from retrieval.datasets.get_data import FOLDER, get_data
 from retrieval.errors import RetrievalError
 
 HELP = "Get a labelled set of pictures, or turn one into another form."
@@ -29,7 +29,6 @@ retrieval data faces.zip --to data --json
 retrieval data my_photos
 """
 
-DEFAULT_TO = Path("data")
 LINE = 80
 
 
@@ -44,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         type=Path,
         metavar="DIR",
-        help=f"write the set as DIR/NAME.h5 (for a name, {DEFAULT_TO} unless given)",
+        help=f"write the set as DIR/NAME.h5 (for a name, {FOLDER} unless given)",
     )
     parser.add_argument(
         "--from",
@@ -60,21 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the arguments say, and print what there is now."""
-    named = args.set in fetch.NAMES
-    if args.source is not None and not named:
+    if args.source is not None and args.set not in fetch.NAMES:
         raise RetrievalError(f"--from is for the named sets ({', '.join(fetch.NAMES)}); give {args.set!r} alone.")
     if args.export is None and (args.split is not None or args.limit is not None):
         raise RetrievalError("--split and --limit say what to export; add --export FOLDER.")
-    if named:
-        fetched = fetch.fetch(args.set, args.to or DEFAULT_TO, args.source)
-        pictures, path, already = fetched.pictures, fetched.path, fetched.already
-    else:
-        with _reading(None) as progress:
-            pictures = datasets.load(args.set, progress)
-        path, already = None, False
-        if args.to is not None:
-            path = args.to / f"{pictures.name}.h5"
-            pictures, already = _saved(pictures, path)
+    pictures, path, already = get_data(args.set, args.to, copy=args.source)
     report = _summary(pictures)
     if path is not None:
         report["file"] = {"path": str(path), "bytes": path.stat().st_size, "already_there": already}
@@ -86,27 +75,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _saved(pictures: PictureSet, path: Path) -> tuple[PictureSet, bool]:
-    """The set in memory, and whether `path` held just that already."""
-    with _reading(len(pictures)) as progress:
-        pictures = datasets.resident(pictures, progress)
-    if path.exists() and hdf5.holds(path, pictures):
-        return pictures, True
-    datasets.save(pictures, path)
-    return pictures, False
-
-
 def _exported(pictures: PictureSet, args: argparse.Namespace) -> dict[str, Any]:
     total = len(pictures) if args.split is None else int((pictures.splits == args.split).sum())
-    with bar(min(total, args.limit or total), "Exporting", "pictures") as progress:
+    count = total if args.limit is None else min(total, args.limit)
+    with bar(count, "Exporting", "pictures") as progress:
         done = datasets.export(pictures, args.export, split=args.split, limit=args.limit, progress=progress.update)
     return {"path": str(args.export), "written": done.written, "already_there": done.kept}
-
-
-@contextmanager
-def _reading(total: int | None) -> Iterator[Progress]:
-    with bar(total, "Reading", "pictures") as progress:
-        yield progress.update
 
 
 def _summary(pictures: PictureSet) -> dict[str, Any]:
@@ -138,7 +112,7 @@ def _text(report: dict[str, Any]) -> str:
         lines.append(("left out", f"{len(report['skipped']):,} files"))
     if "file" in report:
         state = "was there already" if report["file"]["already_there"] else "written"
-        lines.append(("file", f"{report['file']['path']} ({report['file']['bytes'] / 1e6:,.1f} MB, {state})"))
+        lines.append(("file", f"{report['file']['path']} ({show_bytes(report['file']['bytes'])}, {state})"))
     if "export" in report:
         done = report["export"]
         kept = f", {done['already_there']:,} were there already" if done["already_there"] else ""

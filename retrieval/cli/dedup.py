@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("There is nothing to look at; give a folder of pictures, an index, or --undo FILE.")
     if args.dry_run and args.move_to is None:
         raise RetrievalError("--dry-run says what --move-to FOLDER would do; give that, too, or neither.")
-    from retrieval.traps.duplicates import checked_target, find_duplicates, is_index, move_copies, output, write_page
+    from retrieval.index.folder import is_index
+    from retrieval.traps.duplicates import checked_target, find_duplicates, move_copies, output, write_page
 
     for file, ending in ((args.page, ".html"), (args.list, ".csv")):  # before the work, not after it
         if file is not None:

@@ -154,13 +154,11 @@ def _measured(subject: str, given: dict[str, Any]) -> Gain | OneShot | Report:
 
     if "rerank" in given:
         _refuse(given, "rerank", _RERANK)
-        names = {"rerank": "rerank_by", "rerank_top": "top"}
-        return by_name.evaluate_gain(subject, **{names.get(name, name): value for name, value in given.items()})
+        return by_name.evaluate_gain(subject, **given)
     if "oneshot" in given:
         _refuse(given, "oneshot", ("data", "seed", *_TRIALS))
-        return by_name.evaluate_one_shot(
-            subject, given.pop("data", None), **{name: value for name, value in given.items() if name != "oneshot"}
-        )
+        del given["oneshot"]
+        return by_name.evaluate_one_shot(subject, **given)
     for name, other in (("rerank_top", "rerank"), *((name, "oneshot") for name in _TRIALS)):
         if name in given:
             raise RetrievalError(f"{_flag(name)} says nothing without {_flag(other)}: give both, or neither")

@@ -53,19 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was written."""
     from retrieval.exchange import export_index  # here, so that --help does not wait for it
-    from retrieval.index import Index
 
-    with Index.open(args.index, mapped=True) as index:
-        report = export_index(
-            index,
-            args.to,
-            format=args.format,
-            list_file=args.list,
-            structure=args.structure,
-            queries=args.queries,
-            seed=args.seed,
-            overwrite=args.overwrite,
-        )
+    report = export_index(
+        args.index,
+        args.to,
+        format=args.format,
+        list_file=args.list,
+        structure=args.structure,
+        queries=args.queries,
+        seed=args.seed,
+        overwrite=args.overwrite,
+    )
     if args.json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list",
         metavar="LIST",
-        help="what the vectors belong to, an item for each: .jsonl, .json, .csv or .parquet (the one beside FILE)",
+        help="what the vectors belong to, an item for each: a table (the .jsonl, .json, .csv or .parquet beside FILE)",
     )
     parser.add_argument("--root", metavar="FOLDER", help="the folder that paths are relative to (that of the list)")
     parser.add_argument(
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--normalise",
         action="store_true",
-        help="scale to unit length even vectors that are meant for Euclidean distance",
+        help="scale to unit length even vectors that are meant for another distance than the angle",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an index that is there")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from retrieval.base.text import printable
-from retrieval.encoder.pair_config import describe, pair_folder
-from retrieval.errors import RetrievalError
+from retrieval.base.text import for_terminal, printable
+from retrieval.base.units import show_bytes
+from retrieval.ingest.describe import describe
 
 HELP = "Say what an index, a model or a pair network is. Nothing is loaded: it takes a moment, whatever the size."
 
@@ -20,7 +20,8 @@ retrieval info runs/pair
 retrieval info indexes/photos --json
 """
 
-CATALOG, CONFIG, ENCODER = "catalog.sqlite", "config.json", "encoder"
+Lines = list[tuple[str, object]]
+
 WIDTH = 14
 
 
@@ -32,31 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe it."""
-    folder: Path = args.path
-    if (folder / CATALOG).exists():
-        described, lines = _index(folder)
-    elif (pair := pair_folder(folder)) is not None:
-        described, lines = _pair(pair)
-    else:
-        described, lines = _model(folder)
+    described = describe(args.path)
     if args.json:
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(f"{name:<{WIDTH}}{value}" for name, value in lines if value is not None))
+        lines = LINES[described["kind"]](args.path, described)
+        print("\n".join(for_terminal(f"{name:<{WIDTH}}{value}") for name, value in lines if value is not None))
     return 0
 
 
-def _index(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
-    from retrieval.index import Index
-
-    with Index.open(folder) as index:
-        described = index.info()
-        described["skipped_files"] = [{"path": path, "reason": reason} for path, reason in index.skipped()]
+def _index(folder: Path, described: dict[str, Any]) -> Lines:
     classes = ", ".join(f"{label} {count:,}" for label, count in described["largest"].items())
     more = ", ..." if described["labels"] > len(described["largest"]) else ""
     structure = described["structure"]
     removed = f" (and {described['removed']:,} that were removed)" if described["removed"] else ""
-    return described, [
+    return [
         ("index", printable(folder)),
         ("pictures", f"{described['items']:,}{removed}"),
         ("left out", f"{described['skipped']:,} (--json lists them)" if described["skipped"] else None),
@@ -68,7 +59,7 @@ def _index(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
         ("encoder", _encoder(described["encoder"])),
         ("decoder", described["decoder"]),
         ("root", printable(described["root"])),
-        ("on disk", _size(described["bytes"])),
+        ("on disk", show_bytes(described["bytes"])),
         ("created", described["created"]),
     ]
 
@@ -91,11 +82,10 @@ def _searched(structure: dict[str, Any]) -> str:
     return f"{structure['factory']} over {structure['items']:,}{found}"
 
 
-def _pair(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
-    described = describe(folder)
+def _pair(folder: Path, described: dict[str, Any]) -> Lines:
     preprocessing, options = described["preprocessing"], described["options"]
-    lines: list[tuple[str, object]] = [
-        ("pair network", printable(folder)),
+    lines: Lines = [
+        ("pair network", printable(described["folder"])),
         ("network", described["network"]),
         ("trunk", options.get("trunk")),
         ("input", f"two of {_input(preprocessing)}"),
@@ -108,8 +98,8 @@ def _pair(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
         figures = f"{m['value']:.3f} (95 % interval {m['low']:.3f} to {m['high']:.3f}; {m['pairs']:,} validation pairs)"
         lines.append(("measured", f"{name} {figures}"))
     lines += [("warning", printable(warning)) for warning in described["warnings"]]
-    lines += [("on disk", _size(described["bytes"])), ("created", described["created"] or None)]
-    return described, lines
+    lines += [("on disk", show_bytes(described["bytes"])), ("created", described["created"] or None)]
+    return lines
 
 
 def _input(preprocessing: dict[str, Any]) -> str:
@@ -117,51 +107,25 @@ def _input(preprocessing: dict[str, Any]) -> str:
     return f"{side}, fitted by {preprocessing['fit']}"
 
 
-def _model(folder: Path) -> tuple[dict[str, Any], list[tuple[str, object]]]:
-    place = next((place for place in (folder, folder / ENCODER) if (place / CONFIG).is_file()), None)
-    if place is None:
-        raise RetrievalError(
-            f"{printable(folder)!r} is neither an index (no {CATALOG}) nor a model (no {CONFIG}); give the folder "
-            "that `retrieval build` or `retrieval train` wrote."
-        )
-    try:
-        config = json.loads((place / CONFIG).read_text(encoding="utf-8"))
-        size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
-        described = {"kind": "model", "folder": printable(place), "bytes": size, **config}
-        preprocessing = config["preprocessing"]
-        classes = config["classes"]
-        lines: list[tuple[str, object]] = [
-            ("model", printable(place)),
-            ("network", config["network"]),
-            ("vectors", f"{config['dim']:,} numbers each"),
-            ("input", _input(preprocessing)),
-            ("texts", "understood" if config.get("text") else None),
-            ("classes", f"{len(classes):,}: {', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"),
-            ("trained on", config.get("trained_on") or None),
-            ("on disk", _size(size)),
-            ("created", config.get("created") or None),
-        ]
-    except OSError as error:
-        raise RetrievalError(
-            f"{printable(place / CONFIG)!r} cannot be read ({error.strerror}); check its permissions."
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RetrievalError(
-            f"{printable(place / CONFIG)!r} does not describe an encoder of this program; give the folder that "
-            "`retrieval train` wrote."
-        ) from error
-    return described, [line for line in lines if line != ("classes", "0: ")]
+def _model(folder: Path, described: dict[str, Any]) -> Lines:
+    classes = described["classes"]
+    some = f"{len(classes):,}: {', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
+    return [
+        ("model", described["folder"]),
+        ("network", described["network"]),
+        ("vectors", f"{described['dim']:,} numbers each"),
+        ("input", _input(described["preprocessing"])),
+        ("texts", "understood" if described.get("text") else None),
+        ("classes", some if classes else None),
+        ("trained on", described.get("trained_on") or None),
+        ("on disk", show_bytes(described["bytes"])),
+        ("created", described.get("created") or None),
+    ]
 
 
 def _if_any(count: int) -> str | None:
     return f"{count:,}" if count else None
 
 
-def _size(count: int) -> str:
-    """Bytes, in the unit that a person would use."""
-    value = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
+LINES = {"index": _index, "pair network": _pair, "model": _model}
+"""What is said of each kind, a name and a value a line; nothing where the value is None."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
@@ -206,8 +206,7 @@ def _as_json(
 
 
 def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(COLUMNS if reranker is None else (*COLUMNS, RERANKED))
+    sys.stdout.write(csv_text([COLUMNS if reranker is None else (*COLUMNS, RERANKED)]))
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
@@ -215,7 +214,7 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
             score = f"{hit.score:.6f}"
             row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
-            writer.writerow(row if reranker is None else (*row, second))
+            sys.stdout.write(csv_text([row if reranker is None else (*row, second)]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer]) -> None:
@@ -242,7 +241,9 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
             notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            which = " that the filter lets through" * filtered + (f" that scores {least:.3f} or more" if least else "")
+            which = " that the filter lets through" * filtered + (
+                "" if least is None else f" that scores {least:.3f} or more"
+            )
             print(f"  nothing found: the index holds no other picture{which}")
             continue
         if answer.no_match:
@@ -292,9 +293,9 @@ def _draw(
 
     file = Path(save) if save is not None else Path(tempfile.mkdtemp(prefix="retrieval-")) / "results.png"
     drawn = (
-        results_picture.grid(answers, root, file)
+        results_picture.draw_answers(answers, root, file)
         if whys is None
-        else results_picture.explained(answers, whys, root, file)
+        else results_picture.draw_explanations(answers, whys, root, file)
     )
     if drawn < len(answers):
         print(f"{printable(file)} shows the first {drawn:,} of {len(answers):,} queries", file=sys.stderr)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
-from retrieval.errors import RetrievalError
+from retrieval.base.units import show_bytes
 
 HELP = "Write one page about an index: what is in it, how good its answers are, how sure, and what may be wrong."
 EXAMPLES = """
@@ -36,15 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and write the page."""
-    out = Path(args.out) if args.out is not None else None if args.json else Path("report.html")
-    if out is not None and not out.absolute().parent.is_dir():  # said now, not after ten minutes
-        raise RetrievalError(f"There is no folder {str(out.parent)!r} to write {out.name!r} to; make it first.")
-    from retrieval import report
+    from retrieval import report  # here, so that --help does not wait for it
 
-    contents = report.gather(args.index, run=args.run, limit=args.limit, explain=args.explain, seed=args.seed)
-    if out is not None:
-        report.write_page(contents, out)
-        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", file=sys.stderr if args.json else sys.stdout)
+    options = {"run": args.run, "limit": args.limit, "explain": args.explain, "seed": args.seed}
+    if args.json and args.out is None:
+        contents = report.gather(args.index, **options)
+    else:
+        page = report.write_report(args.index, args.out or "report.html", **options)
+        contents = page.contents
+        size = show_bytes(page.file.stat().st_size)
+        print(f"{page.file}: {size}", file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(contents.to_json(), indent=2, ensure_ascii=False))
     return 0

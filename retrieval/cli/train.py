@@ -8,15 +8,19 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import RetrievalError
-from retrieval.training.pair_recipe import NETS, PairRecipe
+from retrieval.networks.pairs import NAMES
+from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.recipe import CHOICES, PRESETS, Recipe
+
+if TYPE_CHECKING:
+    from retrieval.training.training_run import Outcome
 
 HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together; or a pair network."
 PAIRS_TOO = {
-    "net": f"; or a pair network: {', '.join(NETS)}",
+    "net": f"; or a pair network: {', '.join(NAMES)}",
     "pairs_per_batch": "; also of the pair networks that see both pictures at once",
     "classes_per_batch": "; also of the pair networks comparison and siamese (there 32)",
     "pictures_per_class": "; also of the pair networks comparison and siamese (there 4)",
@@ -81,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         if progress.speaks():
             print(f"{args.out} is trained already; there is nothing to resume.")
         return 0
-    if chosen.get("net") in NETS or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
+    if chosen.get("net") in NAMES or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
         return run_pair(args, chosen)
     if "trunk" in chosen:
         raise RetrievalError(f"--trunk {chosen['trunk']} goes with --net comparison; add that, or use --net alone.")
@@ -101,25 +105,10 @@ def run(args: argparse.Namespace) -> int:
     if not progress.speaks():
         return 0
     quality = None if math.isnan(trained.precision_at_1) else round(trained.precision_at_1, 4)
-    if args.json:
-        print(
-            json.dumps(
-                {
-                    "run": str(trained.folder),
-                    "recipe": dataclasses.asdict(trained.recipe),
-                    "steps": len(trained.history),
-                    "seconds": round(trained.seconds, 1),
-                    "validation_precision_at_1": quality,
-                    "warnings": trained.warnings,
-                },
-                indent=2,
-            )
-        )
-        return 0
-    print(f"Trained {len(trained.history):,} steps in {trained.seconds:,.0f} s: {trained.folder / 'encoder'}")
+    shown = []
     if quality is not None:
-        print(f"P@1 on validation pictures: {quality:.3f} (the card in the same folder says how it was measured)")
-    print(f"Curves: {trained.folder / 'curves.png'}")
+        shown = [f"P@1 on validation pictures: {quality:.3f} (the card in the same folder says how it was measured)"]
+    show(trained, "encoder", {"validation_precision_at_1": quality}, shown, args.json)
     return 0
 
 
@@ -145,26 +134,35 @@ def run_pair(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
         warn=print_warning,
     )
     measures = {name: [round(v, 4) for v in (m.value, m.low, m.high)] for name, m in trained.measures.items()}
-    if args.json:
-        print(
-            json.dumps(
-                {
-                    "run": str(trained.folder),
-                    "recipe": dataclasses.asdict(trained.recipe),
-                    "steps": len(trained.history),
-                    "seconds": round(trained.seconds, 1),
-                    "validation": measures,
-                    "warnings": trained.warnings,
-                },
-                indent=2,
-            )
-        )
-        return 0
-    print(f"Trained {len(trained.history):,} steps in {trained.seconds:,.0f} s: {trained.folder / 'pair'}")
-    for name, (value, low, high) in measures.items():
-        print(f"{name} on validation pairs: {value:.3f} (95 % interval over classes {low:.3f} to {high:.3f})")
-    print(f"Curves: {trained.folder / 'curves.png'}")
+    shown = [
+        f"{name} on validation pairs: {value:.3f} (95 % interval over classes {low:.3f} to {high:.3f})"
+        for name, (value, low, high) in measures.items()
+    ]
+    show(trained, "pair", {"validation": measures}, shown, args.json)
     return 0
+
+
+def show(trained: Outcome[Any, Any], what: str, quality: dict[str, Any], shown: list[str], as_json: bool) -> None:
+    """What came of a training.
+
+    Args:
+        what: it left behind.
+        quality: on held-out pictures, for programs.
+        shown: the same for people, a line each.
+    """
+    if as_json:
+        values = {
+            "run": str(trained.folder),
+            "recipe": dataclasses.asdict(trained.recipe),
+            "steps": len(trained.history),
+            "seconds": round(trained.seconds, 1),
+            **quality,
+            "warnings": trained.warnings,
+        }
+        print(json.dumps(values, indent=2))
+        return
+    print(f"Trained {len(trained.history):,} steps in {trained.seconds:,.0f} s: {trained.folder / what}")
+    print(*shown, f"Curves: {trained.folder / 'curves.png'}", sep="\n")
 
 
 def print_warning(message: str) -> None:

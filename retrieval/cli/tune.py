@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
@@ -59,11 +60,11 @@ def tune_index(
     minutes: float = 5.0,
 ) -> int:
     """Tune an index folder, and print what was found; the arguments are the command line's."""
+    from retrieval.base.npy import mapped
     from retrieval.index import Index
     from retrieval.tuning import tune
-    from retrieval.tuning.queries import read_queries
 
-    asked = None if queries is None else read_queries(queries)
+    asked = None if queries is None else mapped(Path(queries))
     with Index.open(index, write=True) as opened:
         report = tune(opened, recall=recall, memory=memory, latency=latency, k=k, queries=asked, minutes=minutes)
     print(report.shown(as_json=json))

@@ -77,19 +77,20 @@ def gunzipped(path: Path, limit: int) -> bytes:
 def opened_zip(path: Path) -> Iterator[tuple[list[str], Callable[[str], bytes]]]:
     """A zip archive's file names, sorted, and a function that reads one of them.
 
-    Hidden files, and what macOS adds, are left out. The function gives at most :data:`MAX_MEMBER` bytes.
+    Hidden files, and what macOS adds, are left out, and a ``\\``, as programs of Windows write it, counts as ``/``. The
+    function gives at most :data:`MAX_MEMBER` bytes.
     """
 
     def read(name: str) -> bytes:
-        with archive.open(name) as member:
+        with archive.open(members[name]) as member:
             return member.read(MAX_MEMBER)
 
     with _understood(path), zipfile.ZipFile(path) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         if any(info.flag_bits & 1 for info in infos):
             raise RetrievalError(f"The archive {printable(path)!r} is encrypted; unpack it and give the folder.")
-        names = sorted({info.filename for info in infos})
-        yield [name for name in names if not _is_hidden(name)], read
+        members = {info.filename.replace("\\", "/"): info for info in infos}
+        yield [name for name in sorted(members) if not _is_hidden(name)], read
 
 
 def _is_hidden(name: str) -> bool:

@@ -6,7 +6,7 @@ import filecmp
 import io
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -124,33 +124,26 @@ def _write_png(pixels: Pixels, place: Path) -> bool:
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    if place.is_file() and place.read_bytes() == buffer.getvalue():
-        return False
-    temporary = _beside(place)
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
+    same = place.is_file() and place.read_bytes() == buffer.getvalue()
+    return not same and _put(place, lambda file: file.write_bytes(buffer.getvalue()))
 
 
 def _copy(file: Path, place: Path) -> bool:
-    if place.is_file() and filecmp.cmp(file, place, shallow=False):
-        return False
-    temporary = _beside(place)
+    same = place.is_file() and filecmp.cmp(file, place, shallow=False)
+    return not same and _put(place, lambda temporary: shutil.copyfile(file, temporary))
+
+
+def _put(place: Path, write: Callable[[Path], object]) -> bool:
+    """Write a file whole or not at all; true."""
+    # Not synced to disk, for speed: what a power cut leaves behind differs from what it should be, and the next
+    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture.
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
     try:
-        shutil.copyfile(file, temporary)
+        write(temporary)
         temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)
     return True
-
-
-def _beside(place: Path) -> Path:
-    # Not synced to disk, for speed: what a power cut leaves behind differs from what it should be, and the next
-    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture.
-    return place.with_name(f".{place.name}.{os.getpid()}")
 
 
 def _splits(pictures: PictureSet) -> str:

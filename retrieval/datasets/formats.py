@@ -12,7 +12,8 @@ from retrieval.errors import RetrievalError
 
 UNDERSTOOD = (
     "a folder of pictures (class folders, with train/val/test above them or not), CIFAR-10's or MNIST's folder, "
-    "Omniglot's, a .tar.gz or .tgz of CIFAR-10, a .zip of class folders, a .csv list, a .h5 that `retrieval data` wrote"
+    "Omniglot's, a .tar.gz or .tgz of CIFAR-10, a .zip of class folders, a list (.csv, .tsv, .jsonl, .json, "
+    ".parquet), a .h5 that `retrieval data` wrote"
 )
 
 
@@ -58,7 +59,7 @@ def _folder(path: Path, progress: Progress | None) -> PictureSet:
 def _file(path: Path, progress: Progress | None) -> PictureSet:
     if path.suffix.lower() in (".h5", ".hdf5"):
         return hdf5.load(path)
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json", ".parquet"):
         return csv_list.load(path)
     if archives.is_tar(path):
         return cifar10.load(path)

@@ -38,23 +38,46 @@ def arrange(paths: Sequence[str]) -> Layout:
     """Split and class of each path.
 
     `[split/]class/…/picture`: the first folder names the class, folders within a class mean nothing, and a
-    picture in no folder has no class. Folders above count as splits only if all of them are called like one.
-    A folder that everything lies in (`att_faces/s1/1.pgm`) is passed over as long as there is another below
-    it.
+    picture in no folder has no class. Folders above count as splits if all of them are called like one, or most
+    pictures lie in class folders of two splits; others have no class then. A folder that everything lies in
+    (`att_faces/s1/1.pgm`) is passed over as long as there is another below it. A few pictures that lie elsewhere, a
+    cover or a folder of thumbnails, change nothing about the rest.
 
     Args:
         paths: relative, with "/".
     """
     parts = [path.split("/") for path in paths]
-    while parts and not _is_split(parts[0][0]) and all(len(p) > 2 and p[0] == parts[0][0] for p in parts):
-        parts = [p[1:] for p in parts]
+    while wrapper := _wrapper(parts):
+        parts = [p[1:] if p[0] == wrapper and len(p) > 1 else p for p in parts]
     names = tuple("/".join(p) for p in parts)
     splits = np.full(len(parts), "train", "<U5")
-    if parts and all(len(p) > 1 and _is_split(p[0]) for p in parts):
-        splits = np.array([SPLIT_FOLDERS[p[0].lower()] for p in parts], "<U5")
-        parts = [p[1:] for p in parts]
+    if _has_splits(parts):
+        inside = [len(p) > 1 and _is_split(p[0]) for p in parts]
+        splits = np.array(
+            [SPLIT_FOLDERS[p[0].lower()] if one else "train" for p, one in zip(parts, inside, strict=True)]
+        )
+        parts = [p[1:] if one else p[-1:] for p, one in zip(parts, inside, strict=True)]
     classes, labels = numbered([p[0] if len(p) > 1 else None for p in parts])
     return Layout(names, classes, labels, splits)
+
+
+def _wrapper(parts: Sequence[list[str]]) -> str | None:
+    """The folder that all folders lie in and that is no class itself; None if there is none."""
+    first = {p[0] for p in parts if len(p) > 1}
+    if len(first) != 1 or _is_split(*first):
+        return None
+    deeper = [p for p in parts if len(p) > 2]
+    most = 2 * len(deeper) > len(parts) and len({p[1] for p in deeper}) > 1
+    return first.pop() if most or len(deeper) == len(parts) else None
+
+
+def _has_splits(parts: Sequence[list[str]]) -> bool:
+    """Whether the first folders are splits."""
+    first = [p[0] for p in parts if len(p) > 1]
+    if first and all(_is_split(folder) for folder in first):
+        return True
+    classes = [SPLIT_FOLDERS[p[0].lower()] for p in parts if len(p) > 2 and _is_split(p[0])]
+    return 2 * len(classes) > len(parts) and len(set(classes)) > 1
 
 
 def _is_split(folder: str) -> bool:

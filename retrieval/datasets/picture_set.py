@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.notebook import SIDE, Tile, tiles
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels, Preprocessing, Skipped, UnreadableImage
 
@@ -21,6 +22,9 @@ SPLITS = ("train", "val", "test")
 
 Progress = Callable[[int], object]
 """Called with the number of pictures that were done since the last call (`progress.bar(...).update`)."""
+
+SHOWN = 24
+"""Pictures that a notebook shows, spread over the set."""
 
 _T = TypeVar("_T")
 _CHUNK = 8
@@ -65,6 +69,24 @@ class PictureSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def _repr_html_(self) -> str:
+        from PIL import Image
+
+        from retrieval.images.embedded import data_address, embedded
+
+        rows = np.unique(np.linspace(0, len(self) - 1, SHOWN).round().astype(int)).tolist() if len(self) else []
+        shown = []
+        for row in rows:
+            label = int(self.labels[row])
+            if self.files is not None:
+                source = embedded(self.files[row], SIDE)
+            else:
+                assert self.pixels is not None
+                pixels = self.pixels[row]
+                source = data_address(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+            shown.append(Tile(source, self.names[row], [self.classes[label] if label >= 0 else "", self.names[row]]))
+        return tiles(f"{self.name}: {len(self):,} pictures, {len(self.classes):,} classes", shown)
 
     def select(self, which: NDArray[Any] | Sequence[int] | str) -> PictureSet:
         """Some of the pictures. The classes keep their numbers, whether any picture of them is left or not.

@@ -56,17 +56,12 @@ class EncoderConfig:
         Raises:
             KeyError, TypeError, ValueError, RetrievalError: `values` do not describe one.
         """
-        config = cls(
-            network=values["network"],
-            options=dict(values["options"]),
-            dim=values["dim"],
-            preprocessing=Preprocessing(**values["preprocessing"]),
-            classes=tuple(values["classes"]),
-            trained_on=values["trained_on"],
-            normalised=values["normalised"],
-            text=values["text"],
-            created=values["created"],
-        )
+        made = {
+            "options": dict(values["options"]),
+            "preprocessing": Preprocessing(**values["preprocessing"]),
+            "classes": tuple(values["classes"]),
+        }
+        config = cls(**{one.name: values[one.name] for one in dataclasses.fields(cls)} | made)
         for value, kind in ((config.network, str), (config.dim, int), (config.text, bool)):
             if not isinstance(value, kind):
                 raise TypeError(f"{value!r} is no {kind.__name__}")

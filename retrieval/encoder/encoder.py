@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval import images
 from retrieval.base.machine import cores
 from retrieval.encoder import store
 from retrieval.encoder.config import EncoderConfig
@@ -147,6 +148,14 @@ class Encoder:
     def runtime(self) -> str:
         """What computes the vectors: "onnx", "torch", or "torch on" and a GPU's name."""
         return self._started().name
+
+    def read(self, picture: str | Path) -> Pixels:
+        """A picture file as this encoder's input: uint8 (size, size, channels).
+
+        Raises:
+            UnreadableImage: it cannot be read; a RetrievalError that says why.
+        """
+        return images.read(picture, self.config.preprocessing)
 
     def encode(self, pixels: Pixels, batch: int | None = None) -> Vectors:
         """Vectors of pictures.

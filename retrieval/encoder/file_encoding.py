@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.machine import cores
+from retrieval.base.progress import bar
 from retrieval.base.threads import in_order
 from retrieval.images.reading import Contents, ReadPicture, _or_skipped, read_picture
 from retrieval.images.room import Room
 
 if TYPE_CHECKING:
+    from retrieval.datasets import PictureSet
     from retrieval.encoder import Encoder
 
 PIXELS_A_BATCH = 2**20
@@ -24,6 +27,10 @@ PIXELS_A_BATCH = 2**20
 
 PICTURES_A_BATCH = 256
 """Most pictures that one thread reads before it encodes, however small they are."""
+
+
+PIXELS_IN_MEMORY = 2**24
+"""Pixels of network input that pictures in memory are fitted to at a time."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,39 @@ def encode_files(
         return EncodedBatch(start, pictures, encoder.encode(np.stack(pixels) if pixels else np.empty(square, np.uint8)))
 
     return in_order(work, range(0, len(files), step), threads)
+
+
+def encode_set(
+    encoder: Encoder, pictures: PictureSet, what: str, decoder: images.Decoder = "pillow"
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Encode a labelled set, in memory or of files.
+
+    Args:
+        encoder: what makes the vectors; for a set of files one that uses a single core keeps out of its own way.
+        pictures: the set.
+        what: what they are, for the progress bar.
+        decoder: what decodes files.
+
+    Returns:
+        float32 (m, dim), the vectors of those that can be read, and bool (n,), which these are.
+    """
+    kept = np.ones(len(pictures), bool)
+    parts = [np.empty((0, encoder.dim), np.float32)]
+    p = encoder.config.preprocessing
+    with bar(len(pictures), f"Encoding {what}", "pictures") as progress:
+        if pictures.files is not None:
+            for batch in encode_files(pictures.files, encoder, decoder, threads=cores()):
+                for place, picture in enumerate(batch.pictures, start=batch.start):
+                    kept[place] = isinstance(picture, ReadPicture)
+                parts.append(batch.vectors)
+                progress.update(len(batch.pictures))
+            return np.concatenate(parts), kept
+        step = max(1, PIXELS_IN_MEMORY // p.size**2)
+        for start in range(0, len(pictures), step):
+            rows = np.arange(start, min(start + step, len(pictures)))
+            parts.append(encoder.encode(pictures.read(p, rows)))
+            progress.update(len(rows))
+    return np.concatenate(parts), kept
 
 
 def pictures_a_batch(p: images.Preprocessing) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,6 @@ FOLDER = "pair"
 
 KIND = Kind("retrieval-pair-network", 1, "a pair network", "train one with `retrieval train --net two-channel`")
 
-_FIGURE = re.compile(
-    r"^- (.+): (\d\.\d+) \(95 % interval over classes (\d\.\d+) to (\d\.\d+); ([\d,]+) ", re.MULTILINE | re.ASCII
-)
-_WARNING = re.compile(r"^- Warning: (.+)$", re.MULTILINE)
-
 
 @dataclass(frozen=True)
 class PairConfig:
@@ -37,6 +31,9 @@ class PairConfig:
         trained_on: a few words about the training data.
         created: when, as ISO 8601; filled in when the network is saved.
         together: how its score counts beside that of the encoder whose hits it was trained on, if it was.
+        measures: of held-out pairs, name → ``value``, ``low``, ``high`` (ends of the 95 % interval over classes) and
+            ``pairs``.
+        warnings: what the training warned of.
     """
 
     network: str
@@ -45,6 +42,8 @@ class PairConfig:
     trained_on: str = ""
     created: str = ""
     together: Together | None = None
+    measures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PairConfig:
@@ -54,11 +53,12 @@ class PairConfig:
             KeyError, TypeError, ValueError, RetrievalError: `values` do not describe one.
         """
         texts = [values[name] for name in ("network", "trained_on", "created")]
-        for text in texts:
+        together = values.get("together")  # which the first ones did not have, and neither what follows
+        measures, warnings = dict(values.get("measures", {})), values.get("warnings", ())
+        for text in (*texts, *measures, *warnings):
             if not isinstance(text, str):
                 raise TypeError(f"{text!r} is no text")
         network, trained_on, created = texts
-        together = values.get("together")  # which the first ones did not have
         return cls(
             network,
             dict(values["options"]),
@@ -66,7 +66,15 @@ class PairConfig:
             trained_on,
             created,
             None if together is None else Together.from_json(together),
+            {name: _figure(figure) for name, figure in measures.items()},
+            tuple(warnings),
         )
+
+
+def _figure(values: Mapping[str, Any]) -> dict[str, float]:
+    """A measure with its interval."""
+    figure = {name: float(values[name]) for name in ("value", "low", "high")}
+    return {**figure, "pairs": int(values["pairs"])}
 
 
 def pair_folder(source: str | Path) -> Path | None:
@@ -85,9 +93,7 @@ def describe(folder: Path) -> dict[str, Any]:
     """What `retrieval info` says of a saved pair network.
 
     Returns:
-        Plain values: ``kind``, ``folder``, ``bytes``, what its configuration has, and of its card ``measures`` (name →
-        ``value``, ``low``, ``high``, ``pairs``) and ``warnings``. The card is for people, who may edit it: what cannot
-        be read there is left out.
+        Plain values: ``kind``, ``folder``, ``bytes``, and what its configuration has.
 
     Raises:
         RetrievalError: the configuration is damaged, or of a newer version.
@@ -96,20 +102,8 @@ def describe(folder: Path) -> dict[str, Any]:
     try:
         config = PairConfig.from_json(values)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        card = saved_folder.CheckedFolder(folder, {}).card() or ""
-    except (KeyError, TypeError, ValueError, RetrievalError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RetrievalError) as error:
         raise damaged(folder / CONFIG, f"{type(error).__name__}: {error}".rstrip(".")) from None
     except OSError as error:
         raise damaged(folder, f"it cannot be read: {error.strerror}") from None
-    measures = {
-        name: {"value": float(value), "low": float(low), "high": float(high), "pairs": int(pairs.replace(",", ""))}
-        for name, value, low, high, pairs in _FIGURE.findall(card)
-    }
-    return {
-        "kind": "pair network",
-        "folder": str(folder),
-        "bytes": size,
-        **dataclasses.asdict(config),
-        "measures": measures,
-        "warnings": _WARNING.findall(card),
-    }
+    return {"kind": "pair network", "folder": str(folder), "bytes": size, **dataclasses.asdict(config)}

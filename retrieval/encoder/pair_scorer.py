@@ -16,6 +16,7 @@ from retrieval.encoder import pair_store
 from retrieval.encoder.torch_runtime import best_device, precisely
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
+from retrieval.networks.layers import Normalised
 from retrieval.networks.pairs import PairNetwork, SiameseNetwork, symmetric_logits
 
 Scores = NDArray[np.float32]
@@ -59,8 +60,7 @@ class PairScorer:
         self.card = card
         self._threads = threads or cores()
         p = self.preprocessing
-        self._mean = torch.tensor(p.mean, device=self.device).view(1, -1, 1, 1) * 255
-        self._std = torch.tensor(p.std, device=self.device).view(1, -1, 1, 1) * 255
+        self._normalised = Normalised(p, self.device)
         self._step = max(1, PIXELS_A_RUN // p.size**2)
 
     @classmethod
@@ -172,8 +172,7 @@ class PairScorer:
 
     def _input(self, pixels: Pixels) -> Tensor:
         """uint8 (n, h, w, c) → float32 (n, c, h, w), normalised."""
-        x = torch.tensor(pixels).to(self.device)
-        return (x.permute(0, 3, 1, 2).float() - self._mean) / self._std
+        return self._normalised(torch.tensor(pixels))
 
     def _check(self, pixels: Pixels, what: str) -> None:
         p = self.preprocessing

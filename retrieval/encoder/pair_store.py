@@ -13,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from retrieval import networks
 from retrieval.base import saved_folder
 from retrieval.base.saved_folder import CARD, CONFIG, WEIGHTS, CheckedFolder, damaged
 from retrieval.encoder.pair_config import FOLDER, KIND, PairConfig
@@ -92,7 +93,7 @@ def load(source: str | Path) -> Saved:
 def _empty(config: PairConfig) -> nn.Module:
     """The network without memory for its weights, and with the preprocessing that it was trained with."""
     options = dict(config.options)
-    if options.get("trunk") == "efficientnet_lite0":
+    if networks.takes(options.get("trunk", ""), "pretrained"):
         options["pretrained"] = False  # its weights come from the file
     network = unfilled(lambda: pairs.create(config.network, **options))
     described = cast(pairs.PairNetwork, network)

@@ -65,7 +65,7 @@ def fit(encoder: str, similarities: Numbers, logits: Numbers) -> Together | None
         None if the encoder's score is worth nothing beside the network's. The weight is 0 where b is not above 0 by
         :data:`CERTAIN` standard errors: a network of which that cannot be told may as well do harm.
     """
-    from sklearn.linear_model import LogisticRegression  # here, since what only scores does not need it
+    from sklearn.linear_model import LogisticRegression
 
     above = np.stack([similarities[:, 0] - similarities[:, 1], logits[:, 0] - logits[:, 1]], axis=1)
     scale = np.sqrt((above**2).mean(0))

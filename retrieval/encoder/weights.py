@@ -13,9 +13,6 @@ from retrieval.encoder import store
 from retrieval.errors import RetrievalError
 from retrieval.networks.unfilled import fill, misfits, unfilled
 
-_WITHOUT_WEIGHTS = {"efficientnet_lite0": {"pretrained": False}}
-"""Options with which an architecture is made when its weights come from a file anyway."""
-
 
 def digest(network: nn.Module) -> str:
     """SHA-256 over the names, types, shapes and values of all weights, whatever file format they came in."""
@@ -52,7 +49,9 @@ def restore(saved: store.Saved) -> nn.Module:
     config = saved.config
     if config.network.startswith("hf:"):
         return _pretrained(saved)
-    options = {**config.options, **_WITHOUT_WEIGHTS.get(config.network, {})}
+    options = dict(config.options)
+    if networks.pretrained(config.network):
+        options["pretrained"] = False  # its weights come from the file
     weights = _read(saved)
     try:
         network = unfilled(lambda: networks.create(config.network, **options))

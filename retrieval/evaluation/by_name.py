@@ -18,6 +18,7 @@ from retrieval.evaluation.of_vectors import evaluate_vectors
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Report
 from retrieval.index import Index
+from retrieval.index.folder import is_index
 
 if TYPE_CHECKING:
     from retrieval.evaluation.one_shot import Contestant, OneShot
@@ -51,7 +52,7 @@ def evaluate(
     if Path(subject).suffix in vector_files.SUFFIXES and not Path(subject).is_dir():
         options.check("vectors", subject, **inputs)
         return evaluate_vectors(subject, labels, queries=queries, query_labels=query_labels, options=options)
-    if _is_index(subject):
+    if is_index(subject):
         options.check("index", subject, **inputs)
         asking, encoder = _asking(subject, queries)
         with Index.open(subject) as index:
@@ -69,9 +70,9 @@ def evaluate(
 
 def evaluate_gain(
     subject: str,
-    rerank_by: str,
     *,
-    top: int | None = None,
+    rerank: str,
+    rerank_top: int | None = None,
     queries: str | None = None,
     limit: int | None = None,
     over: str | None = None,
@@ -81,7 +82,7 @@ def evaluate_gain(
 
     Args:
         subject: a folder with an index.
-        rerank_by: as :func:`retrieval.search.rerank.load` takes it. top: how many hits it looks at.
+        rerank: as :func:`retrieval.search.rerank.load` takes it. rerank_top: how many hits it looks at.
         queries: who asks; None: the index's own pictures.
         limit, over, seed: as for :func:`retrieval.evaluation.reranking.evaluate_reranked`.
 
@@ -89,10 +90,10 @@ def evaluate_gain(
         RetrievalError: it is no index, or what these functions raise.
     """
     from retrieval.evaluation.reranking import evaluate_reranked
-    from retrieval.search import rerank  # here, as most evaluations have none
+    from retrieval.search.rerank import TOP, load  # here, as most evaluations have none
 
-    reranker = rerank.load(rerank_by, rerank.TOP if top is None else top)
-    if not _is_index(subject):
+    reranker = load(rerank, TOP if rerank_top is None else rerank_top)
+    if not is_index(subject):
         raise RetrievalError(f"{subject!r} is no index, and --rerank orders what an index finds: give an index")
     asking, encoder = _asking(subject, queries)
     with Index.open(subject) as index:
@@ -110,7 +111,7 @@ def evaluate_gain(
 
 def evaluate_one_shot(
     subject: str,
-    data: str | None,
+    data: str | None = None,
     *,
     ways: Sequence[int] | None = None,
     shots: Sequence[int] | None = None,
@@ -170,10 +171,6 @@ def _contestant(subject: str, average: int, seed: int) -> Contestant:
     if average != 1:
         raise RetrievalError(f"{subject!r} is a pair network, without vectors to average: leave --average out")
     return one_shot.by_pairs(PairScorer.load(subject), subject)
-
-
-def _is_index(subject: str) -> bool:
-    return (Path(subject) / "catalog.sqlite").is_file()
 
 
 def _asking(subject: str, queries: str | None) -> tuple[PictureSet | None, Encoder | None]:

@@ -3,10 +3,9 @@
 ====================  ==========================================================================================
 ``.npy``              integers (n,), −1 for none; texts (n,), empty for none; or booleans (n, classes), which of them
                       each shows
-``.csv``, ``.txt``    a table whose first line names a column ``label`` (and maybe ``name``, ``path`` or ``id``); or one
+any other             a table, as :mod:`retrieval.base.table` reads it, with a column ``label`` (and maybe ``name``,
+                      ``path`` or ``id``); a JSON list of labels, or one a line; or text without such a column: one
                       label a line, an empty one or −1 for none
-``.json``             a list of labels, or of objects with a ``label``
-``.jsonl``            the same, one a line
 ====================  ==========================================================================================
 
 Several labels of one picture stand in one text, with ``;`` between them, or in JSON as a list. The labels of two files
@@ -15,10 +14,7 @@ are the same where their texts are, so 3 and "3" are one.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +23,16 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.npy import mapped
+from retrieval.base.table import CSV, Table, short
 from retrieval.base.text import printable, texts
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.labelled_vectors import SEPARATOR
 from retrieval.measures import UNLABELLED
 
-SUFFIXES = (".npy", ".csv", ".txt", ".json", ".jsonl")
+SUFFIXES = (".npy", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet")
+
+WANTED = "integers or texts (n,), or booleans (n, classes), as labels.astype(int) or labels.astype(str) makes them"
+"""What an array of labels may hold, for messages."""
 
 BYTES = (1 << 20, 1 << 12)
 """A file of labels may have so many bytes, and so many more for each vector."""
@@ -78,32 +78,14 @@ def read_labels(path: Path, n: int) -> Labels:
     if not path.is_file():
         raise RetrievalError(f"The labels {printable(path)!r} are not there, or no regular file; give one.")
     if path.suffix == ".npy":
-        return of_array(mapped(path), n, str(path))
-    try:
-        size = path.stat().st_size
-        if size > BYTES[0] + BYTES[1] * n:
-            raise ValueError(f"its {size:,} bytes are too many for {n:,} vectors")
-        text = path.read_bytes().decode("utf-8-sig")
-        names = None
-        if path.suffix in (".csv", ".txt"):
-            found, names = _of_table(text)
-        elif path.suffix == ".json":
-            content = json.loads(text)
-            if not isinstance(content, list):
-                raise ValueError("it is no list")
-            found, names = _of_records(content)
-        else:
-            found, names = _of_records([json.loads(line) for line in text.split("\n") if line.strip()])
-    except UnicodeDecodeError as error:
+        return of_array(mapped(path, WANTED), n, str(path))
+    size = path.stat().st_size
+    if size > BYTES[0] + BYTES[1] * n:
         raise RetrievalError(
-            f"The labels {printable(path)!r} are not UTF-8 text (byte {error.start}); save them as UTF-8."
-        ) from None
-    except (OSError, ValueError, csv.Error, RecursionError, MemoryError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
-        raise RetrievalError(
-            f"The labels {printable(path)!r} cannot be read ({printable(reason) or type(error).__name__}); write them "
-            "anew."
-        ) from None
+            f"The labels {printable(path)!r} cannot be read (its {size:,} bytes are too many for {n:,} vectors); write "
+            "them anew."
+        )
+    found, names = _of_table(Table(path, "The labels", ("label", *NAMES), ("label", object)))
     _require(len(found), n, str(path))
     return _numbered(found, names, str(path))
 
@@ -139,10 +121,7 @@ def of_array(array: npt.NDArray[Any], n: int, name: str) -> Labels:
         except ValueError:
             raise RetrievalError(f"The labels {printable(name)!r} are no text; save them as UTF-8.") from None
         return _numbered(found, None, name)
-    raise RetrievalError(
-        f"The labels {printable(name)!r} are {array.dtype} of shape {shape}; give integers or texts (n,), or booleans "
-        "(n, classes)."
-    )
+    raise RetrievalError(f"The labels {printable(name)!r} are {array.dtype} of shape {shape}; give {WANTED}.")
 
 
 def _require(found: int, n: int, name: str) -> None:
@@ -150,51 +129,38 @@ def _require(found: int, n: int, name: str) -> None:
         raise RetrievalError(f"The labels {printable(name)!r} are of {found:,} vectors, and there are {n:,}.")
 
 
-def _of_table(text: str) -> tuple[list[list[str]], list[str] | None]:
-    """The labels of each line, and the names, where there are any."""
-    rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    header = rows[0] if rows else []
-    if "label" not in header:
-        wide = next((number for number, row in enumerate(rows, start=1) if len(row) > 1), None)
-        if wide is not None:
-            raise ValueError(f"line {wide} has {len(rows[wide - 1])} cells, and no column is called label")
-        return [_split(row[0]) if row else [] for row in rows], None
-    if len(set(header)) < len(header):
-        raise ValueError("two of its columns have one name")
-    rows = [row or [""] for row in rows[1:]] if len(header) == 1 else [row for row in rows[1:] if row]
-    uneven = next((row for row in rows if len(row) != len(header)), None)
-    if uneven is not None:
-        raise ValueError(f"a line has {len(uneven)} cells for {len(header)} columns")
-    label = header.index("label")
-    name = next((header.index(column) for column in NAMES if column in header), None)
-    return [_split(row[label]) for row in rows], None if name is None else [row[name] for row in rows]
-
-
-def _of_records(records: Sequence[object]) -> tuple[list[list[str]], list[str] | None]:
+def _of_table(table: Table) -> tuple[list[list[str]], list[str] | None]:
+    """The labels of each row, and the names, where all have some."""
     found: list[list[str]] = []
     names: list[str] = []
-    for place, record in enumerate(records):
-        value = record
-        if isinstance(record, dict):
-            if "label" not in record:
-                raise ValueError(f"item {place} has no label")
-            value = record["label"]
-            name = next((record[column] for column in NAMES if column in record), None)
-            if isinstance(name, str | int):
-                names.append(str(name))
-        found.append([text for one in value for text in _one(one)] if isinstance(value, list) else _one(value))
+    if table.form == CSV and "label" not in (table.columns or ()):
+        for number, cells in table.cells():
+            if len(cells) > 1 or "\t" in "".join(cells):
+                table.refuse(number, "has several cells, and no column is called label; name the columns")
+            found.append(_split(cells[0]) if cells else [])
+        return found, None
+    for row in table.rows():
+        if "label" not in row.cells:
+            table.refuse(row.number, "has no label; give one, or null")
+        value = row.cells["label"]
+        found.append(
+            [label for one in (value if isinstance(value, list) else [value]) for label in _one(table, row.number, one)]
+        )
+        name = next((row.cells[column] for column in NAMES if column in row.cells), None)
+        if isinstance(name, str | int):
+            names.append(str(name))
     return found, names if len(names) == len(found) else None
 
 
-def _one(value: object) -> list[str]:
-    """The labels of a JSON value."""
-    if isinstance(value, str):
-        return _split(value)
-    if value is None:
+def _one(table: Table, number: int, value: object) -> list[str]:
+    """The labels of a value."""
+    if isinstance(value, float) and value.is_integer():  # pandas makes floats of integers where some are missing
+        value = int(value)
+    if value is None or value != value:
         return []
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _split(str(value))
-    raise ValueError(f"{str(value)[:60]!r} is no label")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        table.refuse(number, f"has the label {short(value)}; give a text or a whole number")
+    return _split(str(value))
 
 
 def _split(text: str) -> list[str]:

@@ -10,17 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import images
-from retrieval.base import progress
-from retrieval.base.machine import cores
-from retrieval.datasets import PictureSet, Progress
+from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
+from retrieval.encoder.file_encoding import encode_set
+from retrieval.index.vectors import signs
 from retrieval.measures import UNLABELLED
 
 SEPARATOR = ";"
 """Between the labels of a picture that has several."""
-
-PIXELS_A_BATCH = 2**24
-"""Pixels of network input that pictures in memory are fitted to at a time."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Labelled:
         whole numbers, so that equal distances tie."""
         if self.vectors.dtype != np.uint8:
             return self.vectors
-        return np.unpackbits(self.vectors, axis=1, bitorder="little").astype(np.float32) * 2 - 1
+        return signs(self.vectors)
 
     def select(self, rows: npt.NDArray[np.int64]) -> Labelled:
         """Those at these places."""
@@ -110,11 +107,7 @@ def encode(encoder: Encoder, pictures: PictureSet, what: str, *, decoder: images
         what: what they are, for the progress bar.
         decoder: what decodes files.
     """
-    with progress.bar(len(pictures), f"Encoding {what}", "pictures") as bar:
-        if pictures.files is None:
-            vectors, kept = _from_memory(encoder, pictures, bar.update), np.ones(len(pictures), bool)
-        else:
-            vectors, kept = _from_files(encoder, pictures, decoder, bar.update)
+    vectors, kept = encode_set(encoder, pictures, what, decoder)
     return Labelled(
         names=np.asarray(pictures.names, dtype=np.str_)[kept],
         classes=pictures.classes,
@@ -122,32 +115,6 @@ def encode(encoder: Encoder, pictures: PictureSet, what: str, *, decoder: images
         vectors=vectors,
         rows=np.flatnonzero(kept),
     )
-
-
-def _from_memory(encoder: Encoder, pictures: PictureSet, advance: Progress) -> npt.NDArray[np.float32]:
-    p = encoder.config.preprocessing
-    step = max(1, PIXELS_A_BATCH // p.size**2)
-    vectors = np.empty((len(pictures), encoder.dim), np.float32)
-    for start in range(0, len(pictures), step):
-        rows = np.arange(start, min(start + step, len(pictures)))
-        vectors[rows] = encoder.encode(pictures.read(p, rows))
-        advance(len(rows))
-    return vectors
-
-
-def _from_files(
-    encoder: Encoder, pictures: PictureSet, decoder: images.Decoder, advance: Progress
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    from retrieval.encoder.file_encoding import encode_files  # here, because most sets are in memory
-
-    kept = np.zeros(len(pictures), bool)
-    parts = [np.empty((0, encoder.dim), np.float32)]
-    for batch in encode_files(pictures.files or (), encoder, decoder, threads=cores()):
-        for place, picture in enumerate(batch.pictures, start=batch.start):
-            kept[place] = not isinstance(picture, images.Skipped)
-        parts.append(batch.vectors)
-        advance(len(batch.pictures))
-    return np.concatenate(parts), kept
 
 
 def drawn(n: int, limit: int | None, generator: np.random.Generator) -> npt.NDArray[np.int64]:

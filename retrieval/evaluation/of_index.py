@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,12 @@ from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import trap_search
-from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, some
+from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, encode, some
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.run import Evaluation
 from retrieval.index import Index
-from retrieval.index.checks import code_rows
+from retrieval.index.vectors import code_rows
 
 
 def evaluate_index(
@@ -52,15 +53,10 @@ def evaluate_index(
         if asked is gallery:
             return run.report(gallery, None, None, protocol, others=others)
         return run.report(asked, gallery, rows, protocol, others=others)
-    encoder = fitting(encoder, index)
-    from retrieval.images.reading import recorded_decoder  # here, because the index's own pictures need no reading
-
-    asking = some(asking_part(queries), options.limit, generator)
     run.data = queries.name
-    asked = run.encode(encoder, asking, "queries", decoder=recorded_decoder(index.decoder))
+    asking, asked = asked_by(index, gallery, queries, encoder, options.limit, generator, run.encode)
     if index.storage == "binary":
         asked = replace(asked, vectors=code_rows(asked.vectors, index.dim, "queries"))
-    asked = asked.relabelled(gallery.classes)
     if options.probe:
         run.probe(gallery, asked)
     protocol = f"{{queries}} pictures of {queries.name} against {{gallery}} of the index, ranked exactly"
@@ -69,11 +65,21 @@ def evaluate_index(
     return run.report(asked, gallery, None, protocol, others=others)
 
 
-def fitting(encoder: Encoder | None, index: Index) -> Encoder:
-    """The encoder, if it is the one that the index was built with.
+def asked_by(
+    index: Index,
+    gallery: Labelled,
+    queries: PictureSet,
+    encoder: Encoder | None,
+    limit: int | None,
+    generator: np.random.Generator,
+    encode: Callable[..., Labelled] = encode,
+) -> tuple[PictureSet, Labelled]:
+    """The pictures that ask an index, as many as the limit allows, and their vectors under the classes of its gallery.
+
+    `encode` makes the vectors, as :func:`.labelled_vectors.encode` does.
 
     Raises:
-        RetrievalError: it is another, or there is none.
+        RetrievalError: the encoder is not the one that the index was built with, or there is none.
     """
     if encoder is None or encoder.hash != index.encoder_hash:
         which = "none was given" if encoder is None else f"{encoder.hash[:12]} was given"
@@ -81,7 +87,11 @@ def fitting(encoder: Encoder | None, index: Index) -> Encoder:
             f"the index {index.folder} was built with the encoder {index.encoder_hash[:12]}, and {which}: "
             "load the one in its folder"
         )
-    return encoder
+    from retrieval.images.reading import recorded_decoder  # here, because the index's own pictures need no reading
+
+    asking = some(asking_part(queries), limit, generator)
+    asked = encode(encoder, asking, "queries", decoder=recorded_decoder(index.decoder))
+    return asking, asked.relabelled(gallery.classes)
 
 
 def indexed(index: Index) -> Labelled:

@@ -14,7 +14,7 @@ from retrieval.evaluation.labelled_vectors import Labelled, drawn
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.run import Evaluation
-from retrieval.evaluation.vector_files import Given, read_vectors
+from retrieval.evaluation.vector_files import Given, read_vectors, require_pairs
 
 
 def evaluate_vectors(
@@ -52,6 +52,7 @@ def evaluate_vectors(
     if queries is None:
         if query_labels is not None:
             raise RetrievalError(f"labels of queries, {str(query_labels)!r}, come without queries: give --queries, too")
+        require_pairs(given, file)
         asked, gallery, own, protocol = _within(given, limit, generator)
     else:
         if given.asks is not None:

@@ -20,9 +20,10 @@ from retrieval.base.text import aligned, ends, known, numbered
 from retrieval.datasets import PictureSet, Progress
 from retrieval.datasets.lake_runs import Runs
 from retrieval.encoder import Encoder
+from retrieval.encoder.file_encoding import PIXELS_IN_MEMORY
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import per_query
-from retrieval.evaluation.labelled_vectors import PIXELS_A_BATCH, asking_part
+from retrieval.evaluation.labelled_vectors import asking_part
 from retrieval.images import Pixels
 from retrieval.measures import Trials
 
@@ -393,7 +394,7 @@ def encode_averaged(
     matrices = views(count, seed)
     p = encoder.config.preprocessing
     wide = replace(p, size=p.size * FINER)
-    step = max(1, PIXELS_A_BATCH // wide.size**2)
+    step = max(1, PIXELS_IN_MEMORY // wide.size**2)
     found = np.empty((len(pictures), encoder.dim), np.float32)
     for start in range(0, len(pictures), step):
         rows = np.arange(start, min(start + step, len(pictures)))

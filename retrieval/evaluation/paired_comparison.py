@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from retrieval import measures
 from retrieval.base.found import Found
 from retrieval.base.text import aligned, ends, for_terminal, known
 from retrieval.errors import RetrievalError
+from retrieval.evaluation import per_query
 from retrieval.evaluation.per_query import Kept
 from retrieval.measures import FLIPS, RESAMPLES
 
@@ -166,20 +168,25 @@ _LEFT_OUT = {
 }
 
 
-def compare_kept(first: Kept, second: Kept, *, stratify: bool = False, seed: int = 0) -> Differences:
+def compare_kept(
+    first: Kept | str | Path, second: Kept | str | Path, *, stratify: bool = False, seed: int = 0
+) -> Differences:
     """Compare what the same queries scored twice.
 
     Queries are paired by their names. Intervals are drawn over classes where either report's are, since classes are
     a sample then; otherwise over queries.
 
     Args:
-        first, second: what each query scored.
+        first, second: what each query scored (:meth:`.Report.kept`), or a report that was saved.
         stratify: let each class keep its number of queries in every resample; only over queries.
         seed: of the resamples and flips.
 
     Raises:
-        RetrievalError: they have no query or no measure in common, or classes cannot be strata of themselves.
+        RetrievalError: they have no query or no measure in common, or classes cannot be strata of themselves; or a
+            saved report cannot be read.
     """
+    first = first if isinstance(first, Kept) else per_query.read(Path(first))
+    second = second if isinstance(second, Kept) else per_query.read(Path(second))
     left, right, counts = paired(first, second)
     names = [name for name in first.measures if name in second.measures]
     if not names:

@@ -17,13 +17,14 @@ from retrieval.base.machine import machine
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
-from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, encode, some
-from retrieval.evaluation.of_index import fitting, indexed
+from retrieval.evaluation.labelled_vectors import Labelled, drawn
+from retrieval.evaluation.of_index import asked_by, indexed
 from retrieval.evaluation.options import check_limit
 from retrieval.evaluation.paired_comparison import Differences, compare_kept
 from retrieval.evaluation.per_query import Kept
 from retrieval.images import UnreadableImage
 from retrieval.index import Index
+from retrieval.index.vectors import as_numbers
 from retrieval.measures import Ranking
 from retrieval.search.rerank import FirstRanking, Reranked, Reranker
 from retrieval.search.rerank.reranker import unchanged
@@ -118,13 +119,8 @@ def evaluate_reranked(
         files: Sequence[Path] | None = [Path(index.root) / name for name in asked.names.tolist()]
         what = "pictures of the index, each against all others"
     else:
-        encoder = fitting(encoder, index)
-        from retrieval.images.reading import recorded_decoder  # here, because the index's own pictures need no reading
-
-        asking = some(asking_part(queries), limit or LIMIT, generator)
-        asked = encode(encoder, asking, "queries", decoder=recorded_decoder(index.decoder))
+        asking, asked = asked_by(index, gallery, queries, encoder, limit or LIMIT, generator)
         files = None if asking.files is None else [asking.files[row] for row in asked.rows.tolist()]
-        asked = asked.relabelled(gallery.classes)
         what = f"pictures of {queries.name} against the {len(gallery):,} of the index"
     rows, totals = _answerable(asked, gallery)
     if not len(rows):
@@ -141,7 +137,7 @@ def evaluate_reranked(
             bar.update(1)
             own = () if asked.ids is None else (int(asked.ids[row]),)
             began = time.perf_counter()
-            vector = _vector(index, asked, row)
+            vector = as_numbers(asked.vectors[row])
             scores, ids = (found[0] for found in index.search(vector[None], depth, exclude=[own] if own else None))
             picture = None if files is None else files[row]
             first = FirstRanking(vector, ids[ids >= 0], scores[ids >= 0], own, wanted=depth, picture=picture)
@@ -206,14 +202,6 @@ def _answerable(asked: Labelled, gallery: Labelled) -> tuple[npt.NDArray[np.int6
     totals = np.where(known, counts[asked.labels], 0) - (asked.ids is not None)
     rows = np.flatnonzero(known & (totals > 0))
     return rows, totals[rows]
-
-
-def _vector(index: Index, asked: Labelled, row: int) -> npt.NDArray[np.float32]:
-    vector = asked.vectors[row]
-    if vector.dtype != np.uint8:
-        return np.asarray(vector, np.float32)
-    bits = np.unpackbits(vector, bitorder="little").astype(np.float32)
-    return (bits * 2 - 1) / np.float32(np.sqrt(index.dim))
 
 
 def _kept(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from retrieval.evaluation.labelled_vectors import Labelled, encode
 from retrieval.evaluation.options import EvaluationOptions, Unit
 from retrieval.evaluation.per_class import MOST_CONFUSED, confusion, per_class
 from retrieval.evaluation.report import Measure, Report
+from retrieval.images import Decoder
 from retrieval.index import Index
 from retrieval.traps.finding import Finding
 
@@ -67,9 +67,9 @@ class Evaluation:
         yield
         self.seconds[part] = time.perf_counter() - began
 
-    def encode(self, encoder: Encoder, pictures: PictureSet, what: str, **options: Any) -> Labelled:
+    def encode(self, encoder: Encoder, pictures: PictureSet, what: str, *, decoder: Decoder = "pillow") -> Labelled:
         with self.timed(f"encoding {what}"):
-            labelled = encode(encoder, pictures, what, **options)
+            labelled = encode(encoder, pictures, what, decoder=decoder)
         self.unreadable += len(pictures) - len(labelled)
         if not len(labelled):
             raise RetrievalError(f"none of the {len(pictures):,} {what} can be read: give pictures that can")

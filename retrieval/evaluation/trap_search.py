@@ -7,20 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from retrieval import traps
-from retrieval.base.progress import bar
 from retrieval.datasets import PictureSet
 from retrieval.evaluation.labelled_vectors import Labelled
 from retrieval.images.perceptual import Hashes, hash_files, hash_pixels
 from retrieval.index import Index
-from retrieval.index.nearest import exact_search
+from retrieval.index.vectors import as_numbers
 
 NEIGHBOURS = 10
 """Of each query, that are looked at."""
 
 HASHED = 50_000
 """Pictures of an index that are also compared by perceptual hashes, which takes decoding them: a minute for so many."""
-
-_QUERIES = 1024  # asked at a time, so that the bar moves
 
 
 def look(
@@ -73,18 +70,8 @@ def look_in(index: Index, *, seed: int) -> tuple[traps.Finding, ...]:
 
 
 def _nearest(queries: Labelled, gallery: Labelled, *, itself: bool) -> tuple[np.ndarray, np.ndarray]:
-    rows = np.arange(len(gallery))
-    ids, scores = [], []
-    asked, among = (np.ascontiguousarray(side.numbers, np.float32) for side in (queries, gallery))
-    with bar(len(queries), "Looking for traps", "queries") as progress:
-        for start in range(0, len(queries), _QUERIES):
-            some = slice(start, start + _QUERIES)
-            own = [np.array([row]) for row in rows[some]] if itself else None
-            found = exact_search(asked[some], among, rows, NEIGHBOURS, own)
-            scores.append(found[0])
-            ids.append(found[1])
-            progress.update(len(found[1]))
-    return np.concatenate(ids), np.concatenate(scores)
+    asked, among = (np.ascontiguousarray(as_numbers(side.vectors)) for side in (queries, gallery))
+    return traps.exact_neighbours(asked, among, NEIGHBOURS, own=np.arange(len(asked)) if itself else None)
 
 
 def _hashes(pictures: PictureSet, rows: np.ndarray) -> Hashes:

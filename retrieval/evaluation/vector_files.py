@@ -7,6 +7,7 @@ value a vector), or ``split`` (``train``, ``val`` or ``test``, which asks). Its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from retrieval.errors import RetrievalError
 from retrieval.evaluation.label_files import LONGEST, Labels, of_array, read_labels
 from retrieval.evaluation.labelled_vectors import Labelled
 from retrieval.exchange.import_rows import blocks, require_rows, unit
+from retrieval.measures import UNLABELLED
 
 SUFFIXES = (".npy", ".h5", ".hdf5")
 
@@ -68,7 +70,7 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
     if path.suffix == ".npy":
         rows = mapped(path)
     else:
-        found = _hdf5(path)
+        found = _hdf5(path, [key for key in _KEYS if key != "labels" or labels is None])
         rows = next((found[key] for key in VECTORS if key in found), None)
         if rows is None:
             raise RetrievalError(f"{printable(path)!r} has no data set {' or '.join(VECTORS)}; name its vectors so.")
@@ -101,6 +103,31 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
         n - kept.size,
         notes,
     )
+
+
+def require_pairs(given: Given, path: Path) -> None:
+    """See that vectors which are to find one another have labels by which some should, and some should not.
+
+    Raises:
+        RetrievalError: none has a label, all have the same, or no two do.
+    """
+    labelled, name, n = given.labelled, printable(path), len(given.labelled)
+    if labelled.sets is None:
+        counts = np.bincount(labelled.labels[labelled.labels != UNLABELLED])
+    else:
+        counts = labelled.sets.sum(axis=0)
+    if not counts.any():
+        raise RetrievalError(f"None of the {n:,} vectors of {name!r} has a label; give labels, not −1 or empty ones.")
+    if counts.max() < 2:
+        raise RetrievalError(
+            f"Each label of {name!r} is of one vector alone, so that none has another of its class to find; give "
+            "labels that vectors share, or queries of another file with --queries."
+        )
+    if n == counts.max() == counts.sum():
+        raise RetrievalError(
+            f"All {n:,} vectors of {name!r} have the one label {labelled.shown(0)!r}, so that every ranking would be "
+            "right; give labels of two classes or more."
+        )
 
 
 def _labelled(
@@ -139,9 +166,9 @@ def _unit(rows: Any, path: Path) -> tuple[npt.NDArray[np.float32], Mask, list[st
     return vectors, usable, notes
 
 
-def _hdf5(path: Path) -> dict[str, Any]:
+def _hdf5(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
-        return arrays(path, _KEYS)[1]
+        return arrays(path, keys)[1]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RetrievalError(

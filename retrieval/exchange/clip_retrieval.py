@@ -6,6 +6,7 @@ column says something about it. Vectors of captions (``text_emb/``) are no pictu
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -59,19 +60,29 @@ def read(folder: Path) -> Source:
     """The parts of a folder, in the order of their numbers.
 
     Raises:
-        RetrievalError: there is no part, one has no metadata, or they differ in width.
+        RetrievalError: there is no part; one is missing, of which other folders tell or the numbers beside it; one has
+            no metadata; or they differ in width.
     """
     name = printable(folder)
     try:
-        found = [(_number(path), path) for path in (folder / VECTORS).iterdir() if _number(path) is not None]
+        found = _numbered(folder / VECTORS, ".npy")
     except OSError as error:
         raise RetrievalError(
             f"{name!r} has no {VECTORS} that can be read ({error.strerror}); give the folder that clip-retrieval wrote."
         ) from None
     if not found:
         raise RetrievalError(f"{name!r} has no {VECTORS}/{VECTORS}_0.npy; give the folder that clip-retrieval wrote.")
+    told = {*range(max(found)), *found}
+    for other, ending in ((METADATA, ".parquet"), ("text_emb", ".npy")):
+        with contextlib.suppress(OSError):  # metadata is missed below
+            told |= _numbered(folder / other, ending).keys()
+    if missing := sorted(told - found.keys()):
+        raise RetrievalError(
+            f"{name!r} lacks {len(missing):,} of its {len(told):,} parts, the first {VECTORS}/{VECTORS}_{missing[0]}"
+            ".npy; copy the whole folder."
+        )
     parts = []
-    for _, path in sorted(found, key=lambda pair: (pair[0] or 0, pair[1].name)):
+    for _, path in sorted(found.items()):
         (part,) = numpy_file.read(path).parts
         metadata = folder / METADATA / f"{METADATA}_{path.stem.rpartition('_')[2]}.parquet"
         if not metadata.is_file():
@@ -87,9 +98,14 @@ def read(folder: Path) -> Source:
     return Source(parts)
 
 
-def _number(path: Path) -> int | None:
-    match = re.fullmatch(rf"{VECTORS}_([0-9]{{1,9}})\.npy", path.name)
-    return int(match[1]) if match else None
+def _numbered(folder: Path, ending: str) -> dict[int, Path]:
+    """The parts in a folder by their numbers, which may begin with zeros.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    matches = ((re.fullmatch(rf"{folder.name}_([0-9]{{1,9}}){ending}", path.name), path) for path in folder.iterdir())
+    return {int(match[1]): path for match, path in matches if match}
 
 
 def is_layout(folder: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.base.files import TEMPORARY, name_durably, sync_folder
+from retrieval.base.files import TEMPORARY, name_durably, written_folder
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -21,6 +20,7 @@ from retrieval.exchange.export_rows import Contents
 from retrieval.exchange.formats import ANN, CLIP, FAISS, FVECS, NUMPY, READERS, WRITERS, format_of
 from retrieval.exchange.import_rows import unit
 from retrieval.index import Index
+from retrieval.index.by_folder import or_folder
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class ExportReport:
         return asdict(self)
 
 
+@or_folder(mapped=True)
 def export_index(
     index: Index,
     to: str | Path,
@@ -66,7 +67,7 @@ def export_index(
     """Write an index for other programs. What it writes is there whole, or not at all.
 
     Args:
-        index: it is open. Opened ``mapped``, it takes no memory for the vectors.
+        index: open, and best ``mapped``, as it then takes no memory for the vectors; or its folder.
         to: the file, or the folder for clip-retrieval. Beside a file comes a list of what its vectors belong to.
         format: one of :data:`retrieval.exchange.FORMATS`; by default what the name says.
         list_file: the list; its name ends in .jsonl, .json, .csv or .parquet. By default `to` with .jsonl.
@@ -226,28 +227,13 @@ def _write_files(path: Path, beside: Path, job: _Job, overwrite: bool) -> None:
 
 def _write_folder(path: Path, write: Callable[[Path], None], overwrite: bool) -> None:
     """Write a folder under a temporary name, and name it when it is whole."""
-    path = path.absolute()
-    temporary, old = (path.with_name(f".{path.name}{ending}") for ending in (TEMPORARY, ".old"))
     if path.is_dir() and not any(path.iterdir()):
         path.rmdir()
     _require_free(path, overwrite)
     if path.exists() and not clip_retrieval.is_layout(path):
         raise RetrievalError(f"{printable(path)!r} is something else than such a folder; choose another name.")
-    try:
-        with _told(path):
-            shutil.rmtree(temporary, ignore_errors=True)
-            write(temporary)
-            for file in sorted(temporary.rglob("*.*")):
-                name_durably(file, file)  # it has its name, and goes to the disk
-            if path.exists():
-                path.rename(old)
-            temporary.rename(path)
-            sync_folder(path.parent)
-            shutil.rmtree(old, ignore_errors=True)
-    finally:
-        if old.exists() and not path.exists():  # stopped between the two renames
-            old.rename(path)
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _told(path), written_folder(path) as temporary:
+        write(temporary)
 
 
 def _require_free(path: Path, overwrite: bool) -> None:

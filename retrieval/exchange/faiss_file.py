@@ -46,6 +46,12 @@ def read(path: Path) -> Source:
     if len(values) < len(found.ids):
         twice = int(values[np.argmax(counts)])
         raise RetrievalError(f"{printable(path)!r} has the id {twice} {counts.max()} times; give each vector its own.")
-    note = None if found.exact else f"{found.kind} keeps only something near the vectors that it was given"
     vectors = require_rows(found.vectors, str(path))
-    return Source([Part(str(path), vectors, found.ids)], binary=vectors.dtype == np.uint8, note=note)
+    binary = vectors.dtype == np.uint8
+    note, distance = None, None if binary else found.distance
+    if not found.exact:
+        note = f"{found.kind} keeps only something near the vectors that it was given"
+        if distance == "euclidean":  # and so nobody can say of what length they were
+            note += "; if those were not of unit length, an index, which compares by the angle, ranks them otherwise"
+            distance = None
+    return Source([Part(str(path), vectors, found.ids)], distance, binary, note)

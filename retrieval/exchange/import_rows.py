@@ -12,7 +12,7 @@ import numpy.typing as npt
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.exchange.list_rows import Record
-from retrieval.index.checks import UNIT_TOLERANCE
+from retrieval.index.vectors import UNIT_TOLERANCE, directions
 
 BLOCK_BYTES = 1 << 25
 """Bytes of float32 vectors that are in memory at a time, and that become one segment of an index."""
@@ -46,7 +46,8 @@ class Source:
 
     Attributes:
         parts: at least one, whose vectors have one width and one type.
-        distance: what its vectors are compared by ("angular", "euclidean"), where the file says so.
+        distance: what its vectors are compared by ("angular", "inner product", "euclidean", ...), where the file says
+            so.
         binary: whether the rows are packed codes, eight bits a byte.
         note: what a person should know about it.
     """
@@ -85,13 +86,10 @@ def unit(rows: npt.NDArray[Any]) -> Unit:
     Rows of float32 that an index would take as they are stay as they are, to the last bit. All others are scaled in
     float64 and rounded once, even if they are nearly of unit length, as those of float16 are.
     """
-    with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
-        wide = rows.astype(np.float64)
-        length = np.sqrt(np.vecdot(wide, wide))
-        usable = np.isfinite(length) & (length > 0)
-        off = np.abs(length - 1) > UNIT_TOLERANCE
-        wide /= np.where(usable, length, 1)[:, None]
-        vectors = wide.astype(np.float32)
+    wide, length = directions(rows)
+    usable = ~np.isnan(length)
+    off = ~(np.abs(length - 1) <= UNIT_TOLERANCE)
+    vectors = wide.astype(np.float32)
     if rows.dtype == np.float32:
         vectors[~off] = rows[~off]
     return Unit(vectors, usable, int(np.count_nonzero(off & usable)))

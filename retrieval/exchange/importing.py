@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base import moments
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -21,9 +24,10 @@ from retrieval.exchange import lists
 from retrieval.exchange.formats import CLIP, READERS, format_of
 from retrieval.exchange.import_rows import Part, Source, blocks, unit
 from retrieval.exchange.list_rows import SOURCE_ID, Record, Value, below, to_item, to_value
-from retrieval.index import Index, NewItem, catalog
+from retrieval.index import Index, NewItem
+from retrieval.index.folder import ENCODER, is_index
 from retrieval.index.records import NO_ENCODER
-from retrieval.ingest.index_folder import ENCODER, Place
+from retrieval.ingest.index_folder import Place
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
@@ -93,7 +97,7 @@ def import_index(
         model: what made the vectors, as :meth:`retrieval.encoder.Encoder.load` takes it; a copy goes into the index, so
             that it can be asked with pictures. That it is the one cannot be checked.
         storage: what the index keeps: "float32" (the default), "float16", or "binary" (the default for FAISS's codes).
-        normalise: scale also vectors that are meant to be compared by their Euclidean distance.
+        normalise: scale also vectors that are meant to be compared otherwise than by their angle.
         overwrite: replace an index that is there.
 
     Raises:
@@ -113,7 +117,7 @@ def import_index(
     found, storage = _stored(found, storage, path)
     encoder = _encoder(model, found)
     with Place(Path(out), overwrite) as place:
-        if (place.out / catalog.FILE).exists() and not overwrite:
+        if is_index(place.out) and not overwrite:
             raise RetrievalError(
                 f"{place.name!r} is an index already; name another one, or replace it with --overwrite."
             )
@@ -133,7 +137,7 @@ def import_index(
         listed=found.parts[0].records is not None,
         attributes=tuple(sorted(job.attributes)),
         encoder_hash=job.encoder_hash,
-        notes=() if found.note is None else (found.note,),
+        notes=tuple(job.notes),
         seconds=time.perf_counter() - began,
     )
 
@@ -142,7 +146,6 @@ def _with_list(source: Source, path: Path | None) -> Source:
     """A source of one part, with the records of a list."""
     if path is None:
         return source
-    lists.require_suffix(path)
     (part,) = source.parts
     return replace(source, parts=[replace(part, list_name=str(path), records=partial(lists.read, path))])
 
@@ -192,6 +195,9 @@ class _Job:
         self.scaled = 0
         self.left_out: list[tuple[str, str]] = []
         self.attributes: set[str] = set()
+        self._infinite: Counter[str] = Counter()
+        self._dates = moments.Doubts()
+        self.notes: list[str] = [] if source.note is None else [source.note]
 
     def check(self) -> None:
         """Look at every vector, before anything is made.
@@ -212,12 +218,30 @@ class _Job:
         name = printable(self._source.parts[0].name)
         if not usable and len(self._source):
             raise RetrievalError(f"All vectors of {name!r} are zero or not finite, and so have no direction.")
-        if self._source.distance not in (None, "angular") and self.scaled and not self._normalise:
+        self._compare(name)
+        self.encoder_hash = self.encoder_hash or NO_ENCODER + checksum.hexdigest()
+
+    def _compare(self, name: str) -> None:
+        """Refuse, or note, that an index ranks otherwise than the source does."""
+        distance = self._source.distance
+        if distance in (None, "angular") or self._normalise:
+            return
+        if distance == "inner product":
+            if self.scaled:
+                self.notes.append(
+                    "it compares by the inner product, in which longer vectors come first, and an index by the angle "
+                    "alone: neighbours may be others"
+                )
+        elif distance != "euclidean":
             raise RetrievalError(
-                f"{name!r} compares by {self._source.distance} distance and {self.scaled:,} of its vectors are not of "
+                f"{name!r} compares by {distance}, and an index by the angle, so it would rank otherwise; say "
+                "--normalise to have them compared by the angle."
+            )
+        elif self.scaled:
+            raise RetrievalError(
+                f"{name!r} compares by {distance} distance and {self.scaled:,} of its vectors are not of "
                 "unit length, so an index would rank otherwise; say --normalise to have them compared by the angle."
             )
-        self.encoder_hash = self.encoder_hash or NO_ENCODER + checksum.hexdigest()
 
     def fill(self, folder: Path, details: Mapping[str, object]) -> None:
         """Make the index in a folder that does not exist.
@@ -254,6 +278,9 @@ class _Job:
                 index.record_skipped(self.left_out)
             default_structure(index)
             self.items = len(index)
+        for name, count in sorted(self._infinite.items()):
+            self.notes.append(f"{count:,} values of {name!r} are infinite, which an attribute cannot be: left out")
+        self.notes.extend(self._dates.notes())
 
     def _rows(self, part: Part, some: slice) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], int]:
         """Some rows as the index takes them, which of them it can take, and how many were scaled."""
@@ -288,6 +315,9 @@ class _Job:
                 finite = np.isfinite(part.vectors[some.start + row]).all()
                 self.left_out.append((printable(item.path), "vector of no length" if finite else "vector not finite"))
                 continue
+            self._infinite.update(name for name, value in record.items() if value in (math.inf, -math.inf))
+            for name, value in values.items():
+                self._dates.see(name, value)
             if own is not None:
                 values[SOURCE_ID] = own
             items.append(item)

@@ -83,7 +83,7 @@ def eight_bits(
         low, high = 0.0, float(2**bits - 1)
     elif values.dtype.kind == "f" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    elif values.dtype.kind in "iu" and low >= 0 and high <= 65535:
+    elif values.dtype.kind in "iu" and values.min() >= 0 and high <= 65535:
         low, high = 0.0, float(next(2**depth - 1 for depth in _DEPTHS if high < 2**depth))
     scaled = np.empty(values.shape, np.uint8)
     step = max(1, _BLOCK // max(1, values[:1].size))

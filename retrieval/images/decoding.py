@@ -388,13 +388,14 @@ class Header:
         page = parsed.shown
         if page is None:
             return self._open()
-        if page is not parsed.pages[0] or page.deep:
+        ours = page.deep or (parsed.misread and page.simple)
+        if page is not parsed.pages[0] or ours:
             self._file.seek(0)
             data = self._file.read()
             self._held = 3 * len(data)
             self._deep = (data, parsed, page)
             self.width, self.height = page.size
-            if page.deep:
+            if ours:
                 return
             self._file = io.BytesIO(tiff.pointed_at(data, parsed, page))
         try:

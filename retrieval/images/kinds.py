@@ -54,7 +54,7 @@ _STARTS: tuple[tuple[re.Pattern[bytes], Kind], ...] = tuple(
         (rb"(?:II[*+]\0.{4}CR|IIU\0|IIR[OS]|MMOR|II\x1a\0\0\0HEAPCCDR|FUJIFILMCCD-RAW|FOVb|\0MRM)", RAW),
         (rb"(?:II[*+]\0|MM\0[*+])", TIFF),
         (rb"BM.{12}[\x0c-\x7c]\0\0\0", BMP),
-        (rb"P[1-6](?:\s|#)", PNM),
+        (rb"P[1-6](?:\s+|#[^\n]*\n)+\d", PNM),
         (rb"P[Ff]\s", PNM),
         (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", JPEG_2000),
         (rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a", JPEG_XL),

@@ -95,15 +95,18 @@ class Page(NamedTuple):
         )
 
     @property
+    def simple(self) -> bool:
+        """Whether its values are shades of grey, or red, green and blue."""
+        return self.one(COLOURS, 1) in (0, 1, 2)
+
+    @property
     def deep(self) -> bool:
         """Whether its values are worked out here, as Pillow would read them wrong or not at all."""
         bits = self.tags.get(BITS, (1,))
         whole = set(self.tags.get(FORMAT, (1,))) <= {1, 4}
-        if self.one(COLOURS, 1) not in (0, 1, 2):
-            return False
         odd = not whole or max(bits) > 8 or max(len(bits), self.one(SAMPLES, 1)) > 4
         alpha = whole and max(bits) == 16 and len(bits) == 4 and self.one(COLOURS, 1) == 2  # which Pillow reads
-        return odd and not alpha
+        return self.simple and odd and not alpha
 
 
 class File(NamedTuple):
@@ -123,6 +126,11 @@ class File(NamedTuple):
     def raw(self) -> bool:
         """Whether it is a camera's raw file."""
         return any(page.raw for page in self.pages)
+
+    @property
+    def misread(self) -> bool:
+        """Whether Pillow takes it for what it is not, as it does with a BigTIFF whose high bytes come first."""
+        return self.big and self.order == ">"
 
     @property
     def shown(self) -> Page | None:

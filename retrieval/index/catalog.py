@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import write_durably
-from retrieval.errors import RetrievalError
-from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, Database
+from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, PURGED, Database
 from retrieval.index.records import (
     Item,
     LeftOut,
@@ -44,6 +43,15 @@ _KINDS = """
 INSERT INTO attribute_kinds
 SELECT DISTINCT name, CASE typeof(value) WHEN 'text' THEN 'text' ELSE 'number' END FROM attributes WHERE removed IS NULL
 """
+# Numbers come before texts in the index over values, so that the first of each tells.
+_KINDS_OF_ONE = """
+INSERT INTO attribute_kinds
+SELECT :name, 'number' WHERE EXISTS (
+    SELECT 1 FROM attributes INDEXED BY attributes_by_value WHERE name = :name AND value < '' AND removed IS NULL)
+UNION ALL
+SELECT :name, 'text' WHERE EXISTS (
+    SELECT 1 FROM attributes INDEXED BY attributes_by_value WHERE name = :name AND value >= '' AND removed IS NULL)
+"""
 _REMOVED = f"""
 SELECT DISTINCT id FROM items AS old INDEXED BY items_removed
 WHERE removed <= :now AND NOT EXISTS (SELECT 1 FROM items WHERE id = old.id AND {_LIVE})
@@ -51,34 +59,21 @@ ORDER BY id
 """  # noqa: S608
 
 
-def require(folder: Path) -> None:
-    """See to it that a folder is an index, as far as a look at its names tells.
-
-    Raises:
-        RetrievalError: it is none, or may not be looked into.
-    """
-    try:
-        if (folder / FILE).is_file():
-            return
-        if folder.is_dir():
-            raise RetrievalError(
-                f"{str(folder)!r} is not an index (it has no {FILE}); make one with `retrieval build`."
-            )
-    except OSError as error:
-        raise RetrievalError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions.") from error
-    raise RetrievalError(f"There is no index at {str(folder)!r}; make one with `retrieval build`.")
-
-
 class Catalog(Database):
     """One open catalog. Beside its base class the only place that speaks SQL."""
 
-    def __init__(self, folder: Path, *, write: bool) -> None:
-        """Open the catalog of an index folder, which :func:`require` has seen.
+    def __init__(self, folder: Path, *, write: bool, marked: bool = True) -> None:
+        """Open the catalog of an index folder.
+
+        Args:
+            folder: of the index.
+            write: also to change it.
+            marked: whether a writer sees that somebody reads (:class:`retrieval.index.lock.ReaderMark`).
 
         Raises:
             RetrievalError: it is damaged, or another release wrote it.
         """
-        super().__init__(folder / FILE, write=write)
+        super().__init__(folder / FILE, write=write, marked=marked)
         self._kinds: dict[str, set[str]] = {}
 
     @staticmethod
@@ -265,25 +260,28 @@ class Catalog(Database):
             self.put(connection, "next_id", first_id + len(items))
             self.put(connection, "items", int(self.meta["items"]) + len(items) - replaced)
 
-    def compact(self, segment: SegmentRecord | None, merged: Iterable[SegmentRecord], *, purge: bool) -> None:
+    def compact(self, segment: SegmentRecord | None, merged: Iterable[SegmentRecord]) -> None:
         """Commit a segment that takes the place of others.
 
         Args:
             segment: None if nothing is left.
             merged: the others.
-            purge: forget removed items and attributes for good, which no reader may still want to see.
         """
         with self.change() as (connection, now):
             self._replace_segments(connection, now, segment, merged)
-            if purge:
-                connection.execute("DELETE FROM items WHERE removed IS NOT NULL")
-                connection.execute("DELETE FROM attributes WHERE removed IS NOT NULL")
-                connection.execute("DELETE FROM attribute_kinds")
-                connection.execute(_KINDS)
-        if purge:  # give the room back, too; if somebody opens the catalog just now, a later call does
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("VACUUM")
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def purge(self) -> None:
+        """Forget removed items and attributes for good, which no reader may still want to see."""
+        with self.change() as (connection, now):
+            connection.execute("DELETE FROM items WHERE removed IS NOT NULL")
+            connection.execute("DELETE FROM attributes WHERE removed IS NOT NULL")
+            connection.execute("DELETE FROM attribute_kinds")
+            connection.execute(_KINDS)
+            self.put(connection, PURGED, now)
+        # Give the room back, too; if somebody opens the catalog just now, a later call does.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def update(self, items: Mapping[int, NewItem]) -> None:
         """Begin a new version of items that are in the index."""
@@ -311,7 +309,8 @@ class Catalog(Database):
         flat = [(item, name, value) for item, pairs in attributes.items() for name, value in pairs.items()]
         with self.change() as (connection, now):
             connection.executemany(
-                "UPDATE attributes SET removed = ? WHERE item = ? AND name = ? AND removed IS NULL",
+                "UPDATE attributes INDEXED BY attributes_by_item SET removed = ? "
+                "WHERE item = ? AND name = ? AND removed IS NULL",
                 [(now, item, name) for item, name, _ in flat],
             )
             connection.executemany(
@@ -320,7 +319,7 @@ class Catalog(Database):
             )
             for name in sorted({name for _, name, _ in flat}):
                 connection.execute("DELETE FROM attribute_kinds WHERE name = ?", (name,))
-                connection.execute(_KINDS + "AND name = ?", (name,))
+                connection.execute(_KINDS_OF_ONE, {"name": name})
 
     def set_structure(self, record: StructureRecord | None) -> None:
         """Make a structure the one in use, or have none."""

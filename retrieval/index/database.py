@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from retrieval.base import moments
 from retrieval.errors import RetrievalError
+from retrieval.index.schema import LEFT_OUT, SCHEMA
 from retrieval.index.segments import STORAGES
 
 APPLICATION_ID = 0x52545256  # "RTRV"; `file catalog.sqlite` shows it
 FORMAT_VERSION = 2
+
+PURGED = "purged"
+"""Under which key the catalog says in which generation removed items were last forgotten for good."""
+
+STEPS, STEPS_A_BYTE = 100_000_000, 200
+"""Steps of SQLite's machine that one statement may take: far more than any of ours needs over a catalog of that size,
+so that one that somebody made to run for ever ends."""
+
+_LOOK = 100_000
+"""Steps after which a statement is asked whether it may go on, some milliseconds."""
 
 _META = {"generation": int, "next_id": int, "next_segment": int, "items": int, "dim": int, "encoder_hash": str,
          "root": str, "storage": str}  # fmt: skip
@@ -29,16 +43,24 @@ class Database:
     :meth:`reread` was called, or when it was last changed here.
     """
 
-    def __init__(self, path: Path, *, write: bool) -> None:
+    def __init__(self, path: Path, *, write: bool, marked: bool = True) -> None:
         """Open it.
+
+        Args:
+            path: the file.
+            write: also to change it.
+            marked: whether a writer sees that somebody reads. Who reads unseen is told when what is read was forgotten.
 
         Raises:
             RetrievalError: it is damaged, belongs to another program, or another release wrote it.
         """
         self._path = path
+        self._marked = marked
+        self._steps = 0.0
         self._copy: Any = None  # a temporary folder, where the log of a read-only catalog is read
         with self.damage_is_said():
             self._connection = self._connect(write)
+            self._connection.set_progress_handler(self._may_not_go_on, _LOOK)
         self._meta: Mapping[str, Any] = {}
         self._settled = False  # whether what was read last is what there is
         try:
@@ -69,11 +91,16 @@ class Database:
         """The rows of a query, in which ``:now`` is the generation."""
         now = self.generation
         with self.damage_is_said():
-            return self._connection.execute(sql, {"now": now, **values}).fetchall()
+            self._begin_steps()
+            rows = self._connection.execute(sql, {"now": now, **values}).fetchall()
+        if not self._marked:
+            self._require_unforgotten(now)
+        return rows
 
     def reread(self) -> None:
         """See what others have changed since."""
         with self.damage_is_said():
+            self._begin_steps()
             ((application,),) = self._connection.execute("PRAGMA application_id").fetchall()
             ((version,),) = self._connection.execute("PRAGMA user_version").fetchall()
         folder = str(self._path.parent)
@@ -90,6 +117,7 @@ class Database:
                 "build it again with --overwrite."
             )
         with self.damage_is_said():
+            self._require_schema()
             rows = self._connection.execute("SELECT key, value FROM meta").fetchall()
             meta = {str(key): json.loads(value) for key, value in rows}
             for key, kind in _META.items():
@@ -122,6 +150,7 @@ class Database:
             with self.damage_is_said():
                 self._roll_back()
                 self._connection.execute("BEGIN IMMEDIATE")
+                self._steps = math.inf  # the schema is ours, and what we change has the size that we gave it
                 yield self._connection, now
                 self.put(self._connection, "generation", now)
                 self._settled = False
@@ -131,6 +160,35 @@ class Database:
             with contextlib.suppress(RetrievalError):
                 self._settle()
             raise
+
+    def _require_schema(self) -> None:
+        """Nothing but our own tables and indexes: a view or a trigger runs whatever somebody wrote into it."""
+        rows = self._connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
+        found = {(kind, name, _plain(sql)) for kind, name, sql in rows if not _of_sqlite(kind, name)}
+        foreign = sorted(f"{kind} {name}" for kind, name, sql in found - _schema(SCHEMA + LEFT_OUT))
+        missing = sorted(f"{kind} {name}" for kind, name, sql in _schema(SCHEMA) - found)
+        if foreign or missing:
+            raise ValueError(f"its {(foreign or missing)[0]} is {'not ours' if foreign else 'missing'}")
+
+    def _require_unforgotten(self, now: int) -> None:
+        with self.damage_is_said():
+            rows = self._connection.execute("SELECT value FROM meta WHERE key = ?", (PURGED,)).fetchall()
+            forgotten = any(json.loads(value) > now for (value,) in rows)
+        if forgotten:
+            raise RetrievalError(
+                f"The index {str(self._path.parent)!r} was compacted while it was read from a disk without locks; "
+                "open it again."
+            )
+
+    def _begin_steps(self) -> None:
+        """A statement that only reads begins: it may take so long."""
+        size = sum(path.stat().st_size for path in (self._path, self._log) if path.exists())
+        self._steps = (STEPS + STEPS_A_BYTE * size) / _LOOK
+
+    def _may_not_go_on(self) -> bool:
+        """Called while a statement runs: Ctrl-C can arrive, and a limit that none of ours comes near is kept."""
+        self._steps -= 1
+        return self._steps < 0
 
     def _settle(self) -> None:
         """After a change that went wrong, see what came of it.
@@ -159,34 +217,45 @@ class Database:
         """SQLite notices damage at any statement, and rows of a damaged file may hold anything."""
         try:
             yield
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT and self._steps >= 0:
+                raise KeyboardInterrupt from None  # it arrived in the handler, where SQLite swallows it
+            raise self._unusable(error) from error
         except sqlite3.IntegrityError as error:
             raise RetrievalError(
                 f"The catalog {str(self._path)!r} refused a change ({error}); build the index again."
             ) from error
         except (sqlite3.Error, OSError, ValueError, TypeError, MemoryError, OverflowError, RecursionError) as error:
-            reason = " ".join(str(error).split())  # it may quote what it found
-            raise RetrievalError(
-                f"The catalog {str(self._path)!r} cannot be used ({reason}); if it is damaged, bring it back from a "
-                "copy or build the index again."
-            ) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> RetrievalError:
+        reason = " ".join(str(error).split())  # it may quote what it found
+        return RetrievalError(
+            f"The catalog {str(self._path)!r} cannot be used ({reason}); if it is damaged, bring it back from a "
+            "copy or build the index again."
+        )
+
+    @property
+    def _log(self) -> Path:
+        return self._path.with_name(self._path.name + "-wal")
 
     def _connect(self, write: bool) -> sqlite3.Connection:
-        if write or os.access(self._path.parent, os.W_OK):
-            # A reader opens read-write as well: the last one to close a catalog then tidies up its
-            # write-ahead log.
+        if write:
             connection = self._try("rw")
             ((application,),) = connection.execute("PRAGMA application_id").fetchall()
-            if write and application == APPLICATION_ID:  # another program's stays as it is
+            if application == APPLICATION_ID:  # another program's stays as it is
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-            else:
-                connection.execute("PRAGMA query_only = ON")
             return connection
-        # A folder that cannot be written, where SQLite may not find or make the files it shares with a
-        # writer.
-        with contextlib.suppress(sqlite3.OperationalError):
-            return self._try("ro")
-        log = self._path.with_name(self._path.name + "-wal")
+        # A reader opens read-write as well: the last one to close a catalog then tidies up its write-ahead log. In a
+        # folder that cannot be written, or on a full disk, SQLite may not find or make the files it shares with a
+        # writer; reading needs neither.
+        for mode in ("rw", "ro") if os.access(self._path.parent, os.W_OK) else ("ro",):
+            with contextlib.suppress(sqlite3.OperationalError):
+                connection = self._try(mode)
+                connection.execute("PRAGMA query_only = ON")
+                return connection
+        log = self._log
         if not log.exists() or log.stat().st_size == 0:
             return self._try("ro&immutable=1")
         import shutil
@@ -201,10 +270,30 @@ class Database:
         # Absolute, since SQLite reads the rest of a relative URI's first part as a host.
         uri = f"file:{quote(os.fsencode((path or self._path).absolute()))}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+        connection.create_function("moment", 1, moments.start, deterministic=True)  # for filters by dates
         try:
+            connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the file
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+@cache
+def _schema(script: str) -> frozenset[tuple[str, str, str]]:
+    """What a script makes: (type, name, SQL)."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(script)
+        rows = connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
+    return frozenset((kind, name, _plain(sql)) for kind, name, sql in rows if not _of_sqlite(kind, name))
+
+
+def _plain(sql: str | None) -> str:
+    return " ".join((sql or "").split())
+
+
+def _of_sqlite(kind: object, name: object) -> bool:
+    """Whether SQLite made it by itself: the indexes of keys, and the statistics of ANALYZE."""
+    return kind in ("table", "index") and str(name).startswith(("sqlite_autoindex_", "sqlite_stat"))

@@ -14,20 +14,20 @@ The grammar, in which words may be written in capitals too::
     value      = number | text | date | "true" | "false"
     number     = 3, -0.5, 1e6
     text       = "..." or '...'; \\", \\', \\\\, \\n and \\t stand for the character
-    date       = 2024-05-01, 2024-05-01T12:00 or 2024-05-01T12:00:30
+    date       = 2024-05-01, 2024-05-01T12:00, 2024-05-01 12:00:30 or what else :mod:`retrieval.base.moments` reads,
+                 with - or / between year, month and day
 
 What it means is said by :mod:`retrieval.index.filters` and, for people, in ``docs/filters.md``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import math
 import re
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, TypeAlias
 
+from retrieval.base import moments
 from retrieval.errors import RetrievalError
 
 MAX_LENGTH = 100_000
@@ -49,7 +49,7 @@ _TEXT_TESTS = ("under", "contains", "startswith")
 
 _TOKEN = re.compile(
     r"""
-      (?P<date>   [0-9]{4}-[0-9]{2}[0-9A-Za-z:.+-]* )
+      (?P<date>   [0-9]{4}[-/][0-9]{1,2}[0-9A-Za-z:.+/-]*(?:[ ][0-9]{1,2}:[0-9A-Za-z:.+-]*)? )
     | (?P<number> -?(?:[0-9]|\.[0-9])(?:[eE][+-]|[\w.])* )
     | (?P<name>   [^\W\d]\w* )
     | (?P<quoted> `(?:[^`]|``)+` )
@@ -61,7 +61,6 @@ _TOKEN = re.compile(
 _NAME = re.compile(r"[^\W\d]\w*")
 _SPACE = re.compile(r"\s*")
 _NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {'"': '"', "'": "'", "\\": "\\", "n": "\n", "t": "\t"}
 
@@ -338,10 +337,8 @@ def _number(written: str) -> tuple[str, int | float]:
 
 
 def _date(written: str) -> tuple[str, str]:
-    with contextlib.suppress(ValueError):
-        if _DATE.fullmatch(written):
-            datetime.datetime.fromisoformat(written)
-            return "date", written
+    if moments.read(written) is not None:
+        return "date", written
     raise ValueError("which is no date; write 2024-05-01 or 2024-05-01T12:00")
 
 

@@ -12,8 +12,9 @@ What it means:
   Of an attribute that has both kinds of values, those of the other kind do not match. If it has only the other kind,
   the filter is refused.
 - A date without quotes stands for all of its day, minute or second: ``= 2024-05-01`` is any moment of that day,
-  ``<= 2024-05-01`` up to its end, ``> 2024-05-01`` from the next day on. Attributes are compared as ISO 8601 text;
-  ``modified`` is the file's time of change in UTC.
+  ``<= 2024-05-01`` up to its end, ``> 2024-05-01`` from the next day on. Attributes are read as
+  :mod:`retrieval.base.moments` reads dates, however they are written, and compared as times; what is no date matches
+  none. ``modified`` is the file's time of change in UTC.
 - ``label`` and ``path`` are text. A number or date after ``=``, ``!=`` or in ``in`` is taken as it is written, so that
   ``label = 3`` finds the label "3".
 - ``true`` and ``false`` are 1 and 0.
@@ -22,12 +23,11 @@ What it means:
 
 from __future__ import annotations
 
-import calendar
-import datetime
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from retrieval.base import moments
 from retrieval.index.filter_syntax import Both, Condition, Not, Tree, Value, parse, refuse, spelled
 
 BUILT_IN: Mapping[str, str] = {
@@ -44,8 +44,6 @@ BUILT_IN: Mapping[str, str] = {
 _COLUMNS = {name: f"items.{name}" for name in BUILT_IN} | {"modified": "items.mtime_ns"}
 _LIVE = "attributes.added <= :now AND (attributes.removed IS NULL OR attributes.removed > :now)"
 _VALUE = "attributes.value"
-_SECONDS = {10: 24 * 60 * 60, 16: 60, 19: 1}
-"""How long the moment is that a date of so many letters stands for."""
 
 MOST_NAMED = 30
 """Attributes that the error about an unknown one names, at most."""
@@ -122,21 +120,25 @@ class _Compiler:
 
     def _compare(self, column: str, operator: str, value: Value) -> str:
         if value.kind == "date":
-            text = str(value.value)
-            between = _moment(text) if column == _COLUMNS["modified"] else (text, _after(text))
-            return self._compare_span(column, operator, *between)
+            return self._compare_span(column, operator, str(value.value))
         return _all([f"{column} {operator} {self._bind(value.value)}", *_guard(column, operator, value.kind)])
 
-    def _compare_span(self, column: str, operator: str, first: str | int, end: str | int) -> str:
-        """Compare with all from `first` on and before `end`, as if it were one value."""
+    def _compare_span(self, column: str, operator: str, date: str) -> str:
+        """Compare with all of the moment that a date stands for, as if it were one value."""
+        moment = moments.read(date)
+        assert moment is not None  # the parser took it for a date
+        first, end = moment.start, moment.start + moment.length
+        if column == _COLUMNS["modified"]:
+            first, end = (min(max(1000 * time, -(2**63)), 2**63 - 1) for time in (first, end))
+        else:
+            column = f"moment({column})"
         before, after = f"{column} < {{}}", f"{column} >= {{}}"
-        guard = _guard(column, operator, "text")
         if operator == "=":
             return _all([after.format(self._bind(first)), before.format(self._bind(end))])
         if operator == "!=":
-            return _all([_any([before.format(self._bind(first)), after.format(self._bind(end))]), *guard])
+            return _any([before.format(self._bind(first)), after.format(self._bind(end))])
         test, limit = {"<": (before, first), "<=": (before, end), ">": (after, end), ">=": (after, first)}[operator]
-        return _all([test.format(self._bind(limit)), *guard])
+        return test.format(self._bind(limit))
 
     def _text_test(self, column: str, operator: str, text: str) -> str:
         if operator == "contains":
@@ -219,10 +221,3 @@ def _after(prefix: str) -> str:
         return ""
     following = ord(stem[-1]) + 1
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # there are no surrogates in UTF-8
-
-
-def _moment(date: str) -> tuple[int, int]:
-    """The first nanosecond since 1970 of what a date stands for, and the first after it, in UTC."""
-    start = calendar.timegm(datetime.datetime.fromisoformat(date).timetuple())
-    first, end = (min(max(second * 10**9, -(2**63)), 2**63 - 1) for second in (start, start + _SECONDS[len(date)]))
-    return first, end

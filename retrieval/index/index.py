@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,32 +18,169 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import checksum
+from retrieval.base.held_folder import identity
+from retrieval.base.machine import versions
 from retrieval.errors import RetrievalError
-from retrieval.index import catalog, lock, orphans, segments
-from retrieval.index.catalog import Catalog, require
-from retrieval.index.checks import code_rows, new_folder, new_paths, unit_rows
-from retrieval.index.description import describe, libraries
+from retrieval.index import folder as folders
+from retrieval.index import lock, segments
+from retrieval.index.catalog import Catalog
+from retrieval.index.database import FORMAT_VERSION
 from retrieval.index.filters import BUILT_IN
-from retrieval.index.records import Item, LeftOut, NewItem, State, StructureRecord, Value
+from retrieval.index.records import Item, LeftOut, NewItem, State, StructureRecord, Value, new_paths
 from retrieval.index.snapshot import Snapshot
+from retrieval.index.vectors import checked
 
 if TYPE_CHECKING:
     from retrieval.index.nearest.structure import Structure
 
+_LIBRARIES = ("numpy", "h5py", "faiss-cpu")
+"""Beside SQLite and this program, what writes an index."""
 
-class View:
-    """The reading half of :class:`retrieval.index.Index`.
+_LARGEST = 5
+"""How many classes a description names."""
+
+
+class Index:
+    """An index folder, open.
+
+    Any number of readers may have one open while one writer works. A reader sees the state at the time it
+    opened. One object may be searched from many threads; it is written from one.
 
     Attributes:
         folder: where it lies.
         warnings: what was found wrong and could be worked around (a damaged structure, say), a sentence each.
+
+    Example:
+        >>> with Index.open("indexes/cifar10") as index:          # doctest: +SKIP
+        ...     query = index.find("cat/0001.png")
+        ...     scores, ids = index.search(index.vectors([query.id]), 10, exclude=[[query.id]])
+        ...     hits = index.items(ids[0])
     """
 
-    folder: Path
-    warnings: list[str]
-    _catalog: Catalog
-    _snapshot: Snapshot | None = None
-    _in_memory: bool
+    def __init__(self, folder: Path, writing: lock.WriterLock | None, *, mapped: bool = False) -> None:
+        """Use :meth:`open` or :meth:`create`."""
+        self.folder = folder
+        self.warnings: list[str] = []
+        self._lock = writing
+        self._identity = identity(folder)
+        self._in_memory = not mapped
+        self._snapshot: Snapshot | None = None
+        with contextlib.ExitStack() as held:
+            mark = writing or lock.ReaderMark(folder)
+            held.callback(mark.release)
+            self._catalog = Catalog(folder, write=writing is not None, marked=mark.held)
+            held.callback(self._catalog.close)
+            if writing is not None:
+                folders.remove_orphans(folder, self._catalog)
+            self._refresh()
+            self._held = held.pop_all()
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        dim: int,
+        *,
+        root: str,
+        encoder_hash: str,
+        details: Mapping[str, object],
+        decoder: str | None = None,
+        storage: str = "float32",
+    ) -> Self:
+        """Make an empty index and open it for writing.
+
+        Args:
+            folder: where; it may exist if it is empty or holds nothing but an ``encoder`` folder.
+            dim: how many numbers a vector has, or bits a code.
+            root: the folder that the items' paths are relative to.
+            encoder_hash: which model makes its vectors.
+            details: anything else worth keeping, as JSON can hold it.
+            decoder: what turned the files into pixels ("pillow 11.0"), since another gives other vectors.
+            storage: what vectors are kept as: "float32", "float16" (half the size; rounded to 11 bits), or "binary"
+                (one bit for each number: 1 where it is above 0).
+
+        Raises:
+            RetrievalError: there is an index already, or something else, or the folder cannot be written.
+        """
+
+        folder = Path(folder)
+        if dim < 1:
+            raise RetrievalError(f"An index needs vectors of at least one number, not {dim}; give the encoder's dim.")
+        if storage not in segments.STORAGES:
+            raise RetrievalError(f"There is no storage {storage!r}; choose {', '.join(segments.STORAGES)}.")
+        if storage == "binary" and dim % 8:
+            raise RetrievalError(f"Binary codes have a multiple of 8 bits, not {dim}; choose another length.")
+        folders.make(folder)
+        writing = lock.WriterLock(folder)
+        try:
+            if folders.is_index(folder):  # looked up under the lock: another process may have been faster
+                raise RetrievalError(f"{str(folder)!r} is an index already; open that one, or choose another folder.")
+            Catalog.create(
+                folder,
+                {
+                    "dim": int(dim),
+                    "storage": storage,
+                    "root": root,
+                    "encoder_hash": encoder_hash,
+                    "decoder": decoder,
+                    "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                    "libraries": {"sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)},
+                    "details": dict(details),
+                },
+            )
+            return cls(folder, writing)
+        except BaseException:
+            writing.release()
+            raise
+
+    @classmethod
+    def open(cls, folder: str | Path, *, write: bool = False, mapped: bool = False) -> Self:
+        """Open an index that exists.
+
+        Args:
+            folder: where it lies.
+            write: also to change it, which one process can at a time.
+            mapped: search the files where they lie, through the system's page cache, instead of copying all vectors
+                to memory first: it takes no memory of its own, and is the slower the less of the files is cached.
+
+        Raises:
+            RetrievalError: it is no index, is damaged, was written by a newer release, or somebody else
+            writes it.
+        """
+        folder = Path(folder)
+        folders.require(folder)
+        folders.require_own(folder)
+        return cls(folder, lock.WriterLock(folder), mapped=mapped) if write else cls._open_whole(folder, mapped)
+
+    @classmethod
+    def _open_whole(cls, folder: Path, mapped: bool) -> Self:
+        """Open for reading: one index, not a part of the old and a part of the new where one takes another's place."""
+        while True:
+            there = identity(folder)
+            try:
+                index = cls(folder, None, mapped=mapped)
+            except RetrievalError:
+                if identity(folder) == there:
+                    raise
+                continue
+            if identity(folder) == there:
+                return index
+            index.close()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its folder still lies where it was opened: it may have been moved, or another taken its place."""
+        return identity(self.folder) == self._identity
+
+    def close(self) -> None:
+        """Let go of the folder. Calling it twice is harmless."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __len__(self) -> int:
         """How many items it has."""
@@ -116,7 +254,39 @@ class View:
 
     def info(self) -> dict[str, Any]:
         """Everything about it that fits a page, as JSON can hold it."""
-        return describe(self.folder, self._catalog, self._state)
+        meta, state, structure = self._catalog.meta, self._state, self._state.structure
+        labels = [(label, count) for label, count in self._catalog.label_counts() if label is not None]
+        return {
+            "kind": "index",
+            "folder": str(self.folder),
+            "format": FORMAT_VERSION,
+            "items": state.items,
+            "removed": sum(record.rows for record in state.segments) - state.items,
+            "dim": self.dim,
+            "storage": self.storage,
+            "labels": len(labels),
+            "labelled": sum(count for _, count in labels),
+            "largest": dict(labels[:_LARGEST]),
+            "segments": len(state.segments),
+            "structure": None
+            if structure is None
+            else {
+                "factory": structure.factory,
+                "parameters": dict(structure.parameters),
+                "items": structure.items,
+                "measured": dict(structure.measured),
+                "bytes": structure.size,
+            },
+            "bytes": folders.bytes_of(self.folder),
+            "attributes": sorted(self.attribute_kinds()),
+            "encoder": {"network": folders.network_of(self.folder), "hash": self.encoder_hash},
+            "root": self.root,
+            "decoder": meta.get("decoder"),
+            "created": meta.get("created"),
+            "libraries": meta.get("libraries"),
+            "skipped": len(self.skipped()),
+            "details": meta.get("details"),
+        }
 
     @property
     def mapped(self) -> bool:
@@ -230,16 +400,10 @@ class View:
         Raises:
             RetrievalError: the queries do not fit the index, the expression is wrong, or a segment is damaged.
         """
-        queries = self._rows(queries, "queries")
+        queries = checked(queries, self.dim, self.storage, "queries")
         if k < 0:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
-        left_out = None
-        if exclude is not None:
-            if len(exclude) != len(queries):
-                raise RetrievalError(
-                    f"There are {len(exclude)} lists of excluded ids for {len(queries)} queries; give one for each."
-                )
-            left_out = [np.array(sorted({*map(int, ids)}), np.int64) for ids in exclude]
+        left_out = None if exclude is None else _left_out(exclude, len(queries))
         return self._now.search(queries, k, left_out, None if where is None else self._chosen(where))
 
     def range_search(
@@ -265,16 +429,13 @@ class View:
         Raises:
             RetrievalError: as :meth:`search`; or the score is no number.
         """
-        queries = self._rows(queries, "queries")
+        queries = checked(queries, self.dim, self.storage, "queries")
         if math.isnan(score):
             raise RetrievalError("The least score is not a number; give one from -1 to 1.")
-        if exclude is not None and len(exclude) != len(queries):
-            raise RetrievalError(
-                f"There are {len(exclude)} lists of excluded ids for {len(queries)} queries; give one for each."
-            )
+        left_out = None if exclude is None else _left_out(exclude, len(queries))
         found = self._now.range_search(queries, score, None if where is None else self._chosen(where))
-        if exclude is not None:
-            kept = [~np.isin(ids, list(left_out)) for (_, ids), left_out in zip(found, exclude, strict=True)]
+        if left_out is not None:
+            kept = [~np.isin(ids, own) for (_, ids), own in zip(found, left_out, strict=True)]
             found = [(scores[keep], ids[keep]) for (scores, ids), keep in zip(found, kept, strict=True)]
         limits = np.cumsum([0, *(len(ids) for _, ids in found)], dtype=np.int64)
         return (
@@ -282,158 +443,6 @@ class View:
             np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in found)]),
             np.concatenate([np.empty(0, np.int64), *(ids for _, ids in found)]),
         )
-
-    # Inside
-
-    @property
-    def _state(self) -> State:
-        return self._now.state
-
-    @property
-    def _now(self) -> Snapshot:
-        if self._snapshot is None:
-            raise RetrievalError(f"The index {str(self.folder)!r} could not be opened; open it again.")
-        return self._snapshot
-
-    def _rows(self, vectors: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
-        return (code_rows if self.storage == "binary" else unit_rows)(vectors, self.dim, what)
-
-    def _chosen(self, where: str) -> tuple[str, npt.NDArray[np.int64]]:
-        known = self._now.known_filter(where)
-        return where, np.empty(0, np.int64) if known else self._catalog.select(where)
-
-
-_OURS = {"encoder", segments.FOLDER, orphans.STRUCTURES, lock.FILE, lock.READERS, catalog.FILE + ".tmp"}
-
-
-class Index(View):
-    """An index folder, open.
-
-    Any number of readers may have one open while one writer works. A reader sees the state at the time it
-    opened. One object may be searched from many threads; it is written from one.
-
-    Attributes:
-        folder: where it lies.
-        warnings: what was found wrong and could be worked around (a damaged structure, say), a sentence each.
-
-    Example:
-        >>> with Index.open("indexes/cifar10") as index:          # doctest: +SKIP
-        ...     query = index.find("cat/0001.png")
-        ...     scores, ids = index.search(index.vectors([query.id]), 10, exclude=[[query.id]])
-        ...     hits = index.items(ids[0])
-    """
-
-    def __init__(self, folder: Path, writing: lock.WriterLock | None, *, mapped: bool = False) -> None:
-        """Use :meth:`open` or :meth:`create`."""
-        self.folder = folder
-        self.warnings: list[str] = []
-        self._lock = writing
-        self._mark = None if writing else lock.ReaderMark(folder)
-        self._in_memory = not mapped
-        self._catalog = Catalog(folder, write=writing is not None)
-        try:
-            if writing is not None:
-                orphans.remove_orphans(folder, self._catalog)
-            self._refresh()
-        except BaseException:
-            self.close()
-            raise
-
-    @classmethod
-    def create(
-        cls,
-        folder: str | Path,
-        dim: int,
-        *,
-        root: str,
-        encoder_hash: str,
-        details: Mapping[str, object],
-        decoder: str | None = None,
-        storage: str = "float32",
-    ) -> Self:
-        """Make an empty index and open it for writing.
-
-        Args:
-            folder: where; it may exist if it is empty or holds nothing but an ``encoder`` folder.
-            dim: how many numbers a vector has, or bits a code.
-            root: the folder that the items' paths are relative to.
-            encoder_hash: which model makes its vectors.
-            details: anything else worth keeping, as JSON can hold it.
-            decoder: what turned the files into pixels ("pillow 11.0"), since another gives other vectors.
-            storage: what vectors are kept as: "float32", "float16" (half the size; rounded to 11 bits), or "binary"
-                (one bit for each number: 1 where it is above 0).
-
-        Raises:
-            RetrievalError: there is an index already, or something else, or the folder cannot be written.
-        """
-        folder = Path(folder)
-        if dim < 1:
-            raise RetrievalError(f"An index needs vectors of at least one number, not {dim}; give the encoder's dim.")
-        if storage not in segments.STORAGES:
-            raise RetrievalError(f"There is no storage {storage!r}; choose {', '.join(segments.STORAGES)}.")
-        if storage == "binary" and dim % 8:
-            raise RetrievalError(f"Binary codes have a multiple of 8 bits, not {dim}; choose another length.")
-        new_folder(folder, _OURS, catalog.FILE)
-        writing = lock.WriterLock(folder)
-        try:
-            if (folder / catalog.FILE).exists():  # looked up under the lock: another process may have been faster
-                raise RetrievalError(f"{str(folder)!r} is an index already; open that one, or choose another folder.")
-            Catalog.create(
-                folder,
-                {
-                    "dim": int(dim),
-                    "storage": storage,
-                    "root": root,
-                    "encoder_hash": encoder_hash,
-                    "decoder": decoder,
-                    "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                    "libraries": libraries(),
-                    "details": dict(details),
-                },
-            )
-            return cls(folder, writing)
-        except BaseException:
-            writing.release()
-            raise
-
-    @classmethod
-    def open(cls, folder: str | Path, *, write: bool = False, mapped: bool = False) -> Self:
-        """Open an index that exists.
-
-        Args:
-            folder: where it lies.
-            write: also to change it, which one process can at a time.
-            mapped: search the files where they lie, through the system's page cache, instead of copying all vectors
-                to memory first: it takes no memory of its own, and is the slower the less of the files is cached.
-
-        Raises:
-            RetrievalError: it is no index, is damaged, was written by a newer release, or somebody else
-            writes it.
-        """
-        folder = Path(folder)
-        require(folder)
-        if not write:
-            return cls(folder, None, mapped=mapped)
-        writing = lock.WriterLock(folder)
-        try:
-            return cls(folder, writing, mapped=mapped)
-        except BaseException:
-            writing.release()
-            raise
-
-    def close(self) -> None:
-        """Let go of the folder. Calling it twice is harmless."""
-        self._catalog.close()
-        if self._mark is not None:
-            self._mark.release()
-        if self._lock is not None:
-            self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # Changing it
 
@@ -460,7 +469,7 @@ class Index(View):
     def upsert(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
         """The same, and items whose path is there are replaced: they get a new id, and keep their attributes."""
         self.must_write()
-        vectors = self._rows(vectors, "vectors")
+        vectors = checked(vectors, self.dim, self.storage, "vectors")
         if len(vectors) != len(items):
             raise RetrievalError(f"There are {len(vectors)} vectors for {len(items)} items; give one for each.")
         new_paths(items)
@@ -572,7 +581,7 @@ class Index(View):
                     f"A structure of {len(structure):,} vectors of {structure.dim} numbers does not fit an index of "
                     f"{len(ids):,} of {self.dim} ({self.storage}); build it from this index's vectors."
                 )
-            file = f"{orphans.STRUCTURES}/{self._catalog.generation + 1:08d}.ann"
+            file = f"{folders.STRUCTURES}/{self._catalog.generation + 1:08d}.ann"
             path = self.folder / file
             structure.write(path)
             record = StructureRecord(
@@ -593,14 +602,37 @@ class Index(View):
             RetrievalError: a segment is damaged, or the disk is full.
         """
         self.must_write()
-        with lock.nobody_reads(self.folder) as purge:
-            old = self._state.segments
-            if len(old) > 1 or sum(record.rows for record in old) > len(self):
-                self._write(old, [], lambda segment: self._catalog.compact(segment, old, purge=purge))
-            elif purge:
-                self._commit(lambda: self._catalog.compact(None, [], purge=True))
+        old = self._state.segments
+        if len(old) > 1 or sum(record.rows for record in old) > len(self):
+            self._write(old, [], lambda segment: self._catalog.compact(segment, old))
+        with lock.nobody_reads(self.folder) as alone:
+            if alone:  # only now, so that a reader who comes meanwhile waits for as little as can be
+                self._commit(self._catalog.purge)
+
+    def must_write(self) -> None:
+        """Make sure that it may be changed.
+
+        Raises:
+            RetrievalError: it was opened for reading.
+        """
+        if self._lock is None:
+            raise RetrievalError(f"The index {str(self.folder)!r} was opened for reading; open it with write=True.")
 
     # Inside
+
+    @property
+    def _state(self) -> State:
+        return self._now.state
+
+    @property
+    def _now(self) -> Snapshot:
+        if self._snapshot is None:
+            raise RetrievalError(f"The index {str(self.folder)!r} could not be opened; open it again.")
+        return self._snapshot
+
+    def _chosen(self, where: str) -> tuple[str, npt.NDArray[np.int64]]:
+        known = self._now.known_filter(where)
+        return where, np.empty(0, np.int64) if known else self._catalog.select(where)
 
     def _refresh(self) -> None:
         generation = -1
@@ -664,13 +696,13 @@ class Index(View):
 
     def _sweep(self) -> None:
         with contextlib.suppress(RetrievalError):  # what was to be done is done; the next writer tries again
-            self._commit(lambda: orphans.sweep(self.folder, self._catalog))
+            self._commit(lambda: folders.sweep(self.folder, self._catalog))
 
-    def must_write(self) -> None:
-        """Make sure that it may be changed.
 
-        Raises:
-            RetrievalError: it was opened for reading.
-        """
-        if self._lock is None:
-            raise RetrievalError(f"The index {str(self.folder)!r} was opened for reading; open it with write=True.")
+def _left_out(exclude: Sequence[Sequence[int]], queries: int) -> list[npt.NDArray[np.int64]]:
+    """For each query the ids that it must not get, ascending."""
+    if len(exclude) != queries:
+        raise RetrievalError(
+            f"There are {len(exclude)} lists of excluded ids for {queries} queries; give one for each."
+        )
+    return [np.array(sorted({*map(int, ids)}), np.int64) for ids in exclude]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,16 @@ from retrieval.base import progress
 from retrieval.base.files import TEMPORARY
 from retrieval.base.open_file import DamagedFileError, OpenFile
 from retrieval.errors import RetrievalError
-from retrieval.index import orphans, segments
+from retrieval.index import segments
 from retrieval.index.catalog import FILE as CATALOG
-from retrieval.index.catalog import Catalog, require
-from retrieval.index.checks import UNIT_TOLERANCE
+from retrieval.index.catalog import Catalog
+from retrieval.index.folder import ENCODER, STRUCTURES, require, require_own
 from retrieval.index.lock import ReaderMark
 from retrieval.index.records import SegmentRecord, State, StructureRecord
-from retrieval.index.schema import SCHEMA
 from retrieval.index.segments import Segment
+from retrieval.index.vectors import UNIT_TOLERANCE
 
 Ids = npt.NDArray[np.int64]
-
-ENCODER = "encoder"
-"""The folder of the model that made the vectors."""
 
 _BLOCK = 1 << 20
 """Numbers whose lengths are computed at a time: 8 MB as float64."""
@@ -43,11 +39,6 @@ _LAST = "(SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')"
 _STAMPS = (
     f"typeof(added) != 'integer' OR added > {_LAST} OR typeof(removed) NOT IN ('integer', 'null') OR "
     f"removed > {_LAST} OR removed < added"
-)
-
-_COLUMNS = (
-    "SELECT part.name, part.type, columns.name, columns.type, columns.pk FROM sqlite_schema AS part "
-    "LEFT JOIN pragma_table_info(part.name) AS columns WHERE part.type IN ('table', 'index')"
 )
 
 _IMPOSSIBLE = {
@@ -143,10 +134,11 @@ def verify(folder: str | Path) -> Verification:
     A writer may work meanwhile: what is checked is the state at the beginning.
 
     Raises:
-        RetrievalError: there is no index in this folder.
+        RetrievalError: there is no index in this folder, or links or pipes stand behind its own names.
     """
     folder = Path(folder)
     require(folder)
+    require_own(folder)
     mark = ReaderMark(folder)  # so that nothing is forgotten for good meanwhile
     try:
         check = _Check(folder)
@@ -199,12 +191,6 @@ class _Check:
             for (line,) in catalog.all(f"PRAGMA integrity_check({_LINES})"):
                 if line != "ok":
                     self._say(f"is damaged: {' '.join(str(line).split())}", CATALOG)
-        with self._told():
-            there = set(catalog.all(_COLUMNS))
-            with contextlib.closing(sqlite3.connect(":memory:")) as whole:
-                whole.executescript(SCHEMA)
-                for name, kind, column, *_ in sorted(set(whole.execute(_COLUMNS)) - there, key=str):
-                    self._say(f"lacks {kind} {name}" + (f" with {column} as it should be" if column else ""), CATALOG)
         for what, sql in _IMPOSSIBLE.items():
             with self._told():
                 ((count,),) = catalog.all(sql)
@@ -285,14 +271,14 @@ class _Check:
         """Note the files that belong to nobody."""
         garbage = catalog.garbage()
         places = [self._folder.glob("*" + TEMPORARY)]
-        places += [(self._folder / name).glob("*") for name in (segments.FOLDER, orphans.STRUCTURES)]
+        places += [(self._folder / name).glob("*") for name in (segments.FOLDER, STRUCTURES)]
         unfinished = segments.file_name(int(catalog.meta["next_segment"]))
         for path in sorted(path for place in places for path in place):
             name = path.relative_to(self._folder).as_posix()
             if name in named:
                 continue
             left = name.endswith(TEMPORARY) and "/" in name
-            goes = left or name in garbage or name == unfinished or name.startswith(orphans.STRUCTURES + "/")
+            goes = left or name in garbage or name == unfinished or name.startswith(STRUCTURES + "/")
             self.notes.append(
                 f"{name!r} is no part of the index; the next writer deletes it."
                 if goes
@@ -311,7 +297,7 @@ class _Check:
             yield
         except DamagedFileError as error:
             place = error.path.relative_to(self._folder).as_posix() if error.path != self._folder else CATALOG
-            self._say(error.problem, place, rebuildable=place.startswith(orphans.STRUCTURES + "/"))
+            self._say(error.problem, place, rebuildable=place.startswith(STRUCTURES + "/"))
         except RetrievalError as error:
             reason = str(error.__cause__ or error)
             self._say(f"cannot be used: {' '.join(reason.split())}", CATALOG)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from retrieval.errors import RetrievalError
 
 Value = str | int | float
 """What an attribute of an item can be."""
@@ -123,6 +125,26 @@ class State:
     segments: tuple[SegmentRecord, ...]
     structure: StructureRecord | None
     removed: npt.NDArray[np.int64] = field(repr=False, compare=False)
+
+
+def new_paths(items: Sequence[NewItem]) -> set[str]:
+    """The paths of new items.
+
+    Raises:
+        RetrievalError: one stands twice, is empty, or cannot be stored as text.
+    """
+    seen: set[str] = set()
+    for item in items:
+        if not item.path:
+            raise RetrievalError("An item has an empty path; give each its own.")
+        try:
+            f"{item.path}{item.label or ''}".encode()
+        except UnicodeEncodeError:
+            raise RetrievalError(f"The path {item.path!r} or its label is not Unicode; rename the file.") from None
+        if item.path in seen:
+            raise RetrievalError(f"The path {item.path!r} stands twice among the new items; give it once.")
+        seen.add(item.path)
+    return seen
 
 
 def to_runs(ids: npt.NDArray[np.int64]) -> bytes:

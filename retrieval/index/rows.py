@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,29 @@ import numpy.typing as npt
 from retrieval.errors import RetrievalError
 from retrieval.index.segments import Segment
 
+if TYPE_CHECKING:
+    from retrieval.index.nearest.exact import Allowed
+
 Vectors = npt.NDArray[Any]
 Ids = npt.NDArray[np.int64]
 
 _BLOCK = 1 << 22
 """Numbers that are converted at a time where vectors are kept as float16 on the disk: 16 MB."""
+
+
+class Returnable(NamedTuple):
+    """Which rows a search may return.
+
+    Attributes:
+        mask: bool (n,).
+        rows: how many they are.
+        pieces: by the first row of a piece of :meth:`Rows.pieces`, the same of that piece; None for all of it. Made as
+            searches need them.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    rows: int
+    pieces: dict[int, Allowed | None]
 
 
 class Rows:

@@ -8,6 +8,7 @@ changed; small ones are merged into larger ones as they gather.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -195,10 +196,20 @@ class Segment:
         full = full or self.record.size <= FULL_CHECK
         if self._mapped is None or (full and not self._checked):
             self.file.check(self.record.size, self.record.checksum, full=full)
+            if self._mapped is None:
+                self._mapped = self._parse()
+            if full and not self._checked:
+                self._require_numbers(self._mapped[1])
             self._checked = self._checked or full
-        if self._mapped is None:
-            self._mapped = self._parse()
         return self._mapped
+
+    def _require_numbers(self, vectors: npt.NDArray[Any]) -> None:
+        """Unit vectors add up to a number; with one that is not finite among them they do not."""
+        if vectors.dtype.kind == "f":
+            with np.errstate(invalid="ignore", over="ignore"):
+                total = vectors.sum(dtype=np.float32)
+            if not np.isfinite(total):
+                raise DamagedFileError(self.file.path, "holds numbers that are not finite")
 
     def live(self, removed: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         """Which of its rows are not among the removed ids."""
@@ -228,6 +239,8 @@ class Segment:
                     # What lies in another file is not ours to read, and HDF5 crashes on some of it.
                     if how is None or how.get_layout() == h5py.h5d.VIRTUAL or how.get_external_count():
                         raise DamagedFileError(path, f"does not hold {part.name[1:]!r} itself")
+                if math.prod(shape) * self._dtype.itemsize + 8 * shape[0] > self.record.size:
+                    raise DamagedFileError(path, f"has no room for the {shape[0]:,} vectors that it is said to hold")
                 if dataset.shape != shape or dataset.dtype != self._dtype or numbers.shape != shape[:1]:
                     raise DamagedFileError(
                         path,

@@ -13,10 +13,11 @@ from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.images.reading import choose_decoder, recorded_decoder
 from retrieval.index import Index
+from retrieval.index.folder import ENCODER
 from retrieval.index.records import AUTO
 from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import in_folder
-from retrieval.ingest.index_folder import ENCODER, Place
+from retrieval.ingest.index_folder import Place
 from retrieval.ingest.label_rule import LabelRule, label_rule, recorded_labels
 from retrieval.ingest.left_out import NOTHING, recall_at
 from retrieval.ingest.update import Means, Update
@@ -181,7 +182,5 @@ def _difference(index: Index, root: Path, encoder: Encoder | None, asked: _Asked
 
 def other_labels(index: Index, rule: LabelRule) -> str | None:
     """How an index gets its labels otherwise than by a rule, in words that follow "was built"."""
-    recorded = recorded_labels(index.details)
-    if recorded.partition(" ")[0] != rule.kind:
-        return f"with other labels ({recorded[:12]}) than these ({rule.name[:12]})"
-    return None
+    recorded = LabelRule(recorded_labels(index.details)).kind
+    return f"with other labels ({recorded}) than these ({rule.kind})" if recorded != rule.kind else None

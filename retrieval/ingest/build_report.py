@@ -33,6 +33,8 @@ class BuildReport:
         passed: how many files and folders were passed over in the folder, by kind.
         labels: where labels come from: "folders", "none" or "csv".
         classes: how many different labels there are.
+        notes: which pictures have no label although others have, and which names in the list are of no picture, a
+            sentence each.
         runtime: what ran the network ("onnx", "torch", ...); None if nothing had to be encoded.
         encode_seconds: spent on reading, decoding, encoding and committing.
         seconds: spent in all.
@@ -55,6 +57,7 @@ class BuildReport:
     runtime: str | None
     encode_seconds: float
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from retrieval import images
+from retrieval.base.exchange import exchange
 from retrieval.base.files import write_durably
+from retrieval.base.table import csv_text
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.index import Index, catalog
+from retrieval.index import Index
+from retrieval.index.folder import REPLACED, SKIPPED, UNFINISHED, is_index, is_ours
 from retrieval.index.lock import WriterLock
-
-ENCODER = "encoder"
-"""The folder in an index that holds the encoder that it was built with."""
-
-SKIPPED = "skipped.csv"
-"""The file in an index that lists what could not be read: path, reason."""
 
 
 class Place:
@@ -28,7 +24,11 @@ class Place:
 
     An index is made in a hidden folder beside its own (``.NAME.new``) and moved to its name as soon as it is one,
     empty as it may be, so that a build that is killed leaves nothing that the next could not continue. With
-    `overwrite` it stays there until it is finished, and then takes the place of the one that exists.
+    `overwrite` it stays there until it is finished, and then changes places with the one that exists, in one step.
+
+    What is deleted bears a mark of ours inside: :data:`UNFINISHED` the one that is being made, :data:`REPLACED` the one
+    that goes. A folder of such a name without the mark is somebody's, and is left alone; so is what somebody put into
+    an index that is replaced: it moves to the new one.
 
     Use it as a context manager.
 
@@ -47,9 +47,8 @@ class Place:
             self.out = out
             self._beside = out.with_name(f".{out.name}.new")
             self._old = out.with_name(f".{out.name}.old")
-            if self._old.exists():
-                self._recover()
-            there = _is_index(out)
+            self._recover()
+            there = is_index(out)
             usable = there or not out.exists() or (out.is_dir() and not any(out.iterdir()))
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: no name
             raise _cannot_write(self.name, error) from None
@@ -73,19 +72,25 @@ class Place:
     @property
     def exists(self) -> bool:
         """Whether there is an index to continue."""
-        return _is_index(self.folder)
+        return is_index(self.folder) and (not self.overwrite or _bears(self._beside, UNFINISHED))
 
     def make(self, fill: Callable[[Path], None]) -> None:
         """Make the index: all of it, or nothing.
 
         Args:
             fill: makes an index in the folder that it is given.
+
+        Raises:
+            RetrievalError: the folder cannot be written, or something that is not ours stands where it would be made.
         """
         self.clear()
         try:
+            self._beside.mkdir(parents=True)
+            (self._beside / UNFINISHED).touch()
             fill(self._beside)
             if self.folder != self._beside:
                 self._beside.rename(self.folder)
+                (self.folder / UNFINISHED).unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(self.name, error) from None
         except BaseException:
@@ -102,36 +107,64 @@ class Place:
         if not self.overwrite:
             return
         try:
-            self.out.rename(self._old)
-            self._beside.rename(self.out)
+            (self.out / REPLACED).touch()
+            if not exchange(self._beside, self.out):
+                if self._old.exists():
+                    raise _not_ours(self._old)
+                self.out.rename(self._old)  # in two steps, then; what is cut off between them is put right
+                self._beside.rename(self.out)
+            self._recover()
         except OSError as error:
             raise _cannot_write(self.name, error) from None
-        shutil.rmtree(self._old, ignore_errors=True)
 
     def _recover(self) -> None:
         """Finish or undo a replacement that was cut off."""
-        if self.out.exists():
-            shutil.rmtree(self._old, ignore_errors=True)
-        else:
+        if _bears(self._old, REPLACED) and not self.out.exists():
             self._old.rename(self.out)
+        for gone in (self._old, self._beside):
+            if _bears(gone, REPLACED) and self.out.exists():
+                _carry(gone, self.out)
+                shutil.rmtree(gone, ignore_errors=True)
+        for mark in (UNFINISHED, REPLACED):
+            if _bears(self.out, mark):
+                (self.out / mark).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Throw away what an earlier build with `overwrite` left unfinished.
+        """Throw away what an earlier build left unfinished.
 
         Raises:
-            RetrievalError: somebody is at work on it.
+            RetrievalError: somebody is at work on it, or it is not ours.
         """
-        if self._beside.exists():
-            WriterLock(self._beside).release()
-            shutil.rmtree(self._beside, ignore_errors=True)
+        if not self._beside.exists() and not self._beside.is_symlink():
+            return
+        if not _bears(self._beside, UNFINISHED):
+            raise _not_ours(self._beside)
+        WriterLock(self._beside).release()
+        shutil.rmtree(self._beside, ignore_errors=True)
+
+
+def _bears(folder: Path, mark: str) -> bool:
+    """Whether a folder, and no link to one, has this mark of ours."""
+    return folder.is_dir() and not folder.is_symlink() and (folder / mark).is_file()
+
+
+def _carry(old: Path, new: Path) -> None:
+    """Move what somebody put into an index to the one that replaces it, where it has no such name."""
+    for entry in old.iterdir():
+        if not is_ours(entry.name) and not os.path.lexists(new / entry.name):
+            entry.rename(new / entry.name)
+
+
+def _not_ours(folder: Path) -> RetrievalError:
+    return RetrievalError(
+        f"{printable(folder)!r} stands where the index would be made, and no build left it there; move it away first."
+    )
 
 
 def write_skipped(folder: Path, skipped: Sequence[images.Skipped]) -> None:
     """Write `skipped.csv` into an index, or remove it where nothing was left out."""
     file = folder / SKIPPED
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *skipped])
-    content = text.getvalue().encode()
+    content = csv_text([("path", "reason"), *skipped]).encode()
     try:
         if not skipped:
             file.unlink(missing_ok=True)
@@ -139,10 +172,6 @@ def write_skipped(folder: Path, skipped: Sequence[images.Skipped]) -> None:
             write_durably(file, content)
     except OSError as error:
         raise _cannot_write(printable(file), error) from None
-
-
-def _is_index(folder: Path) -> bool:
-    return (folder / catalog.FILE).is_file()
 
 
 def _cannot_write(name: str, error: Exception) -> RetrievalError:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.index import Index, Item
+from retrieval.index.vectors import signs
 
 
 class KnownContents:
@@ -72,7 +73,7 @@ class KnownContents:
             return {}
         vectors = self._index.vectors([item.id for item in items.values()])
         if self._index.storage == "binary":  # numbers of which a code is made again
-            vectors = np.unpackbits(vectors, axis=1, bitorder="little").astype(np.float32) * 2 - 1
+            vectors = signs(vectors)
         return {sha256: (item, vector) for (sha256, item), vector in zip(items.items(), vectors, strict=True)}
 
 

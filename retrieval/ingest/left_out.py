@@ -7,6 +7,7 @@ too little memory, something that is not installed.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from retrieval.errors import RetrievalError
 from retrieval.images.folders import Stamp, mtime_of
 from retrieval.images.reading import choose_decoder, recorded_decoder
 from retrieval.index import Index
+from retrieval.index.catalog import Catalog
+from retrieval.index.records import LeftOut as Row
 
 _LASTING = re.compile(
     r"truncated|damaged|not a picture|empty file|too many pixels \(.*\)|too large \(.*\)|not supported \([^)]*\)"
@@ -42,24 +45,28 @@ NOTHING = LeftOut({}, {}, False)
 
 def recall(index: Index) -> LeftOut:
     """What an index has remembered."""
-    now = choose_decoder(recorded_decoder(index.decoder))
-    unreadable: dict[str, tuple[Stamp, str]] = {}
-    strangers: dict[str, Stamp] = {}
-    for path, size, mtime_ns, reason, decoder in index.left_out():
-        if decoder == now and reason is None:
-            strangers[path] = (size, mtime_ns)
-        elif decoder == now and reason is not None:
-            unreadable[path] = ((size, mtime_ns), reason)
-    return LeftOut(unreadable, strangers, bool(index.details.get("hidden")))
+    return _recalled(index.left_out(), index.decoder, index.details)
 
 
 def recall_at(folder: Path) -> LeftOut:
-    """The same of an index that may not be there, or not be sound: then nothing is remembered."""
+    """The same of an index that nobody has opened, and that may not be sound: then nothing is remembered."""
     try:
-        with Index.open(folder) as index:
-            return recall(index)
+        with contextlib.closing(Catalog(folder, write=False)) as catalog:
+            return _recalled(catalog.left_out(), catalog.meta.get("decoder"), catalog.meta.get("details", {}))
     except RetrievalError:
         return NOTHING
+
+
+def _recalled(rows: Iterable[Row], decoder: str | None, details: Mapping[str, object]) -> LeftOut:
+    now = choose_decoder(recorded_decoder(decoder))
+    unreadable: dict[str, tuple[Stamp, str]] = {}
+    strangers: dict[str, Stamp] = {}
+    for path, size, mtime_ns, reason, by in rows:
+        if by == now and reason is None:
+            strangers[path] = (size, mtime_ns)
+        elif by == now and reason is not None:
+            unreadable[path] = ((size, mtime_ns), reason)
+    return LeftOut(unreadable, strangers, bool(details.get("hidden")))
 
 
 def remember(
@@ -81,8 +88,8 @@ def remember(
         began_ns: when the work began, nanoseconds since 1970; a file that was written later may not be what was read.
     """
     now = choose_decoder(recorded_decoder(index.decoder))
-    rows = [(path, *stamp, reason, now) for path, (stamp, reason) in recalled.items()]
-    rows += [(path, *stamp, None, now) for path, stamp in strangers.items()]  # type: ignore[misc]
+    rows: list[Row] = [(path, *stamp, reason, now) for path, (stamp, reason) in recalled.items()]
+    rows += [(path, *stamp, None, now) for path, stamp in strangers.items()]
     for path, reason in unreadable:
         if _LASTING.fullmatch(reason):
             try:

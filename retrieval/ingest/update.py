@@ -19,11 +19,12 @@ from retrieval.errors import RetrievalError
 from retrieval.images.folders import Stamp
 from retrieval.images.reading import ReadPicture, hash_files, is_outdated
 from retrieval.index import Index, Item, NewItem
+from retrieval.index.folder import ENCODER
 from retrieval.index.records import CSV
 from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import Changes, is_as_it_was
 from retrieval.ingest.encode_new import Ingest, Ingested, mark_incomplete
-from retrieval.ingest.index_folder import ENCODER, write_skipped
+from retrieval.ingest.index_folder import write_skipped
 from retrieval.ingest.known_contents import Displaced
 from retrieval.ingest.label_rule import LabelRule
 from retrieval.ingest.left_out import remember
@@ -172,6 +173,7 @@ class Update:
             runtime=self._ready and self._ready[0].runtime,
             encode_seconds=new.seconds + changed.seconds,
             seconds=time.perf_counter() - began,
+            notes=self._rule.notes,
         )
 
     def _note_other_labels(self) -> None:

@@ -12,7 +12,8 @@ from retrieval.encoder.store import Saved
 from retrieval.errors import RetrievalError
 from retrieval.index import integrity
 from retrieval.index.catalog import Catalog
-from retrieval.index.integrity import ENCODER, Problem, Verification
+from retrieval.index.folder import ENCODER
+from retrieval.index.integrity import Problem, Verification
 
 
 def verify(folder: str | Path) -> Verification:

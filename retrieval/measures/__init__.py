@@ -19,7 +19,6 @@ from retrieval.measures.intervals import (
     bootstrap_groups,
     compare,
     compare_columns,
-    difference,
     sign_flip_test,
 )
 from retrieval.measures.pair_sampling import Pairs, pair_scores
@@ -51,7 +50,6 @@ __all__ = [
     "cluster",
     "compare",
     "compare_columns",
-    "difference",
     "draw_trials",
     "few_shot",
     "few_shot_of_scores",

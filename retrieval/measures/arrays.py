@@ -91,6 +91,14 @@ def label_sets(given: npt.ArrayLike, n: int, what: str) -> npt.NDArray[np.bool_]
     return array
 
 
+def require_sides(gallery: object, gallery_labels: object, own: object) -> None:
+    """Refuse a gallery without labels, and labels and own positions without a gallery."""
+    if gallery is None and (gallery_labels is not None or own is not None):
+        raise RetrievalError("without a gallery the queries are the gallery: give no gallery labels and no own")
+    if gallery is not None and gallery_labels is None:
+        raise RetrievalError("the gallery has no labels: give gallery_labels, one integer for each item")
+
+
 def own_positions(given: npt.ArrayLike | None, queries: int, gallery: int) -> Ints:
     """int64 (queries,): where each query itself stands in the gallery, −1 where it does not."""
     if given is None:

@@ -80,14 +80,12 @@ def rank(
     Raises:
         RetrievalError: the arrays do not fit together, are not numbers, or leave nothing to measure.
     """
-    asked = np.asarray(queries)
-    shelf = asked if gallery is None else np.asarray(gallery)
-    if gallery is None:
-        if gallery_labels is not None or own is not None:
-            raise RetrievalError("without a gallery the queries are the gallery: give no gallery labels and no own")
+    arrays.require_sides(gallery, gallery_labels, own)
+    asked = shelf = np.asarray(queries)
+    if gallery_labels is None:
         gallery_labels, own = query_labels, np.arange(len(asked))
-    elif gallery_labels is None:
-        raise RetrievalError("the gallery has no labels: give gallery_labels, one integer for each item")
+    else:
+        shelf = np.asarray(gallery)
     asked, shelf = _checked(asked, shelf)
     positions = arrays.own_positions(own, len(asked), len(shelf))
     relevance: Relevance

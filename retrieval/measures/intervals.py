@@ -168,30 +168,6 @@ def bootstrap_groups(
     return means, low, high
 
 
-def difference(
-    a: npt.ArrayLike,
-    b: npt.ArrayLike,
-    *,
-    over: npt.ArrayLike | None = None,
-    strata: npt.ArrayLike | None = None,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Interval of mean(a) − mean(b) for two systems measured on the same queries (n,), query by query.
-
-    The pairs are drawn together, which takes out what makes a query easy or hard for both. If the interval
-    holds 0, this sample cannot tell the two apart. Arguments as for :func:`bootstrap`.
-    """
-    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if left.ndim != 1 or left.shape != right.shape:
-        raise RetrievalError(
-            f"a paired difference needs the same queries twice, not {left.shape} and {right.shape}: "
-            "measure both on them"
-        )
-    return bootstrap(left - right, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)[0]
-
-
 def compare(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
@@ -204,6 +180,9 @@ def compare(
     seed: int = 0,
 ) -> Comparison:
     """Two systems on the same queries: what each scores, their difference, and what can be said about it.
+
+    The pairs are drawn together, which takes out what makes a query easy or hard for both. If the difference's interval
+    holds 0, this sample cannot tell the two apart.
 
     Args:
         a, b: (n,), what each query scored with the one and with the other, in the same order.

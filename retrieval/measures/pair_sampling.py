@@ -62,13 +62,10 @@ def pair_scores(
     Raises:
         RetrievalError: the arrays do not fit together, one kind of pair is missing, or all pairs are too many.
     """
-    if gallery is None:
-        if gallery_labels is not None or own is not None:
-            raise RetrievalError("without a gallery the queries are the gallery: give no gallery labels and no own")
+    arrays.require_sides(gallery, gallery_labels, own)
+    if gallery is None or gallery_labels is None:
         items, _ = arrays.pair(queries, queries)
         space = _Space.within(*_labelled(items, query_labels, "queries")[:2])
-    elif gallery_labels is None:
-        raise RetrievalError("the gallery has no labels: give gallery_labels, one integer for each item")
     else:
         asked, shelf = arrays.pair(queries, gallery)
         positions = arrays.own_positions(own, len(asked), len(shelf))

@@ -62,8 +62,7 @@ def like_pml(
         raise RetrievalError(f"k is {k!r}: give a whole number from 1 upwards, 'max_bin_count' or None")
     asked = arrays.vectors(queries, "queries")
     truth = arrays.labels(query_labels, len(asked), "queries")
-    if gallery is not None and gallery_labels is None:
-        raise RetrievalError("the gallery has no labels: give gallery_labels, one integer for each item")
+    arrays.require_sides(gallery, gallery_labels, own)
     shelf_labels = truth if gallery is None else np.asarray(gallery_labels)
     if k == "max_bin_count":
         shown = np.unique(shelf_labels[np.isin(shelf_labels, truth) & (shelf_labels != UNLABELLED)], return_counts=True)

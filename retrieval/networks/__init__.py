@@ -2,28 +2,37 @@
 
 A network maps pictures, float32 (n, c, h, w) and already normalised, to embeddings (n, dim) that are *not* yet of unit
 length: the losses and the encoder normalise. Each has ``dim`` and ``preprocessing``, which says what its input is.
+
+A new network is a new file and a line in :data:`TABLE`. What it takes on the command line follows from the arguments of
+its class: ``--size`` goes with ``size``, ``--widths`` with ``widths``, and one with ``pretrained`` begins with weights
+from elsewhere. It is imported when it is asked for, here and in :mod:`retrieval.networks.pairs`, so that names are
+known without waiting for torch.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from typing import Any, Protocol, cast
-
-from torch import Tensor, nn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
-SIZED = ("convnet", "divide-and-encode", "seed", "vgg16")
-"""Those that begin with random weights, and take any ``channels`` and ``size``."""
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-STAGED = ("convnet", "divide-and-encode", "vgg16")
-"""Those whose stages take any ``widths``."""
+TABLE = {
+    "convnet": "retrieval.networks.convnet.ConvNet",
+    "divide-and-encode": "retrieval.networks.divide_and_encode.DivideAndEncode",
+    "seed": "retrieval.networks.seed.SeedNetwork",
+    "vgg16": "retrieval.networks.vgg16.VGG16",
+    "portrait": "retrieval.networks.portrait.Portrait",
+    "efficientnet_lite0": "retrieval.networks.efficientnet_lite0.EfficientNetLite0",
+}
+"""Name → class."""
 
-FROM_SCRATCH = (*SIZED, "portrait")
-"""Those that begin with random weights."""
-
-NAMES = (*FROM_SCRATCH, "efficientnet_lite0")
+NAMES = tuple(TABLE)
 """What ``--net`` takes, besides ``hf:NAME_OR_FOLDER``."""
 
 
@@ -46,41 +55,45 @@ def create(name: str, **options: Any) -> nn.Module:
     Raises:
         RetrievalError: no such network, or options that it does not take.
     """
-    architecture: type[nn.Module]
-    if name == "convnet":
-        from retrieval.networks import convnet
-
-        architecture = convnet.ConvNet
-    elif name == "divide-and-encode":
-        from retrieval.networks import divide_and_encode
-
-        architecture = divide_and_encode.DivideAndEncode
-    elif name == "portrait":
-        from retrieval.networks import portrait
-
-        architecture = portrait.Portrait
-    elif name == "seed":
-        from retrieval.networks import seed
-
-        architecture = seed.SeedNetwork
-    elif name == "vgg16":
-        from retrieval.networks import vgg16
-
-        architecture = vgg16.VGG16
-    elif name == "efficientnet_lite0":
-        from retrieval.networks import efficientnet_lite0
-
-        architecture = efficientnet_lite0.EfficientNetLite0
-    elif name.startswith("hf:"):
-        from retrieval.networks.backbone import Backbone
-
-        return cast(nn.Module, Backbone(name.removeprefix("hf:"), **options))
-    else:
+    if name.startswith("hf:"):
+        options["source"] = name.removeprefix("hf:")
+    elif name not in TABLE:
         raise RetrievalError(f"There is no network {name!r}; choose one of {', '.join(NAMES)} or hf:NAME.")
+    return made(architecture(name), f"network {name!r}", options)
+
+
+def architecture(name: str, table: Mapping[str, str] = TABLE) -> Any:
+    """The class of a network."""
+    place = "retrieval.networks.backbone.Backbone" if name.startswith("hf:") else table[name]
+    module, _, own = place.rpartition(".")
+    return getattr(importlib.import_module(module), own)
+
+
+def made(architecture: Any, what: str, options: dict[str, Any]) -> nn.Module:
+    """A new network of a class.
+
+    Args:
+        what: it is, for messages.
+
+    Raises:
+        RetrievalError: it does not take these options.
+    """
     try:
-        return architecture(**options)
+        network: nn.Module = architecture(**options)
+        return network
     except TypeError as error:
-        raise RetrievalError(f"The network {name!r} does not take these options: {error}.") from None
+        raise RetrievalError(f"The {what} does not take these options: {error}.") from None
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether a network has such an option; one that does not exist has none."""
+    known = name in TABLE or name.startswith("hf:")
+    return known and option in inspect.signature(architecture(name)).parameters
+
+
+def pretrained(name: str) -> bool:
+    """Whether a network begins with weights that were trained elsewhere."""
+    return name.startswith("hf:") or takes(name, "pretrained")
 
 
 def settled(network: nn.Module, options: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
+from retrieval.networks.layers import fitted
 from retrieval.networks.shares import Shares
 
 
@@ -65,10 +65,11 @@ class ConvNet(nn.Module):
         Args:
             pictures: some training pictures, uint8 (n, h, w, channels).
         """
-        values = pictures.double() / 255
-        mean, std = values.mean((0, 1, 2)), values.std((0, 1, 2)).clamp_min(1e-3)
-        self.preprocessing = dataclasses.replace(self.preprocessing, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
-        patches = F.unfold(((values - mean) / std).permute(0, 3, 1, 2), 2).transpose(1, 2).flatten(0, 1)
+        self.preprocessing = p = fitted(self.preprocessing, pictures)
+        mean, std = torch.tensor([p.mean, p.std], dtype=torch.float64)
+        patches = (
+            F.unfold(((pictures.double() / 255 - mean) / std).permute(0, 3, 1, 2), 2).transpose(1, 2).flatten(0, 1)
+        )
         variances, directions = torch.linalg.eigh(torch.cov(patches.T))
         # a little is added, so that the directions in which nothing varies are not blown up
         filters = (directions / torch.sqrt(variances + 5e-4)).T.view(-1, *self.stem.weight.shape[1:])

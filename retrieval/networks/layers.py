@@ -1,9 +1,10 @@
-"""Layers that several networks are made of."""
+"""What several networks are made of, and what goes into all of them."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor, nn
 
 from retrieval.images import Preprocessing
@@ -28,3 +29,16 @@ def fitted(preprocessing: Preprocessing, pictures: Tensor) -> Preprocessing:
     values = pictures.double() / 255
     mean, std = values.mean((0, 1, 2)), values.std((0, 1, 2)).clamp_min(1e-3)
     return dataclasses.replace(preprocessing, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+class Normalised:
+    """Pictures uint8 (n, h, w, c) as a network's input on a device: float32 (n, c, h, w), channels last in memory."""
+
+    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+        self.mean, self.std = (
+            torch.tensor(values, device=device).view(1, -1, 1, 1) * 255
+            for values in (preprocessing.mean, preprocessing.std)
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return (pixels.to(self.mean.device).permute(0, 3, 1, 2).float() - self.mean) / self.std

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from retrieval.report.contents import Contents, gather
-from retrieval.report.page import render, write_page
+from retrieval.report.page import Page, render, write_page, write_report
 
-__all__ = ["Contents", "gather", "render", "write_page"]
+__all__ = ["Contents", "Page", "gather", "render", "write_page", "write_report"]

@@ -20,7 +20,8 @@ from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.trap_search import look_in
 from retrieval.index import Item
-from retrieval.index.codes import as_floats
+from retrieval.index.folder import ENCODER
+from retrieval.index.vectors import as_numbers
 from retrieval.report.charts import SAMPLE, two_dimensions
 from retrieval.search.answer import Answer
 from retrieval.search.search import Search
@@ -166,7 +167,7 @@ def gather(
             examples={} if measured is None else _examples(search, measured, explain),
             findings=findings,
             items={item.id: item for item in index.items(named)},
-            places=two_dimensions(as_floats(index.vectors(ids[drawn])), seed),
+            places=two_dimensions(as_numbers(index.vectors(ids[drawn])), seed),
             place_ids=ids[drawn],
             place_labels=[labels[place] for place in drawn],
             tuning=index.tuning,
@@ -230,7 +231,7 @@ def _explained(search: Search, answer: Answer) -> list[Explanation | None]:
 
 def _card(folder: Path) -> str | None:
     try:
-        return (folder / "encoder" / "card.md").read_text(encoding="utf-8")[:20_000]
+        return (folder / ENCODER / "card.md").read_text(encoding="utf-8")[:20_000]
     except (OSError, ValueError):
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from html import escape
 from importlib import resources
 from pathlib import Path
 
@@ -9,9 +11,10 @@ from retrieval.base.files import write_durably
 from retrieval.base.machine import machine
 from retrieval.base.page import document, style
 from retrieval.base.text import printable
+from retrieval.errors import RetrievalError
 from retrieval.report import about
 from retrieval.report.blocks import Headline, Section, interval, number
-from retrieval.report.contents import Contents
+from retrieval.report.contents import QUERIES, Contents, gather
 from retrieval.report.findings import TITLES, findings
 from retrieval.report.quality import examples, quality
 from retrieval.version import __version__
@@ -27,6 +30,50 @@ def write_page(contents: Contents, path: Path) -> None:
         RetrievalError: it cannot be written there.
     """
     write_durably(path, render(contents).encode())
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report that was written; a notebook shows it.
+
+    Attributes:
+        file: the page.
+        contents: what it says, as values.
+    """
+
+    file: Path
+    contents: Contents
+
+    def _repr_html_(self) -> str:
+        inside = escape(self.file.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{inside}" sandbox style="width:100%;height:40rem;border:1px solid #9aa0a6"></iframe>'
+
+
+def write_report(
+    index: str | Path,
+    out: str | Path = "report.html",
+    *,
+    run: str | Path | None = None,
+    limit: int = QUERIES,
+    explain: bool = True,
+    seed: int = 0,
+) -> Page:
+    """Measure an index and write one page about it, whole or not at all.
+
+    Args:
+        index: its folder. out: the page.
+        run, limit, explain, seed: as for :func:`retrieval.report.gather`.
+
+    Raises:
+        RetrievalError: there is no folder for the page, it cannot be written, or what :func:`retrieval.report.gather`
+            raises.
+    """
+    out = Path(out)
+    if not out.absolute().parent.is_dir():  # said now, not after ten minutes
+        raise RetrievalError(f"There is no folder {str(out.parent)!r} to write {out.name!r} to; make it first.")
+    contents = gather(index, run=run, limit=limit, explain=explain, seed=seed)
+    write_page(contents, out)
+    return Page(out, contents)
 
 
 def render(contents: Contents) -> str:

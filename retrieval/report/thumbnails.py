@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from retrieval import images
 from retrieval.base.text import printable
+from retrieval.images.embedded import data_address, embedded, small
 from retrieval.search.answer import shown
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ class Tile:
 def tile(path: Path, kind: str, caption: str, under: str = "") -> Tile:
     """A picture file as a tile."""
     name = printable(path.name)
-    return Tile(source(path), f"{caption}, {name}" if caption != name else name, kind, caption, under)
+    return Tile(embedded(path, SIDE), f"{caption}, {name}" if caption != name else name, kind, caption, under)
 
 
 def query_tile(answer: Answer) -> Tile:
@@ -59,7 +57,7 @@ def query_tile(answer: Answer) -> Tile:
     path = answer.picture or Path(answer.query)
     name = printable(path.name)
     label = answer.label if answer.label is not None else name
-    return Tile(source(path), f"query: {label}, {name}", "query", label, name)
+    return Tile(embedded(path, SIDE), f"query: {label}, {name}", "query", label, name)
 
 
 def hit_tile(hit: Hit, root: Path) -> Tile:
@@ -70,7 +68,9 @@ def hit_tile(hit: Hit, root: Path) -> Tile:
     label = hit.label if hit.label is not None else name
     likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
     score = f"{hit.score:.3f}".replace("-", "−") + likely
-    return Tile(source(root / hit.path), f"hit {hit.rank}: {label}, {name}, score {score}", kind, label, score, mark)
+    return Tile(
+        embedded(root / hit.path, SIDE), f"hit {hit.rank}: {label}, {name}, score {score}", kind, label, score, mark
+    )
 
 
 def explained_tiles(answer: Answer, explanations: Sequence[Explanation | None], root: Path) -> list[Tile]:
@@ -88,33 +88,12 @@ def explained_tiles(answer: Answer, explanations: Sequence[Explanation | None], 
     return []
 
 
-def source(path: Path) -> str | None:
-    """A picture as a ``data:`` address, no larger than :data:`SIDE`; None if it is gone or cannot be read."""
-    picture = _opened(path)
-    return None if picture is None else _embedded(picture)
-
-
 def _overlaid(path: Path, heat: HeatMap, limit: float) -> str | None:
     from retrieval.search.heat_map import overlay
 
-    picture = _opened(path)
+    picture = small(path, SIDE)
     if picture is None:
         return None
     scale = SIDE / max(picture.size)  # small ones are enlarged first, so that the map is smooth
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return _embedded(overlay(picture.resize(size, Image.Resampling.LANCZOS), heat, limit))
-
-
-def _opened(path: Path) -> Image.Image | None:
-    try:
-        picture = images.open_picture(path, size=SIDE, mode="RGB")
-    except images.UnreadableImage:
-        return None
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return picture
-
-
-def _embedded(picture: Image.Image) -> str:
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+    return data_address(overlay(picture.resize(size, Image.Resampling.LANCZOS), heat, limit))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
+
+from retrieval.base.notebook import SIDE, Tile, tiles
+from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from retrieval.images import Skipped
     from retrieval.index import Item
     from retrieval.search.calibration import Calibration
+
+
+SHOWN = 30
+"""Hits that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,9 @@ class Hit:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found for one query.
+    """What was found for one query: a sequence of hits, the best first.
+
+    It can be iterated, indexed and sliced; a slice is the same answer with those hits. A notebook shows the pictures.
 
     Attributes:
         query: the query as it was asked: a file's path, `id 7`, `vectors.npy[3]`, or a text.
@@ -53,6 +65,7 @@ class Answer:
         left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
         no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
+        root: the folder that the paths of the hits are relative to.
     """
 
     query: str
@@ -63,6 +76,62 @@ class Answer:
     left_out: tuple[int, ...] = ()
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
+    root: Path | None = None
+
+    def __len__(self) -> int:
+        """How many hits there are."""
+        return len(self.hits)
+
+    def __bool__(self) -> bool:
+        """An answer is one even if nothing was found."""
+        return True
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    @overload
+    def __getitem__(self, which: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> Answer: ...
+
+    def __getitem__(self, which: int | slice) -> Hit | Answer:
+        if isinstance(which, slice):
+            return dataclasses.replace(self, hits=self.hits[which])
+        return self.hits[which]
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """The hits as dictionaries, with the attributes of :class:`Hit` for keys."""
+        return [dataclasses.asdict(hit) for hit in self.hits]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The hits as a table of pandas, a row each, with the attributes of :class:`Hit` for columns.
+
+        Raises:
+            RetrievalError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise RetrievalError("A table of pandas needs pandas; install it (`pip install pandas`).") from None
+        return pd.DataFrame(self.to_list(), columns=[field.name for field in dataclasses.fields(Hit)])
+
+    def _repr_html_(self) -> str:
+        from retrieval.images.embedded import embedded  # here, as it brings Pillow
+
+        def tile(file: Path | None, alt: str, lines: Sequence[str], right: bool | None = None) -> Tile:
+            return Tile(None if file is None else embedded(file, SIDE), alt, lines, right)
+
+        shown_tiles = [tile(self.picture, "query", ["query", self.label or ""])]
+        for hit in self.hits[:SHOWN]:
+            likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
+            file = None if self.root is None else self.root / hit.path
+            lines = [f"{hit.rank}: {hit.score:.3f}{likely}", hit.label or hit.path]
+            shown_tiles.append(tile(file, hit.path, lines, hit.relevant))
+        more = len(self.hits) - SHOWN
+        note = "nothing found" if not self.hits else f"and {more:,} more" if more > 0 else ""
+        note += "; no match in this index" * bool(self.no_match)
+        return tiles(self.query, shown_tiles, note.removeprefix("; "))
 
 
 def hits_of(

@@ -14,6 +14,7 @@ from retrieval import images
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Item
+from retrieval.index.vectors import directions
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,10 @@ def unit_rows(vectors: NDArray[Any], dim: int, folder: Path) -> NDArray[np.float
             f"{printable(folder)!r} takes real numbers of shape (n, {dim}); "
             "make them with the encoder that the index was built with."
         )
-    rows = rows.astype(np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    unit, lengths = directions(rows)
+    wrong = np.flatnonzero(np.isnan(lengths))
     if len(wrong):
         raise RetrievalError(
             f"Row {wrong[0]} of the vectors is zero or not finite, and so has no direction; leave it out."
         )
-    unit: NDArray[np.float32] = (rows / lengths).astype(np.float32)
-    return unit
+    return unit.astype(np.float32)

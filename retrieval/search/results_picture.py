@@ -57,7 +57,7 @@ _QUERY = (52, 62, 78)
 _PLAIN = (202, 207, 214)
 
 
-def grid(answers: Sequence[Answer], root: str | Path, out: str | Path) -> int:
+def draw_answers(answers: Sequence[Answer], root: str | Path, out: str | Path) -> int:
     """Draw answers as rows of pictures and write them to one file.
 
     A hit stands in a green frame where its label is the query's, in a red one where it is another, and in a grey
@@ -107,7 +107,7 @@ def grid(answers: Sequence[Answer], root: str | Path, out: str | Path) -> int:
     return len(answers)
 
 
-def explained(
+def draw_explanations(
     answers: Sequence[Answer],
     explanations: Sequence[Sequence[Explanation | None]],
     root: str | Path,
@@ -115,9 +115,9 @@ def explained(
 ) -> int:
     """Draw answers with what makes each hit one, and write them to one file.
 
-    As :func:`grid`, and under each hit the parts of it that are like the query, and the parts of the query that are
-    like it: red ones raise the score, blue ones lower it. One colour scale serves all hits of an answer and stands
-    beside them.
+    As :func:`draw_answers`, and under each hit the parts of it that are like the query, and the parts of the query
+    that are like it: red ones raise the score, blue ones lower it. One colour scale serves all hits of an answer and
+    stands beside them.
 
     Args:
         answers: one a query, of pictures.

@@ -7,6 +7,7 @@ network that lies in the index, through ONNX Runtime where the index has it in t
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.held_folder import HeldFolder
 from retrieval.base.machine import cores
+from retrieval.base.npy import mapped
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
+from retrieval.index.folder import ENCODER
+from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, hits_of, no_match
 from retrieval.search.query import Question, picture_files, placed, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, unchanged
@@ -50,6 +55,8 @@ class Search:
         self.folder = folder
         self.reranker = reranker
         self._model = model
+        self._held: HeldFolder | None = None
+        self._restored: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
     def open(
@@ -58,7 +65,7 @@ class Search:
         *,
         model: str | Path | None = None,
         mapped: bool = False,
-        reranker: Reranker | None = None,
+        reranker: Reranker | str | None = None,
     ) -> Self:
         """Open an index.
 
@@ -66,12 +73,24 @@ class Search:
             folder: the index's folder.
             model: encode queries with this model, not with the copy in the index. It must be the same.
             mapped: search the files where they lie instead of copying all vectors to memory.
-            reranker: order the hits of every query anew with this (:func:`retrieval.search.rerank.load`).
+            reranker: order the hits of every query anew with this, or with the one of this name: "aqe", "alpha-qe",
+                "k-reciprocal", or the folder of a run that trained a pair network.
 
         Raises:
-            RetrievalError: the folder is no index, or `model` is not the one that the index was built with.
+            RetrievalError: the folder is no index, `model` is not the one that the index was built with, or there is
+                no such re-ranker.
         """
-        search = cls(Index.open(folder, mapped=mapped), Path(folder), model, reranker)
+        if isinstance(reranker, str):
+            from retrieval.search import rerank
+
+            reranker = rerank.load(reranker)
+        while True:
+            search = cls(Index.open(folder, mapped=mapped), Path(folder), model, reranker)
+            if model is None:
+                search._held = HeldFolder(search.folder / ENCODER)
+            if search.index.in_place:
+                break
+            search.close()  # another index took its place meanwhile, and the encoder may be that one's
         if model is not None:
             try:
                 search.encoder  # noqa: B018  (another model is refused now, not at the first picture)
@@ -83,6 +102,10 @@ class Search:
     def close(self) -> None:
         """Let go of the index. Calling it twice is harmless."""
         self.index.close()
+        if self._held is not None:
+            self._held.close()
+        if self._restored is not None:
+            self._restored.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -99,14 +122,13 @@ class Search:
     def encoder(self) -> Encoder:
         """The network that the index was built with; loaded when the first picture or text is asked for."""
         from retrieval.encoder import Encoder  # here, because a query by id needs none
-        from retrieval.index.records import NO_ENCODER
 
         if self.index.encoder_hash.startswith(NO_ENCODER):
             raise RetrievalError(
                 f"The index {printable(self.folder)!r} was imported without a model, so that only ids, paths "
                 "and vectors can be queries; import it again with --model."
             )
-        encoder = Encoder.load(self.folder if self._model is None else self._model)
+        encoder = Encoder.load(self._own_encoder() if self._model is None else self._model)
         if encoder.hash != self.index.encoder_hash:
             other = "the encoder in it" if self._model is None else f"{str(self._model)!r}"
             raise RetrievalError(
@@ -115,6 +137,20 @@ class Search:
                 "leave --model out, or build the index anew with that model."
             )
         return encoder
+
+    def _own_encoder(self) -> Path:
+        """Where the encoder lies that the index had when it was opened."""
+        if self._held is None or self.index.in_place:
+            return self.folder
+        self._restored = tempfile.TemporaryDirectory(prefix="retrieval-")
+        try:
+            self._held.restore(Path(self._restored.name) / ENCODER)
+        except OSError as error:
+            raise RetrievalError(
+                f"The index {printable(self.folder)!r} was moved or replaced since it was opened, and there is "
+                f"no room for its encoder in {tempfile.gettempdir()!r} ({error.strerror or error}); make room there."
+            ) from error
+        return Path(self._restored.name)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -128,9 +164,7 @@ class Search:
     @cached_property
     def _classes(self) -> frozenset[str]:
         """The names of class folders, where labels come from folders."""
-        from retrieval.index.records import FOLDERS  # here, as it brings all that a build needs
-
-        if self.index.details.get("labels") != FOLDERS:
+        if not str(self.index.details.get("labels")).startswith(FOLDERS):
             return frozenset()
         return frozenset(label for label in self.index.labels() if label is not None)
 
@@ -261,8 +295,6 @@ class Search:
         self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
-        from retrieval.base.npy import mapped  # here, as the other formats come with it
-
         vectors = mapped(Path(file))
         count = len(vectors) if vectors.ndim > 1 else 1
         return self.query_vectors(
@@ -355,6 +387,7 @@ class Search:
                     left_out=first.excluded,
                     no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
                     unread=one.unread,
+                    root=self.root,
                 )
             )
         return answers

@@ -1,4 +1,4 @@
-"""Training an embedding: the recipe, the loop, what watches it, and what it leaves behind.
+"""Training an embedding or a pair network: the recipe, the steps, what watches them, and what they leave behind.
 
 Nothing is imported here, so that ``retrieval train --help`` need not wait for torch.
 """

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
+from retrieval.networks.layers import Normalised
 from retrieval.training.augmentation import augment, parse
 from retrieval.training.batches import Batch
 from retrieval.training.build_network import build_optimizer
@@ -66,9 +67,7 @@ class Engine:
         self.device = device
         self.dtype = dtype
         self._augmentation = parse(recipe.augment)
-        # the statistics that the network's input is normalised by, shaped to be broadcast
-        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, -1, 1, 1) * 255
-        self._std = torch.tensor(preprocessing.std, device=device).view(1, -1, 1, 1) * 255
+        self._normalised = Normalised(preprocessing, device)
 
     def step(self, number: int, batches: Sequence[Batch], lr: float) -> Measured:
         """Learn from one batch, or from the mean loss of several.
@@ -200,7 +199,3 @@ class Engine:
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             out: Tensor = (self.compiled if self.compiled is not None and self.modules.training else self.network)(x)
         return out
-
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        """uint8 (n, h, w, c) → float32 (n, c, h, w), channels last in memory."""
-        return (pixels.to(self.device).permute(0, 3, 1, 2).float() - self._mean) / self._std

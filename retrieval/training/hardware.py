@@ -1,11 +1,11 @@
-"""What a training runs on, in which precision, and how long its steps take there."""
+"""What a training runs on, in which precision, how long its steps take there, and whether ``torch.compile`` pays."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,6 +18,10 @@ from retrieval.training.batches import Batch
 from retrieval.training.engine import Engine
 
 STEPS = 20
+"""So many are timed."""
+
+PAYS = 0.95
+"""The share of the time of a step that compiled ones may take at most to be worth their while."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -73,3 +77,50 @@ def seconds_per_step(engine: Engine, steps: Iterator[list[Batch]], lr: float, co
     finally:
         engine.restore(before)
     return float(np.median(seconds[len(seconds) // 4 :]))
+
+
+def try_compiled(
+    engine: Engine, steps: Callable[[], Iterator[list[Batch]]], lr: float, report: Callable[[str], None]
+) -> None:
+    """Leave the engine compiled where that is measured to be faster; otherwise say why it is not.
+
+    Args:
+        steps: makes the steps to time, from the first on.
+        lr: their learning rate.
+    """
+    plain, compiled = seconds_per_step(engine, steps(), lr), _compiled(engine, steps(), lr, STEPS)
+    if isinstance(compiled, str):
+        report(f"The network cannot be compiled here ({compiled}); the training goes on without.")
+    elif compiled > PAYS * plain:
+        report(
+            f"Compiling does not pay here (a step takes {1000 * compiled:.1f} ms, and {1000 * plain:.1f} ms without); "
+            "the training goes on without."
+        )
+    else:
+        return
+    engine.compiled = None
+
+
+def compile_again(engine: Engine, steps: Iterator[list[Batch]], lr: float) -> None:
+    """Compile for a training that began so, whatever would be faster now: other kernels round differently.
+
+    Raises:
+        RetrievalError: it cannot be done any more.
+    """
+    failed = _compiled(engine, steps, lr, 1)
+    if isinstance(failed, str):
+        raise RetrievalError(
+            f"The training began compiled, and that fails here ({failed}); "
+            "go on where it began, or train anew without --compile."
+        )
+
+
+def _compiled(engine: Engine, steps: Iterator[list[Batch]], lr: float, count: int) -> float | str:
+    """The seconds of a step of the engine, compiled; or why it cannot be."""
+    engine.compile()
+    try:
+        return seconds_per_step(engine, steps, lr, count)
+    except RetrievalError:
+        raise
+    except Exception as error:  # compilers fail in more ways than can be named
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -1,4 +1,5 @@
-"""Watching a training: its history, its curves, TensorBoard, and the warning when the embedding collapses."""
+"""Watching a training: its history, its curves, TensorBoard, and the warnings when an embedding collapses or a pair
+network learns nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ import csv
 import io
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,28 @@ from retrieval.training.recipe import Recipe
 WINDOW = 20
 """Steps over which the monitor averages before it speaks of a collapse."""
 
+PAIR_WINDOW = 50
+"""Steps over which the accuracy on pairs is averaged."""
+
+PATIENCE = 300
+"""Steps before anything is said of a pair network."""
+
+CHANCE = 0.53
+"""An accuracy that is no better than guessing; by luck 50 steps of 32 pairs stray from a half by 0.0125."""
 
 FOLDER = "tensorboard"
 """Where in a run's folder the event files lie."""
 
-_NAMES = {
+TITLES = {
     "loss": "loss",
     "active": "share of active triplets",
+    "accuracy": "accuracy on training pairs",
     "spread": "spread of the embedding",
     "lr": "learning rate",
     "precision_at_1": "P@1 on the validation pictures",
+    "equal_error": "equal error rate on validation pairs",
 }
+"""What is drawn, by the names of the readings."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,30 @@ class Reading:
     lr: float
     seconds: float
     precision_at_1: float = math.nan
+
+
+@dataclass(frozen=True)
+class PairReading:
+    """One step of the training of a pair network, or the end of an epoch.
+
+    Attributes:
+        step, epoch: the step's number from 1 on, and that of its epoch from 0 on.
+        loss: binary cross-entropy of the batch.
+        accuracy: share of the batch's pairs on the right side of a half.
+        lr: the learning rate. seconds: since the training began.
+        equal_error: equal error rate on the validation pairs at the end of an epoch, NaN elsewhere.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    accuracy: float
+    lr: float
+    seconds: float
+    equal_error: float = math.nan
+
+
+Readings = Sequence[Reading] | Sequence[PairReading]
 
 
 def spread(embeddings: Tensor, apart: float = math.sqrt(2)) -> float:
@@ -131,13 +167,35 @@ class Monitor:
         return f"the cause is most likely the learning rate: try --lr {self.lr / 5:g}, or {gentler}."
 
 
-def write_history(history: Iterable[Reading], folder: Path, title: str) -> None:
+class Watch:
+    """Says once, in one sentence, when a pair network does no better than guessing."""
+
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+        self._accuracies: deque[float] = deque(maxlen=PAIR_WINDOW)
+        self._seen = 0
+        self._said = False
+
+    def look(self, accuracy: float) -> str | None:
+        """Take in one step; the warning when there is a new one, else None."""
+        self._accuracies.append(accuracy)
+        self._seen += 1
+        mean = sum(self._accuracies) / len(self._accuracies)
+        if self._said or self._seen < PATIENCE or mean >= CHANCE:
+            return None
+        self._said = True
+        return (
+            f"The network still guesses: over the last {PAIR_WINDOW} steps it was right on {mean:.1%} of its training "
+            f"pairs; the cause is most likely the learning rate: try --lr {self.lr / 5:g}, or another --net."
+        )
+
+
+def write_history(readings: Readings, folder: Path, title: str) -> None:
     """``curves.csv`` with a row a reading, and ``curves.png`` for people."""
-    readings = list(history)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Reading))
-    writer.writerows(asdict(reading).values() for reading in readings)
+    writer.writerow(field.name for field in fields(readings[0]))
+    writer.writerows(astuple(reading) for reading in readings)
     write_durably(folder / "curves.csv", text.getvalue().encode())
     write_durably(folder / "curves.png", _draw(readings, title))
 
@@ -153,36 +211,33 @@ def _reading(row: Mapping[str, str]) -> Reading:
     return Reading(int(values.pop("step")), int(values.pop("epoch")), **values)
 
 
-def _draw(readings: list[Reading], title: str) -> bytes:
+def _draw(readings: Readings, title: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 6.2), layout="constrained")
+    names = [field.name for field in fields(readings[0]) if field.name in TITLES and field.name != "lr"]
+    rows = 1 + (len(names) > 3)
+    figure = Figure(figsize=(10, 3.1 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     steps = [reading.step for reading in readings]
-    panels = (
-        ("loss", "loss", "tab:blue"),
-        ("active", "share of active triplets", "tab:orange"),
-        ("spread", "spread of the embedding", "tab:green"),
-        ("precision_at_1", "P@1 on the validation pictures", "tab:red"),
-    )
-    for axes, (name, label, colour) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+    places = figure.subplots(rows, len(names) // rows).flat
+    for number, (axes, name) in enumerate(zip(places, names, strict=True)):
         values = torch.tensor([getattr(reading, name) for reading in readings], dtype=torch.float64)
         known = ~values.isnan()
         x = [step for step, there in zip(steps, known.tolist(), strict=True) if there]
         y = values[known].tolist()
-        if name == "precision_at_1":
-            axes.plot(x, y, color=colour, marker="o", markersize=4)
+        if name == names[-1]:  # once an epoch
+            axes.plot(x, y, color="tab:red", marker="o", markersize=4)
         else:
-            axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.8)
-            axes.plot(x, _smooth(y), color=colour)
-        axes.set(title=label, xlabel="step", xlim=(0, steps[-1]))
+            axes.plot(x, y, color=f"C{number}", alpha=0.25, linewidth=0.8)
+            axes.plot(x, _smooth(y), color=f"C{number}")
+        axes.set(title=TITLES[name], xlabel="step", xlim=(0, steps[-1]))
         axes.grid(alpha=0.3)
         if name != "loss":
             axes.set_ylim(0, 1.02)
         if not x:
-            axes.text(0.5, 0.5, "not measured for this loss", ha="center", va="center", transform=axes.transAxes)
+            axes.text(0.5, 0.5, "not measured here", ha="center", va="center", transform=axes.transAxes)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=110)
     return file.getvalue()
@@ -221,10 +276,10 @@ class Board:
         writer: Any = SummaryWriter
         self._writer = writer(str(run / FOLDER), purge_step=step + 1 if step else None)
 
-    def write(self, reading: Reading) -> None:
+    def write(self, reading: Reading | PairReading) -> None:
         """Whatever was measured in one step."""
-        for name, title in _NAMES.items():
-            value = getattr(reading, name)
+        for name, title in TITLES.items():
+            value = getattr(reading, name, math.nan)
             if not math.isnan(value):
                 self._writer.add_scalar(title, value, reading.step)
 

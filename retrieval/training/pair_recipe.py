@@ -7,13 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from retrieval.errors import RetrievalError
-from retrieval.training.recipe import Recipe, epochs_for
-
-NETS = ("comparison", "two-channel", "two-stream", "siamese", "pseudo-siamese")
-"""The names of :data:`retrieval.networks.pairs.NAMES`, known without importing torch."""
-
-SIAMESE = ("comparison", "siamese")
-"""Those that see one picture at a time, and so learn from all pairs of a batch of classes × pictures."""
+from retrieval.networks.pairs import NAMES, siamese
+from retrieval.training.recipe import Recipe
 
 PATCHES = 64
 """Side of the input of the networks that were published for patches, where nobody asks for another."""
@@ -34,7 +29,7 @@ class PairRecipe:
     :class:`retrieval.training.recipe.Recipe`, with the same limits and the same flags on the command line. The
     defaults are the same, too, but for P × K, where many classes of few pictures teach more (docs/pairs.md)."""
 
-    net: str = _choice("comparison", f"pair networks: {', '.join(NETS)}")
+    net: str = _choice("comparison", f"pair networks: {', '.join(NAMES)}")
     trunk: str = _choice("convnet", "comparison: the embedding network whose outputs are compared")
     hits_of: str | None = _choice(
         None,
@@ -65,12 +60,12 @@ class PairRecipe:
     device: str = _as_in_recipe("device")
 
     def __post_init__(self) -> None:
-        if self.net not in NETS:
-            raise RetrievalError(f"--net {self.net} is no pair network; choose one of {', '.join(NETS)}.")
+        if self.net not in NAMES:
+            raise RetrievalError(f"--net {self.net} is no pair network; choose one of {', '.join(NAMES)}.")
         if self.pairs_per_batch % 2:
             raise RetrievalError(f"--pairs-per-batch must be even, not {self.pairs_per_batch}.")
         # a choice that changes nothing is a mistake
-        takes = ("classes_per_batch", "pictures_per_class") if self.net in SIAMESE else ("pairs_per_batch",)
+        takes = ("classes_per_batch", "pictures_per_class") if siamese(self.net) else ("pairs_per_batch",)
         for f in fields(self):
             batch = f.name in ("classes_per_batch", "pictures_per_class", "pairs_per_batch")
             if batch and f.name not in takes and getattr(self, f.name) != f.default:
@@ -87,10 +82,10 @@ class PairRecipe:
         own = ("net", "trunk", "hits_of")
         return Recipe(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in own})
 
-    def resolve(self, *, channels: int, pretrained: bool, steps: int) -> PairRecipe:
-        """The recipe with all settled that depends on the pictures, the network and the steps of an epoch."""
+    def resolve(self, *, channels: int, pretrained: bool) -> PairRecipe:
+        """The recipe with all settled that depends on the pictures and the network."""
         settled = self.for_engine().resolve(channels=channels, pretrained=pretrained)
-        return self.replace(augment=settled.augment, lr=settled.lr, epochs=epochs_for(settled, steps))
+        return self.replace(augment=settled.augment, lr=settled.lr)
 
 
 def _flag(name: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from retrieval.errors import RetrievalError
+from retrieval.training import losses, sampling
 
 
 def _choice(default: Any, help_: str, **more: Any) -> Any:
@@ -36,72 +37,91 @@ class Recipe:
         None, "convnet, vgg16: filters of each stage, joined by commas (default: the network's own)"
     )
     dim: int | None = _choice(
-        None, "length of the embedding, or bits of a code (default: the network's own)", also="--bits"
+        None, "length of the embedding, or bits of a code (default: the network's own)", also="--bits", least=1
     )
-    size: int | None = _choice(None, "side of the network's square input in pixels (default: the network's own)")
+    size: int | None = _choice(
+        None, "side of the network's square input in pixels (default: the network's own)", least=8
+    )
     loss: str = _choice("triplet", "what is minimised; docs/losses.md has formulas and sources")
     margin: float | None = _choice(
-        None, "by how much the wrong class must be farther (default: the loss's own; triplet: 0.2, in squared distance)"
+        None,
+        "by how much the wrong class must be farther (default: the loss's own; triplet: 0.2, in squared distance)",
+        least=0,
     )
     mining: str = _choice("semi-hard", "triplets of a batch; given: by the sampler")
-    temperature: float | None = _choice(None, "what similarities are divided by (default: the loss's own; supcon: 0.1)")
+    temperature: float | None = _choice(
+        None, "what similarities are divided by (default: the loss's own; supcon: 0.1)", least=1e-3
+    )
     space: str = _choice("unit", "contrastive, energy: compare unit vectors, or the network's raw output as published")
-    memory: int = _choice(0, "embeddings of the last batches to compare each batch with (cross-batch memory; 0: none)")
+    memory: int = _choice(
+        0, "embeddings of the last batches to compare each batch with (cross-batch memory; 0: none)", least=0
+    )
     sampler: str = _choice(
         "classes",
         "classes (P classes × K pictures), hierarchical (the same within one group, as an alphabet), pairs, "
         "or random-triplets (as published)",
     )
-    classes_per_batch: int = _choice(10, "P of the classes sampler")
-    pictures_per_class: int = _choice(25, "K of the classes sampler")
-    pairs_per_batch: int = _choice(128, "pairs: pairs a batch, half of them of one class")
-    triplets_per_batch: int = _choice(128, "random-triplets: triplets a batch")
-    triplets_per_epoch: int = _choice(100_000, "random-triplets: triplets an epoch")
+    classes_per_batch: int = _choice(10, "P of the classes sampler", least=2)
+    pictures_per_class: int = _choice(25, "K of the classes sampler", least=2)
+    pairs_per_batch: int = _choice(128, "pairs: pairs a batch, half of them of one class", least=2)
+    triplets_per_batch: int = _choice(128, "random-triplets: triplets a batch", least=1)
+    triplets_per_epoch: int = _choice(100_000, "random-triplets: triplets an epoch", least=1)
     augment: str = _choice(
         "auto", "flip, affine, shift, cutout joined by commas; none; auto: flip,shift, grey only shift"
     )
     quarter_turns: bool = _choice(
         False, "classes turned by 90, 180 and 270 degrees are classes of their own: four times as many"
     )
-    epochs: int | None = _choice(None, "passes over the pictures (default: 8, more where that is under 1440 steps)")
+    epochs: int | None = _choice(
+        None, "passes over the pictures (default: 8, more where that is under 1440 steps)", least=1
+    )
     minutes: float | None = _choice(
         None, "at most so many minutes: fewer epochs where, by a measurement at the start, they would take longer"
     )
-    accumulate: int = _choice(1, "batches a step: their mean loss is minimised, one after the other is computed")
+    accumulate: int = _choice(
+        1, "batches a step: their mean loss is minimised, one after the other is computed", least=1
+    )
     chunk: int | None = _choice(
-        None, "at most so many pictures at a time on the network, with the loss of the whole batch (default: all)"
+        None,
+        "at most so many pictures at a time on the network, with the loss of the whole batch (default: all)",
+        least=2,
     )
     optimizer: str = _choice("sgd", "sgd, or adamw (for pretrained transformers)")
     lr: float | None = _choice(
         None,
         "peak learning rate (default: 0.07 from scratch, 0.01 from trained weights; adamw: 0.001 and 0.00005; "
         "a multiple of it for some losses)",
+        least=0,
     )
-    bias_rate: float = _choice(1.0, "how many times that rate biases and normalisation learn with")
+    bias_rate: float = _choice(1.0, "how many times that rate biases and normalisation learn with", least=0)
     schedule: str = _choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
-    warmup: float = _choice(0.2, "triangle, cosine: share of the steps until the peak")
-    momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0); adamw: β₁")
-    weight_decay: float = _choice(5e-4, "weight decay of matrices and filters")
+    warmup: float = _choice(0.2, "triangle, cosine: share of the steps until the peak", least=0)
+    momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0); adamw: β₁", least=0)
+    weight_decay: float = _choice(5e-4, "weight decay of matrices and filters", least=0)
     average: float = _choice(
-        0.0, "decay of the moving average of the weights that is validated and saved, as 0.999 (0: the last weights)"
+        0.0,
+        "decay of the moving average of the weights that is validated and saved, as 0.999 (0: the last weights)",
+        least=0,
     )
     precision: str = _choice(
         "auto", "float32, bfloat16, float16 (with loss scaling), or auto: bfloat16 where the hardware is fast at it"
     )
     compile: bool = _choice(False, "torch.compile, where a measurement at the start shows that it pays")
-    seed: int = _choice(0, "one seed makes a run repeat")
-    validation: int = _choice(2000, "pictures held out of the training split to watch it by, a tenth of it at most")
-    threads: int | None = _choice(None, "CPU threads (default: all cores)")
+    seed: int = _choice(0, "one seed makes a run repeat", least=0)
+    validation: int = _choice(
+        2000, "pictures held out of the training split to watch it by, a tenth of it at most", least=0
+    )
+    threads: int | None = _choice(None, "CPU threads (default: all cores)", least=1)
     device: str = _choice("auto", "auto, cpu, cuda")
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise RetrievalError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(choices)}.")
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not (value >= least and math.isfinite(value)):
-                raise RetrievalError(f"--{name.replace('_', '-')} must be at least {least}, not {value}.")
+        for one in fields(self):
+            value, least = getattr(self, one.name), one.metadata.get("least")
+            if None not in (value, least) and not (value >= least and math.isfinite(value)):
+                raise RetrievalError(f"--{one.name.replace('_', '-')} must be at least {least}, not {value}.")
         for name in ("momentum", "average"):
             if not getattr(self, name) < 1:
                 raise RetrievalError(f"--{name} must be less than 1, not {getattr(self, name)}.")
@@ -130,19 +150,18 @@ class Recipe:
 
     def resolve(self, *, channels: int, pretrained: bool) -> Recipe:
         """The recipe with every ``None`` and ``auto`` that depends on the pictures and the network settled."""
-        from retrieval.training.losses.create import MARGINS, RATES, TEMPERATURES
-
+        loss = losses.TABLE[self.loss]
         changes: dict[str, Any] = {}
         if self.margin is None:
-            changes["margin"] = MARGINS.get(self.loss)
+            changes["margin"] = loss.margin
         if self.temperature is None:
-            changes["temperature"] = TEMPERATURES.get(self.loss)
+            changes["temperature"] = loss.temperature
         if self.augment == "auto":
             # a mirrored digit or letter is another one, a mirrored photograph is not
             changes["augment"] = "flip,shift" if channels == 3 else "shift"
         if self.lr is None:
             # AdamW takes no notice of a gradient's scale
-            times = RATES.get(self.loss, 1.0) if self.optimizer == "sgd" else 1.0
+            times = loss.rate if self.optimizer == "sgd" else 1.0
             changes["lr"] = float(f"{times * _RATES[self.optimizer][pretrained]:.2g}")
         return self.replace(**changes)
 
@@ -165,27 +184,10 @@ def epochs_for(recipe: Recipe, batches: int) -> int:
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "loss": (
-        "triplet",
-        "soft-triplet",
-        "contrastive",
-        "energy",
-        "supcon",
-        "infonce",
-        "npairs",
-        "softmax",
-        "norm-softmax",
-        "arcface",
-        "multi-similarity",
-        "circle",
-        "proxy-anchor",
-        "hdml",
-        "lai",
-        "csq",
-    ),
-    "mining": ("all", "semi-hard", "hard", "distance-weighted", "given"),
+    "loss": losses.NAMES,
+    "mining": losses.MINING,
     "space": ("unit", "raw"),
-    "sampler": ("classes", "hierarchical", "pairs", "random-triplets"),
+    "sampler": sampling.NAMES,
     "optimizer": ("sgd", "adamw"),
     "schedule": ("triangle", "cosine", "constant"),
     "precision": ("auto", "float32", "bfloat16", "float16"),
@@ -193,30 +195,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 _RATES = {"sgd": (0.07, 0.01), "adamw": (0.001, 0.00005)}
 """The peak learning rate from scratch, and from pretrained weights."""
-_LEAST: dict[str, float] = {
-    "dim": 1,
-    "size": 8,
-    "margin": 0,
-    "temperature": 1e-3,
-    "classes_per_batch": 2,
-    "pictures_per_class": 2,
-    "memory": 0,
-    "pairs_per_batch": 2,
-    "triplets_per_batch": 1,
-    "triplets_per_epoch": 1,
-    "epochs": 1,
-    "accumulate": 1,
-    "chunk": 2,
-    "average": 0,
-    "lr": 0,
-    "bias_rate": 0,
-    "warmup": 0,
-    "momentum": 0,
-    "weight_decay": 0,
-    "seed": 0,
-    "validation": 0,
-    "threads": 1,
-}
 
 Preset = Literal["default", "seed"]
 PRESETS: dict[Preset, Recipe] = {

@@ -15,7 +15,6 @@ from torch import Tensor
 from retrieval.base.files import write_durably
 from retrieval.errors import RetrievalError
 from retrieval.training import history
-from retrieval.training.history import Reading
 
 CHECKPOINT = "checkpoint.safetensors"
 PAIR_CHECKPOINT = "pair-checkpoint.safetensors"
@@ -23,7 +22,6 @@ PAIR_CHECKPOINT = "pair-checkpoint.safetensors"
 
 RESULTS = {"encoder": CHECKPOINT, "pair": PAIR_CHECKPOINT}
 """What a training leaves behind, and the checkpoint that stands beside it until it is finished."""
-
 
 FORMAT = 2
 
@@ -37,8 +35,9 @@ AnyRecipe = TypeVar("AnyRecipe", bound=_Dataclass)
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint: steps done, what the run is, and the state of the engine."""
+    """A checkpoint: where it is, steps done, what the run is, and the state of the engine."""
 
+    path: Path
     step: int
     about: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -65,7 +64,7 @@ def open_run(out: Path, resume: bool, result: str = "encoder") -> Saved | None:
     """
     checkpoint = out / RESULTS[result]
     if resume and checkpoint.is_file():
-        return Saved(*read(checkpoint))
+        return Saved(checkpoint, *read(checkpoint))
     if checkpoint.is_file():
         raise RetrievalError(
             f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
@@ -78,16 +77,31 @@ def open_run(out: Path, resume: bool, result: str = "encoder") -> Saved | None:
     return None
 
 
-def same_recipe(out: Path, asked: AnyRecipe | None, began: AnyRecipe) -> AnyRecipe:
-    """What a checkpoint began with, which nobody may change on the way."""
+def same_recipe(saved: Saved, asked: AnyRecipe | None, kind: type[AnyRecipe]) -> AnyRecipe:
+    """What a checkpoint began with, which nobody may change on the way.
+
+    Raises:
+        RetrievalError: another recipe is asked for, or the checkpoint has none of this kind.
+    """
+    try:
+        began = kind(**saved.about["asked"])
+    except (TypeError, KeyError) as error:
+        raise no_checkpoint(saved.path, error) from None
     before, now = dataclasses.asdict(began), dataclasses.asdict(asked or began)
     for name, value in before.items():
         if now[name] != value:
             raise RetrievalError(
-                f"The training in {out} began with {name} {value}, not {now[name]}; "
+                f"The training in {saved.path.parent} began with {name} {value}, not {now[name]}; "
                 "leave the choices out to go on with it, or train anew with another --out."
             )
     return began
+
+
+def no_checkpoint(path: Path, error: Exception) -> RetrievalError:
+    """What is wrong with a file that should be one."""
+    return RetrievalError(
+        f"{path} is no checkpoint of a training ({type(error).__name__}: {error}); remove it and train anew."
+    )
 
 
 def write(path: Path, step: int, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -118,16 +132,7 @@ def read(path: Path) -> tuple[int, dict[str, Any], dict[str, Tensor]]:
                 tensors = {_renamed(name): tensor for name, tensor in tensors.items()}
             return int(metadata["step"]), json.loads(metadata["about"]), tensors
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise RetrievalError(f"{path} is no checkpoint of a training ({error}); remove it and train anew.") from error
-
-
-def pack_history(history: list[Reading]) -> list[list[float]]:
-    """The readings as plain numbers, for ``about``."""
-    return [list(vars(reading).values()) for reading in history]
-
-
-def unpack_history(rows: list[list[float]]) -> list[Reading]:
-    return [Reading(int(row[0]), int(row[1]), *row[2:]) for row in rows]
+        raise no_checkpoint(path, error) from error
 
 
 def _renamed(name: str) -> str:

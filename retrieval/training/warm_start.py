@@ -12,6 +12,7 @@ from torch import nn
 
 from retrieval.encoder import store, weights
 from retrieval.errors import RetrievalError
+from retrieval.training.build_network import chosen
 from retrieval.training.recipe import Recipe
 
 TRUNKS = {"divide-and-encode": "convnet"}
@@ -61,13 +62,9 @@ class Initial:
         options = dict(config.options)
         if recipe.net != config.network:
             options.pop("dim", None)
-        if recipe.dim is not None:
-            options["dim"] = recipe.dim
         if recipe.size is not None:
             options["size"] = recipe.size
-        if recipe.widths is not None:
-            options["widths"] = [int(width) for width in recipe.widths.split(",")]
-        return options
+        return options | chosen(recipe)
 
     @torch.no_grad()
     def hand_over(self, network: Any) -> str:

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.base.progress import bar
 from retrieval.base.text import numbered
 from retrieval.images.perceptual import Hashes
-from retrieval.index.codes import as_floats
+from retrieval.index.vectors import as_numbers
 from retrieval.traps.collapse import find_collapse
 from retrieval.traps.finding import Finding, worst_first
 from retrieval.traps.hubs import find_hubs
 from retrieval.traps.labels import find_label_errors
 from retrieval.traps.leakage import find_leakage
+from retrieval.traps.neighbours import neighbours_of
 from retrieval.traps.small_classes import find_small_classes
 
 if TYPE_CHECKING:
     from retrieval.index import Index
-
-_QUERIES = 1024  # asked at a time, so that the bar moves
 
 
 def find(
@@ -85,21 +83,4 @@ def of_index(index: Index, k: int = 10, seed: int = 0, hashes: Hashes | None = N
     ids, rows = index.all_vectors()
     names, marks = numbered(index.labels())
     labels = marks if names else None
-    return find(as_floats(rows), labels, neighbours, scores, ids=ids, names=list(names), hashes=hashes, seed=seed)
-
-
-def neighbours_of(index: Index, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The k nearest of every picture of an index, itself not among them, by ascending id.
-
-    Returns:
-        ids int64 (n, k), padded with −1, and scores float32 (n, k), padded with −inf.
-    """
-    ids, rows = index.all_vectors()
-    neighbours, scores = np.full((len(ids), k), -1, np.int64), np.full((len(ids), k), -np.inf, np.float32)
-    with bar(len(ids), "Neighbours", "pictures") as shown:
-        for start in range(0, len(ids), _QUERIES):
-            block = slice(start, start + _QUERIES)
-            own = [[int(id_)] for id_ in ids[block]]
-            scores[block], neighbours[block] = index.search(rows[block], k, exclude=own)
-            shown.update(len(own))
-    return neighbours, scores
+    return find(as_numbers(rows), labels, neighbours, scores, ids=ids, names=list(names), hashes=hashes, seed=seed)

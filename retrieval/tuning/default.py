@@ -14,15 +14,15 @@ from retrieval.tuning.candidates import FEWEST, PER_LIST, projections
 from retrieval.tuning.choice import EXACT, Wishes, choose
 from retrieval.tuning.exploration import Budget, Trying
 from retrieval.tuning.held_out import Trial
-from retrieval.tuning.present_structure import drop_unusable, is_fresh
-from retrieval.tuning.queries import draw
-from retrieval.tuning.timing import Measuring
-from retrieval.tuning.tune_index import RECALL, measured
+from retrieval.tuning.tune_index import RECALL, drop_unusable
 
 FAST_ENOUGH = 0.01
 """Seconds that one exact query may take on one thread, so that search stays exact."""
 
 K = 10
+
+STALE = 0.1
+"""Share of items that came or went since a structure was built, above which it is built again."""
 
 _TIMED = 9
 """Exact queries that are timed; their median counts."""
@@ -49,8 +49,6 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
     Raises:
         RetrievalError: a segment is damaged, or the disk is full.
     """
-    from retrieval.index.nearest import kinds
-
     if not len(index) or index.storage == "binary":
         return
     drop_unusable(index)
@@ -60,14 +58,8 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
     if first == EXACT or (first is None and seconds_exact(index, seed) <= FAST_ENOUGH):
         index.set_structure(None)
         return
-    held_out, queries = draw(index, None, np.random.default_rng(seed))
-    trial = Trial(index, held_out)
-    measuring = Measuring(trial, queries, aim.k)
-    vectors = 4 * len(index) * index.dim
     wishes = Wishes(aim.recall, memory)
-    trying = Trying(
-        trial, measuring, wishes, Budget(), items=len(index), stored=vectors, exact_memory=0, rebuilt=True, seed=seed
-    )
+    trying = Trying(index, wishes, aim.k, Budget(), seed=seed)
     factories = [*([] if first is None else [first]), *short_list(len(index), index.dim)]
     for factory in dict.fromkeys(factories):
         if not trying.fits(factory, index.dim):
@@ -78,10 +70,19 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
             continue
         chosen = choose(trying.table(), wishes)
         if chosen is not None and chosen.factory != EXACT:
-            structure = kinds.build(factory, index.all_vectors()[1], seed=seed)
-            index.set_structure(structure, chosen.parameters, measured=measured(chosen, measuring.k, len(queries)))
+            trying.take(index, chosen)
             return
     index.set_structure(None)
+
+
+def is_fresh(index: Index) -> bool:
+    """Whether most of what a structure holds is in the index, and the other way round."""
+    record = index.structure
+    if record is None:
+        return False
+    there = np.isin(index.ids(), record.ids, assume_unique=True)
+    gone, came = record.items - int(there.sum()), int((~there).sum())
+    return gone + came <= STALE * len(index)
 
 
 def short_list(n: int, d: int) -> list[str]:

@@ -13,10 +13,11 @@ import numpy as np
 from retrieval import measures
 from retrieval.base.progress import bar
 from retrieval.errors import RetrievalError
+from retrieval.index import Index
 from retrieval.tuning.candidates import Candidate, estimate_bytes, for_sample
 from retrieval.tuning.choice import EXACT, Point, Wishes, in_order
 from retrieval.tuning.effort_ladder import Glance, Parameters, halfway, scan, worth_measuring
-from retrieval.tuning.held_out import Floats, Trial
+from retrieval.tuning.held_out import Floats, Trial, Vectors, draw
 from retrieval.tuning.timing import Measuring, Speed
 
 if TYPE_CHECKING:
@@ -76,17 +77,18 @@ class Trying:
     """The table as it grows.
 
     Args:
-        trial: what structures are built from.
-        measuring: what they are asked.
+        index: which structures are tried for; not empty.
         wishes: what is asked of them.
+        k: neighbours that a query asks for.
         budget: the time for it all.
-        items: vectors that the finished structure will hold, at least as many as the trial.
-        stored: bytes of memory that the stored vectors take beside a structure.
-        exact_memory: bytes that exact search reads.
-        rebuilt: whether the choice must be built once more, over all items.
+        queries: as :func:`retrieval.tuning.held_out.draw` takes them.
+        mapped: whether the stored vectors are read from the disk, so that they do not count as memory.
         seed: of everything that is drawn.
 
     Attributes:
+        trial: what structures are built from.
+        measuring: what they are asked.
+        held_out: int64, the ids that the trial lacks; where there are any, the choice is built once more, over all.
         points: everything measured, exact search first.
         left_out: (factory, reason) of what was not built.
         kept: the structures of the best points so far, by factory.
@@ -94,22 +96,24 @@ class Trying:
 
     def __init__(
         self,
-        trial: Trial,
-        measuring: Measuring,
+        index: Index,
         wishes: Wishes,
+        k: int,
         budget: Budget,
         *,
-        items: int,
-        stored: int,
-        exact_memory: int,
-        rebuilt: bool,
-        seed: int,
+        queries: Vectors | None = None,
+        mapped: bool = False,
+        seed: int = 0,
     ) -> None:
-        self._trial, self._measuring, self._wishes, self._budget = trial, measuring, wishes, budget
-        self._scale = items / len(trial)
-        self._items, self._stored, self._rebuilt, self._seed = items, stored, rebuilt, seed
-        found, speed = measuring.first(trial.exact, budget.slice(*FIRST))
-        self._exact = _with_speed(Point(EXACT, memory=exact_memory), speed)
+        self._wishes, self._budget, self._seed = wishes, budget, seed
+        self.held_out, asked = draw(index, queries, np.random.default_rng(seed))
+        self.trial = Trial(index, self.held_out, k)
+        self.measuring = Measuring(self.trial, asked, k)
+        self._items = len(index)
+        vectors = bytes_of(index)
+        self._stored = 0 if mapped else vectors
+        found, speed = self.measuring.first(self.trial.exact, budget.slice(*FIRST))
+        self._exact = _with_speed(Point(EXACT, memory=vectors), speed)
         self._found = [found]
         self.points = [self._exact]
         self.left_out: list[tuple[str, str]] = []
@@ -128,7 +132,7 @@ class Trying:
             for seconds, factory in priced:
                 progress.set_postfix_str(factory, refresh=False)
                 # The longest that might have to be built once more to be the choice.
-                again = max([seconds, *(self._built(name) for name in self.kept)]) if self._rebuilt else 0
+                again = max([seconds, *(self._built(name) for name in self.kept)]) if len(self.held_out) else 0
                 if seconds + again > self._budget.left():
                     self.left_out.append((factory, NO_TIME))
                 else:
@@ -153,10 +157,10 @@ class Trying:
             at = settings.index(best)
             some += settings[max(0, at - 1) : at + 2]
         searches = {
-            str(number): self._trial.search(self.kept.get(point.factory), point.parameters)
+            str(number): self.trial.search(self.kept.get(point.factory), point.parameters)
             for number, point in enumerate(some)
         }
-        speeds = self._measuring.speeds(searches, self._budget.slice(*FINAL))
+        speeds = self.measuring.speeds(searches, self._budget.slice(*FINAL))
         for number, point in enumerate(some):
             self.points[self.points.index(point)] = replace(_with_speed(point, speeds[str(number)]), in_turns=True)
 
@@ -165,6 +169,19 @@ class Trying:
         intervals = measures.bootstrap(np.stack(self._found, axis=1), seed=self._seed)
         return [replace(point, low=i.low, high=i.high) for point, i in zip(self.points, intervals, strict=True)]
 
+    def take(self, index: Index, chosen: Point) -> None:
+        """Make a point's structure the index's."""
+        if chosen.factory == EXACT:
+            index.set_structure(None)
+            return
+        structure = None if len(self.held_out) else self.kept.get(chosen.factory)
+        if structure is None:
+            structure = self._build(chosen.factory, index.all_vectors()[1])[0]
+        speeds = {"single": chosen.single, "latency": chosen.latency, "batched": chosen.batched}
+        interval = {"low": chosen.low, "high": chosen.high} if chosen.low == chosen.low else {}
+        about = {"k": self.measuring.k, "queries": len(self.measuring.queries), "recall": chosen.recall}
+        index.set_structure(structure, chosen.parameters, measured=about | interval | speeds)
+
     @property
     def _lenient(self) -> Wishes:
         """The wishes, with a fifth more latency: it is measured again."""
@@ -172,11 +189,11 @@ class Trying:
 
     def _prices(self, candidates: Sequence[Candidate]) -> list[tuple[float, str]]:
         """(seconds, factory), the cheapest first: about how long building each takes."""
-        n = len(self._trial)
+        n = len(self.trial)
         if n <= 2 * SAMPLE:  # building all takes hardly longer than finding out
             return [(0.0, candidate.factory) for candidate in candidates]
         rows = np.sort(np.random.default_rng(self._seed).choice(n, SAMPLE, replace=False))
-        sample = np.ascontiguousarray(self._trial.vectors[rows])
+        sample = np.ascontiguousarray(self.trial.vectors[rows])
         seconds: dict[str, float] = {}  # of each structure for the sample; some differ only in the number of lists
         out = []
         with bar(len(candidates), "Estimating", "structures") as progress:
@@ -202,14 +219,14 @@ class Trying:
         """
         from retrieval.index.nearest import kinds
 
-        structure, seconds = self._build(factory, self._trial.vectors)
-        size = round(structure.bytes() * self._scale)
+        structure, seconds = self._build(factory, self.trial.vectors)
+        size = round(structure.bytes() * self._items / len(self.trial))
         blank = Point(factory, structure_bytes=size, memory=size + self._stored, build_seconds=seconds)
 
         def look(parameters: Parameters) -> Glance:
-            return Glance(parameters, *self._measuring.glance(self._trial.search(structure, parameters)))
+            return Glance(parameters, *self.measuring.glance(self.trial.search(structure, parameters)))
 
-        glances = scan(kinds.efforts(factory, len(self._trial)), look, self._exact.single / 2)
+        glances = scan(kinds.efforts(factory, len(self.trial)), look, self._exact.single / 2)
         low = high = None
         for parameters in worth_measuring(glances):
             point = self._measure(structure, parameters, blank)
@@ -245,7 +262,7 @@ class Trying:
         return self._wishes.recall is not None and point.recall >= self._wishes.recall
 
     def _measure(self, structure: Structure, parameters: Parameters, blank: Point) -> Point:
-        found, speed = self._measuring.first(self._trial.search(structure, parameters), self._budget.slice(*FIRST))
+        found, speed = self.measuring.first(self.trial.search(structure, parameters), self._budget.slice(*FIRST))
         point = replace(blank, parameters=dict(parameters), recall=float(found.mean()))
         self.points.append(_with_speed(point, speed))
         self._found.append(found)
@@ -253,6 +270,11 @@ class Trying:
 
     def _built(self, factory: str) -> float:
         return next(point.build_seconds for point in self.points if point.factory == factory)
+
+
+def bytes_of(index: Index) -> int:
+    """What its stored vectors take in memory."""
+    return len(index) * index.dim * 4 if index.storage != "binary" else len(index) * index.dim // 8
 
 
 def _unbuilt(error: RetrievalError) -> str:

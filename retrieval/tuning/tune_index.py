@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.files import checksum
 from retrieval.base.text import numbered
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.by_folder import or_folder
+from retrieval.index.records import StructureRecord
 from retrieval.measures import Comparison
 from retrieval.tuning import plot
 from retrieval.tuning.candidates import candidates
-from retrieval.tuning.choice import EXACT, Point, Wishes, choose, why_none
-from retrieval.tuning.exploration import Budget, Trying
-from retrieval.tuning.held_out import Trial
+from retrieval.tuning.choice import Point, Wishes, choose, why_none
+from retrieval.tuning.exploration import Budget, Trying, bytes_of
 from retrieval.tuning.label_loss import losses
-from retrieval.tuning.present_structure import drop_unusable
-from retrieval.tuning.queries import draw
 from retrieval.tuning.report import TuningReport
-from retrieval.tuning.timing import Measuring
 
 RECALL = 0.99
 """What is wanted where neither a recall nor a latency is given."""
@@ -29,6 +28,7 @@ MINUTES = 5.0
 """How long a tuning takes at most, about."""
 
 
+@or_folder(write=True)
 def tune(
     index: Index,
     *,
@@ -45,7 +45,7 @@ def tune(
     See docs/tuning.md for how it is measured and chosen. The table (as JSON) and its picture are kept with the index.
 
     Args:
-        index: open for writing.
+        index: open for writing; or its folder.
         recall: least mean recall@k; 0.99 if no latency is given either.
         memory: most bytes, of the structure and the stored vectors. Where they alone are more than that they are taken
             to be read from the disk, and the structure alone counts.
@@ -72,33 +72,20 @@ def tune(
     index.must_write()  # said now, not in the end
     budget = Budget(minutes)
     drop_unusable(index)
-    held_out, asked = draw(index, queries, np.random.default_rng(seed))
-    trial = Trial(index, held_out)
-    measuring = Measuring(trial, asked, k)
-    vectors = len(index) * index.dim * 4 if index.storage != "binary" else len(index) * index.dim // 8
-    mapped = memory is not None and memory < vectors
-    trying = Trying(
-        trial,
-        measuring,
-        wishes,
-        budget,
-        items=len(index),
-        stored=0 if mapped else vectors,
-        exact_memory=vectors,
-        rebuilt=len(held_out) > 0,
-        seed=seed,
-    )
+    mapped = memory is not None and memory < bytes_of(index)
+    trying = Trying(index, wishes, k, budget, queries=queries, mapped=mapped, seed=seed)
+    measuring = trying.measuring
     if index.storage != "binary":
         from retrieval.index.nearest import kinds  # which brings FAISS
 
-        usable = [found for found in candidates(len(trial), index.dim) if kinds.available(found.factory)]
+        usable = [found for found in candidates(len(trying.trial), index.dim) if kinds.available(found.factory)]
         trying.everything(usable, index.dim)
     trying.finals()
     points = trying.table()
     chosen = choose([p for p in points if p.in_turns], wishes) or choose(points, wishes)
-    lost = _losses(index, trial, trying, measuring, held_out, chosen, seed)
+    lost = _losses(index, trying, chosen, seed)
     if chosen is not None:
-        _set(index, chosen, trying, measuring, rebuilt=len(held_out) > 0, seed=seed)
+        trying.take(index, chosen)
     report = TuningReport(
         index=str(index.folder),
         items=len(index),
@@ -106,8 +93,8 @@ def tune(
         storage=index.storage,
         k=measuring.k,
         wishes=wishes,
-        queries=len(asked),
-        held_out=len(held_out) > 0,
+        queries=len(measuring.queries),
+        held_out=len(trying.held_out) > 0,
         mapped=mapped,
         points=points,
         left_out=trying.left_out,
@@ -123,11 +110,21 @@ def tune(
     return report
 
 
-def measured(point: Point, k: int, queries: int) -> dict[str, Any]:
-    """What is kept with a structure: how well it did when it was chosen."""
-    speeds = {"single": point.single, "latency": point.latency, "batched": point.batched}
-    interval = {"low": point.low, "high": point.high} if point.low == point.low else {}
-    return {"k": k, "queries": queries, "recall": point.recall} | interval | speeds
+def drop_unusable(index: Index) -> None:
+    """Have an index do without a structure that is damaged, or that needs a library which is not installed here."""
+    from retrieval.index.nearest import kinds
+
+    record = index.structure
+    if record is not None and not (kinds.available(record.factory) and _is_whole(index, record)):
+        index.set_structure(None)
+
+
+def _is_whole(index: Index, record: StructureRecord) -> bool:
+    path = index.folder / record.file
+    try:
+        return path.stat().st_size == record.size and checksum(path) == record.checksum
+    except OSError:
+        return False
 
 
 def _wishes(recall: float | None, memory: int | None, latency: float | None) -> Wishes:
@@ -140,31 +137,11 @@ def _wishes(recall: float | None, memory: int | None, latency: float | None) -> 
     return Wishes(RECALL if recall is None and latency is None else recall, memory, latency)
 
 
-def _losses(
-    index: Index,
-    trial: Trial,
-    trying: Trying,
-    measuring: Measuring,
-    held_out: npt.NDArray[np.int64],
-    chosen: Point | None,
-    seed: int,
-) -> dict[str, Comparison]:
-    if not len(held_out) or chosen is None or chosen.factory not in trying.kept:
+def _losses(index: Index, trying: Trying, chosen: Point | None, seed: int) -> dict[str, Comparison]:
+    if not len(trying.held_out) or chosen is None or chosen.factory not in trying.kept:
         return {}
     labels = numbered(index.labels())[1]
-    out = np.isin(index.ids(), held_out)
+    out = np.isin(index.ids(), trying.held_out)
+    trial, measuring = trying.trial, trying.measuring
     search = trial.search(trying.kept[chosen.factory], chosen.parameters)
     return losses(trial.exact, search, measuring.queries, labels[out], labels[~out], measuring.k, seed=seed)
-
-
-def _set(index: Index, chosen: Point, trying: Trying, measuring: Measuring, *, rebuilt: bool, seed: int) -> None:
-    from retrieval.index.nearest import kinds
-
-    if chosen.factory == EXACT:
-        index.set_structure(None)
-        return
-    structure = None if rebuilt else trying.kept.get(chosen.factory)
-    if structure is None:
-        structure = kinds.build(chosen.factory, index.all_vectors()[1], seed=seed)
-    about = measured(chosen, measuring.k, len(measuring.queries))
-    index.set_structure(structure, chosen.parameters, measured=about)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("lean")
 def family(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The program and some of its modules."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("rows", "energy", "drlim", "triplets", "raw")
+    names = ("rows", "page", "energy", "drlim", "triplets", "raw")
     modules = {name: importlib.import_module(f"systems.{name}") for name in names}
     return SimpleNamespace(program=importlib.import_module("family"), **modules)
 
@@ -46,9 +46,16 @@ def row(family, **changes):
 def test_a_row_is_kept_and_shown(family, tmp_path):
     family.rows.keep(row(family), tmp_path / "row.json")
     assert family.rows.kept(tmp_path / "row.json") == row(family)
-    shown = family.rows.table([row(family)]).splitlines()
-    assert shown[2] == "| a | b | c | x 50.0 % (25.0–100.0)<br>y 12.5 % | 8 | `d` |"
+    group = family.page.Family("f", "F", {"one": None, "two": None}, ("y",), lambda rows, path: None)
+    rows = {"one": row(family), "two": row(family, ours={"x": [0.125]}), "three": row(family)}
+    shown = family.page.table(rows, [group]).splitlines()
+    assert shown[2] == "| a | y | 12.5 % | c | 8 | one |"  # what its family shows
+    assert shown[3] == "| a | x | 12.5 % | c | 8 | two |"  # which not every row has
+    assert shown[4] == "| a | x | 50.0 % (25.0–100.0) | c | 8 | three |"
     assert shown[0].count("|") == shown[1].count("|") == shown[2].count("|")
+    every = family.page.everything(rows, [group]).splitlines()
+    assert every[0] == "### F" and every[2] == "- one, two: b."
+    assert every[-3:] == ["|---|---|---|", "| x | 50.0 (25.0–100.0) | 12.5 |", "| y | 12.5 |  |"]
     for text in ("{", "[]", '{"system": "a"}'):
         (tmp_path / "row.json").write_text(text)
         with pytest.raises(RetrievalError, match="remove it"):
@@ -72,20 +79,41 @@ def test_rows_are_measured_once_and_missing_data_is_named(family, tmp_path, monk
 
     monkeypatch.setattr(family.program, "SYSTEMS", {"fine": fine, "lacking": lacking})
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{family.program.MARKS[0]}\nold\n{family.program.MARKS[1]}\nafter\n")
+    marks = [*family.program.MARKS, *family.program.ALL]
+    page.write_text("before\n{}\nold\n{}\nbetween\n{}\nold\n{}\nafter\n".format(*marks))
     arguments = (tmp_path, "--out", tmp_path / "out", "--size", "small")
     for _ in range(2):
         assert run(family, monkeypatch, *arguments, "--into", page) == 0
         said = capsys.readouterr()
-        assert said.out.strip() == family.rows.table([row(family)])
+        assert said.out.strip() == family.page.table({"fine": row(family)}, [])
         assert "lacking is left out" in said.err and "elsewhere.zip" in said.err
-        assert page.read_text().splitlines()[1:-1][1:-1] == said.out.splitlines()
+        now = page.read_text().splitlines()
+        assert now[:-5] == ["before", marks[0], *said.out.splitlines(), marks[1]]
+        assert now[-5:] == ["between", marks[2], "", marks[3], "after"]
     assert measured == ["small"] and (tmp_path / "out" / "fine-small.json").is_file()
     assert run(family, monkeypatch, *arguments, "--only", "fine", "--json") == 0
     assert json.loads(capsys.readouterr().out)["rows"] == [dataclasses.asdict(row(family))]
     page.write_text("no marks")
     assert run(family, monkeypatch, *arguments, "--into", page) == 1
     assert "no lines" in capsys.readouterr().err and page.read_text() == "no marks"
+
+
+def test_the_page_and_its_plots_are_those_of_the_kept_rows(family, monkeypatch, tmp_path, capsys):
+    """docs/family.md is made again from benchmarks/logs/family, with nothing measured, and so are its plots."""
+    page = tmp_path / "family.md"
+    page.write_text((BENCHMARKS.parent / "docs" / "family.md").read_text())
+    kept = BENCHMARKS / "logs" / "family"
+    assert {path.stem for path in kept.iterdir()} == {f"{name}-medium" for name in family.program.SYSTEMS}
+    assert run(family, monkeypatch, tmp_path, "--out", kept, "--into", page, "--plots", tmp_path) == 0
+    assert page.read_text() == (BENCHMARKS.parent / "docs" / "family.md").read_text()
+    for one in family.program.FAMILIES:
+        with Image.open(tmp_path / f"family-{one.name}.png") as drawn:
+            assert drawn.width > 500
+            assert (BENCHMARKS.parent / "docs" / "images" / f"family-{one.name}.png").is_file()
+
+
+def test_no_cell_of_the_page_holds_two_figures():
+    assert "<br>" not in (BENCHMARKS.parent / "docs" / "family.md").read_text()
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -49,7 +49,9 @@ def test_the_table_shows_every_log(records, monkeypatch, capsys):
     assert records.main() == 0
     shown = capsys.readouterr().out
     for path in records.LOGS.glob("*.json"):
-        assert f"| {path.stem} |" in shown
+        figures = json.loads(path.read_text())["figures"]
+        assert all(f"| {path.stem} | {name} | {100 * found[0]:.2f} % (" in shown for name, found in figures.items())
+    assert shown.strip() in (BENCHMARKS.parent / "docs" / "family.md").read_text()
 
 
 def test_alphabets_are_held_out_whole(records):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from shapes import CLASSES, PixelEncoder, as_files, indexed, shapes
 
-from retrieval.cli import main
+from retrieval.cli import evaluate, main
 from retrieval.encoder import EncoderConfig
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import EvaluationOptions, evaluate_encoder
@@ -103,6 +104,17 @@ def test_verb_measures_an_index_that_was_built(run, data, tmp_path, capsys):
         assert asked["measures"][name]["value"] == pytest.approx(measure["value"], abs=0.01), name
 
 
+def test_every_default_is_the_options_own():
+    """What is not given is not passed on, and what can be given is an option or an input of what it is given to."""
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    assert vars(parser.parse_args(["it"])) == {"subject": "it"}
+    taken = {action.dest for action in parser._actions} - {"help", "subject", "json", "save", "duplicates"}
+    modes = {"rerank", "rerank_top", "oneshot", "ways", "shots", "trials", "within_groups", "average"}
+    options = {field.name for field in fields(EvaluationOptions)} - {"subject", "neighbours"}
+    assert taken - modes == options | {"data", "queries", "labels", "query_labels"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -112,6 +124,10 @@ def test_verb_measures_an_index_that_was_built(run, data, tmp_path, capsys):
         (["{run}", "{data}/train"], "no test split"),
         (["{run}", "{data}/missing"], "missing"),
         (["{data}", "{data}"], "no encoder"),
+        (["{run}", "{data}", "--codes"], "so --codes says nothing"),
+        (["{run}", "{data}", "--labels", "labels.csv"], "so --labels 'labels.csv' says nothing"),
+        (["{run}", "{data}", "--ways", "5"], "--ways says nothing without --oneshot"),
+        (["{run}", "{data}", "--oneshot", "--no-probe"], "--probe says nothing beside --oneshot"),
     ],
 )
 def test_verb_refuses_in_one_sentence(arguments, words, run, data, capsys):

@@ -14,9 +14,6 @@ import pytest
 from retrieval.cli import main
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
-from retrieval.measures.intervals import Interval
-from retrieval.training.pair_recipe import PairRecipe
-from retrieval.training.pairs.card import card
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -113,19 +110,18 @@ PAIR = {
     "trained_on": "images_background",
     "created": "2026-01-02T03:04:05+00:00",
     "together": {"encoder": "0123456789abcdef" * 4, "weight": 0.0125},
+    "measures": {
+        name: {"value": 0.0875, "low": 0.0512, "high": 0.25, "pairs": 2000} for name in ("EER", "FPR at 95 % recall")
+    },
+    "warnings": ["The network still guesses."],
     "files": {},
 }
 
 
 def pair_run(folder: Path) -> Path:
-    """A run of a pair network with the card that a training writes, and no weights."""
-    labels = np.arange(40) % 4
-    measures = {name: Interval(0.0875, 0.0512, 0.25, n=2000) for name in ("EER", "FPR at 95 % recall")}
-    about = {"pictures": "images_background", "fingerprint": "0" * 64, "labels": labels, "steps": 3, "seconds": 1.0}
-    text = card(PairRecipe(), **about, measures=measures, dtype="float32", warnings=["The network still guesses."])
+    """A run of a pair network, without card and weights."""
     (folder / "pair").mkdir(parents=True)
     (folder / "pair" / "config.json").write_text(json.dumps(PAIR))
-    (folder / "pair" / "card.md").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -148,15 +144,29 @@ def test_a_pair_network_is_described(tmp_path, capsys):
     assert main(["info", str(run), "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert described["kind"] == "pair network" and described["options"] == PAIR["options"]
-    assert described["measures"]["EER"] == {"value": 0.087, "low": 0.051, "high": 0.25, "pairs": 2000}
+    assert described["measures"]["EER"] == PAIR["measures"]["EER"]
     assert described["warnings"] == ["The network still guesses."] and described["bytes"] > 0
-    (run / "pair" / "card.md").unlink()
+    older = {name: value for name, value in PAIR.items() if name not in ("measures", "warnings", "together")}
+    (run / "pair" / "config.json").write_text(json.dumps(older))
     assert main(["info", str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["measures"] == {}
 
 
 @pytest.mark.parametrize(
-    "change", [{"network": 3}, {"options": [1]}, {"preprocessing": {}}, {"version": 99}, {"together": 3}]
+    "change",
+    [
+        {"network": 3},
+        {"options": [1]},
+        {"preprocessing": {}},
+        {"version": 99},
+        {"together": 3},
+        {"measures": 3},
+        {"measures": {"EER": 0.1}},
+        {"measures": {"EER": {"value": 0.1, "low": 0.0, "high": "?", "pairs": 2}}},
+        {"measures": {"EER": {"value": 0.1, "low": 0.0, "high": 1.0}}},
+        {"warnings": 3},
+        {"warnings": [3]},
+    ],
 )
 def test_damaged_pair_networks_are_refused(tmp_path, capsys, change):
     run = pair_run(tmp_path / "run")
@@ -166,7 +176,18 @@ def test_damaged_pair_networks_are_refused(tmp_path, capsys, change):
     assert error.count("\n") == 1 and str(run) in error
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": "vit"}', '{"preprocessing": 3}'])
+def test_sizes_are_shown_as_everywhere_else(folder, capsys):
+    rest = 999_999 - (folder / "encoder" / "config.json").stat().st_size
+    (folder / "encoder" / "weights.safetensors").write_bytes(bytes(rest))
+    assert main(["info", str(folder / "encoder")]) == 0
+    assert re.search(r"^on disk +1\.0 MB$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"model_type": "vit"}', '{"preprocessing": 3}']
+    + [json.dumps(MODEL | wrong) for wrong in ({"classes": 3}, {"classes": [3]}, {"dim": "16"}, {"preprocessing": {}})],
+)
 def test_other_configurations_are_refused(tmp_path, capsys, content):
     (tmp_path / "config.json").write_text(content)
     assert main(["info", str(tmp_path)]) == 1

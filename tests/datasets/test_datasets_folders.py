@@ -44,6 +44,29 @@ def test_arranging_paths() -> None:
     assert arrange([]).classes == ()
 
 
+@pytest.mark.parametrize(
+    "stray", ["cover.jpg", "all/cover.jpg", "all/thumbs/cover.jpg", "thumbs/1.jpg", "thumbs/a/1.jpg"]
+)
+def test_a_few_pictures_elsewhere_change_nothing_about_the_rest(stray: str) -> None:
+    split = arrange(["all/train/a/1.png", "all/train/b/2.png", "all/test/a/3.png", stray])
+    if stray.startswith("thumbs"):  # so that nothing is passed over
+        split = arrange(["train/a/1.png", "train/b/2.png", "test/a/3.png", stray])
+    assert split.classes == ("a", "b") and split.labels.tolist() == [0, 1, 0, -1]
+    assert split.splits.tolist()[:3] == ["train", "train", "test"]
+    if stray != "all/thumbs/cover.jpg" and not stray.startswith("thumbs"):
+        plain = arrange(["all/a/1.png", "all/b/2.png", "all/b/3.png", stray])
+        assert plain.classes == ("a", "b") and plain.labels.tolist() == [0, 1, 1, -1]
+
+
+def test_zip_of_a_program_of_windows(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "win.zip", "w") as file:
+        for name in ("faces\\s1\\1.png", "faces\\s2\\2.png", "faces\\s2\\.hidden.png"):
+            write(tmp_path / "one.png", noise(4, 4, seed=hash_of(name)))
+            file.writestr(name, (tmp_path / "one.png").read_bytes())
+    loaded = datasets.load(tmp_path / "win.zip")
+    assert loaded.classes == ("s1", "s2") and loaded.names == ("s1/1.png", "s2/2.png")
+
+
 def test_class_folders_are_not_opened_until_read(tmp_path: Path) -> None:
     pixels = noise(6, 8, 8, 3)
     for row, one in enumerate(pixels):
@@ -114,7 +137,7 @@ def test_zip_names_never_escape(tmp_path: Path) -> None:
         file.writestr("/etc/b.png", picture.getvalue())
         file.writestr("good\\c.png", picture.getvalue())
     loaded = datasets.load(tmp_path / "in/evil.zip")
-    assert loaded.names == ("good\\c.png",)
+    assert loaded.names == ("good/c.png",)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["evil.zip", "in"]
     datasets.export(loaded, tmp_path / "out")
     assert all((tmp_path / "out") in path.parents for path in tmp_path.rglob("*.png"))
@@ -164,6 +187,26 @@ def test_csv_list(tmp_path: Path) -> None:
     assert datasets.load(tmp_path / "bare.csv").labels.tolist() == [-1]
 
 
+def test_a_list_is_read_however_it_is_written(tmp_path: Path) -> None:
+    for name in ("cafe\u0301.png", "IN/B.PNG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write(tmp_path / name, noise(4, 4, 3))
+    contents = {
+        "semicolons.csv": "Path; Label\ncaf\u00e9.png; one\nin/b.png; two\n",
+        "tabs.tsv": "label\tpath\none\tcaf\u00e9.png\ntwo\tin/b.png\n",
+        "lines.jsonl": '{"path": "caf\u00e9.png", "label": "one"}\n{"path": "in/b.png", "label": "two"}\n',
+        "list.json": '[{"path": "caf\u00e9.png", "label": "one"}, {"path": "in/b.png", "label": "two"}]',
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        loaded = datasets.load(tmp_path / name)
+        assert loaded.classes == ("one", "two") and loaded.labels.tolist() == [0, 1], name
+        assert loaded.read(Preprocessing(4)).shape == (2, 4, 4, 3)
+    (tmp_path / "twice.csv").write_text("path,label\ncaf\u00e9.png,one\ncafe\u0301.png,two\n", encoding="utf-8")
+    with pytest.raises(RetrievalError, match=r"Line 3 .* again \(first in line 2"):
+        datasets.load(tmp_path / "twice.csv")
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -173,7 +216,7 @@ def test_csv_list(tmp_path: Path) -> None:
         (b"path,split\na.png,exam\n", "Line 2 .* has the split 'exam'"),
         (b"path\na.png\n\na.png\n", r"Line 4 .* lists 'a.png' again \(first in line 2\)"),
         (b'path\n"a.png\n', "Line . .* is not CSV"),
-        (b"path\ncaf\xe9.png\n", "is not UTF-8 text"),
+        (b"path\ncaf\xe9.png\n", r"Line 2 .* is not UTF-8 \(byte 4 of it\)"),
         (b"path,label\n", "has no pictures"),
         (b"", "has no pictures"),
     ],

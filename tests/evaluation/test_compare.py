@@ -318,6 +318,14 @@ def saved(report, tmp_path) -> Path:
     return tmp_path
 
 
+def test_saved_reports_are_compared_by_their_names(saved):
+    found = compare_kept(saved / "a.json", str(saved / "b.queries.npz"))
+    again = compare_kept(per_query.read(saved / "a.json"), per_query.read(saved / "b.json"))
+    assert found.to_json() == again.to_json()
+    with pytest.raises(RetrievalError):
+        compare_kept(saved / "a.json", saved / "c.json")
+
+
 def test_verb_compares_saved_reports(saved, capsys):
     assert main_compare([str(saved / "a.json"), str(saved / "b.queries.npz")]) == 0
     out = capsys.readouterr().out

@@ -350,6 +350,10 @@ def test_an_index_of_codes_is_ranked_by_its_codes(tmp_path):
         ("a.csv", "label\nb\n\na\n", ["b", None, "a"]),
         ("a.csv", "path,label,more\nx,b,1\ny,,2\nz,a,3\n", ["b", None, "a"]),
         ("a.txt", "b\n\na\n", ["b", None, "a"]),
+        ("a.csv", "Name;Label\nx;b\ny;\nz;a\n", ["b", None, "a"]),
+        ("a.tsv", "label\tname\nb\tx, y\n\tz\na\tw\n", ["b", None, "a"]),
+        ("a.csv", "path, label\nx, b\ny, \nz, a\n", ["b", None, "a"]),
+        ("a.json", '{"Label": "b"}\n{"label": null}\n{"label": 7.0}\n', ["b", None, "7"]),
         ("a.txt", "10\n-1\n9", ["10", None, "9"]),
         ("a.csv", '"b, c"\nx\n x ', ["b, c", "x", "x"]),
         ("a.json", '["b", null, 7]', ["b", None, "7"]),
@@ -384,7 +388,8 @@ def forged(shape: str, descr: str, content: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.npy", forged("(3,)", "'|O'", b"cos\nsystem\n."), "cannot be read"),
+        ("a.npy", forged("(3,)", "'|O'", b"cos\nsystem\n."), "give integers or texts (n,), or booleans"),
+        ("a.txt", b"x\tcat\ny\tdog\nz\tcat", "no column is called label"),
         ("a.npy", forged("(1000000000000,)", "'<i8'"), "cannot be read"),
         ("a.npy", forged("(3,)", "'<f4'", bytes(12)), "float32"),
         ("a.npy", forged("(3,)", "'<i8'", b"\xfe" + b"\xff" * 23), "reach down to -2"),
@@ -393,15 +398,15 @@ def forged(shape: str, descr: str, content: bytes = b"") -> bytes:
         ("a.npy", forged("(3,)", "'<U0'"), "give integers"),
         ("a.npy", forged("()", "'<i8'", bytes(8)), "of 0 vectors"),
         ("a.npy", b"junk", "cannot be read"),
-        ("a.json", b"[" * 100_000, "cannot be read"),
-        ("a.json", b'{"a": 1}', "no list"),
-        ("a.json", b"[1.5, 2, 3]", "'1.5' is no label"),
-        ("a.json", b'[{"name": 1}, 2, 3]', "item 0 has no label"),
+        ("a.json", b"[" * 100_000, "is not json"),
+        ("a.json", b'{"a": 1}', "has no label"),
+        ("a.json", b"[1.5, 2, 3]", "has the label 1.5; give a text"),
+        ("a.json", b'[{"name": 1}, 2, 3]', "Item 1 of"),
         ("a.json", b"[1, 2]", "of 2 vectors, and there are 3"),
-        ("a.csv", b"a,b\n1,2\n3,4", "no column is called label"),
-        ("a.csv", b"label,b\n1,2\n3,4\n5", "1 cells for 2 columns"),
+        ("a.csv", b"a,b\n1,2\n3,4", "Line 1 of"),
+        ("a.csv", b"label,b\n1,2\n3,4\n5", "has 1 cells instead of 2"),
         ("a.csv", b"label\n1\n2", "of 2 vectors"),
-        ("a.csv", b'"unclosed\n1\n2', "cannot be read"),
+        ("a.csv", b'"unclosed\n1\n2', "is not CSV"),
         ("a.txt", b"\xff\n1\n2", "UTF-8"),
         ("a.txt", b"x" * 2_000_000, "too many for 3 vectors"),
         ("a.txt", b"x" * 2000 + b"\n1\n2", "2,000 letters"),
@@ -412,6 +417,23 @@ def test_bad_labels_are_refused_in_one_sentence(name, content, words, tmp_path, 
     np.save(tmp_path / "three.npy", unit(3, 4))
     (tmp_path / name).write_bytes(content)
     assert main(["evaluate", str(tmp_path / "three.npy"), "--labels", str(tmp_path / name)]) == 1
+    out = capsys.readouterr()
+    assert words in out.err and out.err.count("\n") == 1 and out.out == ""
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["a"] * 6, "have the one label 'a'"),
+        (list("abcdef"), "is of one vector alone"),
+        ([""] * 6, "has a label; give labels"),
+        (["a;b", "c", "d", "e;f", "g", "h"], "is of one vector alone"),
+    ],
+)
+def test_labels_by_which_nothing_can_be_measured_are_called_so(labels, words, tmp_path, capsys):
+    np.save(tmp_path / "v.npy", unit(6, 4))
+    (tmp_path / "labels.csv").write_text("label\n" + "\n".join(f'"{label}"' for label in labels) + "\n")
+    assert main(["evaluate", str(tmp_path / "v.npy"), "--labels", str(tmp_path / "labels.csv")]) == 1
     out = capsys.readouterr()
     assert words in out.err and out.err.count("\n") == 1 and out.out == ""
 
@@ -452,6 +474,7 @@ def test_the_verb_measures_vectors(files, capsys):
         (["split.h5"], "splits are train, val and test"),
         (["none.h5"], "none asks"),
         (["packed.h5"], "compressed"),
+        (["texts.h5"], "labels has texts of variable length; np.array(labels).astype('S') makes plain ones"),
     ],
 )
 def test_bad_vectors_are_refused_in_one_sentence(arguments, words, files, capsys, monkeypatch):
@@ -467,6 +490,7 @@ def test_bad_vectors_are_refused_in_one_sentence(arguments, words, files, capsys
         "both": {"vectors": vectors, "labels": labels, "query": labels, "split": np.full(N, b"test")},
         "split": {"vectors": vectors, "labels": labels, "split": np.full(N, b"dev")},
         "none": {"vectors": vectors, "labels": labels, "query": np.zeros(N, bool)},
+        "texts": {"vectors": vectors, "labels": [str(label) for label in labels]},
     }
     for name, content in more.items():
         with h5py.File(f"{name}.h5", "w") as file:

@@ -14,6 +14,8 @@ from vectors import unit
 from retrieval import ingest
 from retrieval.cli import main
 from retrieval.encoder import encoder
+from retrieval.evaluation import trap_search
+from retrieval.evaluation.labelled_vectors import Labelled
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +90,18 @@ def test_of_vectors_alone(tmp_path, capsys):
         "--queries", str(tmp_path / "q.npy"), "--query-labels", str(tmp_path / "ql.csv"),
     )  # fmt: skip
     assert asked["leakage"]["worst"][0]["ids"] == [4, 9]
+
+
+def test_codes_are_compared_by_their_scores():
+    """Of the products of ±1 every one above 1 would pass for a score of 1, and every picture for a copy."""
+    generator = np.random.default_rng(0)
+
+    def drawn(n: int) -> Labelled:
+        codes = generator.integers(0, 256, (n, 8), np.uint8)
+        return Labelled(np.array([f"{row}.png" for row in range(n)]), ("a", "b"), np.arange(n) % 2, codes, np.arange(n))
+
+    queries, gallery = drawn(60), drawn(80)
+    gallery.vectors[41] = queries.vectors[7]
+    leakage = next(found for found in trap_search.look(queries, gallery, seed=0) if found.name == "leakage")
+    assert leakage.figures["pictures"] == 60 and leakage.figures["with_near_duplicate"] == 1
+    assert leakage.worst[0].ids == (7, 41)

@@ -22,6 +22,7 @@ from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.exchange import FORMATS, clip_retrieval, export_index, import_index, import_rows, load_ann_benchmarks
 from retrieval.index import Index
+from retrieval.search.query import unit_rows
 from retrieval.search.search import Search
 
 LIVE = np.setdiff1d(np.arange(N), REMOVED)
@@ -303,7 +304,7 @@ def test_faiss_files_that_give_their_vectors_back(tmp_path, factory, exact):
     else:
         index.add(rows)
     faiss.write_index(index, str(tmp_path / "v.index"))
-    report = import_index(tmp_path / "v.index", tmp_path / "back")
+    report = import_index(tmp_path / "v.index", tmp_path / "back", normalise=True)
     assert report.items == 200 and report.scaled > 150 and not report.listed
     assert bool(report.notes) is not exact
     expected = {int(id_): row / np.linalg.norm(row) for id_, row in zip(ids, rows.astype(np.float64), strict=True)}
@@ -317,6 +318,47 @@ def test_faiss_files_that_give_their_vectors_back(tmp_path, factory, exact):
             else:
                 assert row @ expected.pop(was) > 0.99
     assert not expected
+
+
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("metric", ["METRIC_L2", "METRIC_INNER_PRODUCT", "METRIC_L1", "METRIC_Linf", "METRIC_Jaccard"])
+def test_a_faiss_file_that_compares_otherwise_is_not_taken_for_the_same(tmp_path, metric, length):
+    index = faiss.IndexFlat(16, getattr(faiss, metric))
+    index.add(np.abs(unit(50, 16)) * np.float32(length))
+    faiss.write_index(index, str(tmp_path / "v.faiss"))
+
+    def imported(**options):
+        return import_index(tmp_path / "v.faiss", tmp_path / "back", overwrite=True, **options)
+
+    if metric == "METRIC_INNER_PRODUCT":
+        notes = imported().notes
+        assert (len(notes) == 0) if length == 1 else "longer vectors come first" in notes[0]
+    elif metric == "METRIC_L2" and length == 1:
+        assert imported().notes == ()
+    else:
+        with pytest.raises(
+            RetrievalError, match="euclidean distance and 50 of" if metric.endswith("L2") else metric[7:]
+        ):
+            imported()
+        assert imported(normalise=True).items == 50
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_codes_of_an_inverted_file_come_back(tmp_path, named):
+    codes = np.random.default_rng(0).integers(0, 256, (300, 4), np.uint8)
+    ids = np.random.default_rng(1).permutation(1000)[:300] if named else np.arange(300)
+    quantizer = faiss.IndexBinaryFlat(32)
+    index = faiss.IndexBinaryIVF(quantizer, 32, 7)
+    index.train(codes)
+    index.add_with_ids(codes, ids)
+    faiss.write_index_binary(index, str(tmp_path / "v.faiss"))
+    assert import_index(tmp_path / "v.faiss", tmp_path / "back").storage == "binary"
+    with Index.open(tmp_path / "back") as back:
+        found, rows = back.all_vectors()
+        was = [values.get("source_id", id_) for id_, values in zip(found, back.attributes(found), strict=True)]
+    order = np.argsort(ids)
+    assert was == ids[order].tolist()
+    np.testing.assert_array_equal(rows, codes[order])
 
 
 def test_clip_retrieval_folders_are_read(tmp_path):
@@ -358,6 +400,32 @@ def test_clip_retrieval_folders_are_read(tmp_path):
         import_index(tmp_path / "emb", tmp_path / "other")
 
 
+@pytest.mark.parametrize(
+    ("gone", "missing"),
+    [
+        (["img_emb/img_emb_2.npy"], "lacks 1 of its 4 parts, the first img_emb/img_emb_2.npy"),
+        (["img_emb/img_emb_3.npy"], "lacks 1 of its 4 parts, the first img_emb/img_emb_3.npy"),
+        (["img_emb/img_emb_1.npy", "metadata/metadata_1.parquet"], "lacks 1 of its 4 parts"),
+        (["img_emb/img_emb_0.npy", "img_emb/img_emb_3.npy"], "lacks 2 of its 4 parts, the first img_emb/img_emb_0.npy"),
+        (["metadata/metadata_3.parquet"], "has no metadata/metadata_3.parquet"),
+    ],
+)
+def test_clip_retrieval_folders_that_lost_a_part_are_refused(tmp_path, gone, missing):
+    for name in ("img_emb", "metadata"):
+        (tmp_path / "clip" / name).mkdir(parents=True)
+    for part in range(4):
+        np.save(tmp_path / f"clip/img_emb/img_emb_{part}.npy", unit(3, seed=part))
+        paths = pa.table({"image_path": [f"{part}-{i}.jpg" for i in range(3)]})
+        pq.write_table(paths, tmp_path / f"clip/metadata/metadata_{part}.parquet")
+    for name in gone:
+        (tmp_path / "clip" / name).rename(tmp_path / name.replace("/", "-"))
+    with pytest.raises(RetrievalError, match=missing):
+        import_index(tmp_path / "clip", tmp_path / "back")
+    for name in gone:
+        (tmp_path / name.replace("/", "-")).rename(tmp_path / "clip" / name)
+    assert import_index(tmp_path / "clip", tmp_path / "back").items == 12
+
+
 @pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "i1", "<u4"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_of_any_type_are_scaled(tmp_path, dtype, order):
@@ -391,6 +459,20 @@ def test_vectors_without_direction_are_left_out_and_listed(tmp_path):
     with pytest.raises(RetrievalError, match=r"All vectors of .* have no direction"):
         import_index(tmp_path / "v.npy", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("length", [1e-310, 1e-300, 1e-160, 1e-40, 1e40, 1e160, 1e300])
+def test_vectors_of_any_length_have_a_direction(tmp_path, length):
+    rows = unit(60).astype(np.float64) * length
+    rows[7], rows[8, 0] = 0, np.nan
+    np.save(tmp_path / "v.npy", rows)
+    report = import_index(tmp_path / "v.npy", tmp_path / "back")
+    assert (report.scaled, [path for path, _ in report.left_out]) == (58, ["item/00000007", "item/00000008"])
+    with Index.open(tmp_path / "back") as index:
+        tolerance = 1e-6 if length > 1e-308 else 1e-5  # below, float64 itself has fewer digits
+        np.testing.assert_allclose(index.all_vectors()[1], np.delete(unit(60), [7, 8], axis=0), atol=tolerance)
+    found = unit_rows(np.delete(rows, [7, 8], axis=0), DIM, tmp_path)
+    np.testing.assert_allclose(found, np.delete(unit(60), [7, 8], axis=0), atol=tolerance)
 
 
 @pytest.mark.parametrize("distance", ["angular", "euclidean"])

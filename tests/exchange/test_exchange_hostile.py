@@ -156,15 +156,15 @@ LISTS = {
     "too few": (".json", json.dumps(["a"] * 2), "has 2 items for 3 vectors"),
     "too many": (".json", json.dumps(["a", "b", "c", "d"]), "has more items than the 3 vectors"),
     "twice": (".json", json.dumps(["a", "b", "a"]), "stands twice"),
-    "no list": (".json", "{}", "it is no list of items"),
+    "no list": (".json", "{}", "has 1 items for 3 vectors"),
     "no item": (".json", "[1, 2, 3]", "'1' is no item"),
     "deep": (".json", "[" * 100_000, "is not json"),
     "digits": (".json", "[" + "1" * 5000 + "]", "is not json"),
     "bytes": (".jsonl", b"\xff\xfe\x00", "is not UTF-8"),
-    "line": (".jsonl", '{"path": "a"}\n{"path"\n', "line 2"),
+    "line": (".jsonl", '{"path": "a"}\n{"path"\n', "Line 2 "),
     "no text": (".jsonl", '{"path": ["a"]}\n' * 3, "Item 1 of the list .* for its path, which is no text"),
-    "cells": (".csv", "path,label\na,b\nc\n", "line 3 has 1 cells for 2 columns"),
-    "columns": (".csv", "path,path\na,b\n", "does not name the columns"),
+    "cells": (".csv", "path,label\na,b\nc\n", "Line 3 .* has 1 cells instead of 2"),
+    "columns": (".csv", "path,path\na,b\n", "Line 1 .* has the column 'path' twice"),
     "empty": (".csv", "", "does not name the columns"),
     "parquet": (".parquet", "PAR1", "write it anew"),
 }
@@ -214,6 +214,29 @@ def test_strange_values_become_what_an_attribute_can_hold(tmp_path):
         "big": "1" + "0" * 30, "t": "\\udfff", "l": '[1, {"a": "\\u00e4"}]', "size_": -5, "sha256": "short", "yes": 1,
         "Modified_": "x\\x00",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_what_an_attribute_cannot_be_is_said(tmp_path, suffix):
+    np.save(tmp_path / "v.npy", unit(4))
+    numbers = [1.5, float("inf"), float("-inf"), float("nan")]
+    dates = ["2024-05-01 23:30:00", "2024/05/02", "unknown", "20240503"]
+    if suffix == ".parquet":
+        pa = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(
+            pa.table({"f": numbers, "ts": dates}), tmp_path / "v.parquet"
+        )
+    else:
+        rows = [{"f": number, "ts": date} for number, date in zip(numbers, dates, strict=True)]
+        lines = ["f,ts", *(f"{row['f']},{row['ts']}" for row in rows)] if suffix == ".csv" else map(json.dumps, rows)
+        (tmp_path / f"v{suffix}").write_text("\n".join(lines))
+    assert import_index(tmp_path / "v.npy", tmp_path / "back").notes == (
+        "2 values of 'f' are infinite, which an attribute cannot be: left out",
+        "1 of 4 dates in 'ts' were not understood and match no date in a filter: 'unknown'",
+    )
+    with Index.open(tmp_path / "back") as index:
+        assert [values.get("f") for values in index.attributes(range(4))] == [1.5, None, None, None]
+        assert index.select("ts >= 2024-05-01T12:00").tolist() == [0, 1, 3]
 
 
 # FAISS and HDF5 in a process of their own

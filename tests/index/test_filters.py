@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import vectors
 
+from retrieval.base import moments
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem, filters
 from retrieval.index.filter_syntax import MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_VALUES, spelled
-from retrieval.ingest.attach import attach_file
+from retrieval.ingest.attach import attach
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "filters.md"
 
@@ -76,13 +77,14 @@ DATES = [
     "2024-05-01",
     "2024-05-01T12:00",
     "2024-05-01T12:00:30",
+    "2024-05-01 12:00",
     "2024-04-30",
     "1969-12-31",
     "0001-01-01",
     "9999-12-31",
 ]
+TIMES = ["", "T12:00", "T12:00:30Z", " 12:00:30", " 23:59:59.5", " 23:30:00-02:00", "T01:30:00+02:00"]
 KINDS = {"iso": {"number"}, "camera": {"text"}, "taken": {"text"}, "mixed": {"number", "text"}, "f stop`": {"number"}}
-LENGTHS = {10: datetime.timedelta(days=1), 16: datetime.timedelta(minutes=1), 19: datetime.timedelta(seconds=1)}
 
 Row = dict[str, Any]
 Test = Callable[[Row], bool]
@@ -108,7 +110,7 @@ def rows(rng: random.Random, count: int) -> list[Row]:
             ("camera", TEXTS),
             (
                 "taken",
-                [f"2024-0{rng.choice('45')}-{rng.choice(['01', '30'])}{rng.choice(['', 'T12:00', 'T12:00:30Z'])}"],
+                [f"2024-0{rng.choice('45')}-{rng.choice(['01', '30'])}{rng.choice(TIMES)}", "2024/05/01", "unknown"],
             ),
             ("mixed", [*NUMBERS, *TEXTS]),
             ("f stop`", NUMBERS),
@@ -124,6 +126,7 @@ def made() -> tuple[list[Row], sqlite3.Connection]:
     """Rows, and a database that has them, besides older and newer versions of them that must not be seen."""
     rng = random.Random(1)
     connection = sqlite3.connect(":memory:")
+    connection.create_function("moment", 1, moments.start, deterministic=True)
     connection.executescript(SCHEMA)
     live = rows(rng, 400)
     for old, new, row, more in zip(rows(rng, 400), rows(rng, 400), live, rows(rng, 400), strict=True):
@@ -171,19 +174,24 @@ def compared(value: Any, operator: str, other: Any) -> bool:
     return value is not None and number(value) == number(other) and COMPARE[operator](value, other)
 
 
+def when(text: str) -> datetime.datetime | None:
+    """The time that a text names, in UTC."""
+    try:
+        time = datetime.datetime.fromisoformat(text.replace("/", "-"))
+    except ValueError:
+        return None
+    return time if time.tzinfo is None else time.astimezone(datetime.UTC).replace(tzinfo=None)
+
+
 def compared_date(value: str | None, operator: str, date: str) -> bool:
-    """With all that begins with the date."""
-    if not isinstance(value, str):
-        return False
-    if operator in ("=", "!="):
-        return value.startswith(date) == (operator == "=")
-    return COMPARE[operator](value[: len(date)], date)
+    """With the moment: by truncating the time to whole seconds, minutes or days."""
+    time = when(value) if isinstance(value, str) else None
+    return time is not None and COMPARE[operator](time.isoformat()[: len(date)], date.replace(" ", "T"))
 
 
 def compared_time(mtime_ns: int, operator: str, date: str) -> bool:
-    """With the moment: by truncating the time to whole seconds, minutes or days."""
     moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=mtime_ns // 1000)
-    return COMPARE[operator](moment.isoformat()[: len(date)], date)
+    return compared_date(moment.isoformat(), operator, date)
 
 
 def quoted(text: str, rng: random.Random) -> str:
@@ -215,6 +223,8 @@ def random_condition(rng: random.Random) -> tuple[str, Test]:
             if operator == "startswith" or not text:
                 return value.startswith(text)
             parts = text.rstrip("/").split("/") if text.strip("/") else [""]
+            if not text.strip("/"):
+                return value.startswith("/")
             return value == text or value.split("/")[: len(parts)] == parts
 
         return f"{written} {operator} {quoted(text, rng)}", test
@@ -272,6 +282,35 @@ def test_words_bind_as_documented(made: tuple[list[Row], sqlite3.Connection]) ->
     assert found(connection, "not not not width = 7") == [row["id"] for row in live if row["width"] != 7]
 
 
+@pytest.mark.parametrize(
+    ("stored", "matching"),
+    [
+        ("2024-05-01 23:30:00", ["> 2024-05-01T12:00", "= 2024-05-01", "= 2024-05-01T23:30:00", "< 2024-05-02"]),
+        ("2024-05-01 23:30", [">= 2024-05-01 23:30", "= 2024/05/01", "!= 2024-05-02"]),
+        ("2024/5/1 7:05:09.25", ["= 2024-05-01T07:05:09", "= 2024-05-01T07:05:09.25", "> 2024-05-01T07:05:08"]),
+        ("20240501T233000", ["= 2024-05-01T23:30", ">= 2024-05-01T12:00"]),
+        ("20240501", ["= 2024-05-01", "= 2024-05-01T00:00"]),
+        ("2024:05:01 23:30:00", ["= 2024-05-01T23:30:00"]),
+        ("2024-05-01T23:30:00Z", ["= 2024-05-01T23:30:00", "= 2024-05-02T01:30:00+02:00"]),
+        ("2024-05-02 01:30:00 +0200", ["= 2024-05-01T23:30:00", "< 2024-05-02"]),
+        ("2024-05-01 20:30:00-03", ["= 2024-05-01T23:30:00Z"]),
+        ("2024-02-30", []),
+        ("2024-05-01 25:00", []),
+        ("01/05/2024", []),
+        ("unknown", []),
+    ],
+)
+def test_dates_are_compared_as_times_however_they_are_written(tmp_path: Path, stored: str, matching: list[str]) -> None:
+    with Index.create(tmp_path / "index", 8, root="", encoder_hash="", details={}) as index:
+        index.add(vectors.unit(1, 8), [NewItem("a.png")])
+        index.attach({0: {"ts": stored}})
+        for condition in matching:
+            assert index.select(f"ts {condition}").tolist() == [0], condition
+        if not matching:
+            assert index.select("ts < 2024-05-01 or ts >= 2024-05-01 or ts != 2024-05-01").tolist() == []
+        assert index.select(f'ts = "{stored}"').tolist() == [0]
+
+
 def test_label_and_path_take_numbers_and_dates_as_they_are_written(
     made: tuple[list[Row], sqlite3.Connection],
 ) -> None:
@@ -322,7 +361,7 @@ REFUSED = [
     ("taken > 2024-13-01", "'2024-13-01' at position 9, which is no date"),
     ("taken > 2024-02-30T12:00", "which is no date"),
     ("taken > 2024-05-01T12", "which is no date"),
-    ("taken > 2024-05-01T12:00:00Z", "which is no date"),
+    ("taken > 2024-05-01T12:00:00X", "which is no date"),
     ("id = 1; DROP TABLE items", "';' at position 7, which means nothing here"),
     ("id = 1 -- and", "'-' at position 8"),
     ("id = :now", "':' at position 6"),
@@ -500,7 +539,7 @@ def test_the_documents_examples_find_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "attributes.csv").write_text(csv[1], encoding="utf-8")
     with Index.create(tmp_path / "index", 8, root="", encoder_hash="", details={}) as index:
         index.add(vectors.unit(len(items), 8), items)
-        attach_file(index, tmp_path / "attributes.csv")
+        attach(index, tmp_path / "attributes.csv")
         examples = table(text, "filter")
         assert len(examples) > 25
         for filter_, paths in examples:

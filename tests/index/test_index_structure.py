@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -209,3 +210,51 @@ def test_any_k_finds_about_as_many_as_ten(factory, tmp_path, monkeypatch):
             if recalls[10] >= 0.9:
                 break
         assert min(recalls.values()) >= recalls[10] - 0.02, (effort, recalls)
+
+
+class Whole:
+    """The simplest structure: it looks at every vector."""
+
+    def __init__(self, factory: str, vectors: np.ndarray) -> None:
+        self.factory, self.dim, self._vectors = factory, vectors.shape[1], vectors
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @classmethod
+    def build(cls, factory, vectors, *, seed, progress):
+        return cls(factory, vectors)
+
+    @classmethod
+    def read(cls, factory, path, dim, items, *, mapped):
+        return cls(factory, np.fromfile(path, np.float32).reshape(items, dim))
+
+    @staticmethod
+    def efforts(factory, n):
+        return [{"candidates": 1}]
+
+    def candidates(self, queries, count, parameters):
+        return np.argsort(-queries @ self._vectors.T, axis=1)[:, :count]
+
+    def write(self, path):
+        self._vectors.tofile(path)
+
+    def bytes(self):
+        return self._vectors.nbytes
+
+
+def test_a_new_kind_is_a_file_and_a_line_in_the_table(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "retrieval.index.nearest.whole", SimpleNamespace(Whole=Whole))
+    monkeypatch.setattr(kinds, "KINDS", (kinds.Kind("Whole", "whole", "Whole", library="h5py"), *kinds.KINDS))
+    assert kinds.available("Whole") and kinds.efforts("Whole", N) == [{"candidates": 1}]
+    vectors, queries = clustered(600, D), clustered(30, D, seed=3)
+    with make(tmp_path / "index", vectors[:500]) as index:
+        give_structure(index, "Whole", candidates=1)
+        index.add(vectors[500:], named(100, 500))
+        index.remove([3, 550])
+    left = np.setdiff1d(np.arange(600), [3, 550])
+    with Index.open(tmp_path / "index") as index:
+        found = index.search(queries, 10)
+        assert index.structure.factory == "Whole" and index.warnings == []
+    for mine, slow in zip(found, brute(queries, vectors[left], left, 10), strict=True):
+        np.testing.assert_array_equal(mine, slow)

@@ -171,11 +171,53 @@ assert verify(folder).ok and not verify(folder).notes, verify(folder)
 """
 
 
-def test_a_full_disk(tmp_path):
-    """A real one: a file system of one megabyte, mounted in a name space of its own."""
+LEFT = ("whole", "a killed writer's log")
+
+READING_NEEDS_NO_ROOM = """
+import os, subprocess, sys
+from pathlib import Path
+from index_model import Model, clustered, create, named, state
+from retrieval.index import Index
+from retrieval.index.integrity import verify
+
+disk = Path(sys.argv[1])
+if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=False).returncode:
+    sys.exit(77)
+folder = disk / "index"
+index, model = create(folder, 32), Model(32)
+arguments = clustered(200, 32, seed=1), named(200, 0)
+index.add(*arguments)
+model.add(*arguments)
+if sys.argv[2] == "a killed writer's log":
+    if os.fork() == 0:
+        index.remove([5])
+        os._exit(0)  # what it committed stands in the log alone
+    os.wait()
+    model.remove([5])
+    assert (folder / "catalog.sqlite-wal").stat().st_size
+else:
+    index.close()
+with (disk / "filler").open("wb") as filler:
+    try:
+        while True:
+            os.write(filler.fileno(), bytes(512))
+    except OSError:
+        pass
+for mapped in (False, True):
+    with Index.open(folder, mapped=mapped) as reader:
+        assert state(reader) == state(model)
+found = verify(folder)
+assert found.ok, found
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(("program", "how"), [(FULL_TMPFS, ""), *((READING_NEEDS_NO_ROOM, how) for how in LEFT)])
+def test_a_full_disk(tmp_path, program, how):
+    """A real one: a file system of a few megabytes, mounted in a name space of its own."""
     try:
         done = subprocess.run(
-            ["unshare", "--mount", "--map-root-user", sys.executable, "-c", FULL_TMPFS, tmp_path],
+            ["unshare", "--mount", "--map-root-user", sys.executable, "-c", program, tmp_path, how],
             env=ENVIRONMENT,
             capture_output=True,
             text=True,

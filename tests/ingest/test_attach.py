@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import random
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 import vectors
 
+from retrieval.base.table import LINE
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
-from retrieval.ingest.attach import MAX_LINE, AttachReport, attach_file
+from retrieval.ingest.attach import AttachReport
+from retrieval.ingest.attach import attach as attach_file
 
 PATHS = ("cat/1.png", "cat/2.png", "dog/1.png", "3.png", "a,b;c.png", "00123", "  x.png")
 
@@ -116,6 +119,55 @@ def test_places_of_files_name_pictures_too(index: Index) -> None:
     assert attached(index) == {"cat/1.png": typed(x=1), "cat/2.png": typed(x=2), "3.png": typed(x=3)}
 
 
+@pytest.mark.parametrize(
+    "named",
+    ["./cat/1.png", "cat/../cat/1.png", "cat//1.png", "cat\\1.png", " cat/1.png ", "Cat/1.PNG", "pictures/./CAT/1.png"],
+)
+def test_names_may_be_written_otherwise(index: Index, named: str) -> None:
+    assert attach(index, f'path,x\n"{named}",1\n').attached == 1
+    assert attached(index) == {"cat/1.png": typed(x=1)}
+
+
+def test_names_in_another_unicode_form_are_the_same(tmp_path: Path) -> None:
+    paths = ["cafe\u0301/\u1e9b\u0323.png", "A.png", "a.png", "straße.png"]
+    with Index.create(tmp_path / "index", 8, root=str(tmp_path), encoder_hash="", details={}) as index:
+        index.add(vectors.unit(4, 8), [NewItem(path) for path in paths])
+        names = ["caf\u00e9/\u1e9b\u0323.png", "a.png", "STRASSE.png"]
+        assert attach(index, "path,x\n" + "".join(f"{name},{name}\n" for name in names)).unknown == ()
+        assert [values.get("x") for values in index.attributes(range(4))] == [names[0], None, names[1], names[2]]
+        report = attach(index, "path,x\nA.PNG,1\na.png,2\n")  # the first may be either
+        assert (report.attached, report.unknown) == (1, ("A.PNG",))
+        with pytest.raises(RetrievalError, match=r"Line 3 of .* names 'straße.png' again, after line 2"):
+            attach(index, "path,x\nSTRASSE.png,1\nstraße.png,2\n")
+
+
+def test_dates_that_are_not_understood_are_named(index: Index) -> None:
+    cells = ["2024-05-01 23:30:00", "2024-05-01T07:00Z", "1/5/2024", "2024/05/02", "2024-13-01"]
+    rows = [f"{path!r},{cell},{cell[:4]}".replace("'", '"') for path, cell in zip(PATHS, cells, strict=False)]
+    report = attach(index, "path,ts,note\n" + "\n".join(rows))
+    assert report.notes == (
+        "2 of 5 dates in 'ts' were not understood and match no date in a filter: '1/5/2024', '2024-13-01'",
+    )
+    assert index.select("ts >= 2024-05-01T12:00").tolist() == [0, 3]
+    assert attached(index)["cat/1.png"]["ts"] == (str, "2024-05-01 23:30:00")  # as it was written
+
+
+def test_a_list_of_json_and_parquet_are_tables_too(index: Index, tmp_path: Path) -> None:
+    content = '[{"Path": "cat/1.png", "x": 1},\n {"Path": "cat/2.png", "x": null, "y": true}]'
+    assert attach(index, content, "list.json").names == ("x", "y")
+    assert attached(index) == {"cat/1.png": typed(x=1), "cat/2.png": typed(y=1)}
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = {"ID": [2, 3], "when": [datetime.datetime(2024, 5, 1, 23, 30), None], "f": [float("nan"), 0.5]}
+    parquet.write_table(pa.table(table), tmp_path / "list.parquet")
+    assert attach_file(index, tmp_path / "list.parquet").attached == 2
+    assert {path: attached(index)[path] for path in ("dog/1.png", "3.png")} == {
+        "dog/1.png": typed(when="2024-05-01T23:30:00"),
+        "3.png": typed(f=0.5),
+    }
+
+
 def test_empty_cells_take_away_and_other_attributes_stay(index: Index) -> None:
     attach(index, "path,x,y\ncat/1.png,1,a\ncat/2.png,2,b\n")
     attach(index, "path,x\ncat/1.png,\n3.png,\n")
@@ -177,17 +229,19 @@ REFUSED: list[tuple[str | bytes, str]] = [
     ("id,x\n" + "9" * 5000 + ",1\n", "Line 2 of .* has the id '999.*…; give"),
     (
         "path,x\ncat/1.png,1\ncat/2.png,NaN\n",
-        "Line 3 of .* has 'NaN' for 'x', which is no finite number; leave",
+        "Line 3 of .* has nan for 'x', which is no finite number; leave",
     ),
-    ("path,x\ncat/1.png,1\ncat/2.png,-inf\n", "Line 3 of .* has '-inf' for 'x', which is no finite number"),
-    ("path,x\ncat/1.png,1\ncat/2.png,1e999\n", "Line 3 of .* has '1e999' for 'x', which is no finite number"),
+    ("path,x\ncat/1.png,1\ncat/2.png,-inf\n", "Line 3 of .* has -inf for 'x', which is no finite number"),
+    ("path,x\ncat/1.png,1\ncat/2.png,1e999\n", "Line 3 of .* has inf for 'x', which is no finite number"),
     (b"path,x\ncat/1.png,1\ncat/2.png,\xff\n", r"Line 3 of .* is not UTF-8 \(byte 11 of it\)"),
     ("path,x\n".encode("utf-16"), "Line 1 of .* (is not UTF-8|has a zero byte)"),
     (b"path,x\ncat/1.png,a\0b\n", "Line 2 of .* has a zero byte"),
-    (b"path,x\n" + b"x" * (MAX_LINE + 1), "Line 2 of .* is longer than 1,048,576 bytes"),
-    (b"x" * (5 * MAX_LINE), "Line 1 of .* is longer than"),
+    (b"path,x\n" + b"x" * (LINE + 1), "Line 2 of .* is longer than 16,777,216 letters"),
+    (b"x" * (LINE + 1), "Line 1 of .* is longer than"),
     ("path,x\ncat/1.png," + "y" * 200_000, "Line 2 of .* is not CSV .*limit"),
-    ('[{"path": "cat/1.png"}]', "Line 1 of .* begins a JSON list; give an object on each line"),
+    ('[{"path": "cat/1.png"}, 7]', "Item 2 of .* is not a JSON object; give one for each item"),
+    ('[{"path": "cat/1.png", "x": 1}', "is not json"),
+    ('[{"path": "cat/1.png", "x": 1}, {"path": "cat/1.png"}]', "Item 2 of .* names 'cat/1.png' again, after item 1"),
     ('{"path": "cat/1.png", "x": 1\n}', "Line 1 of .* is not a JSON object"),
     ('{"path": "cat/1.png", "x": 1}\n7\n', "Line 2 of .* is not a JSON object"),
     ('{"path": "cat/1.png", "x": 1} {}', "Line 1 of .* is not a JSON object"),
@@ -201,9 +255,9 @@ REFUSED: list[tuple[str | bytes, str]] = [
     ('{"id": 1.0, "x": 1}', "has the id 1.0; give a whole number"),
     ('{"id": 0, "x": [1, 2]}', r"has \[1, 2\] for 'x', which is a list or an object"),
     ('{"id": 0, "x": {"y": 1}}', "for 'x', which is a list or an object"),
-    ('{"id": 0, "x": NaN}', "Line 1 of .*NaN is no number"),
-    ('{"id": 0, "x": -Infinity}', "-Infinity is no number"),
-    ('{"id": 0, "x": 1e999}', "has inf for 'x', which is larger than a number can be"),
+    ('{"id": 0, "x": NaN}', "Line 1 of .* has nan for 'x', which is no finite number"),
+    ('{"id": 0, "x": -Infinity}', "has -inf for 'x', which is no finite number"),
+    ('{"id": 0, "x": 1e999}', "has inf for 'x', which is no finite number"),
     ('{"id": 0, "x": 9223372036854775808}', "for 'x', which is larger than the index can keep"),
     ('{"id": 0, "x": ' + "9" * 5000 + "}", "Line 1 of .* is not a JSON object"),
     ('{"id": 0, "x": "\\ud800"}', r"has '\\ud800' for 'x', which is not Unicode text"),
@@ -273,6 +327,7 @@ def test_the_command_says_what_it_did(index: Index, tmp_path: Path, capsys: pyte
         "attached": 1,
         "names": ["camera", "iso"],
         "unknown": ["1\x1b.png", "2.png", "5.png", "6.png"],
+        "notes": [],
     }
     assert main(["attach", str(tmp_path / "index"), str(tmp_path / "absent.csv")]) == 1
     assert "absent.csv' cannot be read" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from retrieval.encoder import Encoder
 from retrieval.encoder.file_encoding import encode_files
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.ingest import build, build_index, encode_new, memory_limits, update
+from retrieval.ingest import build, build_index, encode_new, index_folder, memory_limits, update
 
 
 @pytest.fixture(scope="module")
@@ -171,18 +172,78 @@ def test_a_build_that_is_killed_while_it_begins_can_be_run_again(
         build(root, tmp_path / "index", model=model)
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_a_replacement_that_was_cut_off_is_put_right(tmp_path: Path, model: Path, moved: bool) -> None:
-    """The process was killed between moving the old index away and moving the new one in, or right after."""
+@pytest.mark.parametrize("state", ["marked", "exchanged", "moved away", "moved in"])
+def test_a_replacement_that_was_cut_off_is_put_right(tmp_path: Path, model: Path, state: str) -> None:
+    """The process was killed between any two of its steps, where two folders change places and where they cannot."""
     root = tiny.folder(tmp_path / "pictures")
     build(root, tmp_path / "index", model=model)
-    if moved:
-        shutil.copytree(tmp_path / "index", tmp_path / ".index.old")
-    else:
+    (tmp_path / "index/notes.txt").write_text("mine")
+    shutil.copytree(tmp_path / "index", tmp_path / "other")
+    (tmp_path / "index/replaced").touch()
+    if state == "exchanged":  # the old one lies where the new one was made
+        (tmp_path / "index").rename(tmp_path / ".index.new")
+    elif state != "marked":
         (tmp_path / "index").rename(tmp_path / ".index.old")
+    if state in ("exchanged", "moved in"):
+        (tmp_path / "other").rename(tmp_path / "index")
+        (tmp_path / "index/notes.txt").unlink()
+        (tmp_path / "index/unfinished").touch()
+    else:
+        shutil.rmtree(tmp_path / "other")
     report = build(root, tmp_path / "index", model=model)
     assert (report.kept, report.changed) == (8, False)
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
+    assert not {"unfinished", "replaced"} & {path.name for path in (tmp_path / "index").iterdir()}
+    assert (tmp_path / "index/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".index.new", ".index.old"])
+@pytest.mark.parametrize("what", ["files", "an index", "a link"])
+def test_what_no_build_left_there_is_left_alone(
+    tmp_path: Path, model: Path, name: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of somebody's may have the name that a build would take: also an index, put away by hand."""
+    root = tiny.folder(tmp_path / "pictures")
+    mine = tmp_path / (name if what != "a link" else "mine")
+    if what == "an index":
+        build(root, mine, model=model)
+    else:
+        mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    if what == "a link":
+        (mine / "unfinished").touch()
+        (mine / "replaced").touch()
+        (tmp_path / name).symlink_to(mine)
+    before = sorted(path.relative_to(mine) for path in mine.rglob("*"))
+    shutil.copytree(build_elsewhere(root, tmp_path / "elsewhere", model), tmp_path / "index")
+    monkeypatch.setattr(index_folder, "exchange", lambda *_: False)  # as on a disk that cannot
+    with pytest.raises(RetrievalError, match=re.escape(name)):
+        build(root, tmp_path / "index", model=model, overwrite=True)
+    assert sorted(path.relative_to(mine) for path in mine.rglob("*")) == before
+    assert len(contents(tmp_path / "index")) == 8
+
+
+def build_elsewhere(root: Path, out: Path, model: Path) -> Path:
+    build(root, out, model=model)
+    return out
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_what_somebody_put_into_an_index_outlives_it(
+    tmp_path: Path, model: Path, can: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    build(root, tmp_path / "index", model=model)
+    (tmp_path / "index/notes.txt").write_text("mine")
+    (tmp_path / "index/more").mkdir()
+    (tmp_path / "index/more/a").write_text("mine, too")
+    if not can:
+        monkeypatch.setattr(index_folder, "exchange", lambda *_: False)
+    assert build(root, tmp_path / "index", model=model, labels="none", overwrite=True).added == 8
+    assert (tmp_path / "index/notes.txt").read_text() == "mine"
+    assert (tmp_path / "index/more/a").read_text() == "mine, too"
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
+    assert not {"unfinished", "replaced"} & {path.name for path in (tmp_path / "index").iterdir()}
 
 
 def test_an_encoder_that_was_exchanged_is_not_used(

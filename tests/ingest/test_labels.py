@@ -8,6 +8,7 @@ import pytest
 import tiny
 from built import contents, watch
 
+from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.ingest import add_pictures, build, sync
 from retrieval.ingest.label_rule import label_rule
@@ -26,7 +27,11 @@ def test_labels(tmp_path: Path) -> None:
     assert auto("cat/1.png", "dog/2.png") == ["cat", "dog"]
     assert auto("latin/a/1.png", "latin/b/1.png", "greek/a/1.png") == ["latin/a", "latin/b", "greek/a"]
     assert auto("cat/1.png", "cat/2.png") == [None, None]  # one folder tells nothing apart
-    assert auto("cat/1.png", "dog/2.png", "3.png") == [None] * 3
+    assert auto("cat/1.png", "dog/2.png", "3.png") == ["cat", "dog", None]  # a loose cover
+    assert auto("cat/1.png", "dog/2.png", "cat/thumbs/1.png") == ["cat", "dog", "cat"]
+    assert auto("a/cat/1.png", "a/dog/2.png", "a/dog/x/3.png", "a/4.png", "b/cat/5.png") == [
+        "a/cat", "a/dog", "a/dog", None, "b/cat"
+    ]  # fmt: skip
     assert auto("cat/1.png", "dog/big/2.png") == [None] * 2
     assert auto("1.png", "2.png") == [None] * 2
     folders = label_rule("folders", tmp_path, ["3.png", "dog/big/2.png"])
@@ -60,6 +65,53 @@ def test_labels_from_a_list(tmp_path: Path, model: Path) -> None:
             build(root, tmp_path / "new", model=model, labels=listed)
     with pytest.raises(RetrievalError, match="cannot be read"):
         build(root, tmp_path / "new", model=model, labels=tmp_path / "absent.csv")
+
+
+def test_a_list_says_what_it_does_not_match(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "pictures"
+    (root / "in").mkdir(parents=True)
+    for number, name in enumerate(("cafe\u0301.png", "in/B.PNG", "c.png", "d.png")):
+        tiny.picture(number).save(root / name)
+    (tmp_path / "list.csv").write_text(
+        "Label; Path\none; caf\u00e9.png\ntwo; .\\in\\b.png\nthree; nowhere.png\nfour; ./c.png\nfour; c.png\n", "utf-8"
+    )
+    options = ["--model", str(model), "--labels", str(tmp_path / "list.csv"), "--out", str(tmp_path / "index")]
+    assert main(["build", str(root), *options]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")] == [
+        "note: 1 names in the list are of no picture, or may be of several: 'nowhere.png'",
+        "note: 1 pictures have no label in the list: 'd.png'",
+    ]
+    labels = {path: label for path, (_, label) in contents(tmp_path / "index").items()}
+    assert labels == {"cafe\u0301.png": "one", "in/B.PNG": "two", "c.png": "four", "d.png": None}
+    (tmp_path / "list.csv").write_text("path,label\nc.png,one\nd.png,two\nC.png,other\n")
+    with pytest.raises(
+        RetrievalError, match=r"Line 4 of .* gives 'c.png' the label 'other', and line 2 'one'; take one"
+    ):
+        build(root, tmp_path / "index", labels=tmp_path / "list.csv")
+
+
+def test_strays_do_not_switch_the_labels_of_folders_off(tmp_path: Path, model: Path) -> None:
+    root = tiny.folder(tmp_path / "pictures", each=2)
+    tiny.picture(7).save(root / "cover.png")
+    (root / "cat/thumbs").mkdir()
+    tiny.picture(8).save(root / "cat/thumbs/0.png")
+    report = build(root, tmp_path / "index", model=model)
+    assert report.notes == (
+        "1 pictures lie in no class folder and have no label: 'cover.png'",
+        "1 pictures lie deeper than the class folders, whose labels they have: 'cat/thumbs/0.png'",
+    )
+    assert (report.labels, report.classes) == ("folders", 2)
+    labels = {path: label for path, (_, label) in contents(tmp_path / "index").items()}
+    assert (labels["cat/0.png"], labels["cat/thumbs/0.png"], labels["cover.png"]) == ("cat", "cat", None)
+    (root / "dog/new").mkdir()
+    tiny.picture(9).save(root / "dog/new/9.png")
+    tiny.picture(10).save(root / "10.png")
+    assert sync(tmp_path / "index").added == 2
+    labels = {path: label for path, (_, label) in contents(tmp_path / "index").items()}
+    assert (labels["dog/new/9.png"], labels["10.png"]) == ("dog", None)
+    assert not build(root, tmp_path / "index").changed
+    mixed = label_rule("auto", root, ["a/1.png", "b/c/2.png", "d.png"])
+    assert mixed.name == "none" and "0 to 2 folders deep" in mixed.notes[0]
 
 
 def test_a_list_that_has_grown(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.measures import bootstrap, bootstrap_groups, compare, difference
+from retrieval.measures import bootstrap, bootstrap_groups, compare
 
 
 def test_intervals_cover_the_true_mean_about_95_times_in_100():
@@ -60,9 +60,9 @@ def test_paired_difference_sees_what_two_intervals_cannot():
     a, b = hard, np.clip(hard - 0.02 + 0.01 * rng.normal(size=200), 0, 1)
     one, two = bootstrap(a)[0], bootstrap(b)[0]
     assert one.low < two.high  # they overlap
-    apart = difference(a, b)
+    apart = compare(a, b).difference
     assert apart.low > 0 and apart.value == pytest.approx(a.mean() - b.mean())
-    nothing = difference(a, a[::-1])
+    nothing = compare(a, a[::-1]).difference
     assert nothing.low < 0 < nothing.high
 
 
@@ -162,7 +162,7 @@ def test_comparison_over_classes_is_more_careful():
         (lambda: bootstrap([]), "needs numbers"),
         (lambda: bootstrap([0.5, math.nan]), "gaps"),
         (lambda: bootstrap([0.5, 0.6], confidence=95), "between 0 and 1"),
-        (lambda: difference([1.0, 2.0], [1.0]), "same queries twice"),
+        (lambda: compare([1.0, 2.0], [1.0]), "same queries twice"),
         (lambda: bootstrap([0.5, 0.6], over=[1]), "classes of shape"),
         (lambda: bootstrap([0.5, 0.6], strata=[1, 2, 3]), "strata of shape"),
         (lambda: bootstrap([0.5, 0.6, 0.7], over=[1, 1, 2], strata=[1, 2, 2]), "two strata"),

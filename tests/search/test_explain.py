@@ -416,17 +416,17 @@ def test_the_hits_of_an_index_are_explained_and_drawn(folder: tuple[Path, Path],
             for hit, why in zip(answer.hits, whys, strict=True):
                 assert why is not None
                 assert sums(why) == pytest.approx([hit.score] * 2, abs=1e-5)
-        assert results_picture.explained(answers, found, search.root, tmp_path / "why.png") == 2
+        assert results_picture.draw_explanations(answers, found, search.root, tmp_path / "why.png") == 2
         plain = [[None] * len(answer.hits) for answer in answers]
-        results_picture.explained(answers, plain, search.root, tmp_path / "plain.png")
+        results_picture.draw_explanations(answers, plain, search.root, tmp_path / "plain.png")
         with Image.open(tmp_path / "why.png") as one, Image.open(tmp_path / "plain.png") as other:
             assert one.size == other.size
             red = [int((np.asarray(x).astype(int) @ (1, 0, -1) > 60).sum()) for x in (one, other)]
         assert red[0] > red[1]
         with pytest.raises(RetrievalError, match="could not be written"):
-            results_picture.explained(answers, found, search.root, tmp_path / "why.txt")
+            results_picture.draw_explanations(answers, found, search.root, tmp_path / "why.txt")
         with pytest.raises(RetrievalError, match="no answer to draw"):
-            results_picture.explained([], [], search.root, tmp_path / "none.png")
+            results_picture.draw_explanations([], [], search.root, tmp_path / "none.png")
 
 
 def test_a_file_that_cannot_be_explained_is_one_sentence(folder: tuple[Path, Path], tmp_path: Path) -> None:
@@ -444,7 +444,7 @@ def test_a_file_that_cannot_be_explained_is_one_sentence(folder: tuple[Path, Pat
             found = explain.explain_answer(search, answer, skipped=skipped)
             assert [one is None for one in found] == [False, True, True, False]
             assert [one.reason for one in skipped] == ["not a picture", "changed since it was indexed"]
-            assert results_picture.explained([answer], [found], search.root, tmp_path / "why.png") == 1
+            assert results_picture.draw_explanations([answer], [found], search.root, tmp_path / "why.png") == 1
             tiny.picture(98).save(root / "cat" / "1.png")
             with pytest.raises(images.UnreadableImage, match="changed since it was indexed"):
                 explain.explain_answer(search, answer, skipped=skipped)

@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def draw(root: Path, *answers: Answer, name: str = "grid.png") -> np.ndarray:
-    assert results_picture.grid(answers, root, root / name) == min(len(answers), results_picture.QUERIES)
+    assert results_picture.draw_answers(answers, root, root / name) == min(len(answers), results_picture.QUERIES)
     with Image.open(root / name) as drawn:
         return np.asarray(drawn.convert("RGB")).astype(int)
 
@@ -107,7 +107,7 @@ def test_a_text_or_a_vector_and_an_answer_without_hits(root: Path) -> None:
 def test_there_is_a_limit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results_picture, "QUERIES", 2)
     answers = [Answer("q", None, None, hits(None), root / "a.png")] * 5
-    assert results_picture.grid(answers, root, root / "grid.png") == 2
+    assert results_picture.draw_answers(answers, root, root / "grid.png") == 2
 
 
 def test_formats_and_failures(root: Path) -> None:
@@ -115,12 +115,12 @@ def test_formats_and_failures(root: Path) -> None:
     for name in ("grid.jpg", "grid.webp", "new/folder/grid.png"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         assert draw(root, answer, name=name).shape[2] == 3
-    results_picture.grid([answer], root, root / "grid.pdf")
+    results_picture.draw_answers([answer], root, root / "grid.pdf")
     assert (root / "grid.pdf").read_bytes().startswith(b"%PDF")
     before = sorted(root.rglob("*"))
     for name in ("grid.xyz", "grid", "a.png/grid.png"):
         with pytest.raises(RetrievalError, match="could not be written"):
-            results_picture.grid([answer], root, root / name)
+            results_picture.draw_answers([answer], root, root / name)
     with pytest.raises(RetrievalError, match="no answer to draw"):
-        results_picture.grid([], root, root / "none.png")
+        results_picture.draw_answers([], root, root / "none.png")
     assert sorted(root.rglob("*")) == before

@@ -9,9 +9,9 @@ from test_training import QUICK, made_up
 
 from retrieval.errors import RetrievalError
 from retrieval.training import engine as engines
-from retrieval.training import loop
 from retrieval.training.history import FOLDER
 from retrieval.training.loop import train
+from retrieval.training.training_run import Run
 
 pytestmark = pytest.mark.usefixtures("lean")
 
@@ -44,8 +44,8 @@ def test_the_logs_hold_the_readings(tmp_path):
 
 def test_a_resumed_training_logs_each_step_once(tmp_path, monkeypatch):
     """It was killed: the checkpoint is older than the last logs."""
-    save = loop._Run.save
-    monkeypatch.setattr(loop._Run, "save", lambda self: save(self) if self.step <= 7 else None)
+    save = Run.save
+    monkeypatch.setattr(Run, "save", lambda self: save(self) if self.step <= 7 else None)
     learn = engines.Engine._learn
 
     def interrupted(self, place, batch, share):
@@ -64,7 +64,7 @@ def test_a_resumed_training_logs_each_step_once(tmp_path, monkeypatch):
 
 
 def test_a_training_cut_off_before_its_first_checkpoint_can_be_begun_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop._Run, "go", lambda self: 1 / 0)
+    monkeypatch.setattr(Run, "go", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(made_up(), tmp_path / "run", RECIPE, tensorboard=True)
     assert [path.name for path in (tmp_path / "run").iterdir()] == [FOLDER]

@@ -18,6 +18,7 @@ from retrieval.training import loop, losses
 from retrieval.training.batches import Batch
 from retrieval.training.hardware import choose_precision
 from retrieval.training.loop import train
+from retrieval.training.losses import contrastive
 from retrieval.training.processes import World
 from retrieval.training.recipe import Recipe
 from retrieval.training.weight_average import Average
@@ -95,7 +96,7 @@ def test_dropout_draws_the_same_in_both_passes_over_a_chunk():
     copy[1].forward = lambda x: x * seen
     dropout.eval()
     x = engines.augment(parts._normalised(batch().pixels), ("flip",), torch.Generator().manual_seed(parts._seed(5, 0)))
-    loss = losses.supervised_contrastive_loss(F.normalize(copy(x)), batch().labels, 0.1)
+    loss = contrastive.supervised_contrastive_loss(F.normalize(copy(x)), batch().labels, 0.1)
     loss.backward()
     assert measured.loss == pytest.approx(loss.item(), abs=1e-5)
     assert_close(gradients(parts), {f"network.{name}": p.grad for name, p in copy.named_parameters()})

@@ -146,9 +146,9 @@ def test_who_sees_one_picture_learns_from_all_pairs(name):
 @pytest.mark.parametrize(("classes", "batch"), [(6, (6, 21)), (40, (32, 4))])
 def test_a_batch_of_few_classes_is_as_large(tmp_path, classes, batch):
     recipe = PairRecipe(net="comparison", size=12, validation=0)
-    run = pair_loop._Run(made_up(classes=classes, n=480), tmp_path, recipe, print)
-    sampler = run._sampler()
-    indices = next(sampler.epoch(0))
+    run = pair_loop.PairRun(made_up(classes=classes, n=480), tmp_path, recipe, print)
+    run.make(None)
+    indices = next(run.batches.sampler.epoch(0))
     labels, counts = np.unique(run.train.labels[indices], return_counts=True)
     assert (len(labels), set(counts.tolist())) == (batch[0], {batch[1]})
 

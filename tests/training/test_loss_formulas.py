@@ -10,19 +10,11 @@ from pytorch_metric_learning import distances, losses, reducers
 from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
-from retrieval.training.losses import (
-    NAMES,
-    ArcFaceLoss,
-    ContrastiveLoss,
-    EnergyLoss,
-    InfoNCELoss,
-    NPairsLoss,
-    SoftTripletLoss,
-    SupervisedContrastiveLoss,
-    TripletLoss,
-    create,
-)
-from retrieval.training.losses.create import MARGINS, RATES, TEMPERATURES, WITH_MEMORY
+from retrieval.training.losses import NAMES, TABLE, create
+from retrieval.training.losses.classification import ArcFaceLoss
+from retrieval.training.losses.contrastive import InfoNCELoss, NPairsLoss, SupervisedContrastiveLoss
+from retrieval.training.losses.siamese import ContrastiveLoss, EnergyLoss
+from retrieval.training.losses.triplet import SoftTripletLoss, TripletLoss
 from retrieval.training.recipe import CHOICES, Recipe
 
 DIM, CLASSES = 6, 5
@@ -233,7 +225,7 @@ def every_recipe():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("memory", [0, 30])
 def test_every_loss_stays_finite_on_every_batch(recipe, dtype, memory):
-    if memory and recipe.loss not in WITH_MEMORY:
+    if memory and not TABLE[recipe.loss].memory:
         with pytest.raises(RetrievalError, match=f"not with --loss {recipe.loss}"):
             create(recipe.replace(memory=memory), DIM, CLASSES)
         return
@@ -267,7 +259,6 @@ def test_a_loss_says_whether_it_wants_unit_vectors(space, unit, memory):
 
 def test_the_names_of_the_command_line_are_those_of_the_losses():
     assert CHOICES["loss"] == NAMES
-    assert set(MARGINS) | set(TEMPERATURES) | set(WITH_MEMORY) <= set(NAMES)
     with pytest.raises(RetrievalError, match="'quintuplet'"):
         create(SimpleNamespace(loss="quintuplet"), 4, 2)
 
@@ -291,8 +282,8 @@ def test_losses_of_large_and_small_gradients_have_learning_rates_of_their_own():
     assert rate("circle", optimizer="adamw") == rate("triplet", optimizer="adamw")
     x, labels = batch("ordinary", torch.float32)
     size = {name: tangent(create(Recipe(loss=name), DIM, CLASSES)(x, labels)[0], x).norm().item() for name in NAMES}
-    for name, times in RATES.items():
-        assert (size[name] > size["infonce"]) == (times < 1), name
+    for name, loss in TABLE.items():
+        assert loss.rate == 1 or (size[name] > size["infonce"]) == (loss.rate < 1), name
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The losses against slow, obvious float64 versions, against pytorch-metric-learning, and at their edges."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -11,15 +12,12 @@ from pytorch_metric_learning import reducers as pml_reducers
 from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
-from retrieval.training.losses import (
-    SoftmaxLoss,
-    TripletLoss,
-    batch_all_triplet_loss,
-    mining,
-    squared_distances,
-    supervised_contrastive_loss,
-    triplet_loss,
-)
+from retrieval.training.losses import NAMES, TABLE, create, mining
+from retrieval.training.losses.classification import SoftmaxLoss
+from retrieval.training.losses.contrastive import supervised_contrastive_loss
+from retrieval.training.losses.distances import squared_distances
+from retrieval.training.losses.triplet import TripletLoss, batch_all_triplet_loss, triplet_loss
+from retrieval.training.recipe import Recipe
 
 
 def batch(n=40, d=16, classes=5, seed=0, dtype=torch.float64):
@@ -175,3 +173,15 @@ def test_softmax_loss_is_a_linear_classifier():
 def test_unknown_mining_is_refused_by_name():
     with pytest.raises(RetrievalError, match="'harder'"):
         TripletLoss(0.2, "harder")
+
+
+def test_without_pytorch_metric_learning_its_losses_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_metric_learning", None)
+    theirs = {name for name, loss in TABLE.items() if loss.make.startswith("pml.")}
+    assert theirs == {"multi-similarity", "circle", "proxy-anchor"}
+    for name in NAMES:
+        if name not in theirs:
+            assert create(Recipe(loss=name), 16, 4)
+            continue
+        with pytest.raises(RetrievalError, match=rf'^--loss {name} needs .* `pip install "retrieval\[pml\]"`, or '):
+            create(Recipe(loss=name), 16, 4)

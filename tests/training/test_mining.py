@@ -11,10 +11,14 @@ from pytorch_metric_learning import reducers as pml_reducers
 from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
-from retrieval.training.losses import MINING, NAMES, SoftTripletLoss, TripletLoss, create, mining, squared_distances
-from retrieval.training.losses.create import WITH_MEMORY
-from retrieval.training.losses.mining import CUTOFF, FARTHEST, CrossBatchMemory
+from retrieval.training.losses import MINING, NAMES, TABLE, create, mining
+from retrieval.training.losses.cross_batch_memory import CrossBatchMemory
+from retrieval.training.losses.distances import squared_distances
+from retrieval.training.losses.mining import CUTOFF, FARTHEST
+from retrieval.training.losses.triplet import SoftTripletLoss, TripletLoss
 from retrieval.training.recipe import CHOICES, Recipe
+
+WITH_MEMORY = [name for name, loss in TABLE.items() if loss.memory]
 
 
 def unit(n, d, seed=0, dtype=torch.float64):

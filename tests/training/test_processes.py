@@ -39,12 +39,12 @@ from lean import leave_out_the_end
 from test_processes import PICTURES, RECIPES, made_up, train
 from retrieval.base.progress import speaks
 from retrieval.training import engine, processes
-import retrieval.training.loop as loop
+from retrieval.training.training_run import Run
 
 pytestmark = pytest.mark.usefixtures("lean")
 leave_out_the_end(pytest.MonkeyPatch())
 rows = []
-learn, run = engine.Engine._learn, loop._Run.go
+learn, run = engine.Engine._learn, Run.go
 def counted(self, place, batch, share):
     rows.append((len(batch.pixels), len(batch.labels)))
     return learn(self, place, batch, share)
@@ -55,7 +55,7 @@ def checked(self):
         told = tensor.clone()
         torch.distributed.broadcast(told, 0)
         assert torch.equal(told, tensor), name
-engine.Engine._learn, loop._Run.go = counted, checked
+engine.Engine._learn, Run.go = counted, checked
 for name, recipe in RECIPES.items():
     rows.clear()
     trained = train(made_up(**PICTURES), f"{sys.argv[1]}/{name}", recipe)
@@ -65,17 +65,17 @@ for name, recipe in RECIPES.items():
                        "quality": trained.precision_at_1}, file)
 
 # Ctrl-C reaches the first process alone
-watch = loop._Run._watch
+watch = Run.watch
 def stopping(self, reading):
     watch(self, reading)
     if reading.step == 3 and self.world.first:
         signal.raise_signal(signal.SIGINT)
-loop._Run._watch = stopping
+Run.watch = stopping
 try:
     train(made_up(**PICTURES), f"{sys.argv[1]}/stopped", RECIPES["batch norm"])
     raise SystemExit("nothing stopped the training")
 except KeyboardInterrupt:
-    loop._Run._watch = watch
+    Run.watch = watch
 torch.distributed.barrier()  # the first has written its checkpoint
 steps = len(train(made_up(**PICTURES), f"{sys.argv[1]}/stopped", resume=True).history)
 assert steps > 3, steps

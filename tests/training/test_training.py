@@ -193,6 +193,15 @@ def test_batch_hard_from_the_start_collapses_and_is_named(tmp_path):
     assert card is not None and "collapsed" in card
 
 
+@pytest.mark.usefixtures("lean")
+def test_a_collapse_is_named_once_across_a_break(tmp_path):
+    recipe, left = QUICK.replace(mining="hard", epochs=16, lr=0.05), []
+    with pytest.raises(KeyboardInterrupt):
+        train(made_up(n=480, noise=400), tmp_path, recipe, warn=lambda said: signal.raise_signal(signal.SIGINT))
+    trained = train(made_up(n=480, noise=400), tmp_path, resume=True, warn=left.append)
+    assert trained.history[-1].spread < 0.02 and len(trained.warnings) == 1 and left == []
+
+
 @pytest.mark.parametrize(
     ("recipe", "cause"),
     [(Recipe(margin=3.0), "--margin"), (Recipe(), "--lr 0.04"), (Recipe(mining="hard"), "--mining")],

@@ -13,10 +13,10 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from retrieval import networks
 from retrieval.errors import RetrievalError
-from retrieval.training import loop, losses
+from retrieval.training import loop, losses, training_run
 from retrieval.training.history import Monitor, spread
 from retrieval.training.loop import train
-from retrieval.training.losses import ContrastiveLoss
+from retrieval.training.losses.siamese import ContrastiveLoss
 from retrieval.training.recipe import CHOICES, Recipe
 
 QUICK = Recipe(
@@ -37,7 +37,7 @@ QUICK = Recipe(
 @pytest.fixture(autouse=True)
 def nothing_left_behind(monkeypatch):
     """What a training leaves behind is tested elsewhere, and takes longer than these trainings."""
-    monkeypatch.setattr(loop, "write_history", lambda *_: None)
+    monkeypatch.setattr(training_run, "write_history", lambda *_: None)
     monkeypatch.setattr(loop, "save_trained", lambda *_: None)
 
 

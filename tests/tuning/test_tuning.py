@@ -276,7 +276,7 @@ def test_queries_that_cannot_be_read(folder: Path, tmp_path: Path, content: byte
     for name in (file, tmp_path / "none.npy", tmp_path):
         assert main(["tune", str(folder), "--queries", str(name)]) == 1
         told = capsys.readouterr()
-        assert told.out == "" and told.err.count("\n") == 1 and "give a .npy file of vectors" in told.err
+        assert told.out == "" and told.err.count("\n") == 1 and "cannot be read as a .npy file" in told.err
 
 
 @pytest.mark.parametrize(("option", "value"), [("--memory", "much"), ("--latency", "5"), ("--recall", "2")])

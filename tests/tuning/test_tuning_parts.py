@@ -79,10 +79,12 @@ def test_a_trial_answers_as_the_index_will(folder: Path) -> None:
             structure = kinds.build(factory, trial.vectors, seed=0)
             for parameters in kinds.efforts(factory, N)[:3]:
                 index.set_structure(structure, parameters)
-                scores, ids = index.search(queries, 10)
-                mine = trial.search(structure, parameters)(queries, 10)
-                np.testing.assert_array_equal(mine[0], scores)
-                np.testing.assert_array_equal(trial.ids[mine[1]], ids)
+                search = trial.search(structure, parameters)
+                for asked, k in ((queries, 10), (queries[:1], 10), (queries, 40)):  # 40 take more effort
+                    scores, ids = index.search(asked, k)
+                    mine = search(asked, k)
+                    np.testing.assert_array_equal(mine[0], scores)
+                    np.testing.assert_array_equal(trial.ids[mine[1]], ids)
 
 
 def test_held_out_vectors_are_not_found(folder: Path) -> None:

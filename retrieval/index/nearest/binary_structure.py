@@ -20,7 +20,7 @@ import numpy.typing as npt
 from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
 from retrieval.index.nearest import faiss_files
-from retrieval.index.nearest.faiss_options import Settings, linear, project
+from retrieval.index.nearest.faiss_options import Settings, empty, linear, project
 from retrieval.index.nearest.structure import Floats, Positions
 
 _KNOWN = re.compile(r"BFlat|BHNSW\d{1,3}|BIVF\d{1,6}")
@@ -48,7 +48,7 @@ class BinaryStructure:
 
     @classmethod
     def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> BinaryStructure:
-        """See :func:`retrieval.index.nearest.kinds.build`."""
+        """See :func:`retrieval.index.nearest.structure.Structure.build`."""
         n, dim = vectors.shape
         index = _empty(factory, dim)
         lists = int(getattr(index, "nlist", 0))
@@ -69,13 +69,23 @@ class BinaryStructure:
         return cls(factory, index, transform)
 
     @classmethod
-    def read(cls, factory: str, path: Path, dim: int, items: int) -> BinaryStructure:
-        """See :func:`retrieval.index.nearest.kinds.read`."""
+    def read(cls, factory: str, path: Path, dim: int, items: int, *, mapped: bool) -> BinaryStructure:
+        """See :func:`retrieval.index.nearest.structure.Structure.read`."""
         try:
             like = _empty(factory, dim)
         except RetrievalError as error:
             raise DamagedFileError(path, faiss_files.OTHER) from error
         return cls(factory, *faiss_files.read_coded(path, like, items, dim))
+
+    @staticmethod
+    def efforts(factory: str, n: int) -> list[dict[str, int]]:
+        """See :meth:`retrieval.index.nearest.structure.Structure.efforts`."""
+        steps: list[dict[str, int]] = [{}]
+        if factory.startswith("BIVF"):
+            steps = [{"nprobe": probe} for probe in (1, 2, 4, 8, 16, 32, 64) if probe <= int(factory[4:])]
+        elif factory.startswith("BHNSW"):
+            steps = [{"efSearch": width} for width in (20, 40, 80, 160, 320)]
+        return [{**step, "candidates": times} for step in steps for times in (4, 10, 25, 60)]
 
     def write(self, path: Path) -> None:
         """Write it durably."""
@@ -93,15 +103,8 @@ class BinaryStructure:
 
 
 def _empty(factory: str, dim: int) -> Any:
-    """An index without codes, of as many bits as numbers, filled up to whole bytes."""
-    if not _KNOWN.fullmatch(factory):
-        raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
-    try:
-        return faiss.index_binary_factory(-(-dim // 8) * 8, factory)
-    except (RuntimeError, TypeError) as error:  # a TypeError if `dim` is no 32-bit integer
-        raise RetrievalError(
-            f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
-        ) from error
+    """Of as many bits as numbers, filled up to whole bytes."""
+    return empty(_KNOWN, lambda dim, factory: faiss.index_binary_factory(-(-dim // 8) * 8, factory), factory, dim)
 
 
 def _codes(turned: Floats) -> npt.NDArray[np.uint8]:

@@ -30,12 +30,14 @@ class Foreign(NamedTuple):
         vectors: float32 (n, d), or uint8 (n, d/8) codes; mapped from a file that has no name any more.
         kind: FAISS's name of the index ("IndexIVFPQ").
         exact: whether it keeps the vectors as they were given to it, rather than something near them.
+        distance: what it compares by: "inner product", "euclidean", "hamming", or FAISS's name for others.
     """
 
     ids: Ids
     vectors: npt.NDArray[Any]
     kind: str
     exact: bool
+    distance: str
 
 
 def write_flat(path: Path, dim: int, blocks: Iterable[tuple[npt.NDArray[Any], Ids]], *, binary: bool = False) -> None:
@@ -102,7 +104,7 @@ def read_vectors(path: Path) -> Foreign:
             ids = np.load(Path(folder, "ids.npy"), allow_pickle=False)
             # Mapped, and the mapping outlives the name: the disk is free again when nobody holds the array.
             vectors = np.load(Path(folder, "vectors.npy"), mmap_mode="r", allow_pickle=False)
-            return Foreign(ids, vectors, str(found["kind"]), bool(found["exact"]))
+            return Foreign(ids, vectors, str(found["kind"]), bool(found["exact"]), str(found["distance"]))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RetrievalError(

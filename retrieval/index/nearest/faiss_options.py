@@ -1,14 +1,16 @@
-"""How FAISS searches: linear maps before the comparison, and search parameters made once for each width."""
+"""What FAISS is asked for: empty indexes, linear maps before the comparison, parameters made once for each width."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.errors import RetrievalError
 from retrieval.index.nearest.structure import Floats
 
 _KEPT = 256
@@ -56,6 +58,28 @@ class Settings:
     def _make(self, width: int) -> Any:
         made = faiss.SearchParametersHNSW(efSearch=width) if self._graph else faiss.SearchParametersIVF(nprobe=width)
         return faiss.SearchParametersPreTransform(index_params=made) if self._transformed else made
+
+
+def empty(known: re.Pattern[str], make: Callable[[int, str], Any], factory: str, dim: int) -> Any:
+    """An index without vectors.
+
+    Args:
+        known: what of FAISS's descriptions is understood.
+        make: from numbers in a vector and a description to an index.
+        factory: the description.
+        dim: numbers in a vector.
+
+    Raises:
+        RetrievalError: there is no such structure, or none of so many numbers.
+    """
+    if not known.fullmatch(factory):
+        raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
+    try:
+        return make(dim, factory)
+    except (RuntimeError, TypeError) as error:  # a TypeError if `dim` is no 32-bit integer
+        raise RetrievalError(
+            f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
+        ) from error
 
 
 def linear(matrix: npt.NDArray[Any], offset: npt.NDArray[Any]) -> Any:

@@ -1,7 +1,7 @@
 """A program of its own that reads a FAISS file from elsewhere; see :mod:`retrieval.base.sandbox`.
 
 Arguments: the file, and a folder, into which it writes ``vectors.npy`` and ``ids.npy``. The answer has ``kind``,
-FAISS's name of the index, and ``exact``, whether it keeps the vectors as they were.
+FAISS's name of the index, ``exact``, whether it keeps the vectors as they were, and ``distance``, what it compares by.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ NUMBERS = 1 << 22
 
 WIDEST = 1 << 16
 """Numbers in a vector beyond which a file is not believed."""
+
+DISTANCES = {faiss.METRIC_INNER_PRODUCT: "inner product", faiss.METRIC_L2: "euclidean"}
+"""What others than these are called by FAISS, they are called here."""
 
 Decode = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
 
@@ -50,7 +53,12 @@ def read(file: Path) -> dict[str, object]:
         for start in range(0, len(keys), step):
             out.write(np.ascontiguousarray(decode(keys[start : start + step]), dtype).data)
     exact = kind in ("IndexFlat", "IndexFlatL2", "IndexFlatIP", "IndexHNSWFlat", "IndexNSGFlat", "IndexIVFFlat")
-    return {"kind": kind, "exact": exact or binary}
+    return {"kind": kind, "exact": exact or binary, "distance": "hamming" if binary else _distance(index.metric_type)}
+
+
+def _distance(metric: int) -> str:
+    names = (name for name in dir(faiss) if name.startswith("METRIC_") and getattr(faiss, name) == metric)
+    return DISTANCES.get(metric) or next(names, f"METRIC_{metric}").removeprefix("METRIC_")
 
 
 def _floats(index: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int, Decode, str]:
@@ -83,24 +91,45 @@ def _binary(index: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], i
     kind = type(inner).__name__
     if isinstance(inner, faiss.IndexBinaryHNSW):
         inner = faiss.downcast_IndexBinary(inner.storage)
-    if type(inner).__name__ != "IndexBinaryFlat":
+    width = int(inner.code_size)
+    if isinstance(inner, faiss.IndexBinaryIVF):
+        own, codes = _listed(inner), _listed_codes(inner)
+    elif type(inner).__name__ == "IndexBinaryFlat":
+        codes = faiss.vector_to_array(inner.xb).reshape(inner.ntotal, width)
+        own = np.arange(len(codes), dtype=np.int64)
+    else:
         raise ValueError(f"{kind} does not give its codes back")
-    codes = faiss.vector_to_array(inner.xb).reshape(inner.ntotal, inner.code_size)
     keys = np.arange(len(codes), dtype=np.int64)
-    ids = keys if ids is None else ids
+    ids = own if ids is None else ids
     if len(ids) != len(keys):
         raise ValueError(f"it has {len(ids):,} ids for {len(keys):,} codes")
-    return keys, ids, int(inner.code_size), codes.__getitem__, kind
+    return keys, ids, width, codes.__getitem__, kind
 
 
 def _listed(index: Any) -> npt.NDArray[np.int64]:
     """The ids in the lists of an inverted file, ascending."""
+    return np.sort(_in_lists(index))
+
+
+def _listed_codes(index: Any) -> npt.NDArray[np.uint8]:
+    """Its codes, in the order of their ids."""
+    width = int(index.code_size)
+    parts = [np.empty((0, width), np.uint8)]
+    for number in range(index.nlist):
+        count = index.invlists.list_size(number)
+        if count:
+            parts.append(faiss.rev_swig_ptr(index.invlists.get_codes(number), count * width).reshape(-1, width).copy())
+    return np.concatenate(parts)[np.argsort(_in_lists(index), kind="stable")]
+
+
+def _in_lists(index: Any) -> npt.NDArray[np.int64]:
+    """The ids in its lists, one list after the other."""
     parts = [np.empty(0, np.int64)]
     for number in range(index.nlist):
         count = index.invlists.list_size(number)
         if count:
             parts.append(faiss.rev_swig_ptr(index.invlists.get_ids(number), count).astype(np.int64))
-    return np.sort(np.concatenate(parts))
+    return np.concatenate(parts)
 
 
 if __name__ == "__main__":

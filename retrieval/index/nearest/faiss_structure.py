@@ -15,7 +15,7 @@ from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
 from retrieval.index.nearest import faiss_files
 from retrieval.index.nearest.exact import matrix_products
-from retrieval.index.nearest.faiss_options import Settings, project
+from retrieval.index.nearest.faiss_options import Settings, empty, project
 from retrieval.index.nearest.structure import Floats, Positions
 
 _CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ)"
@@ -34,6 +34,9 @@ _SAMPLE = 65_536
 
 _PIECE = 5000
 """Vectors that are added at a time, so that progress shows. FAISS itself sees Ctrl-C."""
+
+_MULTIPLES = (("SQ", (1, 2)), ("PCA", (2, 4, 8)), ("PQ", (2, 4, 8, 16, 32)), ("RaBitQ", (4, 8, 16, 32)))
+"""How many times as many candidates are worth scoring anew, by what the vectors are kept as; the last that fits."""
 
 _FEW = 20
 """Queries up to which FAISS never multiplies matrices."""
@@ -57,7 +60,7 @@ class FaissStructure:
 
     @classmethod
     def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> FaissStructure:
-        """See :func:`retrieval.index.nearest.kinds.build`."""
+        """See :func:`retrieval.index.nearest.structure.Structure.build`."""
         n, d = vectors.shape
         index = _empty(factory, d)
         inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
@@ -84,12 +87,29 @@ class FaissStructure:
 
     @classmethod
     def read(cls, factory: str, path: Path, dim: int, items: int, *, mapped: bool) -> FaissStructure:
-        """See :func:`retrieval.index.nearest.kinds.read`."""
+        """See :func:`retrieval.index.nearest.structure.Structure.read`."""
         try:
             like = _empty(factory, dim)
         except RetrievalError as error:
             raise DamagedFileError(path, faiss_files.OTHER) from error
         return cls(factory, faiss_files.read(path, like, items, mapped=mapped))
+
+    @staticmethod
+    def efforts(factory: str, n: int) -> list[dict[str, int]]:
+        """See :meth:`retrieval.index.nearest.structure.Structure.efforts`."""
+        multiples: tuple[int, ...] = (1,)
+        for code, times in _MULTIPLES:
+            multiples = times if code in factory else multiples
+        steps: list[dict[str, int]] = [{}]
+        if "IVF" in factory:
+            lists = int(factory.split("IVF")[1].split(",")[0])
+            probes = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
+            steps = [{"nprobe": probe} for probe in probes if probe <= lists]
+        elif "HNSW" in factory:
+            steps = [{"efSearch": width} for width in (16, 32, 64, 128, 256, 512)]
+        else:
+            multiples = (1, 2, 4, 10, 20)
+        return [{**step, "candidates": times} for step in steps for times in multiples]
 
     def write(self, path: Path) -> None:
         """Write it durably."""
@@ -117,15 +137,7 @@ class FaissStructure:
 
 
 def _empty(factory: str, dim: int) -> Any:
-    """An index without vectors."""
-    if not _KNOWN.fullmatch(factory):
-        raise RetrievalError(f"There is no structure {factory!r}; choose another one.")
-    try:
-        return faiss.index_factory(dim, factory, faiss.METRIC_L2)
-    except (RuntimeError, TypeError) as error:  # a TypeError if `dim` is no 32-bit integer
-        raise RetrievalError(
-            f"FAISS cannot make {factory} for vectors of {dim:,} numbers; choose another structure."
-        ) from error
+    return empty(_KNOWN, lambda dim, factory: faiss.index_factory(dim, factory, faiss.METRIC_L2), factory, dim)
 
 
 def _finite(vectors: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,43 @@ class Structure(Protocol):
 
     factory: str
     dim: int
+
+    @classmethod
+    def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> Self:
+        """Build one.
+
+        Args:
+            factory: what.
+            vectors: (n, d), unit rows.
+            seed: the same structure comes of the same seed, where its library has one.
+            progress: whose ``update`` is called with the vectors added since the last call; None for nobody.
+
+        Raises:
+            RetrievalError: there is no such structure, or none of these vectors, or its library is not installed.
+        """
+        ...
+
+    @classmethod
+    def read(cls, factory: str, path: Path, dim: int, items: int, *, mapped: bool) -> Self:
+        """Read what :meth:`write` wrote, and whose checksum has been compared.
+
+        Args:
+            factory: what it should be.
+            path: the file.
+            dim: numbers in a vector.
+            items: how many vectors it should hold.
+            mapped: leave what is large on the disk, if its library can.
+
+        Raises:
+            DamagedFileError: it is not what it should be.
+            RetrievalError: its library is not installed.
+        """
+        ...
+
+    @staticmethod
+    def efforts(factory: str, n: int) -> list[dict[str, int]]:
+        """Search parameters over n vectors, from cheap to thorough."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -44,15 +44,10 @@ class SymphonyStructure:
         return self._size
 
     @classmethod
-    def build(cls, factory: str, vectors: Floats) -> SymphonyStructure:
-        """Build one.
+    def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> SymphonyStructure:
+        """Build "SymphonyQG32", where 32 is how many neighbours each vector has; there must be more vectors.
 
-        Args:
-            factory: "SymphonyQG32", where 32 is how many neighbours each vector has.
-            vectors: (n, d), unit rows, n above the number of neighbours.
-
-        Raises:
-            RetrievalError: there is no such graph, or the library is not installed.
+        See :meth:`retrieval.index.nearest.structure.Structure.build`. The library takes no seed and tells no progress.
         """
         degree = factory.removeprefix(NAME)
         if not (degree.isascii() and degree.isdigit() and 0 < int(degree) <= 256 and int(degree) % 32 == 0):
@@ -66,13 +61,8 @@ class SymphonyStructure:
         return cls(factory, index, vectors.shape[1])
 
     @classmethod
-    def read(cls, factory: str, path: Path, dim: int, items: int) -> SymphonyStructure:
-        """Read what :meth:`write` wrote, and whose checksum has been compared.
-
-        Raises:
-            DamagedFileError: it is not what the catalog says.
-            RetrievalError: the library is not installed.
-        """
+    def read(cls, factory: str, path: Path, dim: int, items: int, *, mapped: bool) -> SymphonyStructure:
+        """See :meth:`retrieval.index.nearest.structure.Structure.read`; it always is in memory."""
         library = _library()
         try:
             index = library.SymqgIndex.load(str(path))
@@ -82,6 +72,11 @@ class SymphonyStructure:
         if not fits:
             raise DamagedFileError(path, "is not the structure that the catalog describes")
         return cls(factory, index, dim)
+
+    @staticmethod
+    def efforts(factory: str, n: int) -> list[dict[str, int]]:
+        """See :meth:`retrieval.index.nearest.structure.Structure.efforts`."""
+        return [{"ef": width} for width in (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640) if width < n]
 
     def write(self, path: Path) -> None:
         """Write it durably.

@@ -1,20 +1,32 @@
 """Pair networks, one architecture a file: two pictures in, one logit out that says whether they are of one class.
 
 Siamese ones compute a feature of each picture first and compare the two, so that the features of many pictures are
-computed once; the others must see every pair, and can only re-rank what an index found.
+computed once; the others must see every pair, and can only re-rank what an index found. A new network is a new file and
+a line in :data:`TABLE`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
-
+from retrieval import networks
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
-NAMES = ("comparison", "two-channel", "two-stream", "siamese", "pseudo-siamese")
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TABLE = {
+    "comparison": "retrieval.networks.pairs.comparison.LearnedComparison",
+    "two-channel": "retrieval.networks.pairs.two_channel.TwoChannel",
+    "two-stream": "retrieval.networks.pairs.two_stream.TwoStream",
+    "siamese": "retrieval.networks.pairs.siamese.Siamese",
+    "pseudo-siamese": "retrieval.networks.pairs.siamese.PseudoSiamese",
+}
+"""Name → class."""
+
+NAMES = tuple(TABLE)
 """What ``--net`` takes, besides the embedding networks of :data:`retrieval.networks.NAMES`."""
 
 
@@ -73,30 +85,11 @@ def create(name: str, **options: Any) -> nn.Module:
     Raises:
         RetrievalError: no such network, or options that it does not take.
     """
-    architecture: Callable[..., nn.Module]
-    if name == "comparison":
-        from retrieval.networks.pairs import comparison
-
-        architecture = comparison.LearnedComparison
-    elif name == "two-channel":
-        from retrieval.networks.pairs import two_channel
-
-        architecture = two_channel.TwoChannel
-    elif name == "two-stream":
-        from retrieval.networks.pairs import two_stream
-
-        architecture = two_stream.TwoStream
-    elif name == "siamese":
-        from retrieval.networks.pairs import siamese
-
-        architecture = siamese.Siamese
-    elif name == "pseudo-siamese":
-        from retrieval.networks.pairs import siamese
-
-        architecture = siamese.PseudoSiamese
-    else:
+    if name not in TABLE:
         raise RetrievalError(f"There is no pair network {name!r}; choose one of {', '.join(NAMES)}.")
-    try:
-        return architecture(**options)
-    except TypeError as error:
-        raise RetrievalError(f"The pair network {name!r} does not take these options: {error}.") from None
+    return networks.made(networks.architecture(name, TABLE), f"pair network {name!r}", options)
+
+
+def siamese(name: str) -> bool:
+    """Whether it sees one picture at a time, and so learns from all pairs of a batch of classes × pictures."""
+    return issubclass(networks.architecture(name, TABLE), SiameseNetwork)

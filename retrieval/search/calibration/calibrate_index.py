@@ -10,6 +10,7 @@ import numpy as np
 from retrieval.base.machine import versions
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.by_folder import or_folder
 from retrieval.search.calibration.evidence import Evidence
 from retrieval.search.calibration.fitting import A_SAMPLE, WITHOUT_MATCH, fit_to, judge
 from retrieval.search.calibration.halves import Asking, Labelled
@@ -19,13 +20,14 @@ TWIN = 1 - 1e-6
 """Scores from here on are those of one vector, up to the last digits of a float."""
 
 
+@or_folder()
 def calibrate(
     index: Index, *, queries: Asking | None = None, fmr: float = 0.01, miss: float = 0.05, k: int = 10, seed: int = 0
 ) -> Calibration:
     """Find out what scores in an index say. The index is left as it is.
 
     Args:
-        index: with labels.
+        index: open, with labels; or its folder.
         queries: who asks; the pictures of the index themselves if None, each of all others without its exact copies.
         fmr: false match rate: of the pairs of two labels, the share that the threshold may let through.
         miss: of the queries with a match in the index, the share that may be told there is none.

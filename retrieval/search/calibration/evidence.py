@@ -11,7 +11,7 @@ import numpy.typing as npt
 from retrieval import measures
 from retrieval.base import progress
 from retrieval.index import Index
-from retrieval.index.codes import as_numbers, scaled
+from retrieval.index.vectors import packed, signs
 from retrieval.measures import UNLABELLED, Pairs
 
 Doubles = npt.NDArray[np.float64]
@@ -83,8 +83,8 @@ def gather(
         left_out: for each query the places (by ascending id) of itself and its exact copies.
         k: hits a query.
     """
-    ids, items = index.ids(), as_numbers(index, index.all_vectors()[1])
-    asked = as_numbers(index, vectors)
+    ids, items = index.ids(), _exact(index, index.all_vectors()[1])
+    asked = _exact(index, vectors)
     count = np.bincount(gallery_labels[gallery_labels != UNLABELLED], minlength=int(labels.max()) + 1)
     own = [int((gallery_labels[places] == label).sum()) for places, label in zip(left_out, labels, strict=True)]
     scores = np.full((len(labels), k), -np.inf)
@@ -99,7 +99,7 @@ def gather(
             scores[rows] = best
             there = hits >= 0
             found[rows][there] = gallery_labels[np.searchsorted(ids, hits[there])]
-            others = scaled(index, asked[rows] @ items.T)
+            others = _scores(index, asked[rows] @ items.T)
             others[(labels[rows, None] == gallery_labels) | (gallery_labels == UNLABELLED)] = -np.inf
             for row, places in zip(others, left_out[rows], strict=True):
                 row[places] = -np.inf
@@ -129,8 +129,8 @@ def pairs(
     Raises:
         RetrievalError: there are no two pictures of one label, or none of two.
     """
-    left = as_numbers(index, vectors)
-    sides = (left, labels) if gallery is None else (left, labels, as_numbers(index, gallery), gallery_labels)
+    left = _exact(index, vectors)
+    sides = (left, labels) if gallery is None else (left, labels, _exact(index, gallery), gallery_labels)
     drawn = measures.pair_scores(*sides, sample=PAIRS, seed=seed)
     if sum(drawn.available) > PAIRS:  # genuine pairs are rare among them
         some = measures.pair_scores(*sides, sample=2 * PAIRS, balanced=True, seed=seed)
@@ -141,4 +141,14 @@ def pairs(
             np.concatenate([drawn.classes[impostor], some.classes[genuine]]),
             drawn.available,
         )
-    return Pairs(scaled(index, drawn.scores), drawn.genuine, drawn.classes, drawn.available)
+    return Pairs(_scores(index, drawn.scores), drawn.genuine, drawn.classes, drawn.available)
+
+
+def _exact(index: Index, vectors: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Vectors float32 (n, dim) as they are; codes as ±1, whose inner products no rounding can touch."""
+    return signs(packed(vectors)) if index.storage == "binary" else np.asarray(vectors, np.float32)
+
+
+def _scores(index: Index, products: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Inner products of :func:`_exact` as scores."""
+    return products / np.float32(index.dim) if index.storage == "binary" else products

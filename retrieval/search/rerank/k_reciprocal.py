@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from retrieval.index import Index
-from retrieval.index.codes import asked_numbers, numbers
+from retrieval.index.vectors import as_numbers
 from retrieval.search.rerank.reranker import TOP, FirstRanking, Reranked, reordered
 
 Ints = NDArray[np.int64]
@@ -198,7 +198,7 @@ class Neighbourhood:
 
     def vectors(self, ids: Ints) -> Doubles:
         """Their vectors, float64 (m, d), whose inner products are the index's scores."""
-        return numbers(self._index, self._index.vectors(ids))
+        return as_numbers(self._index.vectors(ids), dtype=np.float64)
 
     def _ask(self, ids: Ints, excluded: Sequence[int]) -> tuple[Ints, NDArray[np.float32]]:
         scores, found = self._index.search(
@@ -241,7 +241,7 @@ class KReciprocal:
         if len(near) < self.k1:  # fewer hits were asked for than say who the query's neighbours are
             near = self._near(index, first)
         ids, lists, scores = self._universe(around, near, first)
-        vectors = np.concatenate([around.vectors(ids), asked_numbers(index, first.vector)[None]])
+        vectors = np.concatenate([around.vectors(ids), as_numbers(first.vector, index.storage, np.float64)[None]])
         # as the index rounds them, so that equal scores are equal
         query_scores = (vectors[:-1] @ vectors[-1]).astype(np.float32).astype(np.float64)
         order = np.searchsorted(ids, near[: self.k1])

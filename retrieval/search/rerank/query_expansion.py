@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index import Index
-from retrieval.index.codes import asked_numbers, numbers
+from retrieval.index.vectors import as_numbers
 from retrieval.search.rerank.reranker import TOP, FirstRanking, Reranked, reordered
 
 NEIGHBOURS = 10
@@ -70,13 +70,13 @@ class QueryExpansion:
         """Expand, and ask again."""
         if not len(first.ids):
             return Reranked(first.ids, first.scores, np.empty(0))
-        query = asked_numbers(index, first.vector)
-        near = numbers(index, index.vectors(first.ids[: self.neighbours]))
+        query = as_numbers(first.vector, index.storage, np.float64)
+        near = as_numbers(index.vectors(first.ids[: self.neighbours]), dtype=np.float64)
         other = expanded(query, near, near @ query, self.alpha)
         if first.wanted is None:
             looked_at = min(self.top, len(first.ids))
-            found = numbers(index, index.vectors(first.ids[:looked_at]))
-            return reordered(first, looked_at, found @ asked_numbers(index, other.astype(np.float32)))
+            found = as_numbers(index.vectors(first.ids[:looked_at]), dtype=np.float64)
+            return reordered(first, looked_at, found @ as_numbers(other.astype(np.float32), index.storage, np.float64))
         second, ids = (
             row[0]
             for row in index.search(
@@ -107,5 +107,7 @@ def _first_scores(
     known = dict(zip(first.ids.tolist(), first.scores.tolist(), strict=True))
     new = np.array([id_ for id_ in ids.tolist() if id_ not in known], np.int64)
     if len(new):
-        known.update(zip(new.tolist(), (numbers(index, index.vectors(new)) @ query).tolist(), strict=True))
+        known.update(
+            zip(new.tolist(), (as_numbers(index.vectors(new), dtype=np.float64) @ query).tolist(), strict=True)
+        )
     return np.array([known[id_] for id_ in ids.tolist()], np.float32)

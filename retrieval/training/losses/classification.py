@@ -78,6 +78,16 @@ class SoftmaxLoss(nn.Module):
         return F.cross_entropy(logits, labels), torch.tensor(math.nan)
 
 
+def norm_softmax(dim: int, classes: int, temperature: float, seed: int) -> ArcFaceLoss:
+    """Cross-entropy of cosines over the temperature (Wang et al. 2017; Zhai and Wu 2019)."""
+    return ArcFaceLoss(dim, classes, 0.0, 1 / temperature, seed)
+
+
+def arcface(dim: int, classes: int, margin: float, temperature: float, seed: int) -> ArcFaceLoss:
+    """:class:`ArcFaceLoss`, its scale as a temperature."""
+    return ArcFaceLoss(dim, classes, margin, 1 / temperature, seed)
+
+
 def _directions(dim: int, classes: int, seed: int) -> Tensor:
     """A random unit vector a class, (classes, dim), the same for the same seed."""
     return F.normalize(torch.randn(classes, dim, generator=torch.Generator().manual_seed(seed)))

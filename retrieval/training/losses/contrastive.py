@@ -70,8 +70,8 @@ _LOWEST = -1e30
 which everything is left out."""
 
 
-class SupervisedContrastiveLoss(nn.Module):
-    """:func:`supervised_contrastive_loss`; it has no triplets, so its active share is NaN."""
+class _WithTemperature(nn.Module):
+    """A loss on similarities over a temperature; it has no triplets, so its active share is NaN."""
 
     unit = True
 
@@ -81,39 +81,25 @@ class SupervisedContrastiveLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}"
+
+
+class SupervisedContrastiveLoss(_WithTemperature):
+    """:func:`supervised_contrastive_loss`; it has no triplets, so its active share is NaN."""
 
     def forward(self, embeddings: Tensor, labels: Tensor, memory: Stored | None = None) -> tuple[Tensor, Tensor]:
         loss = supervised_contrastive_loss(embeddings, labels, self.temperature, memory)
         return loss, torch.tensor(math.nan)
 
 
-class InfoNCELoss(nn.Module):
+class InfoNCELoss(_WithTemperature):
     """:func:`info_nce_loss`; it has no triplets, so its active share is NaN."""
-
-    unit = True
-
-    def __init__(self, temperature: float = 0.1) -> None:
-        super().__init__()
-        self.temperature = temperature
-
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}"
 
     def forward(self, embeddings: Tensor, labels: Tensor, memory: Stored | None = None) -> tuple[Tensor, Tensor]:
         return info_nce_loss(embeddings, labels, self.temperature, memory), torch.tensor(math.nan)
 
 
-class NPairsLoss(nn.Module):
+class NPairsLoss(_WithTemperature):
     """:func:`n_pairs_loss`; it has no triplets, so its active share is NaN."""
-
-    unit = True
-
-    def __init__(self, temperature: float = 0.1) -> None:
-        super().__init__()
-        self.temperature = temperature
-
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}"
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return n_pairs_loss(embeddings, labels, self.temperature), torch.tensor(math.nan)

@@ -1,12 +1,52 @@
-"""A loss that sees earlier batches too."""
+"""Losses that see earlier batches too."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from retrieval.training.losses.mining import CrossBatchMemory
+
+class CrossBatchMemory(nn.Module):
+    """The embeddings of the last batches, to find positives and negatives in (Wang et al. 2020, "Cross-Batch Memory for
+    Embedding Learning").
+
+    A ring: what is stored replaces what was stored longest ago. Contents and position are buffers, so that a checkpoint
+    of the training holds them and a resumed one goes on with them.
+
+    Args:
+        size: how many embeddings are kept.
+        dim: their length.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    stored: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("embeddings", torch.zeros(size, dim))
+        self.register_buffer("labels", torch.zeros(size, dtype=torch.int64))
+        self.register_buffer("stored", torch.zeros((), dtype=torch.int64))  # how many ever were
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+    def contents(self) -> tuple[Tensor, Tensor]:
+        """Copies of what is kept: embeddings (m, dim), without a gradient, and labels int64 (m,)."""
+        kept = min(int(self.stored), self.size)
+        return self.embeddings[:kept].clone(), self.labels[:kept].clone()
+
+    @torch.no_grad()
+    def store(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Keep a batch; of one that is larger than the memory, its last rows."""
+        before = int(self.stored)
+        rows = torch.arange(before, before + len(labels), device=self.labels.device)[-self.size :] % self.size
+        self.embeddings[rows] = embeddings[-self.size :].to(self.embeddings)
+        self.labels[rows] = labels[-self.size :].to(self.labels)
+        self.stored += len(labels)
 
 
 class WithMemory(nn.Module):

@@ -190,10 +190,10 @@ class CSQLoss(nn.Module):
     unit = False
     centres: Tensor
 
-    def __init__(self, bits: int, classes: int, quantisation: float = 1e-4, seed: int = 0) -> None:
+    def __init__(self, dim: int, classes: int, quantisation: float = 1e-4, seed: int = 0) -> None:
         super().__init__()
         self.quantisation = quantisation
-        self.register_buffer("centres", hash_centres(classes, bits, seed))
+        self.register_buffer("centres", hash_centres(classes, dim, seed))
 
     def extra_repr(self) -> str:
         return f"quantisation={self.quantisation}"

@@ -1,4 +1,4 @@
-"""Losses of pytorch-metric-learning, behind one adapter."""
+"""Losses of pytorch-metric-learning, behind one adapter. The package is an extra, and imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retrieval.errors import RetrievalError
 from retrieval.training.losses import mining
 from retrieval.training.losses.distances import Stored, beside, widened
 
@@ -42,22 +43,32 @@ def multi_similarity() -> PeerLoss:
 
     α = 2 and β = 50 as in the paper, λ = 0.5 as in the authors' program (the paper says 1).
     """
-    return PeerLoss(_losses().MultiSimilarityLoss(alpha=2, beta=50, base=0.5))
+    return PeerLoss(_losses("multi-similarity").MultiSimilarityLoss(alpha=2, beta=50, base=0.5))
 
 
 def circle(margin: float = 0.4) -> PeerLoss:
     """Sun et al. 2020, "Circle Loss", equation 8, with the γ = 80 that they use for retrieval."""
-    return PeerLoss(_losses().CircleLoss(m=margin, gamma=80))
+    return PeerLoss(_losses("circle").CircleLoss(m=margin, gamma=80))
 
 
 def proxy_anchor(dim: int, classes: int, margin: float = 0.1, seed: int = 0) -> PeerLoss:
     """Kim et al. 2020, "Proxy Anchor Loss", equation 4, with their α = 32; it learns one proxy a class."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # the library draws the proxies from torch's own generator
-        return PeerLoss(_losses().ProxyAnchorLoss(classes, dim, margin=margin, alpha=32))
+        return PeerLoss(_losses("proxy-anchor").ProxyAnchorLoss(classes, dim, margin=margin, alpha=32))
 
 
-def _losses() -> Any:
-    from pytorch_metric_learning import losses
+def _losses(name: str) -> Any:
+    """The library's own.
 
+    Raises:
+        RetrievalError: it is not installed.
+    """
+    try:
+        from pytorch_metric_learning import losses
+    except ImportError:
+        raise RetrievalError(
+            f'--loss {name} needs the package pytorch-metric-learning; run `pip install "retrieval[pml]"`, '
+            "or choose another --loss."
+        ) from None
     return losses

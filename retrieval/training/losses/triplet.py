@@ -9,10 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
-from retrieval.training.losses import mining
+from retrieval.training.losses import MINING, mining
 from retrieval.training.losses.distances import Stored, beside, squared_distances, widened
-
-MINING = ("all", "semi-hard", "hard", "distance-weighted", "given")
 
 
 def triplet_loss(anchors: Tensor, positives: Tensor, negatives: Tensor, margin: float = 1.0) -> Tensor:

@@ -1,6 +1,3 @@
-"""Pair networks at work: training on labelled pictures, saving and loading, and scoring a query against its hits.
-
-Nothing is imported here, so that ``retrieval train --help`` need not wait for torch.
-"""
+"""Training networks that compare two pictures: what they learn from, an encoder's wrong hits, and held-out pairs."""
 
 from __future__ import annotations

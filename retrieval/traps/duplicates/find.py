@@ -18,18 +18,19 @@ from retrieval.base.text import printable
 from retrieval.encoder.file_encoding import encode_files
 from retrieval.errors import RetrievalError
 from retrieval.images import perceptual, reading
-from retrieval.index import Index, catalog
-from retrieval.index.codes import asked_numbers, numbers
+from retrieval.index import Index
+from retrieval.index.folder import is_index
+from retrieval.index.vectors import as_numbers
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.photographs import OneFile, files_of, in_system_folder
 from retrieval.traps.duplicates.report import LARGEST, OLDEST, Duplicates
-from retrieval.traps.find_all import neighbours_of
 from retrieval.traps.near_duplicates import BITS
+from retrieval.traps.neighbours import exact_neighbours, neighbours_of
 
 NEIGHBOURS = 20
 """Nearest of each picture that are looked at for copies by score."""
 
-_BLOCK = 2048  # pictures read before they are hashed, and asked for their neighbours, at a time
+_BLOCK = 2048  # pictures read before they are hashed, at a time
 
 Ints = npt.NDArray[np.int64]
 
@@ -91,11 +92,6 @@ def find_duplicates(
     return grouped(known, looked.skipped, looked.notes, score, bits, keep=printable(keep), folder=folder)
 
 
-def is_index(source: str | Path) -> bool:
-    """Whether a folder is an index."""
-    return (Path(source) / catalog.FILE).is_file()
-
-
 def _inside(folder: str, root: Path) -> PurePosixPath:
     """A folder of the pictures, relative to theirs: as it is named from here, or from there."""
     for path in (Path(folder).resolve(), (root / folder).resolve()):
@@ -142,9 +138,7 @@ def _of_index(index: Index, threads: int) -> _Looked:
         )
     place = {path: row for row, file in enumerate(known.files) for path in (file.path, *file.names)}
     by_id, by_id_scores = neighbours_of(index, NEIGHBOURS)
-    rows = index.all_vectors()[1]
-    if index.storage == "binary":
-        rows = numbers(index, rows)
+    rows = as_numbers(index.all_vectors()[1])
     # A file that has changed since has another vector than the index's.
     row_of = np.full(len(items) + 1, -1)
     for number, item in enumerate(items):
@@ -220,7 +214,7 @@ def _as_stored(vectors: npt.NDArray[np.float32], folder: str | Path) -> npt.NDAr
     """New vectors as an index keeps its own: of codes only the signs."""
     with Index.open(folder) as index:
         read = ~np.isnan(vectors[:, :1])
-        return np.where(read, asked_numbers(index, vectors), np.nan).astype(np.float32)
+        return np.where(read, as_numbers(vectors, index.storage), np.nan).astype(np.float32)
 
 
 def _identities(known: Known) -> set[tuple[int, int]]:
@@ -309,16 +303,10 @@ def _nearest(
     vectors: npt.NDArray[np.float32], shelf: npt.NDArray[np.float32], *, within: bool = True
 ) -> tuple[Ints, npt.NDArray[np.float32]]:
     """Rows and scores (n, k) of the nearest on the shelf of each row that is not NaN, within a set but for itself."""
-    from retrieval.index.nearest import exact_search
-
     neighbours = np.full((len(vectors), NEIGHBOURS), -1, np.int64)
     scores = np.full((len(vectors), NEIGHBOURS), -np.inf, np.float32)
     here, there = (np.flatnonzero(~np.isnan(some[:, 0])) for some in (vectors, shelf))
-    rows = np.ascontiguousarray(shelf[there])
-    with bar(len(here), "Neighbours", "pictures") as shown:
-        for start in range(0, len(here), _BLOCK):
-            some = here[start : start + _BLOCK]
-            itself = [np.array([row]) for row in some] if within else None
-            scores[some], neighbours[some] = exact_search(vectors[some], rows, there, NEIGHBOURS, itself)
-            shown.update(len(some))
+    asked, rows = (np.ascontiguousarray(some) for some in (vectors[here], shelf[there]))
+    own = here if within else None
+    neighbours[here], scores[here] = exact_neighbours(asked, rows, NEIGHBOURS, ids=there, own=own)
     return neighbours, scores

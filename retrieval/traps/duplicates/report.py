@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.found import Found
+from retrieval.base.table import csv_text
 from retrieval.base.text import aligned, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
@@ -200,18 +200,15 @@ class Duplicates(Found):
             RetrievalError: the name does not end in .csv, or it cannot be written.
         """
         file = output(path, ".csv")
-        text = io.StringIO(newline="")
-        # Names may hold anything, a carriage return too, which the writer does not quote by itself.
-        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(LIST)
+        rows: list[Sequence[object]] = [LIST]
         for number, group in enumerate(self.groups, 1):
             for one in (group.kept, *group.copies):
                 score = "" if one.score is None else round(one.score, 6)
                 row = [number, one.path, one.size, one.width, one.height, one.kind or "", score]
                 row += ["" if one.bits is None else one.bits, "yes" if one.keep else "no", one.same_as or ""]
                 several = [json.dumps(some, ensure_ascii=False) if some else "" for some in (one.names, one.files)]
-                writer.writerow([*row, one.stays or "", *several])
-        write_durably(file, text.getvalue().encode(errors="backslashreplace"))
+                rows.append([*row, one.stays or "", *several])
+        write_durably(file, csv_text(rows).encode(errors="backslashreplace"))
 
 
 def output(path: str | Path, *endings: str) -> Path:

@@ -1,0 +1,34 @@
+"""Small pictures inside a page, so that it needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from retrieval.images.decoding import UnreadableImage, open_picture
+
+
+def small(path: str | Path, side: int) -> Image.Image | None:
+    """A picture file no larger than `side` pixels either way; None if it is gone or cannot be read."""
+    try:
+        picture = open_picture(path, size=side, mode="RGB")
+    except UnreadableImage:
+        return None
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return picture
+
+
+def data_address(picture: Image.Image) -> str:
+    """A picture as a ``data:`` address, in JPEG."""
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def embedded(path: str | Path, side: int) -> str | None:
+    """A picture file as a ``data:`` address, no larger than `side`; None if it is gone or cannot be read."""
+    picture = small(path, side)
+    return None if picture is None else data_address(picture)

@@ -1,0 +1,61 @@
+"""Who is near whom: the neighbours of many pictures, some asked for at a time, with a bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.base.progress import bar
+
+if TYPE_CHECKING:
+    from retrieval.index import Index
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+_QUERIES = 1024  # asked at a time, so that the bar moves
+
+
+def neighbours_of(index: Index, k: int) -> tuple[Ints, Floats]:
+    """The k nearest of every picture of an index, itself not among them, by ascending id.
+
+    Returns:
+        ids int64 (n, k), padded with −1, and scores float32 (n, k), padded with −inf.
+    """
+    ids, rows = index.all_vectors()
+    return _in_blocks(lambda some, exclude: index.search(some, k, exclude=exclude), rows, k, ids)
+
+
+def exact_neighbours(
+    queries: Floats, gallery: Floats, k: int, *, ids: Ints | None = None, own: Ints | None = None
+) -> tuple[Ints, Floats]:
+    """The k nearest of each query among all of a gallery.
+
+    Args:
+        queries: (nq, d), unit rows. gallery: (n, d), likewise.
+        k: how many.
+        ids: int64 (n,), ascending, what to call the gallery's rows; 0 to n − 1 by default.
+        own: int64 (nq,), for each query the id that it must not get; None: it may get all.
+
+    Returns:
+        ids int64 (nq, k), padded with −1, and scores float32 (nq, k), padded with −inf.
+    """
+    from retrieval.index.nearest import exact_search
+
+    names = np.arange(len(gallery)) if ids is None else ids
+    return _in_blocks(lambda some, exclude: exact_search(some, gallery, names, k, exclude), queries, k, own)
+
+
+def _in_blocks(
+    search: Callable[[npt.NDArray[Any], Any], tuple[Floats, Ints]], queries: npt.NDArray[Any], k: int, own: Ints | None
+) -> tuple[Ints, Floats]:
+    neighbours, scores = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
+    with bar(len(queries), "Neighbours", "pictures") as shown:
+        for start in range(0, len(queries), _QUERIES):
+            block = slice(start, start + _QUERIES)
+            scores[block], neighbours[block] = search(queries[block], None if own is None else own[block, None])
+            shown.update(len(neighbours[block]))
+    return neighbours, scores

@@ -1,0 +1,130 @@
+"""The programs in examples/, each run as a process on a few small pictures."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retrieval import datasets
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SCREEN = 75
+"""Lines that a program may have."""
+
+
+def run(name: str, *arguments: object, cwd: Path) -> str:
+    """What a program prints."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of handwritten digits."""
+    folder = tmp_path_factory.mktemp("examples") / "digits"
+    datasets.export(datasets.load("digits"), folder, split="test", limit=120)
+    return folder
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_each_fits_on_a_screen_and_uses_what_is_public(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= SCREEN
+    assert f"python examples/{path.name} " in ast.get_docstring(ast.parse(text))
+    assert f'run("{path.name}"' in Path(__file__).read_text(encoding="utf-8"), "no test runs it"
+
+
+def test_a_folder_is_searched(digits: Path, tmp_path: Path) -> None:
+    picture = next(digits.rglob("*.png"))
+    for new in ("120 pictures, 120 of them new", "120 pictures, 0 of them new"):
+        out = run("search_a_folder.py", digits, picture, cwd=tmp_path)
+        assert new in out
+        assert [line.split()[0] for line in out.splitlines()[1:6]] == ["1", "2", "3", "4", "5"]
+    with Image.open(tmp_path / "indexes" / "digits" / "answer.png") as drawn:
+        assert drawn.width > 500
+
+
+def test_classes_are_trained_on_and_measured(digits: Path, tmp_path: Path) -> None:
+    out = run("train_on_your_classes.py", digits, "--epochs", 1, cwd=tmp_path)
+    assert "120 pictures of 10 classes; 0 cannot be read" in out and "P@1" in out
+    assert (tmp_path / "runs" / "mine" / "encoder" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_a_model_of_ones_own_embeds(digits: Path, tmp_path: Path, kind: str) -> None:
+    """The mean colour of each of 4×4 squares: a picture of the same digit is among the first."""
+    model = tmp_path / f"model.{kind}"
+    if kind == "onnx":
+        import onnx
+        from onnx import TensorProto, helper
+
+        nodes = [
+            helper.make_node("AveragePool", ["x"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+            helper.make_node("Flatten", ["pooled"], ["vectors"]),
+        ]
+        ends = [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 16, 16]),
+            helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["n", 48]),
+        ]
+        graph = helper.make_graph(nodes, "mean", ends[:1], ends[1:])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
+    else:
+        import torch
+
+        network = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten()).eval()
+        batch = torch.export.Dim("n", min=1, max=64)
+        torch.export.save(
+            torch.export.export(network, (torch.zeros(2, 3, 16, 16),), dynamic_shapes=({0: batch},)), model
+        )
+    out = run("your_own_model.py", digits, model, "--size", 16, cwd=tmp_path)
+    assert "120 vectors of 48 numbers" in out
+    assert len(out.splitlines()) == 7
+    first = out.splitlines()[1].removeprefix("most like ").rstrip(":")
+    assert first.split("/")[0] in [line.split()[2].split("/")[0] for line in out.splitlines()[2:]]
+
+
+def test_vectors_are_measured_and_compared(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(5), 12)
+    noise = generator.standard_normal((60, 8)).astype(np.float32)
+    np.save(tmp_path / "labels.npy", labels)
+    np.save(tmp_path / "good.npy", 2 * np.eye(5, 8, dtype=np.float32)[labels] + 0.3 * noise)
+    np.save(tmp_path / "noise.npy", noise)
+    out = run("measure_vectors.py", "good.npy", "labels.npy", "--against", "noise.npy", cwd=tmp_path)
+    assert "Of 100 first hits 100.0 are right" in out
+    assert out.count("P@1") >= 2
+
+
+def test_near_duplicates_are_put_aside(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "pictures"
+    (folder / "deeper").mkdir(parents=True)
+    for name in "ab":
+        pixels = np.kron(generator.integers(0, 255, (6, 6, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    with Image.open(folder / "a.png") as picture:
+        picture.resize((48, 48)).save(folder / "deeper" / "small.jpg", quality=90)
+    out = run("near_duplicates.py", folder, cwd=tmp_path)
+    assert "keep     a.png\ncould go deeper/small.jpg (hash)\n" in out
+    assert (folder / "deeper" / "small.jpg").is_file()
+    assert "deeper/small.jpg" in (tmp_path / "duplicates.csv").read_text()
+    run("near_duplicates.py", folder, "--aside", "aside", cwd=tmp_path)
+    assert (tmp_path / "aside" / "deeper" / "small.jpg").is_file()
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["a.png", "b.png"]
