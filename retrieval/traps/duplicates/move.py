@@ -48,7 +48,7 @@ from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure
 from retrieval.images.kinds import suffix
-from retrieval.index import catalog
+from retrieval.traps.duplicates.find import is_an_index
 from retrieval.traps.duplicates.photographs import SIDECARS, Seen, is_film
 from retrieval.traps.duplicates.report import SHOWN, Copy, Duplicates
 
@@ -280,7 +280,7 @@ def checked_target(target: str | Path, *folders: str | Path) -> Path:
     place = Path(target).resolve()
     for folder in folders:
         _apart(place, Path(folder).resolve(), "a folder of pictures")
-    if any((folder / catalog.FILE).is_file() for folder in (place, *place.parents)):
+    if any(is_an_index(folder) for folder in (place, *place.parents)):
         raise RetrievalError(f"{printable(place)!r} lies in an index; give another folder to move pictures to.")
     if os.path.lexists(place) and not place.is_dir():
         raise RetrievalError(f"{printable(place)!r} is no folder; give one to move pictures to.")
