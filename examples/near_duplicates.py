@@ -3,12 +3,12 @@
     python examples/near_duplicates.py ~/Pictures                        # look first: what was found changes nothing
     python examples/near_duplicates.py ~/Pictures --aside ~/could_go     # then move them out of the way
 
-The largest of each group stays. Only --aside moves files, and nothing is deleted. `retrieval dedup ~/Pictures --page
-look.html` shows the groups as pictures.
+The largest of each group stays, and so does what is alike without being sure to be a copy. Only --aside moves files:
+what belongs to a picture goes with it, nothing is written over, and nothing is deleted. It says how to take it back.
+`retrieval dedup ~/Pictures --page look.html` shows the groups as pictures.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import retrieval
@@ -26,8 +26,7 @@ found.write_list(args.list)
 for group in found.groups:
     print(f"\nkeep     {group.kept.path}")
     for copy in group.copies:
-        print(f"could go {copy.path} ({copy.kind})")
-        if args.aside:
-            target = args.aside / copy.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(found.root / copy.path, target)
+        print(f"{'stays   ' if copy.keep else 'could go'} {copy.path} ({copy.stays or copy.kind})")
+
+if args.aside:
+    print(retrieval.move_copies(found, args.aside).table())
