@@ -482,7 +482,7 @@ def program(*arguments: object) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("how", ["rename", "link"])
 @pytest.mark.parametrize("across", [False, True])
-def test_a_kill_at_any_step_loses_nothing_and_can_be_undone(tmp_path, elsewhere, long, how, across) -> None:
+def test_a_kill_at_any_step_loses_nothing_and_can_be_undone(tmp_path, request, long, how, across) -> None:
     reason = program("faults.py")
     if reason is not None:
         pytest.skip(f"system calls cannot be supervised: {reason}")
@@ -490,7 +490,7 @@ def test_a_kill_at_any_step_loses_nothing_and_can_be_undone(tmp_path, elsewhere,
         (tmp_path / folder).mkdir()
     # Every call with --long; else those of a stride that meets all kinds in the simplest case, and some in the others.
     step = 1 if long else 2 if (how, across) == ("rename", False) else 5
-    target = elsewhere / "target" if across else tmp_path / "target"
+    target = request.getfixturevalue("elsewhere") / "target" if across else tmp_path / "target"
     found = program("killed_move.py", tmp_path / "pictures", target, how, step)
     assert found["problems"] == []
     assert found["move"] >= 5 and found["undo"] >= 2
