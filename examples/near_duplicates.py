@@ -29,7 +29,7 @@ else:
     for group in found.groups:
         print(f"\nkeep     {group.kept.path}")
         for copy in group.copies:
-            print(f"{'shown   ' if copy.keep else 'could go'} {copy.path} ({copy.kind})")
+            print(f"{'stays   ' if copy.keep else 'could go'} {copy.path} ({copy.stays or copy.kind})")
     if args.aside:
         print()
         print(retrieval.move_copies(found, args.aside).table())
