@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from retrieval.errors import RetrievalError
 from retrieval.index import Item, NewItem
@@ -67,7 +66,7 @@ def to_item(record: Record, made_up: str, relative: Callable[[str], str]) -> tup
     paths = [_text(rest.pop(name), name) for name in PATHS if name in rest]
     path = next(filter(None, paths), None)
     label = _text(rest.pop("label", None), "label")
-    facts: dict[str, Any] = {name: _count(rest, name) for name in _FACTS}
+    facts = {name: _count(rest, name) for name in _FACTS}
     sha256 = rest.get("sha256")
     if isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256):
         del rest["sha256"]

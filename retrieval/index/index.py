@@ -23,7 +23,7 @@ from retrieval.index.catalog import Catalog, require
 from retrieval.index.checks import code_rows, new_folder, new_paths, unit_rows
 from retrieval.index.description import describe, libraries
 from retrieval.index.filters import BUILT_IN
-from retrieval.index.records import Item, LeftOut, NewItem, State, StructureRecord, Value
+from retrieval.index.records import Facts, Item, LeftOut, NewItem, State, StructureRecord, Value
 from retrieval.index.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class View:
         """(path, reason) of each file that the last build left out."""
         return self._catalog.skipped()
 
-    def facts(self, id_: int) -> tuple[tuple[str, Value], ...]:
+    def facts(self, id_: int) -> Facts:
         """Names and values of the attributes that an item's own file told."""
         return self._catalog.facts(id_)
 
@@ -461,8 +461,13 @@ class Index(View):
                 )
         return self.upsert(vectors, items)
 
-    def upsert(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
-        """The same, and items whose path is there are replaced: they get a new id, and keep their attributes."""
+    def upsert(
+        self, vectors: npt.NDArray[Any], items: Sequence[NewItem], facts: Sequence[Facts] = ()
+    ) -> npt.NDArray[np.int64]:
+        """The same, and items whose path is there are replaced: they get a new id, and keep their attributes.
+
+        With `facts`, one for each item, these become attributes of those that have none of the same name.
+        """
         self.must_write()
         vectors = self._rows(vectors, "vectors")
         if len(vectors) != len(items):
@@ -473,7 +478,7 @@ class Index(View):
         if not len(ids):
             return ids
         merged = segments.to_merge(self._state.segments, len(ids))
-        self._write(merged, [(ids, vectors)], lambda segment: self._catalog.add(segment, first, items, merged))
+        self._write(merged, [(ids, vectors)], lambda segment: self._catalog.add(segment, first, items, merged, facts))
         return ids
 
     def update(self, items: Mapping[int, NewItem]) -> None:
