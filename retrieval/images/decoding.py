@@ -358,6 +358,9 @@ class Header:
         """The header of a PNG without the parts that it can do without; None if it has none."""
         if self.kind is not kinds.PNG:
             return None
+        self._file.seek(12)
+        if self._file.read(4) != b"IHDR":  # nothing follows that could be mended
+            return None
         self._file.seek(0)
         mended = mending.png(self._file.read())
         if mended is None:

@@ -121,7 +121,9 @@ def read_picture(
     wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED, facts=True)
     with _opened(path) as (file, status), contextlib.ExitStack() as held:
         if status.st_size > _SMALL:  # it may be none, or need so much memory that the file had better wait
-            needed = 2 * status.st_size + needed_for(io.BufferedReader(file), name, wanted)
+            reader = io.BufferedReader(file)
+            needed = 2 * status.st_size + needed_for(reader, name, wanted)
+            reader.detach()  # or it would close the file with itself
             held.enter_context(room_for(needed, wanted.room or SHARED, name))
             wanted = wanted._replace(room=None)
         data = file.readall()

@@ -227,6 +227,18 @@ def test_a_file_with_holes_is_not_read_to_its_end(tmp_path: Path) -> None:
         read_picture(path, images.Preprocessing(32), "pillow")
 
 
+def test_files_of_many_megabytes_are_read(tmp_path: Path) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1300, 1300, 3), np.uint8))
+    for form in ("PNG", "TIFF", "BMP", "WEBP", "PPM"):
+        path = tmp_path / form
+        noise.save(path, form, **({"lossless": True, "method": 0} if form == "WEBP" else {}))
+        assert path.stat().st_size > 4 << 20
+        picture = read_picture(path, images.Preprocessing(32), "pillow")
+        assert (picture.width, picture.height) == (1300, 1300) and picture.pixels is not None
+    (tmp_path / "long.jpg").write_bytes(saved(gradient(200, 100), "JPEG") + bytes(5 << 20))
+    assert read_picture(tmp_path / "long.jpg", images.Preprocessing(32), "pillow").width == 200
+
+
 def test_the_limit_of_pixels_is_on_what_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     large = saved(gradient(800, 640), "JPEG")
     assert reason(large, max_pixels=100 * 80) == "too many pixels (800×640)"
