@@ -123,7 +123,7 @@ def read_picture(
         if status.st_size > _SMALL:  # it may be none, or need so much memory that the file had better wait
             reader = io.BufferedReader(file)
             needed = 2 * status.st_size + needed_for(reader, name, wanted)
-            reader.detach()  # or it would close the file with itself
+            reader.detach().seek(0)  # detached, or it would close the file with itself
             held.enter_context(room_for(needed, wanted.room or SHARED, name))
             wanted = wanted._replace(room=None)
         data = file.readall()
