@@ -52,7 +52,7 @@ def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(monkeypatch: pytest
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pi_heif.as_plugin", None)
+    monkeypatch.setitem(sys.modules, "retrieval.images.heic", None)
     assert reason(odd_files.HEIC) == "not supported (HEIC) without pi-heif: pip install pi-heif"
 
 
