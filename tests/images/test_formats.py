@@ -287,3 +287,31 @@ def test_libtiff_writes_nothing_to_stderr(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path / "a.tif")], capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("no\n", "")
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif", "jp2", "deep", "packed", "raw", "profile"])
+def test_damaged_bytes_of_every_kind_are_only_left_out(kind: str) -> None:
+    """In this process: a decoder that crashes would take the test with it, as it would a build."""
+    values = np.linspace(0, 65535, 2400).astype(np.uint16).reshape(40, 60)
+    whole = {
+        "heic": lambda: odd_files.HEIC,
+        "avif": lambda: saved(gradient(), "AVIF"),
+        "jp2": lambda: saved(gradient(), "JPEG2000"),
+        "deep": lambda: tiff([tiff_of(values)]),
+        "packed": lambda: tiff([tiff_of(values >> 4, bits=12)]),
+        "raw": lambda: raw_files()["nikon"],
+        "profile": lambda: saved(gradient(), "PNG", icc_profile=odd_files.swapped_profile()),
+    }[kind]()
+    rng = np.random.default_rng(5)
+    ends = {"read": 0, "left out": 0}
+    for number in range(150):
+        data = np.frombuffer(whole, np.uint8).copy()
+        first = max(4, len(data) - 250) if kind in ("deep", "packed") and number % 2 else 4
+        data[rng.integers(first, len(data), 4)] = rng.integers(0, 256, 4)
+        try:
+            images.open_picture(io.BytesIO(data.tobytes()), size=32, max_pixels=10**6)
+            ends["read"] += 1
+        except images.UnreadableImage as error:
+            assert error.reason
+            ends["left out"] += 1
+    assert sum(ends.values()) == 150 and ends["read"] > 0
