@@ -358,6 +358,9 @@ class Header:
         """The header of a PNG without the parts that it can do without; None if it has none."""
         if self.kind is not kinds.PNG:
             return None
+        self._file.seek(12)
+        if self._file.read(4) != b"IHDR":  # nothing follows that could be mended
+            return None
         self._file.seek(0)
         mended = mending.png(self._file.read())
         if mended is None:
@@ -597,10 +600,10 @@ class Header:
         """The EXIF orientation of the pixels."""
         if self._orientation is not None:
             return self._orientation
-        # Pillow turns TIFF files by itself while loading. The others are only asked for EXIF data where they have
+        # TIFF and HEIC files are turned while they are loaded. The others are only asked for EXIF data where they have
         # some, since parsing costs as much as decoding a small picture.
         header = self.picture
-        if self.kind is kinds.TIFF or not _ORIENTED.intersection(header.info):
+        if self.kind in (kinds.TIFF, kinds.HEIC) or not _ORIENTED.intersection(header.info):
             return 1
         if self.kind is kinds.JPEG_XL and not getattr(header, "jpeg", False):
             return 1  # its decoder has turned it

@@ -69,7 +69,7 @@ class ReadPicture:
         size: of the file, bytes.
         mtime_ns: when the file last changed, nanoseconds since 1970.
         sha256: of the file's bytes, in hexadecimal.
-        facts: what the camera wrote beside the picture, if that was asked for and it was decoded.
+        facts: what the camera wrote beside the picture, if it was decoded.
     """
 
     pixels: images.Pixels | None
@@ -103,8 +103,6 @@ def read_picture(
     decoder: images.Decoder,
     contents: Contents | None = None,
     room: Room | None = None,
-    *,
-    facts: bool = False,
 ) -> ReadPicture:
     """Read one file, once: its bytes are hashed and decoded from memory.
 
@@ -114,17 +112,18 @@ def read_picture(
         decoder: what decodes JPEGs.
         contents: what says whether these bytes need decoding; without it they are decoded.
         room: where there must be enough of it first; by default that of the whole process.
-        facts: whether to tell what the camera wrote beside the picture.
 
     Raises:
         UnreadableImage: for whatever is wrong with the file.
         RetrievalError: the decoder is simplejpeg and not installed.
     """
     name = printable(path)
-    wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED, facts=facts)
+    wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED, facts=True)
     with _opened(path) as (file, status), contextlib.ExitStack() as held:
         if status.st_size > _SMALL:  # it may be none, or need so much memory that the file had better wait
-            needed = 2 * status.st_size + needed_for(io.BufferedReader(file), name, wanted)
+            reader = io.BufferedReader(file)
+            needed = 2 * status.st_size + needed_for(reader, name, wanted)
+            reader.detach().seek(0)  # detached, or it would close the file with itself
             held.enter_context(room_for(needed, wanted.room or SHARED, name))
             wanted = wanted._replace(room=None)
         data = file.readall()
