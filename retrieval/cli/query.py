@@ -20,6 +20,7 @@ from retrieval.images import Skipped
 from retrieval.search.answer import shown
 
 if TYPE_CHECKING:
+    from retrieval.base.placed_files import Root
     from retrieval.search.answer import Answer
     from retrieval.search.explain import Explanation
     from retrieval.search.rerank import Reranker
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             _print_tables(answers, search.reranker, filtered=args.where is not None, least=_least(search, args))
         if answers and (args.save or args.open):
-            _draw(search.root, answers, whys, args.save, args.open)
+            _draw(search.pictures, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
             print(warning, file=sys.stderr)
     return 0 if answers else 1
@@ -290,7 +291,7 @@ def _second(score: float | None) -> str:
 
 
 def _draw(
-    root: Path,
+    root: Root,
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     save: str | None,

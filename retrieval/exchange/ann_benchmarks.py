@@ -83,7 +83,13 @@ def write(contents: Contents, path: Path, queries: npt.NDArray[np.float32], note
     n, m, d, k = len(contents), len(queries), contents.width, min(NEIGHBOURS, len(contents))
     best = np.full((m, k), -np.inf, np.float32), np.full((m, k), -1, np.int64)
     shapes = {"train": ((n, d), "<f4"), "test": ((m, d), "<f4"), "neighbors": ((m, k), "<i4")}
-    about: dict[str, str | int] = {"type": "dense", "distance": "angular", "dimension": d, "point_type": "float", "test": note}
+    about: dict[str, str | int] = {
+        "type": "dense",
+        "distance": "angular",
+        "dimension": d,
+        "point_type": "float",
+        "test": note,
+    }
     try:
         at, *rest = make_room(path, {**shapes, "distances": ((m, k), "<f4")}, about)
     except (OSError, RuntimeError) as error:
