@@ -107,11 +107,15 @@ class Placed:
         return file
 
 
-def open_file(path: str | os.PathLike[str]) -> io.FileIO:
+def open_file(path: str | os.PathLike[str] | Placed, most: int = MAX_BYTES) -> io.FileIO:
     """Open a regular file, unbuffered.
 
     A pipe or a device is refused before it is opened, as opening one may do things; and if one takes the file's place
     in that moment, opening it does not wait.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
 
     Raises:
         NotOpenedError: it is no regular file, lies where it may not, or has no possible name.
@@ -132,7 +136,7 @@ def open_file(path: str | os.PathLike[str]) -> io.FileIO:
     try:
         status = os.fstat(descriptor)
         _refuse_irregular(status.st_mode)
-        if status.st_size > MAX_BYTES:
+        if status.st_size > most:
             raise NotOpenedError(f"too large ({status.st_size:,} bytes)")
     except BaseException:
         file.close()

@@ -32,8 +32,8 @@ def listed(tmp_path: Path) -> Path:
     (here / "folder.png").mkdir()
     names = [
         "good.png", "../private.png", str(tmp_path / "private.png") + "/../private.png", "leads_out.png",
-        "leads_in.png", "away/private.png", "/etc/passwd", "/dev/zero", "pipe.png", "device.png", "folder.png", "text.jpg",
-        "../secret.txt", "gone.png", str(here / "x" / ".." / ".." / "private.png"),
+        "leads_in.png", "away/private.png", "/etc/passwd", "/dev/zero", "pipe.png", "device.png", "folder.png",
+        "text.jpg", "../secret.txt", "gone.png", str(here / "x" / ".." / ".." / "private.png"),
     ]  # fmt: skip
     (here / "list.csv").write_text("path,label\n" + "".join(f"{name},cat\n" for name in names))
     return here / "list.csv"
