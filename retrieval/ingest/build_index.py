@@ -38,6 +38,7 @@ def build(
     memory: int | None = None,
     hidden: bool = False,
     outside: bool = False,
+    gps: bool = False,
     overwrite: bool = False,
 ) -> BuildReport:
     """Index all pictures in a folder and the folders below it.
@@ -69,6 +70,7 @@ def build(
             large for it are left out.
         hidden: take in hidden files, recycle bins, caches of thumbnails and the like; the index remembers it.
         outside: take in what links in the folder lead to outside of it, too, and show it; the index remembers it.
+        gps: tell where pictures were taken, if their files say so; the index remembers it.
         overwrite: build anew beside an index that exists, and take its place at the end; with its model unless
             another is given.
 
@@ -90,7 +92,8 @@ def build(
         asked = _Asked(model, str(labels), decoder, vectors)
         index, rule, created = _open(place, root, found.paths, asked)
         try:
-            asked_for = {name: True for name, wanted in (("hidden", hidden), (LINKED, outside)) if wanted}
+            options = ("hidden", hidden), ("gps", gps), (LINKED, outside)
+            asked_for = {name: True for name, wanted in options if wanted}
             if not asked_for.items() <= index.details.items():
                 index.record_details({**index.details, **asked_for})
             changes = in_folder(index, root, found.paths, checksum=checksum, unreadable=recalled.unreadable)
