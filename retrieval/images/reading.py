@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from retrieval import images
+from retrieval.base.placed_files import NotOpenedError, Placed, Root, open_file
 from retrieval.base.text import printable
 from retrieval.base.threads import _Done, in_order
 from retrieval.errors import RetrievalError
 from retrieval.images.decoding import VERSION, Wanted, decode, needed_for, room_for
 from retrieval.images.exif import Fact
-from retrieval.images.folders import failure, irregular, mtime_of
+from retrieval.images.folders import failure, mtime_of
 from retrieval.images.room import SHARED, Room
 
 _SMALL = 4 * 2**20
@@ -82,7 +83,7 @@ class ReadPicture:
 
 
 def hash_files(
-    files: Sequence[str | Path], *, threads: int, root: Path = Path()
+    files: Sequence[str | Path], *, threads: int, root: Path | Root = Path()
 ) -> Generator[Fingerprint | images.Skipped]:
     """Read files without looking at what they show.
 
@@ -98,7 +99,7 @@ def hash_files(
 
 
 def read_picture(
-    path: Path,
+    path: Path | Placed,
     p: images.Preprocessing,
     decoder: images.Decoder,
     contents: Contents | None = None,
@@ -180,27 +181,20 @@ def _or_skipped(read: Callable[[], _Done]) -> _Done | images.Skipped:
         return images.Skipped(problem.path, problem.reason)
 
 
-def _fingerprint(path: Path) -> Fingerprint:
+def _fingerprint(path: Path | Placed) -> Fingerprint:
     with _opened(path) as (file, status):
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Fingerprint(status.st_size, mtime_of(status), digest)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[io.FileIO, os.stat_result]]:
+def _opened(path: Path | Placed) -> Iterator[tuple[io.FileIO, os.stat_result]]:
     """An open file, and its size and time as it is opened; whatever goes wrong with it is an `UnreadableImage`."""
     name = printable(path)
     try:
-        # Opening a pipe would wait for somebody to write to it; the flag changes nothing for a file.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor)
-            status = os.fstat(descriptor)
-            reason = irregular(status.st_mode)
-            if reason is None and status.st_size > images.MAX_BYTES:
-                reason = f"too large ({status.st_size:,} bytes)"
-            if reason is not None:
-                raise images.UnreadableImage(name, reason)
-            yield file, status
+        with open_file(path) as file:
+            yield file, os.fstat(file.fileno())
+    except NotOpenedError as refused:
+        raise images.UnreadableImage(name, refused.reason) from refused
     except OSError as error:
-        broken = isinstance(error, FileNotFoundError) and path.is_symlink()
-        raise images.UnreadableImage(name, "broken link" if broken else failure(error)) from error
+        raise images.UnreadableImage(name, failure(error)) from error

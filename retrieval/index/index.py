@@ -20,6 +20,7 @@ import numpy.typing as npt
 from retrieval.base.files import checksum
 from retrieval.base.held_folder import identity
 from retrieval.base.machine import versions
+from retrieval.base.placed_files import Root
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
@@ -219,6 +220,11 @@ class Index:
     def root(self) -> str:
         """The folder that the items' paths are relative to, as it was given when the index was made."""
         return str(self._catalog.meta["root"])
+
+    @property
+    def pictures(self) -> Root:
+        """What opens the items' files by their paths, where the index's owner lets them lie."""
+        return Root.of(self.root, self.details)
 
     @property
     def decoder(self) -> str | None:

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from retrieval import images
 from retrieval.base import progress
+from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.encoder.file_encoding import encode_files
@@ -70,7 +70,7 @@ class Ingest:
         closed: why nothing may be encoded for the index; None if it may.
     """
 
-    def __init__(self, index: Index, root: Path, rule: LabelRule, closed: str | None = None) -> None:
+    def __init__(self, index: Index, root: Root, rule: LabelRule, closed: str | None = None) -> None:
         self._index = index
         self._root = root
         self._rule = rule
