@@ -136,8 +136,9 @@ def _copy(file: Path, place: Path) -> bool:
 def _put(place: Path, write: Callable[[Path], object]) -> bool:
     """Write a file whole or not at all; true."""
     # Not synced to disk, for speed: what a power cut leaves behind differs from what it should be, and the next
-    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture.
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture, and without the
+    # file's own name, which may be as long as a name can be.
+    temporary = place.with_name(f".retrieval-{os.getpid()}")
     try:
         write(temporary)
         temporary.replace(place)

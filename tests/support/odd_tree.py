@@ -12,19 +12,8 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import tiny
-from odd_files import (
-    HEIC,
-    chunk,
-    film,
-    png,
-    saved,
-    swapped_profile,
-    tiff,
-    tiff_of,
-)
+from odd_files import HEIC, chunk, film, png, saved, swapped_profile, tiff, tiff_of
 from PIL import Image, ImageDraw, features
-from small_sets import gradient
 
 CLASSES = ("cat", "dog", "eel")
 EACH = 6
@@ -33,12 +22,19 @@ EACH = 6
 HOLES = 1 << 28
 """Bytes of a file that has next to none on the disk."""
 
-THREE_HUNDRED_YEARS = 300 * 366 * 86400
+
+def picture(seed: int, width: int = 60, height: int = 40) -> Image.Image:
+    """Soft blots: pictures of different seeds look nothing like each other, also to a hash."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def grow(root: Path) -> Path:
     """Make the folder."""
-    tiny.folder(root, CLASSES, EACH)
+    for number, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True)
+        for one in range(EACH):
+            picture(100 * number + one).save(root / name / f"{one}.png")
     _formats(root / "cat")
     _scans(root / "dog")
     _names(root / "eel")
@@ -52,10 +48,6 @@ def grow(root: Path) -> Path:
     return root
 
 
-def _pixels(width: int = 60, height: int = 40) -> np.ndarray:
-    return np.asarray(gradient(width, height))
-
-
 def _write(folder: Path, files: dict[str, bytes]) -> None:
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -67,25 +59,24 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 def _formats(folder: Path) -> None:
     """Formats, files without a telling name, profiles."""
-    picture = gradient(60, 40)
-    frames = [tiny.picture(70, 60, 40), tiny.picture(71, 60, 40)]
+    frames = [picture(70), picture(71)]
     files = {
         "phone.HEIC": HEIC,
-        "unnamed": saved(tiny.picture(50, 50, 60), "PNG"),
-        "edited.jpg_original": saved(tiny.picture(51, 60, 40), "JPEG"),
-        "wrong name.gif": saved(tiny.picture(52, 60, 40), "JPEG"),
+        "unnamed": saved(picture(50, 50, 60), "PNG"),
+        "edited.jpg_original": saved(picture(51), "JPEG"),
+        "wrong name.gif": saved(picture(52), "JPEG"),
         "moving.png": saved(Image.new("RGB", (60, 40)), "PNG", save_all=True, append_images=frames, default_image=True),
-        "print.jpg": saved(tiny.picture(53, 60, 40).convert("CMYK"), "JPEG"),
-        "swapped.jpg": saved(picture, "JPEG", icc_profile=swapped_profile()),
-        "no end.jpg": saved(tiny.picture(54, 60, 40), "JPEG", quality=95)[:-2],
-        "moves.jpg": saved(tiny.picture(55, 60, 40), "JPEG")[:-2] + film(),
-        "see through.bmp": _bitmap(np.asarray(tiny.picture(56, 60, 40))),
-        "much text.png": png(np.asarray(tiny.picture(57, 60, 40)), chunk(b"tEXt", b"Comment\0hello", wrong=1)),
+        "print.jpg": saved(picture(53).convert("CMYK"), "JPEG"),
+        "swapped.jpg": saved(picture(63), "JPEG", icc_profile=swapped_profile()),
+        "no end.jpg": saved(picture(54), "JPEG", quality=95)[:-2],
+        "moves.jpg": saved(picture(55), "JPEG")[:-2] + film(),
+        "see through.bmp": _bitmap(np.asarray(picture(56))),
+        "much text.png": png(np.asarray(picture(57)), chunk(b"tEXt", b"Comment\0hello", wrong=1)),
     }
     if features.check("avif"):
-        files["screen.avif"] = saved(tiny.picture(58, 60, 40), "AVIF")
+        files["screen.avif"] = saved(picture(58), "AVIF")
     if features.check("jpg_2000"):
-        files["archive.jp2"] = saved(tiny.picture(59, 60, 40), "JPEG2000")
+        files["archive.jp2"] = saved(picture(59), "JPEG2000")
     _write(folder, files)
 
 
@@ -99,12 +90,13 @@ def _bitmap(pixels: np.ndarray) -> bytes:
 
 def _scans(folder: Path) -> None:
     """Deep and unusual values; all of them show the same, so that a black or a negative one stands out."""
-    grey = np.asarray(tiny.picture(60, 60, 40).convert("L")).astype(np.uint32)
+    grey = np.asarray(picture(60).convert("L")).astype(np.uint32)
+    grey[0, 1:3] = 0, 255  # 32 bits are spread from the least to the largest
     real = (grey / 255).astype(np.float32)
     gap = real.copy()
     gap[0, 0] = -9999
-    bands = np.dstack([np.asarray(tiny.picture(60, 60, 40))] * 2)[..., :5]
-    small = tiny.picture(61, 15, 10)
+    bands = np.dstack([np.asarray(picture(64))] * 2)[..., :5]
+    small = picture(61, 15, 10)
     _write(
         folder,
         {
@@ -117,9 +109,7 @@ def _scans(folder: Path) -> None:
             "long real.tif": tiff([tiff_of(real.astype(np.float64))]),
             "gap.tif": tiff([tiff_of(gap)]),
             "bands.tif": tiff([tiff_of(bands, colours=2, t338=("H", (0, 0)))]),
-            "preview first.tif": tiff(
-                [tiff_of(np.asarray(small), t254=("I", 1)), tiff_of(np.asarray(tiny.picture(62, 60, 40)))]
-            ),
+            "preview first.tif": tiff([tiff_of(np.asarray(small), t254=("I", 1)), tiff_of(np.asarray(picture(62)))]),
             "16.png": _deep_png(grey),
         },
     )
@@ -154,8 +144,8 @@ NOT_UTF8 = b"caf\xe9.png"
 
 def _names(folder: Path) -> None:
     for number, name in enumerate(NAMES):
-        tiny.picture(300 + number, 60, 40).save(folder / name)
-    Path(os.fsdecode(os.fsencode(folder) + b"/" + NOT_UTF8)).write_bytes(saved(tiny.picture(330), "PNG"))
+        picture(300 + number).save(folder / name)
+    Path(os.fsdecode(os.fsencode(folder) + b"/" + NOT_UTF8)).write_bytes(saved(picture(330), "PNG"))
 
 
 def _links(root: Path) -> None:
@@ -165,15 +155,16 @@ def _links(root: Path) -> None:
     (root / "dog/itself.png").symlink_to("itself.png")
     (root / "dog/up").symlink_to("..")
     (root / "cat/copy of 1.png").write_bytes((root / "cat/1.png").read_bytes())
-    tiny.picture(2, 3 * tiny.SIZE, 3 * tiny.SIZE).save(root / "cat/larger 2.png")  # what cat/2.png shows
+    picture(2, 180, 120).save(root / "cat/larger 2.png")  # what cat/2.png shows
 
 
 def _one_photograph(folder: Path) -> None:
     """A photograph as a camera and a program keep it: three files, one thing; and its copy with all of them."""
-    picture = tiny.picture(80, 120, 80)
-    jpeg = saved(picture, "JPEG", quality=95)
-    thumbnail = tiff_of(np.asarray(picture.resize((12, 8))), t254=("I", 1))
-    raw = tiff([thumbnail]) + jpeg
+    shown = picture(80, 120, 80)
+    jpeg = saved(shown, "JPEG", quality=95)
+    thumbnail = tiff_of(np.asarray(shown.resize((12, 8))), t254=("I", 1))
+    sensor = np.random.default_rng(1).integers(0, 1 << 14, (80, 120), np.uint16)
+    raw = tiff([thumbnail, tiff_of(sensor, colours=32803, t254=("I", 0))]) + jpeg
     _write(folder, {"IMG_7.jpg": jpeg, "IMG_7.nef": raw, "IMG_7.xmp": b"<x:xmpmeta/>"})
 
 
@@ -219,7 +210,7 @@ def _damaged(folder: Path) -> None:
         os.chdir(folder)  # a socket's path may have a hundred bytes
         listener.bind("socket.jpg")
         os.chdir(here)
-    (folder / "secret.png").write_bytes(saved(tiny.picture(90), "PNG"))
+    (folder / "secret.png").write_bytes(saved(picture(90), "PNG"))
     (folder / "secret.png").chmod(0)
 
 
@@ -232,7 +223,7 @@ def _not_pictures(root: Path) -> None:
             "cat/notes.txt": b"notes",
             "cat/README": b"BM is what this begins with\n",
             "dog/._0.png": b"\0\5\x16\7",
-            "dog/.hidden.png": saved(tiny.picture(91), "PNG"),
+            "dog/.hidden.png": saved(picture(91), "PNG"),
             "dog/nothing": b"",
             "eel/drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
             "eel/letter.pdf": b"%PDF-1.4\n",
@@ -245,34 +236,31 @@ def _of_systems(root: Path) -> None:
     """Copies that a system keeps, and thumbnails within a class."""
     for name in ("#recycle", "$RECYCLE.BIN", "cat/@eaDir", ".Trash-1000/files", "__MACOSX", "lost+found"):
         _write(root / name, {"0.png": (root / "dog/0.png").read_bytes()})
-    tiny.picture(92, 16, 16).save(root / "cover.png")
+    picture(92, 16, 16).save(root / "cover.png")
     (root / "cat/thumbs").mkdir()
-    tiny.picture(93, 16, 16).save(root / "cat/thumbs/small.png")
+    picture(93, 16, 16).save(root / "cat/thumbs/small.png")
 
 
-def read() -> dict[str, tuple[int, int] | None]:
-    """Path and upright size of every picture that must be read; None where that is the size of :mod:`tiny`."""
-    sizes: dict[str, tuple[int, int] | None] = {f"{name}/{n}.png": None for name in CLASSES for n in range(EACH)}
-    wide = (60, 40)
-    for name in ("edited.jpg_original", "wrong name.gif", "moving.png", "print.jpg", "swapped.jpg", "no end.jpg"):
-        sizes[f"cat/{name}"] = wide
-    for name in ("moves.jpg", "see through.bmp", "much text.png"):
-        sizes[f"cat/{name}"] = wide
-    sizes |= {"cat/phone.HEIC": (40, 64), "cat/unnamed": (50, 60)}
-    if features.check("avif"):
-        sizes["cat/screen.avif"] = wide
-    if features.check("jpg_2000"):
-        sizes["cat/archive.jp2"] = wide
-    sizes |= {f"dog/{name}": wide for name in (*SAME, "bands.tif", "preview first.tif")}
-    sizes |= {f"eel/{name}": wide for name in NAMES}
-    sizes |= {"dog/link.png": None, "dog/hard.png": None, "cat/copy of 1.png": None, "cat/larger 2.png": (96, 96)}
-    sizes |= {"cat/IMG_7.jpg": (120, 80), "cat/IMG_7.nef": (120, 80)}
-    sizes |= {f"eel/icon {n}.png": (48, 48) for n in range(3)}
-    sizes |= {f"eel/black {n}.png": (40 + n, 40) for n in range(6)}
-    sizes |= {"cover.png": (16, 16), "cat/thumbs/small.png": (16, 16)}
-    if os.geteuid() == 0:  # who reads everything
-        sizes["dog/secret.png"] = None
-    return sizes
+def read() -> dict[str, tuple[int, int]]:
+    """Path and upright size of every picture that must be read."""
+    plain = [f"{name}/{n}.png" for name in CLASSES for n in range(EACH)]
+    plain += [f"dog/{name}" for name in (*SAME, "bands.tif", "preview first.tif", "link.png", "hard.png")]
+    plain += [f"eel/{name}" for name in NAMES]
+    plain += [f"cat/{name}" for name in ("edited.jpg_original", "wrong name.gif", "moving.png", "print.jpg")]
+    plain += ["cat/copy of 1.png"]
+    plain += [f"cat/{name}" for name in ("swapped.jpg", "no end.jpg", "moves.jpg", "see through.bmp", "much text.png")]
+    plain += ["cat/screen.avif"] * features.check("avif") + ["cat/archive.jp2"] * features.check("jpg_2000")
+    plain += ["dog/secret.png"] * (os.geteuid() == 0)  # who reads everything
+    return {
+        **dict.fromkeys(plain, (60, 40)),
+        **{f"eel/icon {n}.png": (48, 48) for n in range(3)},
+        **{f"eel/black {n}.png": (40 + n, 40) for n in range(6)},
+        **dict.fromkeys(("cat/IMG_7.jpg", "cat/IMG_7.nef"), (120, 80)),
+        **dict.fromkeys(("cover.png", "cat/thumbs/small.png"), (16, 16)),
+        "cat/larger 2.png": (180, 120),
+        "cat/phone.HEIC": (40, 64),
+        "cat/unnamed": (50, 60),
+    }
 
 
 def left_out() -> dict[str, str]:
@@ -295,8 +283,8 @@ def left_out() -> dict[str, str]:
     return reasons if os.geteuid() == 0 else {**reasons, "dog/secret.png": "no permission"}
 
 
-PASSED = {"system folder": 6, "video": 2, "hidden": 1, "hidden picture": 1, "other": 4, "SVG": 1, "PDF": 1}
-"""What a walk passes over, by kind: `other` are notes and a sidecar, a text, an empty file and a pipe."""
+PASSED = {"system folder": 6, "video": 2, "hidden": 1, "hidden picture": 1, "other": 5, "SVG": 1, "PDF": 1}
+"""What a walk passes over, by kind: `other` are a sidecar, two texts, an empty file and a pipe."""
 
 
 def everything(root: Path) -> dict[bytes, tuple[object, ...]]:
@@ -311,6 +299,6 @@ def everything(root: Path) -> dict[bytes, tuple[object, ...]]:
                 whole = os.readlink(path)  # noqa: PTH115
             elif name in files and os.path.isfile(path) and status.st_size < HOLES:  # noqa: PTH113
                 whole = Path(os.fsdecode(path)).read_bytes() if os.access(path, os.R_OK) else None
-            changed = None if name in folders else status.st_mtime_ns
-            found[os.path.relpath(path, os.fsencode(root))] = (status.st_mode, status.st_ino, status.st_size, changed, whole)
+            changed = (status.st_size, status.st_mtime_ns) if name in files else ()
+            found[os.path.relpath(path, os.fsencode(root))] = (status.st_mode, status.st_ino, *changed, whole)
     return found

@@ -222,7 +222,7 @@ def keep_reading(world: World, stop: Path, report: Path, seed: int) -> None:
             problems.append(
                 f"reading: {error}" if isinstance(error, WrongError) else f"reading: {traceback.format_exc()}"
             )
-        time.sleep(0.02)
+        time.sleep(rng.uniform(0.05, 0.25))
     with report.open("a") as file:
         file.write(json.dumps({"opened": opened, "answers": answers, "problems": problems}) + "\n")
 

@@ -35,14 +35,14 @@ class Done:
     Attributes:
         code: its exit code; the negative number of the signal that ended it; None if it was killed as it took too long.
         out, err: what it printed.
-        seconds: how long it took.
+        cpu: seconds of a processor that it took.
         peak: bytes of memory that it held at most, above what it began with.
     """
 
     code: int | None
     out: str
     err: str
-    seconds: float
+    cpu: float
     peak: int
 
     @property
@@ -113,7 +113,7 @@ def _serve(folder: Path) -> None:
                     "code": os.waitstatus_to_exitcode(status) if ended else None,
                     "out": (folder / "out").read_bytes().decode(errors="surrogateescape"),
                     "err": (folder / "err").read_bytes().decode(errors="surrogateescape"),
-                    "seconds": time.monotonic() - began,
+                    "cpu": used.ru_utime + used.ru_stime,
                     "peak": max(0, 1024 * used.ru_maxrss - before),
                 }
             ),
