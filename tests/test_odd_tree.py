@@ -169,9 +169,8 @@ def test_it_is_measured_and_trained_on(disk: Disk) -> None:
     assert listed["classes"] == list(odd_tree.CLASSES)
     exported = [path for path in (disk.place / "exported").rglob("*") if path.is_file()]
     assert len(exported) == listed["export"]["written"]
-    print(
-        sorted(set(odd_tree.read()) ^ {"/".join(p.relative_to(disk.place / "exported/train").parts) for p in exported})
-    )
+    assert {one["path"]: one["reason"] for one in listed["export"]["skipped"]} == odd_tree.left_out()
+    assert {path.relative_to(disk.place / "exported/train").as_posix() for path in exported} == set(odd_tree.read())
     disk.run("data", disk.root, "--to", disk.place, code=1)
     trained = disk.run("train", disk.root, "--out", disk.place / "run", *TRAINING, "--json", memory=2000)
     assert json.loads(trained.out)
