@@ -54,9 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the pictures as split/class/name")
     parser.add_argument("--split", choices=SPLITS, help="export only this split, as class/name")
     parser.add_argument("--limit", type=int, metavar="N", help="export at most N pictures, spread over the set")
-    parser.add_argument(
-        "--outside", action="store_true", help="export also pictures that a list names outside its own folder"
-    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
@@ -64,37 +61,26 @@ def run(args: argparse.Namespace) -> int:
     """Do what the arguments say, and print what there is now."""
     if args.source is not None and args.set not in fetch.NAMES:
         raise RetrievalError(f"--from is for the named sets ({', '.join(fetch.NAMES)}); give {args.set!r} alone.")
-    if args.export is None and (args.split is not None or args.limit is not None or args.outside):
-        raise RetrievalError("--split, --limit and --outside say what to export; add --export FOLDER.")
+    if args.export is None and (args.split is not None or args.limit is not None):
+        raise RetrievalError("--split and --limit say what to export; add --export FOLDER.")
     pictures, path, already = get_data(args.set, args.to, copy=args.source)
     report = _summary(pictures)
     if path is not None:
         report["file"] = {"path": str(path), "bytes": path.stat().st_size, "already_there": already}
-    left_out = pictures.skipped
     if args.export is not None:
-        done = _exported(pictures, args)
-        left_out = done.skipped
-        report["export"] = {
-            "path": str(args.export),
-            "written": done.written,
-            "already_there": done.kept,
-            "skipped": [skipped._asdict() for skipped in done.skipped],
-        }
+        report["export"] = _exported(pictures, args)
     print(json.dumps(report, indent=2) if args.json else _text(report))
-    for skipped in left_out:
+    for skipped in pictures.skipped:
         print(f"left out: {skipped.path}: {skipped.reason}", file=sys.stderr)
     return 0
 
 
-def _exported(pictures: PictureSet, args: argparse.Namespace) -> datasets.Exported:
-    a_list = pictures.files is not None and Path(args.set).is_file()
-    inside = Path(args.set).resolve().parent if a_list and not args.outside else None
+def _exported(pictures: PictureSet, args: argparse.Namespace) -> dict[str, Any]:
     total = len(pictures) if args.split is None else int((pictures.splits == args.split).sum())
     count = total if args.limit is None else min(total, args.limit)
     with bar(count, "Exporting", "pictures") as progress:
-        return datasets.export(
-            pictures, args.export, split=args.split, limit=args.limit, inside=inside, progress=progress.update
-        )
+        done = datasets.export(pictures, args.export, split=args.split, limit=args.limit, progress=progress.update)
+    return {"path": str(args.export), "written": done.written, "already_there": done.kept}
 
 
 def _summary(pictures: PictureSet) -> dict[str, Any]:

@@ -17,21 +17,14 @@ from retrieval.base.text import printable
 from retrieval.datasets.layout import SPLIT_FOLDERS
 from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
-from retrieval.images import Pixels, Skipped
+from retrieval.images import Pixels
 
 
 class Exported(NamedTuple):
-    """What an export did.
-
-    Attributes:
-        written: how many files it wrote.
-        kept: how many it found there already, the same byte for byte.
-        skipped: what was left out: by the set, and files that do not decode, which are not copied.
-    """
+    """How many files an export wrote, and how many it found there already, the same byte for byte."""
 
     written: int
     kept: int
-    skipped: tuple[Skipped, ...] = ()
 
 
 def export(
@@ -40,24 +33,22 @@ def export(
     *,
     split: str | None = None,
     limit: int | None = None,
-    inside: Path | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Write pictures as `folder`/split/class/name: PNG where they are in memory, else copies of their files.
 
     Each file is whole or absent, and one that is there with the same bytes is kept: an interrupted export
-    goes on where it stopped. Whatever a list names, only files that decode as pictures are copied.
+        goes on where it stopped.
 
     Args:
         pictures: the set. Pictures without a label lie beside the class folders.
         folder: where to; made if need be.
         split: only this split, as `folder`/class/name.
         limit: only so many pictures, taken at even distances so that every class has its share.
-        inside: where all files must lie, links followed; anywhere unless given.
         progress: called with the number of pictures done since the last call.
 
     Raises:
-        RetrievalError: if there is nothing to write, a file lies elsewhere, or one cannot be written.
+        RetrievalError: if there is nothing to write, or a file cannot be read or written.
     """
     if limit is not None and limit < 1:
         raise RetrievalError(f"The limit is {limit}; give at least 1.")
@@ -68,11 +59,6 @@ def export(
         )
     if limit is not None and limit < len(chosen):
         chosen = chosen.select(np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64))
-    if inside is not None:
-        _see_inside(chosen.files or (), inside.resolve())
-    skipped: list[Skipped] = []
-    if chosen.files is not None:
-        chosen, skipped = chosen.check()
     root = Path(folder)
     written = 0
     try:
@@ -89,16 +75,7 @@ def export(
     except OSError as error:
         what = printable(error.filename or root)
         raise RetrievalError(f"The export stopped at {what!r}: {error.strerror or error}.") from error
-    return Exported(written, len(chosen) - written, tuple(skipped))
-
-
-def _see_inside(files: Sequence[Path], folder: Path) -> None:
-    outside = [file for file in files if not file.resolve().is_relative_to(folder)]
-    if outside:
-        raise RetrievalError(
-            f"The list names {len(outside):,} files outside its own folder {printable(folder)!r}, the first is "
-            f"{printable(outside[0])!r}; give --outside if they are to be copied, too."
-        )
+    return Exported(written, len(chosen) - written)
 
 
 def targets(pictures: PictureSet, *, with_split: bool = True) -> list[str]:
