@@ -171,8 +171,9 @@ def _put(place: Path, content: bytes) -> bool:
         return False
     place.parent.mkdir(parents=True, exist_ok=True)
     # Not synced to disk, for speed: what a power cut leaves behind differs from what it should be, and the next
-    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture.
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture, and without the
+    # file's own name, which may be as long as a name can be.
+    temporary = place.with_name(f".retrieval-{os.getpid()}")
     try:
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:  # a new one: what lay there may be a link to another's file

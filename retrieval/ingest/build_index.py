@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import in_folder
 from retrieval.ingest.index_folder import Place
 from retrieval.ingest.label_rule import LabelRule, label_rule, recorded_labels
-from retrieval.ingest.left_out import NOTHING, recall_at
+from retrieval.ingest.left_out import NOTHING, pictures_at, recall_at
 from retrieval.ingest.update import Means, Update
 
 
@@ -84,9 +85,12 @@ def build(
     means.check()
     root = Path(pictures).resolve()
     with Place(Path(out), overwrite) as place:
-        recalled = recall_at(place.folder) if place.exists else NOTHING
+        recalled, pictures_known = NOTHING, None
+        if place.exists:
+            recalled = recall_at(place.folder)
+            pictures_known = None if checksum else functools.partial(pictures_at, place.folder)
         hidden = hidden or recalled.hidden
-        found = images.find(pictures, hidden=hidden, strangers=recalled.strangers)
+        found = images.find(pictures, hidden=hidden, strangers=recalled.strangers, pictures=pictures_known)
         if not found.paths:
             raise nothing_readable(f"in {printable(root)!r}", found.skipped)
         asked = _Asked(model, str(labels), decoder, vectors)

@@ -167,7 +167,7 @@ def test_what_was_left_out_is_read_once(
     original = folders.is_picture
     monkeypatch.setattr(folders, "is_picture", lambda head: sniffed.append(head) or original(head))
     run()
-    assert read == [] and b"no picture" not in sniffed
+    assert read == [] and set(sniffed) <= {b""}  # nor is a picture opened only because its name does not tell
     (root / "cat/cut.jpg").write_bytes(odd_files.saved(gradient(90, 70), "JPEG"))
     report = run()
     assert read == ["cut.jpg"] and report.added == 1
