@@ -105,7 +105,7 @@ def indexed(index: Index) -> Labelled:
         raise RetrievalError(f"the index {index.folder} has no labels: build it with --labels, or measure the encoder")
     ids, vectors = index.all_vectors()
     return Labelled(
-        names=np.asarray([item.path for item in index.items(ids)]),
+        names=np.asarray(index.paths()),
         classes=classes,
         labels=labels,
         vectors=vectors,

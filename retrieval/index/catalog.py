@@ -196,6 +196,10 @@ class Catalog(Database):
         with self.damage_is_said():
             return {str(path): (int(size), int(mtime)) for path, size, mtime in rows}
 
+    def paths(self) -> list[str]:
+        """Every item's path, by ascending id."""
+        return [str(path) for (path,) in self.all(f"SELECT path FROM items WHERE {_LIVE} ORDER BY id")]  # noqa: S608
+
     def labels(self) -> list[str | None]:
         """Every item's label, by ascending id."""
         rows = self.all(f"SELECT label FROM items WHERE {_LIVE} ORDER BY id")  # noqa: S608

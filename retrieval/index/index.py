@@ -324,6 +324,10 @@ class Index:
         """path → (size, mtime_ns) of every item, by which a build sees what has changed."""
         return self._catalog.known()
 
+    def paths(self) -> list[str]:
+        """Every item's path, by ascending id."""
+        return self._catalog.paths()
+
     def labels(self) -> list[str | None]:
         """Every item's label, by ascending id."""
         return self._catalog.labels()
