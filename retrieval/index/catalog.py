@@ -55,6 +55,14 @@ UNION ALL
 SELECT :name, 'text' WHERE EXISTS (
     SELECT 1 FROM attributes INDEXED BY attributes_by_value WHERE name = :name AND value >= '' AND removed IS NULL)
 """
+# The index over labels has what came and when; those that went since are fewer, and are subtracted.
+_LABEL_COUNTS = """
+SELECT label, sum(n) FROM (
+    SELECT label, count(*) AS n FROM items INDEXED BY items_by_label WHERE added <= :now GROUP BY label
+    UNION ALL
+    SELECT label, -count(*) FROM items INDEXED BY items_removed WHERE removed <= :now GROUP BY label)
+GROUP BY label HAVING sum(n) > 0 ORDER BY sum(n) DESC, label
+"""
 _REMOVED = f"""
 SELECT DISTINCT id FROM items AS old INDEXED BY items_removed
 WHERE removed <= :now AND NOT EXISTS (SELECT 1 FROM items WHERE id = old.id AND {_LIVE})
@@ -207,9 +215,7 @@ class Catalog(Database):
 
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
-        return self.all(
-            f"SELECT label, count(*) FROM items WHERE {_LIVE} GROUP BY label ORDER BY count(*) DESC, label"  # noqa: S608
-        )
+        return self.all(_LABEL_COUNTS)
 
     def attributes(self, ids: Sequence[int]) -> dict[int, dict[str, Value]]:
         """The attributes of these items, those that have any."""

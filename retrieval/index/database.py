@@ -29,8 +29,11 @@ STEPS, STEPS_A_BYTE = 100_000_000, 200
 so that one that somebody made to run for ever ends."""
 
 CACHE = 1 << 17
-"""Kilobytes of a catalog that a writer keeps in memory, at most: what comes into the indexes over paths and values goes
-all over them, and with SQLite's own 2 MB the pages of a million items would be written again and again."""
+"""Kilobytes of a catalog that a writer keeps in memory, at most, and who goes through all of it: what comes into the
+indexes over paths and values goes all over them, and with SQLite's own 2 MB the pages of a million items would be read
+and written again and again."""
+
+_KEPT = f"PRAGMA cache_size = -{CACHE}"
 
 _LOOK = 100_000
 """Steps after which a statement is asked whether it may go on, some milliseconds."""
@@ -79,6 +82,15 @@ class Database:
         self._connection.close()
         if self._copy is not None:
             self._copy.cleanup()
+
+    def keep_in_memory(self) -> None:
+        """Keep more of the file in memory, for who goes through all of it."""
+        with self.damage_is_said():
+            self._connection.execute(_KEPT)
+
+    def interrupt(self) -> None:
+        """Have a statement end that another thread waits for."""
+        self._connection.interrupt()
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -253,7 +265,7 @@ class Database:
             if application == APPLICATION_ID:  # another program's stays as it is
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-                connection.execute(f"PRAGMA cache_size = -{CACHE}")
+                connection.execute(_KEPT)
             return connection
         # A reader opens read-write as well: the last one to close a catalog then tidies up its write-ahead log. In a
         # folder that cannot be written, or on a full disk, SQLite may not find or make the files it shares with a
