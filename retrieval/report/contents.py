@@ -167,7 +167,9 @@ def gather(
         if limit is None and not exact:
             limit = min(QUERIES, max(FEWEST, COMPARED // len(index)))
         try:
-            measured = evaluation.evaluate_index(index, options=evaluation.EvaluationOptions(limit=limit, seed=seed))
+            measured = evaluation.evaluate_index(
+                index, options=evaluation.EvaluationOptions(limit=limit, exact=exact, seed=seed)
+            )
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
