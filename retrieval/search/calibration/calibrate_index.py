@@ -41,8 +41,10 @@ def calibrate(
         raise RetrievalError(f"The false match rate is {fmr}; give a share between 0 and 1, such as 0.01.")
     if not 0 <= miss < 1:
         raise RetrievalError(f"The share of missed matches is {miss}; give one from 0 to below 1, such as 0.05.")
+    k = whole(k, "k")
     if k < 1:
         raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
+    k = min(k, len(index))  # more hits there are not
     data = Labelled(index, queries, np.random.default_rng(seed))
     evidence = data.ask(k)
     held = data.held[data.rows]
