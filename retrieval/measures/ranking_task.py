@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
+from retrieval.base.given import whole, whole_numbers
 from retrieval.errors import RetrievalError
 from retrieval.measures.arrays import UNLABELLED, Ints, Lists, Vectors
 from retrieval.measures.knn_vote import vote

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.progress import bar
+from retrieval.index.index import PADDED
 
 if TYPE_CHECKING:
     from retrieval.index import Index
@@ -26,6 +27,7 @@ def neighbours_of(index: Index, k: int) -> tuple[Ints, Floats]:
         ids int64 (n, k), padded with −1, and scores float32 (n, k), padded with −inf.
     """
     ids, rows = index.all_vectors()
+    k = min(k, len(ids) + PADDED)
     return _in_blocks(lambda some, exclude: index.search(some, k, exclude=exclude), rows, k, ids)
 
 
@@ -45,6 +47,7 @@ def exact_neighbours(
     """
     from retrieval.index.nearest import exact_search
 
+    k = min(k, len(gallery) + PADDED)
     names = np.arange(len(gallery)) if ids is None else ids
     return _in_blocks(lambda some, exclude: exact_search(some, gallery, names, k, exclude), queries, k, own)
 

@@ -124,13 +124,14 @@ class SymphonyStructure:
 
 
 def _interruptible(work: Callable[[], None]) -> None:
-    """Have a thread do what hears no Ctrl-C for minutes, and wait for it; one that is waited for no more ends by itself,
-    or with the program."""
+    """Have a thread do what hears no Ctrl-C for minutes, and wait for it. One that nobody waits for any more ends by
+    itself, or with the program."""
     done: Future[None] = Future()
 
     def run() -> None:
         try:
-            done.set_result(work())
+            work()
+            done.set_result(None)
         except BaseException as error:  # whatever it is, it is for who waits
             done.set_exception(error)
 

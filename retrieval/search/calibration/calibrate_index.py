@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from retrieval.base.given import whole
 from retrieval.base.machine import versions
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
