@@ -43,3 +43,32 @@ def whole_numbers(values: Iterable[Any], what: str) -> list[int]:
         return [whole(value, what) for value in values]
     except TypeError:  # not even many
         raise RetrievalError(f"{values!r:.60} are no {what}s; give a list of whole numbers.") from None
+
+
+SEEDS = 2**32
+"""Seeds are below this, which every library takes."""
+
+
+def checked_seed(seed: object) -> int:
+    """A seed as Python's own number.
+
+    Raises:
+        RetrievalError: it is no whole number from 0 to below :data:`SEEDS`.
+    """
+    number = whole(seed, "The seed")
+    if not 0 <= number < SEEDS:
+        raise RetrievalError(f"The seed is {number}; give a whole number from 0 to {SEEDS - 1}.")
+    return number
+
+
+def seeded(seed: object, *more: int) -> np.random.Generator:
+    """A generator that draws the same whenever it is made of the same numbers.
+
+    Args:
+        seed: as :func:`checked_seed` takes it. more: what tells it from others of this seed.
+
+    Raises:
+        RetrievalError: as :func:`checked_seed`.
+    """
+    number = checked_seed(seed)
+    return np.random.default_rng([number, *more] if more else number)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
+from retrieval.base.given import seeded
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.tuning.candidates import FEWEST, PER_LIST, projections
@@ -100,7 +101,7 @@ def short_list(n: int, d: int) -> list[str]:
 def seconds_exact(index: Index, seed: int = 0) -> float:
     """How long one exact query takes on one thread: the median of a few, by vectors of the index itself."""
     trial = Trial(index, np.empty(0, np.int64))
-    rows = np.random.default_rng(seed).choice(len(trial), _TIMED + 1)
+    rows = seeded(seed).choice(len(trial), _TIMED + 1)
     times = []
     with threadpool_limits(1):
         for row in rows:

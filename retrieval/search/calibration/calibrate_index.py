@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrieval.base.given import whole
+from retrieval.base.given import seeded, whole
 from retrieval.base.machine import versions
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
@@ -46,7 +46,7 @@ def calibrate(
     if k < 1:
         raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
     k = min(k, len(index))  # more hits there are not
-    data = Labelled(index, queries, np.random.default_rng(seed))
+    data = Labelled(index, queries, seeded(seed))
     evidence = data.ask(k)
     held = data.held[data.rows]
     half, others = evidence.of(~held), evidence.of(held)
