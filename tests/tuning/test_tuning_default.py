@@ -143,3 +143,16 @@ def test_what_was_chosen_elsewhere_and_cannot_be_built_here_is_passed_over(folde
         index.set_structure(None)
         default_structure(index)
         assert index.structure is not None and index.structure.factory == defaults.short_list(N, D)[0]
+
+
+def test_no_graph_is_built_whose_building_need_not_end(tmp_path: Path) -> None:
+    vectors = unit(2 * FEWEST, 16)
+    vectors[: FEWEST // 5] = vectors[0]  # placeholders: FAISS's NSG never comes to an end among them
+    with make(tmp_path / "index", vectors) as index:
+        report = tune(index, recall=0.9, minutes=1)
+        assert report.chosen is not None and not any("NSG" in point.factory for point in report.points)
+        # what an earlier release chose is not built again either
+        index.record_tuning(report.to_json() | {"chosen": {**report.to_json()["chosen"], "factory": "NSG32,Flat"}})
+        index.set_structure(None)
+        default_structure(index)
+        assert index.structure is None or "NSG" not in index.structure.factory
