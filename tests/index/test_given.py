@@ -1,4 +1,4 @@
-"""What a program may hand to an index by mistake: one sentence each, which blames the right thing, and a sound index."""
+"""What a program may hand to an index by mistake: one sentence each, which blames the right thing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ CALLS: dict[str, tuple[Callable[[Index], object], str]] = {
     "a path that is not Unicode": (lambda index: index.add(VECTORS[:1], [NewItem("c\udcff")]), "not Unicode"),
     "a size too large": (lambda index: index.add(VECTORS[:1], [NewItem("c", size=2**64)]), "below 2"),
     "details of NumPy": (lambda index: index.record_details({"a": np.int64(1)}), "can neither keep"),
-    "a filter": (lambda index: index.select('label = "\udcff"'), "can neither keep"),
+    "a filter": (lambda index: index.select('label = "\udcff"'), "not Unicode text"),
     "a list of what was left out": (lambda index: index.record_skipped([("\udcff", "x")]), "can neither keep"),
 }
 

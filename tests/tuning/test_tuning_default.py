@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from tuned import D, N, index_at, recall_of, set_clock, try_few
-from vectors import clustered, named
+from vectors import clustered, make, named, unit
 
 from retrieval.index import Index
 from retrieval.index.nearest import kinds
 from retrieval.tuning import EXACT, default_structure, tune
 from retrieval.tuning import default as defaults
+from retrieval.tuning.candidates import FEWEST
 
 
 @pytest.fixture(autouse=True)
