@@ -676,7 +676,7 @@ class Index:
         Raises:
             RetrievalError: one is not in the index.
         """
-        wanted = [int(id_) for id_ in ids]
+        wanted = whole_numbers(ids, "id")
         strange = self._catalog.missing(wanted)
         if strange is not None:
             raise self._unknown(strange)
