@@ -224,7 +224,7 @@ def keep_reading(world: World, stop: Path, report: Path, seed: int) -> None:
             problems.append(
                 f"reading: {error}" if isinstance(error, WrongError) else f"reading: {traceback.format_exc()}"
             )
-        time.sleep(rng.uniform(0.05, 0.25))
+        time.sleep(rng.uniform(0.1, 0.5))
     with report.open("a") as file:
         file.write(json.dumps({"opened": opened, "answers": answers, "problems": problems}) + "\n")
 
