@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from retrieval.base.placed_files import irregular
 from retrieval.base.progress import note
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -126,13 +127,6 @@ def is_system(name: str) -> bool:
 def mtime_of(status: os.stat_result) -> int:
     """When a file last changed, nanoseconds since 1970; before 1677 and after 2262 the last that 64 bits hold."""
     return max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
-
-
-def irregular(mode: int) -> str | None:
-    """Why something with this `st_mode` is no file that can be read; None if it is one."""
-    if stat.S_ISREG(mode):
-        return None
-    return "a folder" if stat.S_ISDIR(mode) else "not a regular file"
 
 
 def failure(error: OSError) -> str:

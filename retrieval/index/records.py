@@ -15,6 +15,9 @@ Value = str | int | float
 """What an attribute of an item can be."""
 
 
+Facts = tuple[tuple[str, Value], ...]
+"""Names and values of attributes that an item's own file tells."""
+
 LeftOut = tuple[str, int, int, str | None, str]
 """A file that is not looked into again while it is as it was: its path, size and time of change; why it cannot be read,
 or None if it is no picture; and the decoder that this holds for."""
@@ -50,7 +53,6 @@ class NewItem:
         size: of the file, in bytes.
         mtime_ns: when the file last changed, in nanoseconds since 1970.
         sha256: of the file's bytes, in hexadecimal.
-        facts: names and values of attributes that its file tells; others that somebody attached to the path count more.
     """
 
     path: str
@@ -60,7 +62,6 @@ class NewItem:
     size: int = 0
     mtime_ns: int = 0
     sha256: str = ""
-    facts: tuple[tuple[str, Value], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
