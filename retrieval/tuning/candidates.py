@@ -50,7 +50,12 @@ def candidates(n: int, d: int) -> list[Candidate]:
     if n < FEWEST:
         return []
     factories = [*_graphs(n, d), *_lists(n, d), *_flat(d), *(_NSG if n <= _MOST_FOR_NSG else [])]
-    return [Candidate(factory, _growth(factory)) for factory in factories]
+    return [priced(factory) for factory in factories]
+
+
+def priced(factory: str) -> Candidate:
+    """A structure, and how the time to build it grows."""
+    return Candidate(factory, _growth(factory))
 
 
 def _flat(d: int) -> list[str]:

@@ -260,8 +260,8 @@ def test_what_cannot_be_looked_at_is_not_gone(root: Path, tmp_path: Path, monkey
     before = contents(tmp_path / "index")
     whole = changes.stamp
 
-    def stamp(file: Path) -> changes.Stamp | None:
-        if file.parent.name == "dog":
+    def stamp(file: Path | str) -> changes.Stamp | None:
+        if Path(file).parent.name == "dog":
             raise PermissionError(13, "no")
         return whole(file)
 
