@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.given import seeded
 from retrieval.base.notebook import SIDE, Tile, tiles
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels, Preprocessing, Skipped, UnreadableImage
@@ -197,7 +198,7 @@ class PictureSet:
             raise RetrievalError(f"The validation fraction is {fraction}; give a number between 0 and 1.")
         if (self.splits == "val").any():
             return self
-        rng = np.random.default_rng(seed)
+        rng = seeded(seed)
         splits = self.splits.copy()
         train = np.flatnonzero(splits == "train")
         for label in np.unique(self.labels[train]):

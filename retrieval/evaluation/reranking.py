@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from retrieval.base import progress
 from retrieval.base.found import Found
+from retrieval.base.given import seeded
 from retrieval.base.machine import machine
 from retrieval.base.placed_files import Placed
 from retrieval.datasets import PictureSet
@@ -113,7 +114,7 @@ def evaluate_reranked(
         RetrievalError: the index has no labels, or was built with another encoder; no query has a relevant picture.
     """
     check_limit(limit)
-    generator = np.random.default_rng(seed)
+    generator = seeded(seed)
     gallery = indexed(index)
     if queries is None:
         asked = gallery.select(drawn(len(gallery), limit or LIMIT, generator))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.base.hdf5 import arrays, make_room, reason_of, write_at
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
@@ -62,7 +63,7 @@ def hold_out(contents: Contents, seed: int) -> tuple[Contents, npt.NDArray[np.fl
             "give queries with --queries."
         )
     drawn = np.zeros(n, bool)
-    drawn[np.random.default_rng(seed).choice(n, count, replace=False)] = True
+    drawn[seeded(seed).choice(n, count, replace=False)] = True
     return Contents(contents.index, contents.ids[~drawn]), contents.index.vectors(contents.ids[drawn])
 
 

@@ -31,6 +31,7 @@ from retrieval.index.records import (
     StructureRecord,
     Value,
     from_runs,
+    is_unicode,
     to_runs,
 )
 from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
@@ -187,6 +188,8 @@ class Catalog(Database):
 
     def find(self, path: str) -> Item | None:
         """The item of this path."""
+        if not is_unicode(path):
+            return None  # there is none of such a name
         for row in self.all(f"SELECT {_ITEM} FROM items WHERE path = :path AND {_LIVE}", path=path):  # noqa: S608
             return self._item(row)
         return None

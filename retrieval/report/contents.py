@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import evaluation, traps
+from retrieval.base.given import checked_seed, seeded
 from retrieval.base.machine import machine, versions
 from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
@@ -157,6 +158,7 @@ def gather(
     Raises:
         RetrievalError: the folder is no index, is empty, `run` is no training run, or `limit` is below 1.
     """
+    checked_seed(seed)
     if limit is not None and limit < 1:
         raise RetrievalError(f"limit is {limit}; measure at least one query.")
     training = None if run is None else curves(Path(run))
@@ -174,7 +176,7 @@ def gather(
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(ids))[:SAMPLE])
+        drawn = np.sort(seeded(seed).permutation(len(ids))[:SAMPLE])
         findings = look_in(index, seed=seed, exact=exact)
         named = sorted({id_ for finding in findings for example in finding.worst for id_ in example.ids})
         return Contents(
