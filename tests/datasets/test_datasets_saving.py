@@ -201,7 +201,7 @@ def test_export_and_load_again(tmp_path: Path) -> None:
     order = np.argsort(np.array(pictures.names))
     same(replace(again, name="small"), pictures.select(order))
     test = datasets.export(pictures, tmp_path / "test", split="test")
-    assert test == (6, 0) and (tmp_path / "test/cat/00006.png").is_file()
+    assert test[:2] == (6, 0) and (tmp_path / "test/cat/00006.png").is_file()
 
 
 def test_export_goes_on_where_it_stopped(tmp_path: Path) -> None:
