@@ -49,6 +49,7 @@ class PictureSet:
         files: ... otherwise one file a picture.
         levels: a coarser group of each picture's class (Omniglot's alphabet), or None.
         skipped: what the source held besides and could not be taken.
+        root: the folder that the files should lie in: that of the list which names them, for example.
     """
 
     name: str
@@ -60,6 +61,7 @@ class PictureSet:
     files: tuple[Path, ...] | None = None
     levels: Sequence[str] | None = None
     skipped: tuple[Skipped, ...] = ()
+    root: Path | None = None
 
     def __post_init__(self) -> None:
         if (self.pixels is None) == (self.files is None):

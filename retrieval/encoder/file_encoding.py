@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval import images
 from retrieval.base.machine import cores
+from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.threads import in_order
 from retrieval.images.reading import Contents, ReadPicture, _or_skipped, read_picture
@@ -55,7 +56,7 @@ def encode_files(
     *,
     threads: int,
     batch: int | None = None,
-    root: Path = Path(),
+    root: Path | Root = Path(),
     contents: Contents | None = None,
     room: Room | None = None,
 ) -> Iterator[EncodedBatch]:

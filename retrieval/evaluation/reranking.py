@@ -15,6 +15,7 @@ from retrieval.base import progress
 from retrieval.base.found import Found
 from retrieval.base.given import seeded
 from retrieval.base.machine import machine
+from retrieval.base.placed_files import Placed
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -117,7 +118,7 @@ def evaluate_reranked(
     gallery = indexed(index)
     if queries is None:
         asked = gallery.select(drawn(len(gallery), limit or LIMIT, generator))
-        files: Sequence[Path] | None = [Path(index.root) / name for name in asked.names.tolist()]
+        files: Sequence[Path | Placed] | None = [index.pictures / name for name in asked.names.tolist()]
         what = "pictures of the index, each against all others"
     else:
         asking, asked = asked_by(index, gallery, queries, encoder, limit or LIMIT, generator)

@@ -60,9 +60,9 @@ def look(
 def look_in(index: Index, *, seed: int) -> tuple[traps.Finding, ...]:
     """Look for every trap in an index; the examples have ids, and paths as their names."""
     items = index.items(index.ids())
-    root = Path(index.root)
+    root = index.pictures
     hashes = None
-    if items and len(items) <= HASHED and (root / items[0].path).exists():
+    if items and len(items) <= HASHED and Path(root / items[0].path).exists():
         hashes = hash_files([item.path for item in items], root).aligned(len(items))
     found = traps.of_index(index, seed=seed, hashes=hashes)
     paths = {item.id: item.path for item in items}

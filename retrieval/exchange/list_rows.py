@@ -6,6 +6,7 @@ A record is a flat mapping. ``path`` (or ``image_path``), ``label``, ``width``, 
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import re
@@ -84,7 +85,7 @@ def to_item(record: Record, made_up: str, relative: Callable[[str], str]) -> tup
 def to_value(value: object) -> Value | None:
     """Anything as an attribute can hold it: a number, a text, or None for nothing.
 
-    What is nested becomes JSON, bytes become hexadecimal, and integers beyond 64 bits text.
+    Dates become ISO 8601, what is nested becomes JSON, bytes become hexadecimal, and integers beyond 64 bits text.
     """
     if value is None:
         return None
@@ -94,6 +95,8 @@ def to_value(value: object) -> Value | None:
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return _whole(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
     if isinstance(value, bytes):
         return value.hex()
     return json.dumps(value, default=str)

@@ -12,21 +12,23 @@ import logging
 import os
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Generic, Literal, NamedTuple, TypeVar
 
 from PIL import Image, ImageFile
 
+from retrieval.base.placed_files import MAX_BYTES, NotOpenedError, open_file
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.images import camera_raw, kinds, mending, profiles, tiff
 from retrieval.images.colours import plain
-from retrieval.images.folders import failure, irregular
+from retrieval.images.exif import Fact, facts
+from retrieval.images.folders import failure
 from retrieval.images.preprocessing import Pixels, Preprocessing, prepare
 from retrieval.images.room import SHARED, Room
 
@@ -41,9 +43,6 @@ records it, since vectors of other pixels do not belong beside each other."""
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused, as it is decoded: 512 MiB as RGB, where Pillow too suspects a bomb.
 A JPEG that is decoded at an eighth of its size may have 64 times as many."""
-
-MAX_BYTES = 2**31
-"""Size above which a file is refused; some decoders read the whole of it into memory."""
 
 _READS = 10_000
 """How often a decoder may read from a file before it knows the picture's size. Some go byte by byte through a file
@@ -111,11 +110,13 @@ class Decoded(NamedTuple, Generic[_Done]):
         made: of it, upright, of mode "RGB" or "L" and perhaps smaller than it is in the file.
         width: of the picture in the file, as it is shown, pixels.
         height: likewise.
+        facts: what the camera wrote beside it, if that is wanted; see :func:`retrieval.images.exif.facts`.
     """
 
     made: _Done
     width: int
     height: int
+    facts: Mapping[str, Fact] = MappingProxyType({})
 
 
 class Wanted(NamedTuple):
@@ -127,6 +128,7 @@ class Wanted(NamedTuple):
         decoder: what decodes JPEGs.
         max_pixels: most that are decoded.
         room: where there must be enough memory first; None if whoever calls has seen to it.
+        facts: whether to tell what the camera wrote beside it.
     """
 
     size: int | None = None
@@ -134,6 +136,7 @@ class Wanted(NamedTuple):
     decoder: Decoder = "pillow"
     max_pixels: int = MAX_PIXELS
     room: Room | None = SHARED
+    facts: bool = False
 
 
 def read(path: Source, p: Preprocessing, decoder: Decoder = "pillow") -> Pixels:
@@ -189,8 +192,10 @@ def open_picture(
 def _from(source: Source, wanted: Wanted, make: Callable[[Image.Image], _Done]) -> _Done:
     name = _name(source)
     try:
-        with _opened(source, name) as file:
+        with _opened(source) as file:
             return decode(file, name, wanted, make).made
+    except NotOpenedError as refused:
+        raise UnreadableImage(name, refused.reason) from refused
     except OSError as error:
         raise UnreadableImage(name, failure(error)) from error
 
@@ -248,27 +253,12 @@ def _name(source: Source) -> str:
     return printable(name) if isinstance(name, str) else "(in memory)"
 
 
-def _opened(source: Source, name: str) -> IO[bytes]:
-    """The open file. A pipe or a device is refused before it is opened: opening one may wait for ever."""
+def _opened(source: Source) -> IO[bytes]:
+    """The open file."""
     if not isinstance(source, (str, os.PathLike)):
         # A copy, since leaving the caller's `with` block must not close somebody's file.
         return io.BytesIO(source.read(MAX_BYTES))
-    path = Path(source)
-    try:
-        status = path.stat()
-    except OSError as error:
-        broken = isinstance(error, FileNotFoundError) and path.is_symlink()
-        raise UnreadableImage(name, "broken link" if broken else failure(error)) from error
-    except ValueError as error:  # a NUL, or surrogates that stand for no byte
-        raise UnreadableImage(name, "not a possible file name") from error
-    reason = irregular(status.st_mode)
-    if reason is None and status.st_size == 0:
-        reason = "empty file"
-    if reason is None and status.st_size > MAX_BYTES:
-        reason = f"too large ({status.st_size:,} bytes)"
-    if reason is not None:
-        raise UnreadableImage(name, reason)
-    return path.open("rb")
+    return io.BufferedReader(open_file(source))
 
 
 class _Bounded:
@@ -307,6 +297,7 @@ class Header:
         self._orientation: int | None = None  # where it is not the decoder that knows it
         self._deep: tuple[bytes, tiff.File, tiff.Page] | None = None
         self._held = 0  # bytes of copies of the file
+        self._container: bytes | None = None  # a raw file that begins like a TIFF
         head = file.read(kinds.HEAD)
         if not head:
             raise UnreadableImage(name, "empty file")
@@ -351,6 +342,9 @@ class Header:
         """The header of a PNG without the parts that it can do without; None if it has none."""
         if self.kind is not kinds.PNG:
             return None
+        self._file.seek(12)
+        if self._file.read(4) != b"IHDR":  # nothing follows that could be mended
+            return None
         self._file.seek(0)
         mended = mending.png(self._file.read())
         if mended is None:
@@ -371,6 +365,7 @@ class Header:
         if preview is None:
             raise UnreadableImage(self._name, "not supported (camera RAW without a preview)")
         self._orientation = preview.orientation
+        self._container = data if data.startswith((b"II*\0", b"MM\0*")) else None
         self._file, self.kind = io.BytesIO(data[preview.start :]), kinds.JPEG
         self._held = 2 * len(data)
         self._open()
@@ -469,9 +464,11 @@ class Header:
             picture = picture.transpose(_TURNS[orientation])
         sideways = orientation in _SIDEWAYS
         made = make(picture)
+        known = self._facts() if wanted.facts else {}
         self.__dict__.pop("picture", None)  # its memory is given back before that of the room is
         self._deep = None
-        return Decoded(made, *((self.height, self.width) if sideways else (self.width, self.height)))
+        width, height = (self.height, self.width) if sideways else (self.width, self.height)
+        return Decoded(made, width, height, known)
 
     def _loaded(self, wanted: Wanted) -> Image.Image:
         """The pixels as they are stored, of a JPEG perhaps fewer."""
@@ -570,14 +567,27 @@ class Header:
             top += strip.height
         return whole
 
+    def _facts(self) -> dict[str, Fact]:
+        """What the camera wrote beside the picture."""
+        exif = None
+        try:
+            if self._deep is None and (self.kind is kinds.TIFF or "exif" in self.picture.info):
+                exif = self.picture.getexif()
+            elif self._container is not None:
+                exif = Image.Exif()
+                exif.load(self._container)
+        except Exception:  # damaged metadata is no reason to do without the picture
+            return {}
+        return {} if exif is None else facts(exif)
+
     def _turn(self) -> int:
         """The EXIF orientation of the pixels."""
         if self._orientation is not None:
             return self._orientation
-        # Pillow turns TIFF files by itself while loading. The others are only asked for EXIF data where they have
+        # TIFF and HEIC files are turned while they are loaded. The others are only asked for EXIF data where they have
         # some, since parsing costs as much as decoding a small picture.
         header = self.picture
-        if self.kind is kinds.TIFF or not _ORIENTED.intersection(header.info):
+        if self.kind in (kinds.TIFF, kinds.HEIC) or not _ORIENTED.intersection(header.info):
             return 1
         if self.kind is kinds.JPEG_XL and not getattr(header, "jpeg", False):
             return 1  # its decoder has turned it

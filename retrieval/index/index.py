@@ -21,12 +21,14 @@ from retrieval.base.files import checksum
 from retrieval.base.given import whole, whole_numbers
 from retrieval.base.held_folder import identity
 from retrieval.base.machine import versions
+from retrieval.base.placed_files import Root
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
 from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
 from retrieval.index.records import (
+    Facts,
     Item,
     LeftOut,
     NewItem,
@@ -235,6 +237,11 @@ class Index:
         return str(self._catalog.meta["root"])
 
     @property
+    def pictures(self) -> Root:
+        """What opens the items' files by their paths, where the index's owner lets them lie."""
+        return Root.of(self.root, self.details)
+
+    @property
     def decoder(self) -> str | None:
         """What turned the files into pixels."""
         value = self._catalog.meta.get("decoder")
@@ -265,6 +272,10 @@ class Index:
     def skipped(self) -> list[tuple[str, str]]:
         """(path, reason) of each file that the last build left out."""
         return self._catalog.skipped()
+
+    def facts(self, id_: int) -> Facts:
+        """Names and values of the attributes that an item's own file told."""
+        return self._catalog.facts(id_)
 
     def left_out(self) -> list[LeftOut]:
         """What a build need not look into again, by path."""
@@ -486,8 +497,13 @@ class Index:
                 )
         return self.upsert(vectors, items)
 
-    def upsert(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
-        """The same, and items whose path is there are replaced: they get a new id, and keep their attributes."""
+    def upsert(
+        self, vectors: npt.NDArray[Any], items: Sequence[NewItem], facts: Sequence[Facts] = ()
+    ) -> npt.NDArray[np.int64]:
+        """The same, and items whose path is there are replaced: they get a new id, and keep their attributes.
+
+        With `facts`, one for each item, these become attributes of those that have none of the same name.
+        """
         self.must_write()
         vectors = checked(vectors, self.dim, self.storage, "vectors")
         if len(vectors) != len(items):
@@ -498,7 +514,7 @@ class Index:
         if not len(ids):
             return ids
         merged = segments.to_merge(self._state.segments, len(ids))
-        self._write(merged, [(ids, vectors)], lambda segment: self._catalog.add(segment, first, items, merged))
+        self._write(merged, [(ids, vectors)], lambda segment: self._catalog.add(segment, first, items, merged, facts))
         return ids
 
     def update(self, items: Mapping[int, NewItem]) -> None:

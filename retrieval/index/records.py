@@ -17,6 +17,9 @@ Value = str | int | float
 """What an attribute of an item can be."""
 
 
+Facts = tuple[tuple[str, Value], ...]
+"""Names and values of attributes that an item's own file tells."""
+
 LeftOut = tuple[str, int, int, str | None, str]
 """A file that is not looked into again while it is as it was: its path, size and time of change; why it cannot be read,
 or None if it is no picture; and the decoder that this holds for."""

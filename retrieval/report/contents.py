@@ -17,6 +17,7 @@ import numpy.typing as npt
 from retrieval import evaluation, traps
 from retrieval.base.given import checked_seed, seeded
 from retrieval.base.machine import machine, versions
+from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.trap_search import look_in
@@ -72,7 +73,7 @@ class Contents:
 
     Attributes:
         index: what the index says of itself; see :meth:`retrieval.index.Index.info`.
-        root: the folder of its pictures.
+        root: what opens its pictures by their paths.
         measured: how good the answers are, or None where no labels say.
         unmeasured: why not.
         examples: "best", "typical" and "worst" queries.
@@ -89,7 +90,7 @@ class Contents:
     """
 
     index: Mapping[str, Any]
-    root: Path
+    root: Root
     measured: evaluation.Report | None
     unmeasured: str | None
     examples: Mapping[str, Sequence[Example]]
@@ -163,7 +164,7 @@ def gather(
         named = sorted({id_ for finding in findings for example in finding.worst for id_ in example.ids})
         return Contents(
             index=index.info(),
-            root=search.root,
+            root=search.pictures,
             measured=measured,
             unmeasured=unmeasured,
             examples={} if measured is None else _examples(search, measured, explain),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images
+from retrieval.base.placed_files import Placed
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Item
@@ -30,7 +31,7 @@ class Question:
     """
 
     query: str
-    picture: Path | None = None
+    picture: Path | Placed | None = None
     item: Item | None = None
     sha256: str | None = None
     label: str | None = None

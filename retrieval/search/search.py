@@ -24,6 +24,7 @@ from retrieval.base.given import whole
 from retrieval.base.held_folder import HeldFolder
 from retrieval.base.machine import cores
 from retrieval.base.npy import mapped
+from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
@@ -125,6 +126,11 @@ class Search:
     def root(self) -> Path:
         """The folder that the paths of the hits are relative to."""
         return Path(self.index.root)
+
+    @cached_property
+    def pictures(self) -> Root:
+        """What opens the files of the hits by their paths."""
+        return self.index.pictures
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -354,7 +360,7 @@ class Search:
         above: float | None,
     ) -> list[Answer]:
         questions = [
-            Question(name, self.root / item.path, item, item.sha256, item.label)
+            Question(name, self.pictures / item.path, item, item.sha256, item.label)
             for name, item in zip(names, items, strict=True)
         ]
         return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
@@ -417,7 +423,7 @@ class Search:
                     left_out=first.excluded,
                     no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
                     unread=one.unread,
-                    root=self.root,
+                    root=self.pictures,
                 )
             )
         return answers
