@@ -36,10 +36,10 @@ class PictureNames:
 
     def find(self, name: str) -> str | None:
         """The path that is meant; None if it is none, or might be several."""
-        candidates = list(self._candidates(name))
-        found = next(filter(self._there, candidates), None)
+        found = next(filter(self._there, self._candidates(name)), None)
         if found is not None:
             return found
+        candidates = list(self._candidates(name))
         if not self._alike:
             paths = list(self._paths())
             self._alike = [(form, _by_form(paths, form)) for form in (composed, folded)]

@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", metavar="FILE.html", help="the page to write (report.html, unless --json)")
     parser.add_argument("--run", metavar="RUN", help="the training run of its model, for the curves")
     parser.add_argument(
-        "--limit", type=int, default=5000, metavar="N", help="measure at most N queries, drawn at random (5000)"
+        "--limit", type=int, metavar="N", help="measure at most N queries, drawn at random (5000; fewer of a million)"
+    )
+    parser.add_argument(
+        "--exact", action="store_true", help="let all pictures ask, however many: hours for a million (some are drawn)"
     )
     parser.add_argument(
         "--explain",
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, and write the page."""
     from retrieval import report  # here, so that --help does not wait for it
 
-    options = {"run": args.run, "limit": args.limit, "explain": args.explain, "seed": args.seed}
+    options = {"run": args.run, "limit": args.limit, "exact": args.exact, "explain": args.explain, "seed": args.seed}
     if args.json and args.out is None:
         contents = report.gather(args.index, **options)
     else:

@@ -14,7 +14,7 @@ from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import trap_search
 from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, encode, some
-from retrieval.evaluation.options import DEFAULT, EvaluationOptions
+from retrieval.evaluation.options import DEFAULT, DRAWN, WHOLE, EvaluationOptions
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.run import Evaluation
 from retrieval.index import Index
@@ -29,6 +29,8 @@ def evaluate_index(
     options: EvaluationOptions = DEFAULT,
 ) -> Report:
     """Measure the vectors and labels of an index, every query against all of them, exactly.
+
+    Of more than :data:`.options.WHOLE` pictures :data:`.options.DRAWN` ask, unless the options say otherwise.
 
     Args:
         index: with labels.
@@ -46,11 +48,18 @@ def evaluate_index(
     run = Evaluation(subject, "its own pictures", options, options.over or "queries")
     generator = seeded(options.seed)
     if queries is None:
-        rows = drawn(len(gallery), options.limit, generator)
+        limit = options.limit
+        if limit is None and not options.exact and len(gallery) > WHOLE:
+            limit = DRAWN
+            run.notes.append(
+                f"Of {len(gallery):,} pictures {limit:,} were drawn to ask, since each is compared with all; --exact "
+                "has all of them ask."
+            )
+        rows = drawn(len(gallery), limit, generator)
         protocol = "{queries} pictures of the index, each against all others of {gallery}, ranked exactly"
         asked = gallery if len(rows) == len(gallery) else gallery.select(rows)
         others = run.structure(index, asked)
-        run.traps(lambda: trap_search.look_in(index, seed=options.seed))
+        run.traps(lambda: trap_search.look_in(index, seed=options.seed, exact=options.exact))
         if asked is gallery:
             return run.report(gallery, None, None, protocol, others=others)
         return run.report(asked, gallery, rows, protocol, others=others)
@@ -106,7 +115,7 @@ def indexed(index: Index) -> Labelled:
         raise RetrievalError(f"the index {index.folder} has no labels: build it with --labels, or measure the encoder")
     ids, vectors = index.all_vectors()
     return Labelled(
-        names=np.asarray([item.path for item in index.items(ids)]),
+        names=np.asarray(index.paths()),
         classes=classes,
         labels=labels,
         vectors=vectors,

@@ -31,6 +31,7 @@ _ONLY: dict[str, Kind] = {
     "query_labels": "vectors",
     "codes": "vectors",
     "graded": "vectors",
+    "exact": "index",
 }
 """What says something about one kind of subject alone."""
 
@@ -43,6 +44,11 @@ def check_limit(limit: int | None) -> None:
     """
     if limit is not None and limit < 1:
         raise RetrievalError(f"limit is {limit}: give a whole number from 1 upwards")
+
+
+WHOLE, DRAWN = 100_000, 5_000
+"""Pictures of an index up to which all of them ask, and how many of more do: each is compared with all others, which
+takes the square of their number. So many give intervals of a percent."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class EvaluationOptions:
         duplicate_score: what scores so much with a query is a near-duplicate, and left out of its ranking.
         traps: also look for what makes figures mean something else (docs/traps.md).
         limit: of a model at most so many pictures a side, otherwise at most so many queries, drawn at random.
+        exact: of an index of more than :data:`WHOLE` pictures: without a limit ask for all of them, not for
+            :data:`DRAWN`, and look for traps among all.
         codes: of vectors: they are binary codes, uint8 (n, bits/8), ranked by Hamming distance.
         graded: of vectors: where pictures have several labels, let NDCG count how many are shared.
         seed: of the bootstrap, the probe's samples and the drawing.
@@ -82,6 +90,7 @@ class EvaluationOptions:
     duplicate_score: float | None = None
     traps: bool = False
     limit: int | None = None
+    exact: bool = False
     codes: bool = False
     graded: bool = False
     seed: int = 0

@@ -57,15 +57,18 @@ def look(
     return traps.worst_first(findings)
 
 
-def look_in(index: Index, *, seed: int) -> tuple[traps.Finding, ...]:
-    """Look for every trap in an index; the examples have ids, and paths as their names."""
-    items = index.items(index.ids())
+def look_in(index: Index, *, seed: int, exact: bool = False) -> tuple[traps.Finding, ...]:
+    """Look for every trap in an index, as :func:`retrieval.traps.of_index` does; the examples have ids, and paths as
+    their names."""
     root = index.pictures
     hashes = None
-    if items and len(items) <= HASHED and Path(root / items[0].path).exists():
-        hashes = hash_files([item.path for item in items], root).aligned(len(items))
-    found = traps.of_index(index, seed=seed, hashes=hashes)
-    paths = {item.id: item.path for item in items}
+    if 0 < len(index) <= HASHED:
+        files = index.paths()
+        if Path(root / files[0]).exists():
+            hashes = hash_files(files, root).aligned(len(files))
+    found = traps.of_index(index, seed=seed, hashes=hashes, exact=exact)
+    named = sorted({id_ for finding in found for example in finding.worst for id_ in example.ids})
+    paths = {item.id: item.path for item in index.items(named)}
     return tuple(finding.called(paths) for finding in found)
 
 

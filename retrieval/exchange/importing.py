@@ -84,6 +84,10 @@ def import_index(
 ) -> ImportReport:
     """Make an index of vectors from elsewhere. It is there whole, or not at all.
 
+    When it is there it gets what makes it fast to search, as far as that takes no more than
+    :data:`retrieval.tuning.default.MINUTES`. Until then, and if that is interrupted, search is exact; the next `add`,
+    `sync` or `tune` makes it.
+
     Vectors are scaled to unit length where they are not, since an index compares by the angle. Vectors that have no
     direction are left out, and listed.
 
@@ -104,6 +108,8 @@ def import_index(
         RetrievalError: the source or the list cannot be read or do not fit together, the model does not fit, `out` is
             there, or the disk is full.
     """
+    from retrieval.tuning import default_structure  # here, as it brings FAISS
+
     began = time.perf_counter()
     kind = format_of(source, format)
     path = Path(source)
@@ -126,6 +132,10 @@ def import_index(
         details = {"imported": {"from": printable(path.name), "format": kind}}
         place.make(partial(job.fill, details=details))
         place.take()
+    with Index.open(place.out, write=True) as index:  # which has its name by now, so that whatever comes, it is there
+        late = default_structure(index)
+    if late is not None:
+        job.notes.append(late)
     return ImportReport(
         index=printable(Path(out)),
         format=kind,
@@ -249,8 +259,6 @@ class _Job:
         Raises:
             RetrievalError: a list does not fit its vectors, or the disk is full.
         """
-        from retrieval.tuning import default_structure
-
         if self._encoder is not None:
             self._encoder.save(folder / ENCODER)
         with Index.create(
@@ -276,7 +284,6 @@ class _Job:
                         )
             if self.left_out:
                 index.record_skipped(self.left_out)
-            default_structure(index)
             self.items = len(index)
         for name, count in sorted(self._infinite.items()):
             self.notes.append(f"{count:,} values of {name!r} are infinite, which an attribute cannot be: left out")

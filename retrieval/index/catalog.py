@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,9 @@ from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
 FILE = "catalog.sqlite"
 
 _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
+_TOGETHER = 500
+"""Items that one statement asks for."""
+
 _fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
 _KINDS = """
@@ -53,6 +56,14 @@ SELECT :name, 'number' WHERE EXISTS (
 UNION ALL
 SELECT :name, 'text' WHERE EXISTS (
     SELECT 1 FROM attributes INDEXED BY attributes_by_value WHERE name = :name AND value >= '' AND removed IS NULL)
+"""
+# The index over labels has what came and when; those that went since are fewer, and are subtracted.
+_LABEL_COUNTS = """
+SELECT label, sum(n) FROM (
+    SELECT label, count(*) AS n FROM items INDEXED BY items_by_label WHERE added <= :now GROUP BY label
+    UNION ALL
+    SELECT label, -count(*) FROM items INDEXED BY items_removed WHERE removed <= :now GROUP BY label)
+GROUP BY label HAVING sum(n) > 0 ORDER BY sum(n) DESC, label
 """
 _REMOVED = f"""
 SELECT DISTINCT id FROM items AS old INDEXED BY items_removed
@@ -150,15 +161,30 @@ class Catalog(Database):
         files = {file for (file,) in self.all("SELECT file FROM garbage")} - self.files()
         return {file for file in files if _is_within(file)}
 
+    def missing(self, ids: Sequence[int]) -> int | None:
+        """The first of these ids that no item of the index has, or None."""
+        found: set[int] = set()
+        for marks in _some_at_a_time(ids):
+            found.update(id_ for (id_,) in self.all(f"SELECT id FROM items WHERE id IN ({marks}) AND {_LIVE}"))  # noqa: S608
+        return next((id_ for id_ in ids if id_ not in found), None)
+
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
         """The items among these ids that are in the index."""
         found: dict[int, Item] = {}
-        for start in range(0, len(ids), 500):
-            block = ids[start : start + 500]
-            marks = ",".join(str(int(id_)) for id_ in block)  # integers, so nothing to escape
+        for marks in _some_at_a_time(ids):
             for row in self.all(f"SELECT {_ITEM} FROM items WHERE id IN ({marks}) AND {_LIVE}"):  # noqa: S608
                 found[row[0]] = self._item(row)
         return found
+
+    def taken(self, paths: Iterable[str]) -> str | None:
+        """One of these paths that an item has, or None."""
+        wanted = list(paths)
+        for start in range(0, len(wanted), _TOGETHER):
+            named = {f"p{place}": path for place, path in enumerate(wanted[start : start + _TOGETHER])}
+            marks = ",".join(f":{name}" for name in named)
+            for (path,) in self.all(f"SELECT path FROM items WHERE path IN ({marks}) AND {_LIVE} LIMIT 1", **named):  # noqa: S608
+                return str(path)
+        return None
 
     def find(self, path: str) -> Item | None:
         """The item of this path."""
@@ -182,6 +208,10 @@ class Catalog(Database):
         with self.damage_is_said():
             return {str(path): (int(size), int(mtime)) for path, size, mtime in rows}
 
+    def paths(self) -> list[str]:
+        """Every item's path, by ascending id."""
+        return [str(path) for (path,) in self.all(f"SELECT path FROM items WHERE {_LIVE} ORDER BY id")]  # noqa: S608
+
     def labels(self) -> list[str | None]:
         """Every item's label, by ascending id."""
         rows = self.all(f"SELECT label FROM items WHERE {_LIVE} ORDER BY id")  # noqa: S608
@@ -189,15 +219,12 @@ class Catalog(Database):
 
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
-        return self.all(
-            f"SELECT label, count(*) FROM items WHERE {_LIVE} GROUP BY label ORDER BY count(*) DESC, label"  # noqa: S608
-        )
+        return self.all(_LABEL_COUNTS)
 
     def attributes(self, ids: Sequence[int]) -> dict[int, dict[str, Value]]:
         """The attributes of these items, those that have any."""
         found: dict[int, dict[str, Value]] = {}
-        for start in range(0, len(ids), 500):
-            marks = ",".join(str(int(id_)) for id_ in ids[start : start + 500])
+        for marks in _some_at_a_time(ids):
             for item, name, value in self.all(
                 f"SELECT item, name, value FROM attributes WHERE item IN ({marks}) AND {_LIVE} ORDER BY name"  # noqa: S608
             ):
@@ -333,10 +360,11 @@ class Catalog(Database):
         """Set attributes of items that are in the index; None takes one away."""
         flat = [(item, name, value) for item, pairs in attributes.items() for name, value in pairs.items()]
         with self.change() as (connection, now):
+            ((last,),) = connection.execute("SELECT coalesce(max(item), -1) FROM attributes").fetchall()
             connection.executemany(
                 "UPDATE attributes INDEXED BY attributes_by_item SET removed = ? "
                 "WHERE item = ? AND name = ? AND removed IS NULL",
-                [(now, item, name) for item, name, _ in flat],
+                [(now, item, name) for item, name, _ in flat if item <= last],  # new items have none
             )
             connection.executemany(
                 "INSERT INTO attributes VALUES (?, ?, ?, ?, NULL)",
@@ -422,6 +450,12 @@ class Catalog(Database):
             id_, path, label, width, height, size, mtime, sha = row
             label = None if label is None else str(label)
             return Item(int(id_), str(path), label, int(width), int(height), int(size), int(mtime), str(sha))
+
+
+def _some_at_a_time(ids: Sequence[int]) -> Iterator[str]:
+    """Ids as a statement lists them, as many at a time as one statement asks for."""
+    for start in range(0, len(ids), _TOGETHER):
+        yield ",".join(str(int(id_)) for id_ in ids[start : start + _TOGETHER])  # integers, so nothing to escape
 
 
 def _is_within(file: object) -> bool:

@@ -28,6 +28,13 @@ STEPS, STEPS_A_BYTE = 100_000_000, 200
 """Steps of SQLite's machine that one statement may take: far more than any of ours needs over a catalog of that size,
 so that one that somebody made to run for ever ends."""
 
+CACHE = 1 << 17
+"""Kilobytes of a catalog that a writer keeps in memory, at most, and who goes through all of it: what comes into the
+indexes over paths and values goes all over them, and with SQLite's own 2 MB the pages of a million items would be read
+and written again and again."""
+
+_KEPT = f"PRAGMA cache_size = -{CACHE}"
+
 _LOOK = 100_000
 """Steps after which a statement is asked whether it may go on, some milliseconds."""
 
@@ -57,6 +64,7 @@ class Database:
         self._path = path
         self._marked = marked
         self._steps = 0.0
+        self._sized = True  # whether they count the size of the file
         self._closed = False
         self._copy: Any = None  # a temporary folder, where the log of a read-only catalog is read
         with self.damage_is_said():
@@ -76,6 +84,15 @@ class Database:
         self._connection.close()
         if self._copy is not None:
             self._copy.cleanup()
+
+    def keep_in_memory(self) -> None:
+        """Keep more of the file in memory, for who goes through all of it."""
+        with self.damage_is_said():
+            self._connection.execute(_KEPT)
+
+    def interrupt(self) -> None:
+        """Have a statement end that another thread waits for."""
+        self._connection.interrupt()
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -187,12 +204,14 @@ class Database:
 
     def _begin_steps(self) -> None:
         """A statement that only reads begins: it may take so long."""
-        size = sum(path.stat().st_size for path in (self._path, self._log) if path.exists())
-        self._steps = (STEPS + STEPS_A_BYTE * size) / _LOOK
+        self._steps, self._sized = STEPS / _LOOK, False
 
     def _may_not_go_on(self) -> bool:
         """Called while a statement runs: Ctrl-C can arrive, and a limit that none of ours comes near is kept."""
         self._steps -= 1
+        if self._steps < 0 and not self._sized:  # few statements come so far; the others need not ask for the size
+            size = sum(path.stat().st_size for path in (self._path, self._log) if path.exists())
+            self._steps, self._sized = self._steps + STEPS_A_BYTE * size / _LOOK, True
         return self._steps < 0
 
     def _settle(self) -> None:
@@ -269,6 +288,7 @@ class Database:
             if application == APPLICATION_ID:  # another program's stays as it is
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(_KEPT)
             return connection
         # A reader opens read-write as well: the last one to close a catalog then tidies up its write-ahead log. In a
         # folder that cannot be written, or on a full disk, SQLite may not find or make the files it shares with a

@@ -339,9 +339,7 @@ class Index:
         found = self._catalog.items(wanted)
         for id_ in wanted:
             if id_ not in found:
-                raise RetrievalError(
-                    f"The index {str(self.folder)!r} has no item {id_}; each query shows the ids of its hits."
-                )
+                raise self._unknown(id_)
         return [found[id_] for id_ in wanted]
 
     def find(self, path: str) -> Item | None:
@@ -356,6 +354,10 @@ class Index:
         """path → (size, mtime_ns) of every item, by which a build sees what has changed."""
         return self._catalog.known()
 
+    def paths(self) -> list[str]:
+        """Every item's path, by ascending id."""
+        return self._catalog.paths()
+
     def labels(self) -> list[str | None]:
         """Every item's label, by ascending id."""
         return self._catalog.labels()
@@ -366,9 +368,9 @@ class Index:
         Raises:
             RetrievalError: one is not in the index.
         """
-        items = self.items(ids)
-        found = self._catalog.attributes([item.id for item in items])
-        return [found.get(item.id, {}) for item in items]
+        wanted = self._known_ids(ids)
+        found = self._catalog.attributes(wanted)
+        return [found.get(id_, {}) for id_ in wanted]
 
     def attribute_kinds(self) -> dict[str, set[str]]:
         """The names of all attributes, and which of "number" and "text" their values have been."""
@@ -390,7 +392,7 @@ class Index:
         Raises:
             RetrievalError: one is not in the index, or a segment is damaged.
         """
-        self.items(ids)  # those that were removed are still in their segment
+        self._known_ids(ids)  # those that were removed are still in their segment
         return self._now.vectors(np.asarray(ids, dtype=np.int64))
 
     def all_vectors(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
@@ -491,11 +493,11 @@ class Index:
         Raises:
             RetrievalError: the vectors do not fit, a path is there already, or the disk is full.
         """
-        for path in new_paths(items):
-            if self._catalog.find(path) is not None:
-                raise RetrievalError(
-                    f"{path!r} is in the index {str(self.folder)!r} already; remove it first, or use upsert."
-                )
+        path = self._catalog.taken(new_paths(items))
+        if path is not None:
+            raise RetrievalError(
+                f"{path!r} is in the index {str(self.folder)!r} already; remove it first, or use upsert."
+            )
         return self.upsert(vectors, items)
 
     def upsert(
@@ -525,7 +527,7 @@ class Index:
             RetrievalError: one is not in the index, or two would have one path; then none is changed.
         """
         self.must_write()
-        self.items(list(items))
+        self._known_ids(list(items))
         for path in new_paths(list(items.values())):
             there = self._catalog.find(path)
             if there is not None and there.id not in items:
@@ -540,8 +542,7 @@ class Index:
             RetrievalError: one is not in the index; then none is removed.
         """
         self.must_write()
-        gone = sorted(set(whole_numbers(ids, "id")))
-        self.items(gone)
+        gone = self._known_ids(sorted(set(whole_numbers(ids, "id"))))
         if gone:
             self._commit(lambda: self._catalog.remove(gone))
 
@@ -553,7 +554,7 @@ class Index:
             RetrievalError: an item is not in the index, or a value is of another kind, not finite or too large.
         """
         self.must_write()
-        ids = [item.id for item in self.items(list(attributes))]
+        ids = self._known_ids(list(attributes))
         kept = {
             id_: {name: attribute(name, value) for name, value in pairs.items()}
             for id_, pairs in zip(ids, attributes.values(), strict=True)
@@ -670,6 +671,23 @@ class Index:
         if self._snapshot is None:
             raise RetrievalError(f"The index {str(self.folder)!r} could not be opened; open it again.")
         return self._snapshot
+
+    def _known_ids(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[int]:
+        """These ids.
+
+        Raises:
+            RetrievalError: one is not in the index.
+        """
+        wanted = whole_numbers(ids, "id")
+        strange = self._catalog.missing(wanted)
+        if strange is not None:
+            raise self._unknown(strange)
+        return wanted
+
+    def _unknown(self, id_: int) -> RetrievalError:
+        return RetrievalError(
+            f"The index {str(self.folder)!r} has no item {id_}; each query shows the ids of its hits."
+        )
 
     def _require_open(self) -> None:
         if self._closed:

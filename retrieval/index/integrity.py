@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,9 +167,26 @@ class _Check:
             with self._told():
                 state, held, structure = self._open(catalog)
                 self.counts |= {"items": state.items, "removed": len(state.removed), "segments": len(held)}
-            self._check_catalog(catalog)
-            if "segments" in self.counts:
-                self._check_files(catalog, state, held, structure)
+            if "segments" not in self.counts:
+                self._check_catalog(catalog)
+                return
+            catalog.keep_in_memory()
+            beside = _Check(self._folder)
+            with ThreadPoolExecutor(1) as pool:
+                # SQLite lets other threads run, and so does the checksum of a file.
+                looking = pool.submit(beside._check_catalog, catalog)
+                try:
+                    there = self._check_files(catalog, state, held, structure)
+                    looking.result()
+                except BaseException:
+                    catalog.interrupt()
+                    raise
+            self.problems[:0] = beside.problems
+            self.counts |= beside.counts
+            with self._told():
+                self._check_items(catalog, state, there)
+            with self._told():
+                self._look_around(catalog, {segment.record.file for segment in held}, state.structure)
 
     def _open(self, catalog: Catalog) -> tuple[State, list[Segment], OpenFile | None]:
         """One state of the catalog, and its files, open: a writer may give them up from now on."""
@@ -201,7 +219,8 @@ class _Check:
 
     # The files
 
-    def _check_files(self, catalog: Catalog, state: State, held: list[Segment], structure: OpenFile | None) -> None:
+    def _check_files(self, catalog: Catalog, state: State, held: list[Segment], structure: OpenFile | None) -> Ids:
+        """The ids of all vectors that can be read."""
         records: list[SegmentRecord | StructureRecord] = [*state.segments]
         records += [] if state.structure is None else [state.structure]
         self.counts |= {"structures": len(records) - len(held), "bytes": sum(record.size for record in records)}
@@ -216,10 +235,7 @@ class _Check:
                     self._check_structure(catalog, state.structure, structure)
                 bar.update(state.structure.size)
         self.counts["vectors"] = sum(map(len, there))
-        with self._told():
-            self._check_items(catalog, state, np.concatenate(there))
-        with self._told():
-            self._look_around(catalog, {record.file for record in records})
+        return np.concatenate(there)
 
     def _check_segment(self, segment: Segment, before: Ids) -> Ids:
         """Its ids, which must come after those of the segment before."""
@@ -256,8 +272,9 @@ class _Check:
     def _check_items(self, catalog: Catalog, state: State, there: Ids) -> None:
         """Every item has one vector, and every vector is an item's."""
         with catalog.damage_is_said():
-            known = np.array(sorted({int(id_) for (id_,) in catalog.all("SELECT id FROM items WHERE added <= :now")}))
-        live = np.setdiff1d(known, state.removed)
+            rows = catalog.all("SELECT DISTINCT id FROM items WHERE added <= :now ORDER BY id")
+            known = np.unique(np.fromiter((id_ for (id_,) in rows), np.int64, len(rows)))
+        live = np.setdiff1d(known, state.removed, assume_unique=True)
         if len(live) != state.items:
             self._say(f"names {len(live):,} items and counts {state.items:,}", CATALOG)
         lacking = len(np.setdiff1d(live, there))
@@ -267,8 +284,9 @@ class _Check:
         if strangers:
             self._say(f"hold vectors of {strangers:,} items that never were", segments.FOLDER)
 
-    def _look_around(self, catalog: Catalog, named: set[str]) -> None:
+    def _look_around(self, catalog: Catalog, named: set[str], structure: StructureRecord | None) -> None:
         """Note the files that belong to nobody."""
+        named |= set() if structure is None else {structure.file}
         garbage = catalog.garbage()
         places = [self._folder.glob("*" + TEMPORARY)]
         places += [(self._folder / name).glob("*") for name in (segments.FOLDER, STRUCTURES)]

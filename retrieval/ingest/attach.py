@@ -91,7 +91,16 @@ def attach(index: Index, file: str | Path) -> AttachReport:
 def _finder(index: Index, file: Path) -> Callable[[str | int], int | None]:
     """What gives the id of the picture that a row names; None if it is not in the index."""
     ids: set[int] = set()
-    names = PictureNames(lambda path: index.find(path) is not None, index.known, Path(index.root), file.parent)
+    last: dict[str, int] = {}  # the item that was found, by its path
+
+    def there(path: str) -> bool:
+        item = index.find(path)
+        if item is not None:
+            last.clear()
+            last[path] = item.id
+        return item is not None
+
+    names = PictureNames(there, index.known, Path(index.root), file.parent)
 
     def find(key: str | int) -> int | None:
         if isinstance(key, int):
@@ -99,8 +108,9 @@ def _finder(index: Index, file: Path) -> Callable[[str | int], int | None]:
                 ids.update(index.select("id is present").tolist())
             return key if key in ids else None
         path = names.find(key)
-        item = None if path is None else index.find(path)
-        return None if item is None else item.id
+        if path is None or path in last or there(path):
+            return None if path is None else last[path]
+        return None
 
     return find
 

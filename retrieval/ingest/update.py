@@ -317,7 +317,7 @@ class Update:
             self._index.record_details(after)
 
     def _see_to_structure(self) -> bool:
-        """Build what makes the index fast to search, if it is worth it; False if there is no memory to find out."""
+        """Build what makes the index fast to search, if it is worth it; False if memory or time lack."""
         from retrieval.tuning import default_structure  # here, as it brings FAISS
 
         memory = None
@@ -325,8 +325,10 @@ class Update:
             memory = (self._means.memory - resident()) // 2  # it is tried on a part first, beside which it is built
             if 4 * len(self._index) * self._index.dim > memory:
                 return False
-        default_structure(self._index, memory=memory)
-        return True
+        late = default_structure(self._index, memory=memory)
+        if late is not None:
+            progress.note(f"note: {late}, and so does a later build or sync where there is time")
+        return late is None
 
     def _update(self, items: dict[int, NewItem]) -> None:
         if items:

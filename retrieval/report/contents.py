@@ -31,8 +31,12 @@ from retrieval.search.search import Search
 if TYPE_CHECKING:
     from retrieval.search.explain import Explanation
 
-QUERIES = 5000
-"""Queries that are measured, at most; so many give intervals of a percent."""
+QUERIES, FEWEST = 5000, 1000
+"""Queries that are measured where nobody says how many; so many give intervals of a percent, and so few of two."""
+
+COMPARED = 2_000_000_000
+"""Pairs of a query and a picture that are ranked, about, where nobody says how many queries: a minute or less. Of more
+than 400,000 pictures fewer than :data:`QUERIES` ask."""
 
 HITS = 7
 """Hits that are shown of each query."""
@@ -131,14 +135,23 @@ class Contents:
 
 
 def gather(
-    folder: str | Path, *, run: str | Path | None = None, limit: int = QUERIES, explain: bool = True, seed: int = 0
+    folder: str | Path,
+    *,
+    run: str | Path | None = None,
+    limit: int | None = None,
+    exact: bool = False,
+    explain: bool = True,
+    seed: int = 0,
 ) -> Contents:
     """Measure an index and collect what there is to say about it.
 
     Args:
         folder: the index.
         run: the training run of its model, for the curves.
-        limit: at most so many queries are measured, drawn at random.
+        limit: at most so many queries are measured, drawn at random; by default :data:`QUERIES`, and fewer of many
+            (:data:`COMPARED`).
+        exact: look for hubs, near-duplicates and label errors among all pictures, however many they are
+            (:func:`retrieval.traps.of_index`), and measure them all unless `limit` says otherwise.
         explain: also say for the first hits of the queries shown which regions carry the similarity.
         seed: of everything that is drawn.
 
@@ -146,7 +159,7 @@ def gather(
         RetrievalError: the folder is no index, is empty, `run` is no training run, or `limit` is below 1.
     """
     checked_seed(seed)
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise RetrievalError(f"limit is {limit}; measure at least one query.")
     training = None if run is None else curves(Path(run))
     with Search.open(folder) as search:
@@ -154,13 +167,17 @@ def gather(
         if not len(index):
             raise RetrievalError(f"The index {printable(folder)!r} is empty; add something to it first.")
         measured, unmeasured = None, None
+        if limit is None and not exact:
+            limit = min(QUERIES, max(FEWEST, COMPARED // len(index)))
         try:
-            measured = evaluation.evaluate_index(index, options=evaluation.EvaluationOptions(limit=limit, seed=seed))
+            measured = evaluation.evaluate_index(
+                index, options=evaluation.EvaluationOptions(limit=limit, exact=exact, seed=seed)
+            )
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
         drawn = np.sort(seeded(seed).permutation(len(ids))[:SAMPLE])
-        findings = look_in(index, seed=seed)
+        findings = look_in(index, seed=seed, exact=exact)
         named = sorted({id_ for finding in findings for example in finding.worst for id_ in example.ids})
         return Contents(
             index=index.info(),

@@ -14,7 +14,7 @@ from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.report import about
 from retrieval.report.blocks import Headline, Section, interval, number
-from retrieval.report.contents import QUERIES, Contents, gather
+from retrieval.report.contents import Contents, gather
 from retrieval.report.findings import TITLES, findings
 from retrieval.report.quality import examples, quality
 from retrieval.version import __version__
@@ -54,7 +54,8 @@ def write_report(
     out: str | Path = "report.html",
     *,
     run: str | Path | None = None,
-    limit: int = QUERIES,
+    limit: int | None = None,
+    exact: bool = False,
     explain: bool = True,
     seed: int = 0,
 ) -> Page:
@@ -62,7 +63,7 @@ def write_report(
 
     Args:
         index: its folder. out: the page.
-        run, limit, explain, seed: as for :func:`retrieval.report.gather`.
+        run, limit, exact, explain, seed: as for :func:`retrieval.report.gather`.
 
     Raises:
         RetrievalError: there is no folder for the page, it cannot be written, or what :func:`retrieval.report.gather`
@@ -71,7 +72,7 @@ def write_report(
     out = Path(out)
     if not out.absolute().parent.is_dir():  # said now, not after ten minutes
         raise RetrievalError(f"There is no folder {str(out.parent)!r} to write {out.name!r} to; make it first.")
-    contents = gather(index, run=run, limit=limit, explain=explain, seed=seed)
+    contents = gather(index, run=run, limit=limit, exact=exact, explain=explain, seed=seed)
     write_page(contents, out)
     return Page(out, contents)
 

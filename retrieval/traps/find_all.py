@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +15,15 @@ from retrieval.traps.collapse import find_collapse
 from retrieval.traps.finding import Finding, worst_first
 from retrieval.traps.hubs import find_hubs
 from retrieval.traps.labels import find_label_errors
-from retrieval.traps.leakage import find_leakage
-from retrieval.traps.neighbours import neighbours_of
+from retrieval.traps.leakage import find_leakage, find_leakage_between
+from retrieval.traps.neighbours import exact_neighbours, neighbours_of
 from retrieval.traps.small_classes import find_small_classes
 
 if TYPE_CHECKING:
     from retrieval.index import Index
+
+WHOLE, DRAWN = 100_000, 10_000
+"""Pictures of an index up to which all of them are asked for, and how many of more are drawn to ask."""
 
 
 def find(
@@ -67,20 +71,64 @@ def find(
     return tuple(finding.with_ids(rows) for finding in worst_first(findings))
 
 
-def of_index(index: Index, k: int = 10, seed: int = 0, hashes: Hashes | None = None) -> tuple[Finding, ...]:
+def of_index(
+    index: Index, k: int = 10, seed: int = 0, hashes: Hashes | None = None, *, exact: bool = False
+) -> tuple[Finding, ...]:
     """Look for every trap in an index.
+
+    Of more than :data:`WHOLE` pictures :data:`DRAWN` ask, since every picture asked for among all others takes the
+    square of their number: for near-duplicates and label errors those drawn ask for their nearest of all, and hubs are
+    looked for among those drawn. The sentences say so.
 
     Args:
         index: searched as it is: with an approximate structure, a few neighbours are missed.
         k: neighbours of each picture.
         seed: of what is drawn.
-        hashes: of all its pictures by ascending id (:meth:`retrieval.images.perceptual.HashedFiles.aligned`).
+        hashes: of all its pictures by ascending id (:meth:`retrieval.images.perceptual.HashedFiles.aligned`); not used
+            where some are drawn.
+        exact: have all of them ask, however many.
 
     Returns:
         As :func:`find`; what it says of labels is left out where no picture has one.
     """
-    neighbours, scores = neighbours_of(index, k)
+    n = len(index)
+    asked = None
+    if n > WHOLE and not exact:
+        asked = np.sort(np.random.default_rng(seed).choice(n, DRAWN, replace=False))
+    neighbours, scores = neighbours_of(index, k, asked)
     ids, rows = index.all_vectors()
     names, marks = numbered(index.labels())
     labels = marks if names else None
+    if asked is not None:
+        return _of_some(as_numbers(rows), labels, neighbours, scores, asked, ids, list(names), seed)
     return find(as_numbers(rows), labels, neighbours, scores, ids=ids, names=list(names), hashes=hashes, seed=seed)
+
+
+def _of_some(
+    vectors: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64] | None,
+    neighbours: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    asked: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    names: list[str],
+    seed: int,
+) -> tuple[Finding, ...]:
+    """:func:`find` where some pictures, in the rows `asked`, have asked for their neighbours, ids, among all."""
+    found = np.where(neighbours < 0, -1, np.searchsorted(ids, neighbours))
+    some = np.ascontiguousarray(vectors[asked])
+    among, _ = exact_neighbours(some, some, found.shape[1], own=np.arange(len(some)))
+    leakage = find_leakage_between(found, scores, gallery="index").with_ids(ids[asked], ids)
+    findings = [leakage, find_hubs(among).with_ids(ids[asked])]
+    if labels is not None:
+        findings.append(find_label_errors(found, scores, labels, names, asked).with_ids(ids))
+    drawn = f"Of {len(ids):,} pictures {len(asked):,} were drawn: "
+    findings = [replace(finding, sentence=drawn + _lower(finding.sentence)) for finding in findings]
+    findings.append(find_collapse(vectors, labels, names, seed=seed).with_ids(ids))
+    if labels is not None:
+        findings.append(find_small_classes(labels, max(found.shape[1], 1), names).with_ids(ids))
+    return worst_first(findings)
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

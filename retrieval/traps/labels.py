@@ -28,6 +28,7 @@ def find_label_errors(
     scores: npt.NDArray[np.float32],
     given: npt.ArrayLike,
     names: list[str] | None = None,
+    asked: npt.NDArray[np.int64] | None = None,
 ) -> Finding:
     """Pictures whose label is suspect.
 
@@ -38,10 +39,11 @@ def find_label_errors(
     a picture that the model takes for another class looks the same.
 
     Args:
-        neighbours: int64 (n, k), for each picture the rows of its k nearest, best first, −1 where there are fewer.
-        scores: float32 (n, k), their cosines.
+        neighbours: int64 (m, k), for each picture the rows of its k nearest, best first, −1 where there are fewer.
+        scores: float32 (m, k), their cosines.
         given: int64 (n,), labels, −1 for none.
         names: of the labels 0, 1, …
+        asked: int64 (m,), the rows of the pictures that are judged; None: of all n.
 
     Returns:
         A notice or warning by the share of those that were judged (:data:`SHARE`). Each example is a suspected picture
@@ -51,13 +53,15 @@ def find_label_errors(
     Raises:
         RetrievalError: arrays of shapes or types that do not fit.
     """
-    n = len(neighbours)
-    marks = arrays.labels(given, n, "pictures")
+    rows = np.arange(len(neighbours)) if asked is None else asked
+    n = len(rows)
+    marks = arrays.labels(given, n if asked is None else len(np.asarray(given)), "pictures")
     if neighbours.shape != scores.shape or neighbours.ndim != 2:
         raise RetrievalError(f"Neighbours are {neighbours.shape} and their scores {scores.shape}; give both as (n, k).")
-    if neighbours.size and neighbours.max() >= n:
-        raise RetrievalError(f"A neighbour is in row {neighbours.max()} of {n} pictures; count from 0.")
-    others = np.bincount(marks[marks >= 0], minlength=1)[marks] - 1
+    if neighbours.size and neighbours.max() >= len(marks):
+        raise RetrievalError(f"A neighbour is in row {neighbours.max()} of {len(marks)} pictures; count from 0.")
+    mine = marks[rows]
+    others = np.bincount(marks[marks >= 0], minlength=1)[mine] - 1
     judged = 0
     suspects: list[tuple[float, Example]] = []
     for start in range(0, n, _BLOCK):
@@ -66,11 +70,11 @@ def find_label_errors(
         voting = np.where(found >= 0, marks[found], -1)
         voting[(np.cumsum(voting >= 0, axis=1) > others[block, None])] = -1
         votes = (voting >= 0).sum(axis=1)
-        votes[marks[block] < 0] = 0
-        own = (voting == marks[block, None]).sum(axis=1)
+        votes[mine[block] < 0] = 0
+        own = (voting == mine[block, None]).sum(axis=1)
         # How many vote as each neighbour does; those for the picture's own label aside.
         same = (voting[:, :, None] == voting[:, None, :]).sum(axis=2)
-        same[(voting < 0) | (voting == marks[block, None])] = 0
+        same[(voting < 0) | (voting == mine[block, None])] = 0
         leader = same.argmax(axis=1) if same.shape[1] else np.zeros(len(same), np.int64)
         against = same.max(axis=1, initial=0)
         judged += int((votes >= VOTES).sum())
@@ -80,13 +84,13 @@ def find_label_errors(
             close = max(float(scores[start + at][agree].mean(dtype=np.float64)), 0.0)
             score = float(against[at] - own[at]) / float(votes[at]) * close
             figures: dict[str, Value] = {
-                "label": _name(int(marks[start + at]), names),
+                "label": _name(int(mine[start + at]), names),
                 "suggested": _name(int(voting[at, leader[at]]), names),
                 "agree": int(against[at]),
                 "votes": int(votes[at]),
                 "score": score,
             }
-            suspects.append((score, Example((start + at, *found[at][agree].tolist()), figures)))
+            suspects.append((score, Example((int(rows[start + at]), *found[at][agree].tolist()), figures)))
     suspects.sort(key=lambda suspect: (-suspect[0], suspect[1].ids))
     share = len(suspects) / judged if judged else 0.0
     severity: Severity = "warning" if share >= SHARE[1] else "notice" if share >= SHARE[0] else "fine"

@@ -20,13 +20,20 @@ Floats = npt.NDArray[np.float32]
 _QUERIES = 1024  # asked at a time, so that the bar moves
 
 
-def neighbours_of(index: Index, k: int) -> tuple[Ints, Floats]:
+def neighbours_of(index: Index, k: int, asked: Ints | None = None) -> tuple[Ints, Floats]:
     """The k nearest of every picture of an index, itself not among them, by ascending id.
 
+    Args:
+        index: searched as it is: with an approximate structure, a few neighbours are missed.
+        k: how many.
+        asked: int64 (m,), the places among all ids of the pictures that ask; None: all n.
+
     Returns:
-        ids int64 (n, k), padded with −1, and scores float32 (n, k), padded with −inf.
+        ids int64 (m, k), padded with −1, and scores float32 (m, k), padded with −inf.
     """
     ids, rows = index.all_vectors()
+    if asked is not None:
+        ids, rows = ids[asked], rows[asked]
     k = min(k, len(ids) + PADDED)
     return _in_blocks(lambda some, exclude: index.search(some, k, exclude=exclude), rows, k, ids)
 

@@ -47,8 +47,12 @@ def candidates(n: int, d: int) -> list[Candidate]:
     """
     if n < FEWEST:
         return []
-    factories = [*_graphs(n, d), *_lists(n, d), *_flat(d)]
-    return [Candidate(factory, _growth(factory)) for factory in factories]
+    return [priced(factory) for factory in (*_graphs(n, d), *_lists(n, d), *_flat(d))]
+
+
+def priced(factory: str) -> Candidate:
+    """A structure, and how the time to build it grows."""
+    return Candidate(factory, _growth(factory))
 
 
 def _flat(d: int) -> list[str]:

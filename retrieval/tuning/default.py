@@ -9,11 +9,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
 from retrieval.base.given import seeded
+from retrieval.base.progress import DELAY, note
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.tuning.candidates import FEWEST, PER_LIST, projections
+from retrieval.tuning.candidates import FEWEST, PER_LIST, priced, projections
 from retrieval.tuning.choice import EXACT, Wishes, choose
-from retrieval.tuning.exploration import Budget, Trying
+from retrieval.tuning.exploration import Budget, OutOfTimeError, Trying
 from retrieval.tuning.held_out import Trial
 from retrieval.tuning.tune_index import RECALL, drop_unusable
 
@@ -25,6 +26,9 @@ K = 10
 STALE = 0.1
 """Share of items that came or went since a structure was built, above which it is built again."""
 
+MINUTES = 10.0
+"""How long a structure that nobody asked for may take, from the first look to the last vector."""
+
 _TIMED = 9
 """Exact queries that are timed; their median counts."""
 
@@ -32,7 +36,9 @@ _MANY = 5_000_000
 """Vectors from which lists are tried before graphs, which would take hours to build."""
 
 
-def default_structure(index: Index, *, memory: int | None = None, seed: int = 0) -> None:
+def default_structure(
+    index: Index, *, memory: int | None = None, minutes: float = MINUTES, seed: int = 0
+) -> str | None:
     """See to it that an index is fast to search, and leave it alone where it is.
 
     - A structure that is whole and can be used here, and of which less than a tenth has changed, stays.
@@ -40,40 +46,63 @@ def default_structure(index: Index, *, memory: int | None = None, seed: int = 0)
       exact search kept where a tuning chose that. Neither holds for more than twice as many items.
     - Otherwise search is exact as long as one query takes at most :data:`FAST_ENOUGH` seconds, as measured here.
     - Otherwise the first of a short list (:func:`short_list`) that reaches recall@10 of 0.99 on vectors held out is
-      built over everything; exact search stays where none does.
+      built over everything; exact search stays where none does, and where there is no time to build it.
+
+    The index is whole all the while, and searched exactly until the structure is there; so this may be interrupted.
 
     Args:
         index: open for writing.
         memory: most bytes of the structure and the stored vectors.
+        minutes: how long it may take. What would take longer, by estimate, is not begun; what does is given up.
         seed: of what is held out.
+
+    Returns:
+        None if the index is as fast as it is to be; otherwise, that there was no time for that, a sentence.
 
     Raises:
         RetrievalError: a segment is damaged, or the disk is full.
     """
     if not len(index) or index.storage == "binary":
-        return
+        return None
     drop_unusable(index)
     if is_fresh(index):
-        return
+        return None
     aim, first = _tuned(index) or (_Aim(RECALL, K), None)
     if first == EXACT or (first is None and seconds_exact(index, seed) <= FAST_ENOUGH):
         index.set_structure(None)
-        return
+        return None
     wishes = Wishes(aim.recall, memory)
-    trying = Trying(index, wishes, aim.k, Budget(), seed=seed)
+    budget = Budget(minutes, strict=True)
+    trying = Trying(index, wishes, aim.k, budget, seed=seed)
     factories = [*([] if first is None else [first]), *short_list(len(index), index.dim)]
-    for factory in dict.fromkeys(factories):
-        if not trying.fits(factory, index.dim):
-            continue
-        try:
-            trying.add(factory)
-        except RetrievalError:  # what a tuning chose elsewhere may need a library that is not here
-            continue
-        chosen = choose(trying.table(), wishes)
-        if chosen is not None and chosen.factory != EXACT:
-            trying.take(index, chosen)
-            return
+    late = False
+    try:
+        for factory in dict.fromkeys(factories):
+            if not trying.fits(factory, index.dim):
+                continue
+            seconds = sum(2 * once for once, _ in trying.prices([priced(factory)]))  # tried without what is held out
+            if seconds > budget.left():
+                late = True
+                continue
+            if seconds > DELAY:
+                note(f"Making a search structure, in at most {minutes:g} minutes; until then the index is exact.")
+            try:
+                trying.add(factory)
+            except RetrievalError:  # what a tuning chose elsewhere may need a library that is not here
+                continue
+            chosen = choose(trying.table(), wishes)
+            if chosen is not None and chosen.factory != EXACT:
+                trying.take(index, chosen)
+                return None
+    except OutOfTimeError:
+        late = True
     index.set_structure(None)
+    if not late:
+        return None
+    return (
+        f"search is exact: a structure for {len(index):,} vectors takes longer than {minutes:g} minutes here; "
+        "`retrieval tune --minutes` gives it more"
+    )
 
 
 def is_fresh(index: Index) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,16 +45,31 @@ RESERVED = 0.15
 NO_TIME = "no time to build it"
 
 
+class OutOfTimeError(Exception):
+    """What was being built has taken all the time that there was."""
+
+
 class Budget:
     """How much time there is.
 
     Args:
-        minutes: from now on; as much as there is need of by default.
+        minutes: from now on.
+        strict: whether what is being built is given up when they are over. Otherwise only nothing new is begun.
     """
 
-    def __init__(self, minutes: float = math.inf) -> None:
+    def __init__(self, minutes: float, *, strict: bool = False) -> None:
         self._began = time.monotonic()
         self._seconds = 60 * minutes
+        self._strict = strict
+
+    def update(self, _: int) -> None:
+        """Called by what is being built, whenever it has got on a little.
+
+        Raises:
+            OutOfTimeError: there is no time left, and the budget is strict.
+        """
+        if self._strict and self.spent() > self._seconds:
+            raise OutOfTimeError
 
     def slice(self, most: float, share: float) -> float:
         """Seconds: a share of the whole time, but no more than `most`."""
@@ -128,7 +142,7 @@ class Trying:
                 fitting.append(candidate)
             else:
                 self.left_out.append((candidate.factory, "more memory than allowed, by estimate"))
-        priced = self._prices(fitting)
+        priced = self.prices(fitting)
         with bar(len(priced), "Trying structures", "structures") as progress:
             for seconds, factory in priced:
                 progress.set_postfix_str(factory, refresh=False)
@@ -188,7 +202,7 @@ class Trying:
         """The wishes, with a fifth more latency: it is measured again."""
         return replace(self._wishes, latency=None if self._wishes.latency is None else 1.2 * self._wishes.latency)
 
-    def _prices(self, candidates: Sequence[Candidate]) -> list[tuple[float, str]]:
+    def prices(self, candidates: Sequence[Candidate]) -> list[tuple[float, str]]:
         """(seconds, factory), the cheapest first: about how long building each takes."""
         n = len(self.trial)
         if n <= 2 * SAMPLE:  # building all takes hardly longer than finding out
@@ -253,7 +267,7 @@ class Trying:
         from retrieval.index.nearest import kinds
 
         began = time.monotonic()
-        structure = kinds.build(factory, vectors, seed=self._seed)
+        structure = kinds.build(factory, vectors, seed=self._seed, progress=self._budget)
         return structure, time.monotonic() - began
 
     def _suffices(self, point: Point) -> bool:

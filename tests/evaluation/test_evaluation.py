@@ -11,7 +11,7 @@ import pytest
 from shapes import CLASSES, PixelEncoder, as_files, indexed, shapes
 
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import EvaluationOptions, evaluate_encoder, evaluate_index
+from retrieval.evaluation import EvaluationOptions, evaluate_encoder, evaluate_index, of_index
 from retrieval.evaluation.report import Measure, Report
 from retrieval.measures import average_precision, bootstrap, cluster, like_oml, like_pml, pair_scores, rank, verify
 
@@ -225,6 +225,18 @@ def test_an_index_is_measured_by_its_own_labels(tmp_path):
     full = dict(zip(report.per_query["name"], report.per_query["mAP"], strict=True))
     for name, value in zip(some.per_query["name"], some.per_query["mAP"], strict=True):
         assert value == pytest.approx(full[name], abs=1e-3)
+
+
+def test_of_an_index_of_many_some_are_drawn_to_ask(tmp_path, monkeypatch):
+    pictures, encoder = shapes(90, 0, ("test",)), PixelEncoder()
+    with indexed(tmp_path / "index", pictures, encoder) as index:
+        whole = evaluate_index(index)
+        monkeypatch.setattr(of_index, "WHOLE", 89)
+        monkeypatch.setattr(of_index, "DRAWN", 30)
+        some = evaluate_index(index)
+        assert evaluate_index(index, options=EvaluationOptions(exact=True)).measures == whole.measures
+    assert (some.counts["queries"], some.counts["gallery"]) == (30, 90)
+    assert any("Of 90 pictures 30 were drawn to ask" in note for note in some.notes)
 
 
 def test_an_index_is_asked_by_other_pictures(tmp_path):

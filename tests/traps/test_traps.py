@@ -16,6 +16,7 @@ from retrieval.errors import RetrievalError
 from retrieval.images import perceptual
 from retrieval.images.perceptual import Hashes
 from retrieval.index import Index, NewItem
+from retrieval.traps import find_all
 from retrieval.traps.collapse import effective_rank
 from retrieval.traps.near_duplicates import SPARE, near_duplicates
 
@@ -367,6 +368,20 @@ def test_an_index_is_looked_through_by_its_ids(index: Index) -> None:
     expected_scores, expected = brute(vectors, vectors, ids, 10, exclude=[[id_] for id_ in ids])
     np.testing.assert_array_equal(neighbours, expected)
     np.testing.assert_array_equal(scores, expected_scores)
+
+
+def test_of_many_pictures_some_are_drawn_to_ask(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {one.name: one for one in traps.of_index(index)}
+    monkeypatch.setattr(find_all, "WHOLE", len(index) - 1)
+    monkeypatch.setattr(find_all, "DRAWN", len(index) - 10)
+    found = {one.name: one for one in traps.of_index(index)}
+    assert found.keys() == whole.keys()
+    drawn = f"Of {len(index)} pictures {len(index) - 10} were drawn: "
+    assert {name for name, one in found.items() if one.sentence.startswith(drawn)} == {"leakage", "hubs", "labels"}
+    assert {frozenset(example.ids) for example in found["leakage"].worst} == {frozenset({17, 250})}
+    assert found["labels"].figures["pictures"] == len(index) - 10
+    assert {example.ids for example in found["labels"].worst} <= {example.ids for example in whole["labels"].worst}
+    assert {one.name: one for one in traps.of_index(index, exact=True)} == whole
 
 
 def test_an_index_without_labels_and_one_of_codes_are_looked_through(tmp_path: Path) -> None:

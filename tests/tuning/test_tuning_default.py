@@ -11,7 +11,7 @@ from vectors import clustered, make, named, unit
 
 from retrieval.index import Index
 from retrieval.index.nearest import kinds
-from retrieval.tuning import EXACT, default_structure, tune
+from retrieval.tuning import EXACT, default_structure, exploration, tune
 from retrieval.tuning import default as defaults
 from retrieval.tuning.candidates import FEWEST
 
@@ -144,6 +144,25 @@ def test_what_was_chosen_elsewhere_and_cannot_be_built_here_is_passed_over(folde
         index.set_structure(None)
         default_structure(index)
         assert index.structure is not None and index.structure.factory == defaults.short_list(N, D)[0]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("minutes", [1e-9, 1e9])
+def test_a_structure_is_made_within_its_time_or_not_at_all(folder: Path, minutes: float) -> None:
+    with Index.open(folder, write=True) as index:
+        late = default_structure(index, minutes=minutes)
+        assert (late is None) == (index.structure is not None) == (minutes > 1)
+        assert late is None or "takes longer than 1e-09 minutes" in late
+        assert recall_of(index, clustered(20, D, seed=7)) > 0.97
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_is_being_built_is_given_up_when_the_time_is_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short the estimate said that it would take."""
+    monkeypatch.setattr(exploration.Trying, "prices", lambda *_: [(-1e9, "")])
+    with Index.open(folder, write=True) as index:
+        assert default_structure(index, minutes=1e-9) is not None
+        assert index.structure is None
 
 
 def test_no_graph_is_built_whose_building_need_not_end(tmp_path: Path) -> None:
