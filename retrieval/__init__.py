@@ -67,6 +67,8 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.training.recipe import Recipe as Recipe
     from retrieval.traps.duplicates import Duplicates as Duplicates
     from retrieval.traps.duplicates import find_duplicates as find_duplicates
+    from retrieval.traps.duplicates import move_copies as move_copies
+    from retrieval.traps.duplicates import undo_move as undo_move
     from retrieval.tuning import tune as tune
 
 _MODULES = ("datasets", "measures", "traps")
@@ -118,12 +120,14 @@ _HOMES = {
     "hash_files": "images.perceptual",
     "import_index": "exchange",
     "load_ann_benchmarks": "exchange",
+    "move_copies": "traps.duplicates",
     "overlay": "search.heat_map",
     "remove_pictures": "ingest",
     "sync": "ingest",
     "train": "training.loop",
     "train_pair": "training.pairs.pair_loop",
     "tune": "tuning",
+    "undo_move": "traps.duplicates",
     "verify": "ingest.verify_index",
     "write_report": "report",
 }

@@ -128,3 +128,6 @@ def test_near_duplicates_are_put_aside(tmp_path: Path) -> None:
     run("near_duplicates.py", folder, "--aside", "aside", cwd=tmp_path)
     assert (tmp_path / "aside" / "deeper" / "small.jpg").is_file()
     assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["a.png", "b.png"]
+    (undo,) = (tmp_path / "aside").glob("undo-*.json")
+    run("near_duplicates.py", "--undo", undo, cwd=tmp_path)
+    assert (folder / "deeper" / "small.jpg").is_file()

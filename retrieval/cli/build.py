@@ -60,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take in hidden files, recycle bins, caches of thumbnails and other folders of systems and programs",
     )
+    parser.add_argument(
+        "--gps",
+        action="store_true",
+        help="keep where pictures were taken, too, as the attributes latitude and longitude",
+    )
     add_checksum(parser)
     add_means(parser)
     parser.add_argument(
@@ -111,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         checksum=args.checksum,
         memory=args.memory,
         hidden=args.hidden,
+        gps=args.gps,
         overwrite=args.overwrite,
     )
     print_report(report, as_json=args.json)

@@ -83,8 +83,7 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("There is nothing to look at; give a folder of pictures, an index, or --undo FILE.")
     if args.dry_run and args.move_to is None:
         raise RetrievalError("--dry-run says what --move-to FOLDER would do; give that, too, or neither.")
-    from retrieval.index.folder import is_index
-    from retrieval.traps.duplicates import checked_target, find_duplicates, move_copies, output, write_page
+    from retrieval.traps.duplicates import checked_target, find_duplicates, is_an_index, move_copies, output, write_page
 
     for file, ending in ((args.page, ".html"), (args.list, ".csv")):  # before the work, not after it
         if file is not None:
@@ -109,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
         print(json_text({**found.to_json(), "move": moved.to_json()}))
     else:
         print("\n".join([found.headline, "", moved.table(), *(["", *found.notes] if found.notes else [])]))
-        if moved.undo is not None and is_index(args.source):
+        if moved.undo is not None and is_an_index(args.source):
             print(f"The index does not know of it yet: retrieval sync {printable(args.source)!r}.")
     return 1 if moved.left else 0
 

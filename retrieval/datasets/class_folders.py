@@ -23,7 +23,7 @@ def load(folder: Path) -> PictureSet:
         left_out = f" ({len(found.skipped)} could not be taken)" if found.skipped else ""
         raise RetrievalError(
             f"There is no picture below {printable(folder)!r}{left_out}; "
-            "give a folder that holds JPEG, PNG, WebP, GIF, BMP, TIFF or PNM files."
+            "give a folder that holds JPEG, PNG, HEIC, TIFF or other pictures."
         )
     layout = arrange(found.paths)
     return PictureSet(

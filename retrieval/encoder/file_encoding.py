@@ -58,6 +58,7 @@ def encode_files(
     root: Path = Path(),
     contents: Contents | None = None,
     room: Room | None = None,
+    facts: bool = False,
 ) -> Iterator[EncodedBatch]:
     """Read and encode files.
 
@@ -70,6 +71,7 @@ def encode_files(
         root: where relative paths start from.
         contents: what says which files need not be decoded, because a file of the same bytes is or was.
         room: what files and their pixels may take; those that never fit are left out. By default that of the process.
+        facts: whether to tell what cameras wrote beside their pictures.
 
     Yields:
         The batches, in the order of `files`. At most `threads` + 1 are in memory besides the one that is yielded.
@@ -79,7 +81,9 @@ def encode_files(
 
     def work(start: int) -> EncodedBatch:
         some = files[start : start + step]
-        pictures = tuple(_or_skipped(partial(read_picture, root / file, p, decoder, contents, room)) for file in some)
+        pictures = tuple(
+            _or_skipped(partial(read_picture, root / file, p, decoder, contents, room, facts=facts)) for file in some
+        )
         decoded = (picture.pixels for picture in pictures if isinstance(picture, ReadPicture))
         pixels = [one for one in decoded if one is not None]
         square = (0, p.size, p.size, p.channels)

@@ -18,7 +18,7 @@ from retrieval.errors import RetrievalError
 from retrieval.exchange import lists, numpy_file
 from retrieval.exchange.export_rows import Contents
 from retrieval.exchange.import_rows import Part, Source
-from retrieval.exchange.list_rows import Value
+from retrieval.exchange.lists import Value
 
 VECTORS, METADATA = "img_emb", "metadata"
 

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.exchange.import_rows import blocks
-from retrieval.exchange.list_rows import Value, to_record
-from retrieval.exchange.lists import Kinds, kinds_of
+from retrieval.exchange.lists import Kinds, Value, kinds_of, to_record
 from retrieval.index import Index
 
 Ids = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.exchange.list_rows import Record
+from retrieval.exchange.lists import Record
 from retrieval.index.vectors import UNIT_TOLERANCE, directions
 
 BLOCK_BYTES = 1 << 25

@@ -23,7 +23,7 @@ from retrieval.errors import RetrievalError
 from retrieval.exchange import lists
 from retrieval.exchange.formats import CLIP, READERS, format_of
 from retrieval.exchange.import_rows import Part, Source, blocks, unit
-from retrieval.exchange.list_rows import SOURCE_ID, Record, Value, below, to_item, to_value
+from retrieval.exchange.lists import SOURCE_ID, Record, Value, below, to_item, to_value
 from retrieval.index import Index, NewItem
 from retrieval.index.folder import ENCODER, is_index
 from retrieval.index.records import NO_ENCODER

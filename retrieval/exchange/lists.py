@@ -1,19 +1,40 @@
 """Lists of what vectors belong to, one record an item: JSON lines, JSON, CSV and Parquet.
 
-Written item by item or block by block, and read as :mod:`retrieval.base.table` reads any table.
+Written item by item or block by block, and read as :mod:`retrieval.base.table` reads any table. A record is a flat
+mapping. ``path`` (or ``image_path``), ``label``, ``width``, ``height``, ``size``, ``mtime_ns`` and ``sha256`` are an
+item's own; ``id`` is the one it had where it came from; every other key is an attribute.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from retrieval.base.table import Table, csv_text, parquet_library
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.exchange.list_rows import Record, Value
+from retrieval.index import Item, NewItem
+from retrieval.index.filters import BUILT_IN
+
+Value = str | int | float
+Record = Mapping[str, object]
+
+PATHS = ("path", "image_path")
+"""What the path may be called; the second is clip-retrieval's name."""
+
+SOURCE_ID = "source_id"
+"""The attribute that keeps the id that an item had elsewhere, where it is not the one that it gets here."""
+
+_FACTS = ("width", "height", "size", "mtime_ns")
+_OWN = frozenset({*BUILT_IN, *PATHS, *_FACTS, "sha256"})
+_LONGEST_NAME = 200
+_INT64 = 1 << 63
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 """What a list may be called; the first is what an export writes unless told otherwise."""
@@ -32,7 +53,7 @@ def beside(path: Path) -> Path | None:
     Raises:
         RetrievalError: there are several.
     """
-    found = [path.with_suffix(suffix) for suffix in SUFFIXES if path.with_suffix(suffix).is_file()]
+    found = [path.with_suffix(suffix) for suffix in (*SUFFIXES, ".tsv") if path.with_suffix(suffix).is_file()]
     if len(found) > 1:
         raise RetrievalError(
             f"Beside {printable(path)!r} lie both {found[0].name!r} and {found[1].name!r}; say which with --list."
@@ -132,3 +153,120 @@ def _as(kind: str, value: Value | None) -> Value | None:
     if value is None or kind == "integer":
         return value
     return str(value) if kind == "text" else float(value)
+
+
+def to_record(item: Item, attributes: Mapping[str, Value]) -> dict[str, Value]:
+    """The record of an item; what is unknown is left out.
+
+    Raises:
+        RetrievalError: an attribute is called like something else in a record.
+    """
+    if taken := _OWN & attributes.keys():
+        raise RetrievalError(
+            f"The attribute {min(taken)!r} of {item.path!r} has the name of something else in a list; rename it first."
+        )
+    record: dict[str, Value] = {"id": item.id, "path": item.path}
+    if item.label is not None:
+        record["label"] = item.label
+    for name in (*_FACTS, "sha256"):
+        if value := getattr(item, name):
+            record[name] = value
+    return {**record, **attributes}
+
+
+def to_item(record: Record, made_up: str, relative: Callable[[str], str]) -> tuple[NewItem, dict[str, Value]]:
+    """The item of a record, and its attributes.
+
+    Args:
+        record: as it was read; nothing in it is trusted.
+        made_up: the path of an item that has none.
+        relative: makes a path one below the index's root, where it lies there.
+
+    Raises:
+        ValueError: the path or the label is no text, in words that follow the item's name.
+    """
+    rest = {name: value for name, value in record.items() if name != "id"}
+    paths = [_text(rest.pop(name), name) for name in PATHS if name in rest]
+    path = next(filter(None, paths), None)
+    label = _text(rest.pop("label", None), "label")
+    facts: dict[str, Any] = {name: _count(rest, name) for name in _FACTS}
+    sha256 = rest.get("sha256")
+    if isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256):
+        del rest["sha256"]
+    else:
+        sha256 = ""
+    item = NewItem(
+        relative(path) if path else made_up,
+        label or None,
+        **facts,
+        sha256=sha256,
+    )
+    values = {_free(name): to_value(value) for name, value in rest.items() if name.strip()}
+    return item, {name: value for name, value in values.items() if value is not None}
+
+
+def to_value(value: object) -> Value | None:
+    """Anything as an attribute can hold it: a number, a text, or None for nothing.
+
+    What is nested becomes JSON, bytes become hexadecimal, and integers beyond 64 bits text.
+    """
+    if value is None:
+        return None
+    if isinstance(value, int):  # a truth value is one, too
+        return int(value) if -_INT64 <= value < _INT64 else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return _whole(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return json.dumps(value, default=str)
+
+
+def below(root: str) -> Callable[[str], str]:
+    """What makes an absolute path below a folder relative to it, and leaves any other as it is, but for a ``./``."""
+    folder = PurePosixPath(root)
+
+    def relative(path: str) -> str:
+        path = re.sub(r"^(\./+)+(?=.)", "", path)
+        if not path.startswith("/"):
+            return path
+        place = PurePosixPath(path)
+        return place.relative_to(folder).as_posix() if place != folder and place.is_relative_to(folder) else path
+
+    return relative
+
+
+def _whole(text: str) -> str:
+    """A text that can be stored: halves of surrogate pairs, which JSON can hold, and zeros become escapes."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode(errors="backslashreplace").decode().replace("\0", r"\x00")
+
+
+@lru_cache(100)
+def _free(name: str) -> str:
+    """A name that an attribute can have: printable, not too long, and not one that every item has of its own."""
+    name = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)[:_LONGEST_NAME]
+    return name + "_" if name.lower() in BUILT_IN else name
+
+
+def _text(value: object, name: str) -> str:
+    if isinstance(value, str):
+        return _whole(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "" if value != value else str(value)  # pandas writes NaN for nothing
+    if value is None:
+        return ""
+    raise ValueError(f"has {str(value)[:60]!r} for its {name}, which is no text")
+
+
+def _count(rest: dict[str, object], name: str) -> int:
+    """Takes a number out of a record, where it is one that an item can hold."""
+    value = rest.get(name)
+    if isinstance(value, float) and value.is_integer():  # pandas makes floats of integers where some are missing
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT64:
+        del rest[name]
+        return value
+    return 0

@@ -12,11 +12,12 @@ import logging
 import os
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Generic, Literal, NamedTuple, TypeVar
 
 from PIL import Image, ImageFile
@@ -26,6 +27,7 @@ from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.images import camera_raw, kinds, mending, profiles, tiff
 from retrieval.images.colours import plain
+from retrieval.images.exif import Fact, facts
 from retrieval.images.folders import failure, irregular
 from retrieval.images.preprocessing import Pixels, Preprocessing, prepare
 from retrieval.images.room import SHARED, Room
@@ -111,11 +113,13 @@ class Decoded(NamedTuple, Generic[_Done]):
         made: of it, upright, of mode "RGB" or "L" and perhaps smaller than it is in the file.
         width: of the picture in the file, as it is shown, pixels.
         height: likewise.
+        facts: what the camera wrote beside it, if that is wanted; see :func:`retrieval.images.exif.facts`.
     """
 
     made: _Done
     width: int
     height: int
+    facts: Mapping[str, Fact] = MappingProxyType({})
 
 
 class Wanted(NamedTuple):
@@ -127,6 +131,7 @@ class Wanted(NamedTuple):
         decoder: what decodes JPEGs.
         max_pixels: most that are decoded.
         room: where there must be enough memory first; None if whoever calls has seen to it.
+        facts: whether to tell what the camera wrote beside it.
     """
 
     size: int | None = None
@@ -134,6 +139,7 @@ class Wanted(NamedTuple):
     decoder: Decoder = "pillow"
     max_pixels: int = MAX_PIXELS
     room: Room | None = SHARED
+    facts: bool = False
 
 
 def read(path: Source, p: Preprocessing, decoder: Decoder = "pillow") -> Pixels:
@@ -307,6 +313,7 @@ class Header:
         self._orientation: int | None = None  # where it is not the decoder that knows it
         self._deep: tuple[bytes, tiff.File, tiff.Page] | None = None
         self._held = 0  # bytes of copies of the file
+        self._container: bytes | None = None  # a raw file that begins like a TIFF
         head = file.read(kinds.HEAD)
         if not head:
             raise UnreadableImage(name, "empty file")
@@ -371,6 +378,7 @@ class Header:
         if preview is None:
             raise UnreadableImage(self._name, "not supported (camera RAW without a preview)")
         self._orientation = preview.orientation
+        self._container = data if data.startswith((b"II*\0", b"MM\0*")) else None
         self._file, self.kind = io.BytesIO(data[preview.start :]), kinds.JPEG
         self._held = 2 * len(data)
         self._open()
@@ -469,9 +477,11 @@ class Header:
             picture = picture.transpose(_TURNS[orientation])
         sideways = orientation in _SIDEWAYS
         made = make(picture)
+        known = self._facts() if wanted.facts else {}
         self.__dict__.pop("picture", None)  # its memory is given back before that of the room is
         self._deep = None
-        return Decoded(made, *((self.height, self.width) if sideways else (self.width, self.height)))
+        width, height = (self.height, self.width) if sideways else (self.width, self.height)
+        return Decoded(made, width, height, known)
 
     def _loaded(self, wanted: Wanted) -> Image.Image:
         """The pixels as they are stored, of a JPEG perhaps fewer."""
@@ -569,6 +579,19 @@ class Header:
             whole.paste(strip, (0, top))
             top += strip.height
         return whole
+
+    def _facts(self) -> dict[str, Fact]:
+        """What the camera wrote beside the picture."""
+        exif = None
+        try:
+            if self._deep is None and (self.kind is kinds.TIFF or "exif" in self.picture.info):
+                exif = self.picture.getexif()
+            elif self._container is not None:
+                exif = Image.Exif()
+                exif.load(self._container)
+        except Exception:  # damaged metadata is no reason to do without the picture
+            return {}
+        return {} if exif is None else facts(exif)
 
     def _turn(self) -> int:
         """The EXIF orientation of the pixels."""

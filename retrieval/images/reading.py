@@ -12,8 +12,8 @@ import hashlib
 import importlib.util
 import io
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -23,6 +23,7 @@ from retrieval.base.text import printable
 from retrieval.base.threads import _Done, in_order
 from retrieval.errors import RetrievalError
 from retrieval.images.decoding import VERSION, Wanted, decode, needed_for, room_for
+from retrieval.images.exif import Fact
 from retrieval.images.folders import failure, irregular, mtime_of
 from retrieval.images.room import SHARED, Room
 
@@ -68,6 +69,7 @@ class ReadPicture:
         size: of the file, bytes.
         mtime_ns: when the file last changed, nanoseconds since 1970.
         sha256: of the file's bytes, in hexadecimal.
+        facts: what the camera wrote beside the picture, if that was asked for and it was decoded.
     """
 
     pixels: images.Pixels | None
@@ -76,6 +78,7 @@ class ReadPicture:
     size: int
     mtime_ns: int
     sha256: str
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 def hash_files(
@@ -100,6 +103,8 @@ def read_picture(
     decoder: images.Decoder,
     contents: Contents | None = None,
     room: Room | None = None,
+    *,
+    facts: bool = False,
 ) -> ReadPicture:
     """Read one file, once: its bytes are hashed and decoded from memory.
 
@@ -109,13 +114,14 @@ def read_picture(
         decoder: what decodes JPEGs.
         contents: what says whether these bytes need decoding; without it they are decoded.
         room: where there must be enough of it first; by default that of the whole process.
+        facts: whether to tell what the camera wrote beside the picture.
 
     Raises:
         UnreadableImage: for whatever is wrong with the file.
         RetrievalError: the decoder is simplejpeg and not installed.
     """
     name = printable(path)
-    wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED)
+    wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED, facts=facts)
     with _opened(path) as (file, status), contextlib.ExitStack() as held:
         if status.st_size > _SMALL:  # it may be none, or need so much memory that the file had better wait
             needed = 2 * status.st_size + needed_for(io.BufferedReader(file), name, wanted)
@@ -126,12 +132,12 @@ def read_picture(
         if contents is not None and not contents.claim(digest):
             return ReadPicture(None, 0, 0, status.st_size, mtime_of(status), digest)
         try:
-            pixels, width, height = decode(io.BytesIO(data), name, wanted, partial(images.prepare, p=p))
+            pixels, width, height, known = decode(io.BytesIO(data), name, wanted, partial(images.prepare, p=p))
         except images.UnreadableImage as problem:
             if contents is not None:
                 contents.spoil(digest, problem.reason)
             raise
-        return ReadPicture(pixels, width, height, status.st_size, mtime_of(status), digest)
+        return ReadPicture(pixels, width, height, status.st_size, mtime_of(status), digest, known)
 
 
 def choose_decoder(choice: str) -> str:

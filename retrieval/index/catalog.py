@@ -32,7 +32,7 @@ from retrieval.index.records import (
     from_runs,
     to_runs,
 )
-from retrieval.index.schema import LEFT_OUT, SCHEMA
+from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
 
 FILE = "catalog.sqlite"
 
@@ -243,9 +243,15 @@ class Catalog(Database):
         """(path, reason) of each file that the last build left out."""
         return self.all("SELECT path, reason FROM skipped ORDER BY path")
 
+    def facts(self, id_: int) -> tuple[tuple[str, Value], ...]:
+        """What an item's own file told."""
+        if not self._has("facts"):
+            return ()
+        return tuple(self.all("SELECT name, value FROM facts WHERE item = :item ORDER BY name", item=id_))
+
     def left_out(self) -> list[LeftOut]:
         """What a build need not look into again, by path."""
-        if not self.all("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'left_out'"):
+        if not self._has("left_out"):
             return []
         return self.all("SELECT path, size, mtime_ns, reason, decoder FROM left_out ORDER BY path")
 
@@ -272,11 +278,16 @@ class Catalog(Database):
                 "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
                 ((first_id + place, *_fields(item), now) for place, item in enumerate(items)),
             )
-            if replaced:  # what the user attached to a path stays with it
+            told = [(first_id + place, *fact) for place, item in enumerate(items) for fact in item.facts]
+            if replaced or told:
+                connection.execute(FACTS)
+            if replaced:  # what the user attached to a path stays with it, and what the old file told goes
                 connection.execute(
                     "INSERT INTO attributes SELECT new.id, name, value, :now, NULL FROM items AS old "
                     "JOIN items AS new ON new.path = old.path AND new.removed IS NULL "
-                    "JOIN attributes ON item = old.id AND attributes.removed IS NULL WHERE old.removed = :now",
+                    "JOIN attributes ON item = old.id AND attributes.removed IS NULL WHERE old.removed = :now "
+                    "AND NOT EXISTS (SELECT 1 FROM facts WHERE facts.item = old.id AND facts.name = attributes.name "
+                    "AND facts.value = attributes.value)",
                     {"now": now},
                 )
                 connection.execute(
@@ -284,6 +295,8 @@ class Catalog(Database):
                     "(SELECT id FROM items WHERE removed = :now)",
                     {"now": now},
                 )
+            if told:
+                self._tell(connection, now, told)
             self.put(connection, "next_id", first_id + len(items))
             self.put(connection, "items", int(self.meta["items"]) + len(items) - replaced)
 
@@ -302,6 +315,8 @@ class Catalog(Database):
         with self.change() as (connection, now):
             connection.execute("DELETE FROM items WHERE removed IS NOT NULL")
             connection.execute("DELETE FROM attributes WHERE removed IS NOT NULL")
+            connection.execute(FACTS)
+            connection.execute("DELETE FROM facts WHERE item NOT IN (SELECT id FROM items)")
             connection.execute("DELETE FROM attribute_kinds")
             connection.execute(_KINDS)
             self.put(connection, PURGED, now)
@@ -402,6 +417,23 @@ class Catalog(Database):
                 (segment.id, segment.file, segment.rows, segment.size, segment.checksum, now),
             )
             self.put(connection, "next_segment", segment.id + 1)
+
+    @staticmethod
+    def _tell(connection: sqlite3.Connection, now: int, told: Sequence[tuple[int, str, Value]]) -> None:
+        """Note what items' own files tell, and make attributes of it where there are none of these names."""
+        connection.executemany("INSERT INTO facts VALUES (?, ?, ?)", told)
+        connection.executemany(
+            "INSERT INTO attributes SELECT :item, :name, :value, :now, NULL WHERE NOT EXISTS "
+            "(SELECT 1 FROM attributes WHERE item = :item AND name = :name AND removed IS NULL)",
+            [{"item": item, "name": name, "value": value, "now": now} for item, name, value in told],
+        )
+        for name in sorted({name for _, name, _ in told}):
+            connection.execute("DELETE FROM attribute_kinds WHERE name = ?", (name,))
+            connection.execute(_KINDS + "AND name = ?", (name,))
+
+    def _has(self, table: str) -> bool:
+        """Whether there is a table that an earlier release did not make."""
+        return bool(self.all("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = :table", table=table))
 
     def _item(self, row: tuple[Any, ...]) -> Item:
         with self.damage_is_said():

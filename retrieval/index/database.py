@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from retrieval.base import moments
 from retrieval.errors import RetrievalError
-from retrieval.index.schema import LEFT_OUT, SCHEMA
+from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
 from retrieval.index.segments import STORAGES
 
 APPLICATION_ID = 0x52545256  # "RTRV"; `file catalog.sqlite` shows it
@@ -182,7 +182,7 @@ class Database:
         """Nothing but our own tables and indexes: a view or a trigger runs whatever somebody wrote into it."""
         rows = self._connection.execute("SELECT type, name, sql FROM sqlite_schema").fetchall()
         found = {(kind, name, _plain(sql)) for kind, name, sql in rows if not _of_sqlite(kind, name)}
-        foreign = sorted(f"{kind} {name}" for kind, name, sql in found - _schema(SCHEMA + LEFT_OUT))
+        foreign = sorted(f"{kind} {name}" for kind, name, sql in found - _schema(SCHEMA + FACTS + ";" + LEFT_OUT))
         missing = sorted(f"{kind} {name}" for kind, name, sql in _schema(SCHEMA) - found)
         if foreign or missing:
             raise ValueError(f"its {(foreign or missing)[0]} is {'not ours' if foreign else 'missing'}")

@@ -248,6 +248,10 @@ class Index:
         """(path, reason) of each file that the last build left out."""
         return self._catalog.skipped()
 
+    def facts(self, id_: int) -> tuple[tuple[str, Value], ...]:
+        """Names and values of the attributes that an item's own file told."""
+        return self._catalog.facts(id_)
+
     def left_out(self) -> list[LeftOut]:
         """What a build need not look into again, by path."""
         return self._catalog.left_out()

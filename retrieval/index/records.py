@@ -50,6 +50,7 @@ class NewItem:
         size: of the file, in bytes.
         mtime_ns: when the file last changed, in nanoseconds since 1970.
         sha256: of the file's bytes, in hexadecimal.
+        facts: names and values of attributes that its file tells; others that somebody attached to the path count more.
     """
 
     path: str
@@ -59,6 +60,7 @@ class NewItem:
     size: int = 0
     mtime_ns: int = 0
     sha256: str = ""
+    facts: tuple[tuple[str, Value], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,16 @@ CREATE TABLE skipped (
 );
 """
 
+FACTS = """
+CREATE TABLE IF NOT EXISTS facts (
+    item  INTEGER NOT NULL,
+    name  TEXT NOT NULL,
+    value NOT NULL,
+    PRIMARY KEY (item, name)
+) WITHOUT ROWID
+"""
+"""What items' own files told, to know it from what somebody attached. Indexes of format 2 may be without it."""
+
 LEFT_OUT = """
 CREATE TABLE IF NOT EXISTS left_out (
     path     TEXT PRIMARY KEY,

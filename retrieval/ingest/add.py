@@ -11,10 +11,9 @@ from retrieval import images
 from retrieval.base.text import printable
 from retrieval.images.reading import choose_decoder, recorded_decoder
 from retrieval.index import Index
-from retrieval.index.records import AUTO
 from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.changes import of_files
-from retrieval.ingest.label_rule import label_rule, recorded_labels
+from retrieval.ingest.label_rule import recorded_labels, recorded_rule
 from retrieval.ingest.update import Means, Update
 
 
@@ -48,7 +47,7 @@ def add_pictures(
         choose_decoder(recorded_decoder(opened.decoder))  # it may be missing on this machine
         root = Path(opened.root)
         paths, skipped = _named(root, pictures, hidden=bool(opened.details.get("hidden")))
-        rule = label_rule(AUTO, root, paths, recorded_labels(opened.details))
+        rule = recorded_rule(recorded_labels(opened.details))
         changes = of_files(opened, root, paths)
         return Update(opened, root, rule, changes, means).run(Path(index), skipped, began)
 

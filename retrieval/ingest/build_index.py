@@ -36,6 +36,7 @@ def build(
     checksum: bool = False,
     memory: int | None = None,
     hidden: bool = False,
+    gps: bool = False,
     overwrite: bool = False,
 ) -> BuildReport:
     """Index all pictures in a folder and the folders below it.
@@ -66,6 +67,7 @@ def build(
         memory: bytes that the process may take, at the least what the program and the encoder need; pictures too
             large for it are left out.
         hidden: take in hidden files, recycle bins, caches of thumbnails and the like; the index remembers it.
+        gps: tell where pictures were taken, if their files say so; the index remembers it.
         overwrite: build anew beside an index that exists, and take its place at the end; with its model unless
             another is given.
 
@@ -87,8 +89,9 @@ def build(
         asked = _Asked(model, str(labels), decoder, vectors)
         index, rule, created = _open(place, root, found.paths, asked)
         try:
-            if hidden != bool(index.details.get("hidden")):
-                index.record_details({**index.details, "hidden": hidden})
+            chosen = {"hidden": hidden, "gps": gps or bool(index.details.get("gps"))}
+            if any(value and not index.details.get(name) for name, value in chosen.items()):
+                index.record_details({**index.details, **chosen})
             changes = in_folder(index, root, found.paths, checksum=checksum, unreadable=recalled.unreadable)
             report = Update(index, root, rule, changes, means).run(Path(out), found.skipped, began, found)
         except RetrievalError:

@@ -18,6 +18,7 @@ from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.encoder.file_encoding import encode_files
 from retrieval.errors import RetrievalError
+from retrieval.images.exif import PLACE
 from retrieval.images.reading import ReadPicture, recorded_decoder
 from retrieval.index import Index, NewItem
 from retrieval.ingest.known_contents import KnownContents
@@ -71,6 +72,7 @@ class Ingest:
         self._index = index
         self._root = root
         self._rule = rule
+        self._places = bool(index.details.get("gps"))
         self._contents = KnownContents(index, closed)
         self._waiting: list[_Waiting] = []
         self._committed = 0.0
@@ -99,6 +101,7 @@ class Ingest:
             root=self._root,
             contents=self._contents,
             room=limits.room,
+            facts=True,
         )
         try:
             with progress.bar(len(paths), "Indexing", "pictures") as bar:
@@ -133,7 +136,10 @@ class Ingest:
             vector = None if picture.pixels is None else next(rows)
             if vector is None and take_over is not None and take_over(path, picture):
                 continue
-            item = NewItem(path, None, picture.width, picture.height, picture.size, picture.mtime_ns, picture.sha256)
+            told = tuple((name, value) for name, value in picture.facts.items() if self._places or name not in PLACE)
+            item = NewItem(
+                path, None, picture.width, picture.height, picture.size, picture.mtime_ns, picture.sha256, told
+            )
             self._waiting.append(_Waiting(item, vector))
 
     def _commit(self, done: Ingested) -> None:
@@ -155,7 +161,8 @@ class Ingest:
                     _skip(done, item.path, reason or "changed while it was read")
                 else:
                     label = self._label(item.path)
-                    items.append(replace(item, label=label, width=source.width, height=source.height))
+                    told = source.facts if isinstance(source, NewItem) else self._index.facts(source.id)
+                    items.append(replace(item, label=label, width=source.width, height=source.height, facts=told))
                     vectors.append(found if vector is None else vector)
                     copied += vector is None
                 passed += 1

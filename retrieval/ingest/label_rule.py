@@ -66,6 +66,11 @@ def recorded_labels(details: Mapping[str, object]) -> str:
     return name if name.partition(" ")[0] in (FOLDERS, NONE, CSV) else CSV
 
 
+def recorded_rule(recorded: str) -> LabelRule:
+    """The rule of that name, as far as the name tells; of a list that is not at hand, one that keeps what there is."""
+    return LabelRule(recorded if recorded.startswith(FOLDERS) else recorded.partition(" ")[0])
+
+
 def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | None = None) -> LabelRule:
     """Decide where labels come from.
 
@@ -83,7 +88,11 @@ def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | No
         RetrievalError: the list cannot be read, names none of the pictures, or gives one two labels.
     """
     if choice == AUTO and recorded is not None:
-        return LabelRule(recorded if recorded.startswith(FOLDERS) else recorded.partition(" ")[0])
+        rule = recorded_rule(recorded)
+        if rule.kind != FOLDERS or rule.name == FOLDERS or len({rule(path) for path in paths} - {None}) > 1:
+            return rule
+        again = _class_folders(paths)  # they were put into another folder, or out of one
+        return again if again.kind == FOLDERS else rule
     if choice == AUTO:
         return _class_folders(paths)
     if choice in (FOLDERS, NONE):

@@ -200,6 +200,16 @@ def test_two_lists_beside_are_a_question(tmp_path):
         assert index.find("b") is not None
 
 
+def test_paths_are_those_that_a_build_would_give(tmp_path):
+    np.save(tmp_path / "v.npy", unit(5))
+    paths = ["./a.png", ".//./b/c.png", f"{tmp_path}/d.png", "https://host//e.png", "./"]
+    (tmp_path / "v.tsv").write_text("Path\t Label\n" + "".join(f"{path}\t x\n" for path in paths))
+    import_index(tmp_path / "v.npy", tmp_path / "back")
+    with Index.open(tmp_path / "back") as index:
+        found = [(item.path, item.label) for item in index.items(range(5))]
+    assert found == [(path, "x") for path in ("a.png", "b/c.png", "d.png", "https://host//e.png", "./")]
+
+
 def test_strange_values_become_what_an_attribute_can_hold(tmp_path):
     np.save(tmp_path / "v.npy", unit(1))
     record = '{"path": "\\ud800", "big": 1' + "0" * 30 + ', "nan": NaN, "": 1, "t": "\\udfff", "l": [1, {"a": "ä"}], '

@@ -29,6 +29,10 @@ SYSTEM = (
 )
 
 
+# pytest puts its own filters over those with which Pillow's warnings are kept from users.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.model(tmp_path_factory)
@@ -278,3 +282,93 @@ def test_pictures_may_be_large(tmp_path: Path, model: Path, monkeypatch: pytest.
     assert report.skipped == (("cat/large.png", "needs 17.6 MB of memory"),)
     monkeypatch.undo()
     assert sync(tmp_path / "i").added == 1
+
+
+# --- What cameras write
+
+
+def photograph(seed: int, model: str, taken: str = "2024:05:01 23:30:00", iso: object = 400, **place: object) -> bytes:
+    """A JPEG with what a camera writes."""
+    exif = Image.Exif()
+    exif[0x0110] = f"{model}\0"
+    exif.get_ifd(0x8769).update({0x9003: taken, 0xA434: "XF 23", 0x8827: iso, 0x829A: 0.004, 0x829D: 5.6, 0x920A: 23.0})
+    if place:
+        exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 30.0, 0.0), 3: "W", 4: (8.0, 15.0, 36.0)})
+    return odd_files.saved(tiny.picture(seed, 64, 48), "JPEG", exif=exif)
+
+
+def attributes(out: Path) -> dict[str, dict[str, object]]:
+    with Index.open(out) as index:
+        ids = index.ids()
+        told = index.attributes([int(id_) for id_ in ids])
+        return {item.path: dict(one) for item, one in zip(index.items(ids), told, strict=True)}
+
+
+def test_what_the_camera_wrote_can_be_asked_for(tmp_path: Path, model: Path) -> None:
+    root = tmp_path / "p"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(photograph(1, "X100", place=True))
+    (root / "b.jpg").write_bytes(photograph(2, "X100", taken="2024:04:30 10:00:00"))
+    (root / "copy of a.jpg").write_bytes(photograph(1, "X100", place=True))
+    tiny.picture(3).save(root / "c.png")
+    build(root, tmp_path / "i", model=model)
+    told = attributes(tmp_path / "i")
+    assert told["a.jpg"] == told["copy of a.jpg"] == {
+        "taken": "2024-05-01T23:30:00", "camera": "X100", "lens": "XF 23", "iso": 400, "exposure": 0.004,
+        "aperture": 5.6, "focal": 23.0,
+    }  # fmt: skip
+    assert told["c.png"] == {}
+    with Index.open(tmp_path / "i") as index:
+        chosen = index.select('taken >= 2024-05-01 and camera = "X100"')
+        assert {item.path for item in index.items(chosen)} == {"a.jpg", "copy of a.jpg"}
+    (root / "another copy.jpg").write_bytes(photograph(1, "X100", place=True))
+    sync(tmp_path / "i")  # its bytes are known, and not decoded
+    assert attributes(tmp_path / "i")["another copy.jpg"] == told["a.jpg"]
+
+
+def test_places_are_kept_only_if_somebody_asks(tmp_path: Path, model: Path) -> None:
+    root = tmp_path / "p"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(photograph(1, "X100", place=True))
+    assert main(["build", str(root), "--out", str(tmp_path / "i"), "--model", str(model), "--gps"]) == 0
+    (root / "b.jpg").write_bytes(photograph(2, "X100", place=True))
+    sync(tmp_path / "i")
+    for told in attributes(tmp_path / "i").values():
+        assert (told["latitude"], told["longitude"]) == (47.5, -8.26)
+
+
+def test_what_somebody_attached_counts_more(tmp_path: Path, model: Path) -> None:
+    root = tmp_path / "p"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(photograph(1, "X100"))
+    build(root, tmp_path / "i", model=model)
+    with Index.open(tmp_path / "i", write=True) as index:
+        index.attach({0: {"camera": "my own", "rating": 5}})
+    assert not sync(tmp_path / "i").changed
+    (root / "a.jpg").write_bytes(photograph(2, "Z9", taken="2025:01:02 03:04:05"))
+    for _ in range(2):  # what was attached stays however often the file changes
+        assert sync(tmp_path / "i").replaced == 1
+        told = attributes(tmp_path / "i")["a.jpg"]
+        assert (told["camera"], told["rating"], told["taken"]) == ("my own", 5, "2025-01-02T03:04:05")
+        (root / "a.jpg").write_bytes(photograph(3, "Z9", taken="2025:01:02 03:04:05"))
+    tiny.picture(9, 64, 48).save(root / "a.jpg")
+    assert sync(tmp_path / "i").replaced == 1
+    assert attributes(tmp_path / "i")["a.jpg"] == {"camera": "my own", "rating": 5}
+    with Index.open(tmp_path / "i", write=True) as index:
+        index.compact()
+    assert attributes(tmp_path / "i")["a.jpg"] == {"camera": "my own", "rating": 5}
+
+
+def test_metadata_that_make_no_sense_are_left_out(tmp_path: Path, model: Path) -> None:
+    root = tmp_path / "p"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(photograph(1, "\x1b[31m  X\n100 ", taken="0000:00:00 00:00:00", iso=0))
+    (root / "b.jpg").write_bytes(photograph(2, "y" * 5000, taken="last summer", iso=(100, 200)))
+    damaged = bytearray(photograph(3, "X100"))
+    at = damaged.index(b"Exif") + 14
+    damaged[at : at + 60] = b"\xff" * 60
+    (root / "c.jpg").write_bytes(damaged)
+    assert build(root, tmp_path / "i", model=model).total == 3
+    told = attributes(tmp_path / "i")
+    assert "taken" not in told["a.jpg"] and "iso" not in told["a.jpg"] and told["a.jpg"]["camera"] == "[31m  X100"
+    assert "taken" not in told["b.jpg"] and told["b.jpg"]["iso"] == 100 and len(str(told["b.jpg"]["camera"])) == 100

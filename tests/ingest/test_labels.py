@@ -110,6 +110,9 @@ def test_strays_do_not_switch_the_labels_of_folders_off(tmp_path: Path, model: P
     labels = {path: label for path, (_, label) in contents(tmp_path / "index").items()}
     assert (labels["dog/new/9.png"], labels["10.png"]) == ("dog", None)
     assert not build(root, tmp_path / "index").changed
+    tiny.picture(11).save(root / "cat/thumbs/11.png")
+    add_pictures(tmp_path / "index", [root / "cat/thumbs/11.png"])  # which alone would tell of another depth
+    assert contents(tmp_path / "index")["cat/thumbs/11.png"][1] == "cat"
     mixed = label_rule("auto", root, ["a/1.png", "b/c/2.png", "d.png"])
     assert mixed.name == "none" and "0 to 2 folders deep" in mixed.notes[0]
 

@@ -500,6 +500,11 @@ def test_mistakes_are_told_in_a_sentence(photos: Path, tmp_path: Path) -> None:
     content = picture.read_bytes()
     for argv, sentence in (
         (["nowhere"], "There is no folder"),
+        (["x" * 300], "There is no folder"),
+        ([photos, "--against", "x" * 300], "There is no folder"),
+        ([photos, "--keep", "x" * 300], "give one of them to --keep"),
+        ([photos, "--move-to", tmp_path / ("x" * 300)], "cannot be made"),
+        (["--undo", "x" * 300], "cannot be read"),
         ([tmp_path / "empty"], "No picture in"),
         ([lost], "put them back"),
         ([index, "--model", "default"], "leave --model out"),

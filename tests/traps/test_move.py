@@ -153,6 +153,26 @@ def test_nothing_is_written_over(photos: Path, tmp_path: Path) -> None:
     assert undone.back == () and contents(photos) == before
 
 
+def test_a_photograph_whose_files_cannot_all_go_nor_come_back(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    (photos / "more" / "small.MOV").unlink()
+    real, broken = move._rename, []
+
+    def failing(here: int, name: str, there: int, new: str) -> None:
+        if name == "small.xmp" or (broken and name == "small.jpg"):
+            broken.append(name)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(here, name, there, new)
+
+    before = contents(photos)
+    monkeypatch.setattr(move, "_rename", failing)
+    moved = move_copies(find_duplicates(photos), tmp_path / "away" / "deep")
+    monkeypatch.undo()
+    assert [one.path for one in moved.left] == ["more/small.jpg"] and moved.photographs == (("more/same.png",),)
+    assert "only an undo brings them back" in moved.left[0].reason
+    assert contents(tmp_path / "away" / "deep")[b"more/small.jpg"] == before[b"more/small.jpg"]
+    assert undo_move(undo_file(moved)).left == () and contents(photos) == before
+
+
 def test_undo_leaves_what_is_there_again(photos: Path, tmp_path: Path) -> None:
     moved = move_copies(find_duplicates(photos), tmp_path / "away")
     (photos / "more" / "same.png").write_text("new")
@@ -462,7 +482,7 @@ def program(*arguments: object) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("how", ["rename", "link"])
 @pytest.mark.parametrize("across", [False, True])
-def test_a_kill_at_any_step_loses_nothing_and_can_be_undone(tmp_path, elsewhere, long, how, across) -> None:
+def test_a_kill_at_any_step_loses_nothing_and_can_be_undone(tmp_path, request, long, how, across) -> None:
     reason = program("faults.py")
     if reason is not None:
         pytest.skip(f"system calls cannot be supervised: {reason}")
@@ -470,7 +490,7 @@ def test_a_kill_at_any_step_loses_nothing_and_can_be_undone(tmp_path, elsewhere,
         (tmp_path / folder).mkdir()
     # Every call with --long; else those of a stride that meets all kinds in the simplest case, and some in the others.
     step = 1 if long else 2 if (how, across) == ("rename", False) else 5
-    target = elsewhere / "target" if across else tmp_path / "target"
+    target = request.getfixturevalue("elsewhere") / "target" if across else tmp_path / "target"
     found = program("killed_move.py", tmp_path / "pictures", target, how, step)
     assert found["problems"] == []
     assert found["move"] >= 5 and found["undo"] >= 2

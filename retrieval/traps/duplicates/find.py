@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from retrieval.encoder.file_encoding import encode_files
 from retrieval.errors import RetrievalError
 from retrieval.images import perceptual, reading
 from retrieval.index import Index
-from retrieval.index.folder import is_index
+from retrieval.index.folder import ENCODER, is_index
 from retrieval.index.vectors import as_numbers
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.photographs import OneFile, files_of, in_system_folder
@@ -75,7 +76,7 @@ def find_duplicates(
     if not 0 <= bits <= 32:
         raise RetrievalError(f"A hash distance of {bits} bits was asked for; give 0 to 32, where chance begins.")
     for one in (source, against):
-        if model is not None and one is not None and is_index(one):
+        if model is not None and one is not None and is_an_index(one):
             raise RetrievalError(f"{printable(one)!r} is an index, which has vectors; leave --model out.")
     threads = threads or cores()
     if against is not None:
@@ -92,10 +93,18 @@ def find_duplicates(
     return grouped(known, looked.skipped, looked.notes, score, bits, keep=printable(keep), folder=folder)
 
 
+def is_an_index(folder: str | Path) -> bool:
+    """Whether a folder is an index; what may not, or cannot, be looked into is none."""
+    try:
+        return is_index(folder)
+    except OSError:
+        return False
+
+
 def _inside(folder: str, root: Path) -> PurePosixPath:
     """A folder of the pictures, relative to theirs: as it is named from here, or from there."""
     for path in (Path(folder).resolve(), (root / folder).resolve()):
-        if path.is_dir() and path.is_relative_to(root):
+        if path.is_relative_to(root) and os.path.isdir(path):  # noqa: PTH112 (a name too long is no folder)
             return PurePosixPath(path.relative_to(root).as_posix())
     raise RetrievalError(
         f"{printable(folder)!r} is neither {LARGEST} nor {OLDEST}, nor a folder in {printable(root)!r}; give one of "
@@ -112,7 +121,7 @@ class _Looked(NamedTuple):
 
 
 def _look_at(source: str | Path, threads: int) -> _Looked:
-    if is_index(source):
+    if is_an_index(source):
         with Index.open(source) as index:
             return _of_index(index, threads)
     found = images.find(source)
@@ -164,7 +173,7 @@ def _against(
     source: str | Path, against: str | Path, model: str | Path | None, score: float | None, bits: int, threads: int
 ) -> Duplicates:
     """New pictures that a reference has."""
-    if is_index(source):
+    if is_an_index(source):
         raise RetrievalError(f"{printable(source)!r} is an index; give the folder of new pictures to compare.")
     ours, theirs = _look_at(source, threads), _look_at(against, threads)
     new, reference = ours.known, theirs.known
@@ -181,8 +190,8 @@ def _against(
     for known, where in ((new, source), (reference, against)):
         if not known.pictures:
             raise RetrievalError(f"Nothing is left in {printable(where)!r} to compare; give two folders that differ.")
-    home = Path(against) if is_index(against) else None
-    if model is None and home is not None and (home / "encoder").is_dir():
+    home = Path(against) if is_an_index(against) else None
+    if model is None and home is not None and (home / ENCODER).is_dir():
         model = home
     vectors = neighbours = scores = None
     if model is not None:

@@ -48,7 +48,7 @@ from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure
 from retrieval.images.kinds import suffix
-from retrieval.index import catalog
+from retrieval.traps.duplicates.find import is_an_index
 from retrieval.traps.duplicates.photographs import SIDECARS, Seen, is_film
 from retrieval.traps.duplicates.report import SHOWN, Copy, Duplicates
 
@@ -280,7 +280,7 @@ def checked_target(target: str | Path, *folders: str | Path) -> Path:
     place = Path(target).resolve()
     for folder in folders:
         _apart(place, Path(folder).resolve(), "a folder of pictures")
-    if any((folder / catalog.FILE).is_file() for folder in (place, *place.parents)):
+    if any(is_an_index(folder) for folder in (place, *place.parents)):
         raise RetrievalError(f"{printable(place)!r} lies in an index; give another folder to move pictures to.")
     if os.path.lexists(place) and not place.is_dir():
         raise RetrievalError(f"{printable(place)!r} is no folder; give one to move pictures to.")
@@ -307,7 +307,13 @@ def _same_folder(one: Path, other: Path) -> bool:
 
 def _make(place: Path) -> None:
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        for folder in reversed([folder for folder in (place, *place.parents) if not folder.exists()]):
+            folder.mkdir(exist_ok=True)
+            descriptor = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _flush(descriptor)
+            finally:
+                os.close(descriptor)
     except OSError as error:
         raise RetrievalError(
             f"{printable(place)!r} cannot be made ({failure(error)}); give a folder that can be written."
@@ -397,9 +403,16 @@ def _together(folders: _Folders, files: tuple[Seen, ...], number: int) -> None:
         for place, seen in enumerate(files, number):
             _carry(folders, folders.root, folders.target, seen.path, place, seen)
             moved.append((seen, place))
-    except (_LeftAloneError, OSError):
+    except (_LeftAloneError, OSError) as problem:
+        stuck = 0
         for seen, place in reversed(moved):
-            _carry(folders, folders.target, folders.root, seen.path, place, None)
+            try:
+                _carry(folders, folders.target, folders.root, seen.path, place, None)
+            except (_LeftAloneError, OSError):
+                stuck += 1
+        if stuck:
+            words = f"{_words(problem)}; {stuck} of its files were moved before, and only an undo brings them back"
+            raise _LeftAloneError(words) from problem
         raise
 
 
@@ -567,6 +580,8 @@ def _entered(stack: contextlib.ExitStack, folder: int, inside: list[str], *, mak
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
             raise _LeftAloneError(f"its folder {printable(part)!r} is no folder, or a link") from error
         stack.callback(os.close, folder)
     return folder
