@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import retrieval
+import retrieval.version
 from retrieval.cli import VERBS
 
 ROOT = Path(__file__).parents[1]

@@ -1,20 +1,25 @@
-"""Plain arrays of an HDF5 file from elsewhere.
+"""Plain arrays in HDF5 files: of a file from elsewhere, and into a new one; the numbers themselves go past HDF5.
 
 HDF5 can run for ever on a damaged file, so this is a program too, which says where the arrays lie
-(:mod:`retrieval.base.sandbox`): they are then read without HDF5.
+(:mod:`retrieval.base.sandbox`): they are then read without HDF5. And it crashes where the disk is full when it closes a
+file, so it only makes room in a new one.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.sandbox import answer, ask
+
+_ALIGNED = 4096
 
 
 def arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
@@ -40,6 +45,61 @@ def _mapped(path: Path, dtype: str, shape: Sequence[int], offset: int) -> npt.ND
     if not shape or 0 in shape:
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", offset, tuple(shape))
+
+
+def make_room(
+    path: Path,
+    arrays: Mapping[str, tuple[tuple[int, ...], str]],
+    attributes: Mapping[str, str | int],
+    *,
+    libver: str = "earliest",
+) -> list[int]:
+    """Begin an HDF5 file whose arrays lie in one piece each, to be filled by :func:`write_at`.
+
+    Plain writes into room that is there make a full disk an ordinary OSError at one place, and need no more memory
+    than what is written at a time.
+
+    Args:
+        path: the file; what was there is replaced.
+        arrays: of each its name, shape and dtype ("<f4").
+        attributes: of the root.
+        libver: the version of HDF5 that must be able to read it.
+
+    Returns:
+        Where in the file each array begins.
+
+    Raises:
+        OSError, RuntimeError: the disk is full; :func:`reason_of` has it in words.
+    """
+    import h5py
+
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    places = []
+    options = {"libver": libver, "alignment_threshold": _ALIGNED, "alignment_interval": _ALIGNED}
+    with h5py.File(path, "w", **options) as file:
+        file.attrs.update(attributes)
+        for key, (shape, dtype) in arrays.items():
+            kind = h5py.h5t.py_create(np.dtype(dtype))
+            space = h5py.h5s.create_simple(shape)
+            places.append(h5py.h5d.create(file.id, key.encode(), kind, space, plist).get_offset())
+    return places
+
+
+def write_at(file: IO[bytes], place: int, array: npt.NDArray[Any]) -> int:
+    """Write numbers as they lie in memory; where they end."""
+    file.seek(place)
+    file.write(np.ascontiguousarray(array).data.cast("B"))
+    return place + array.nbytes
+
+
+def reason_of(error: OSError | RuntimeError) -> str:
+    """What went wrong, in a few words: HDF5 tells half a page."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    said = re.search("error message = '([^']*)'", str(error))
+    return said[1] if said else " ".join(str(error).split())
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -31,7 +31,7 @@ def bar(total: int | None, what: str, unit: str = "it", **options: Any) -> Any:
         unit=" " + unit,
         delay=DELAY,
         disable=not speaks(),
-        file=sys.stderr,
+        file=getattr(sys.stderr, "bars", sys.stderr),
         dynamic_ncols=interactive,
         mininterval=0.1 if interactive else 10.0,  # a log file wants a line now and then
         **options,

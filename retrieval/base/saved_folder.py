@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.base.files import digest, written_folder
+from retrieval.base.placed_files import NotOpenedError, open_file
 from retrieval.errors import RetrievalError
 
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 CARD = "card.md"
+
+TEXT_BYTES, FILE_BYTES = 2**24, 2**33
+"""Bytes above which a configuration or a card, and any other file, is refused unread."""
 
 _UNCHECKED = {CONFIG, CARD}  # the one holds the checksums, the other is for people, who may well edit it
 
@@ -60,9 +64,9 @@ class CheckedFolder:
         """
         path = self.folder / name
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise damaged(path, f"it cannot be read: {error.strerror}") from None
+            content = _content(path, FILE_BYTES)
+        except (OSError, NotOpenedError, MemoryError) as error:
+            raise damaged(path, f"it cannot be read: {_reason(error)}") from None
         self.check(name, hashlib.sha256(content).hexdigest())
         return content
 
@@ -81,8 +85,8 @@ class CheckedFolder:
     def card(self) -> str | None:
         """The card, if there is one."""
         try:
-            return (self.folder / CARD).read_text("utf-8", errors="replace")
-        except OSError:
+            return _content(self.folder / CARD, TEXT_BYTES).decode("utf-8", errors="replace")
+        except (OSError, NotOpenedError):
             return None
 
 
@@ -94,15 +98,26 @@ def read_config(folder: Path, kind: Kind) -> Any:
     """
     path = folder / CONFIG
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(_content(path, TEXT_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise RetrievalError(f"There is no {kind.noun} in {str(folder)!r}; {kind.advice}.") from None
-    except OSError as error:
+    except (OSError, NotOpenedError) as error:
         raise RetrievalError(
-            f"{str(path)!r} cannot be read ({error.strerror}); check the path and its permissions."
+            f"{str(path)!r} cannot be read ({_reason(error)}); check the path and its permissions."
         ) from None
     except (ValueError, RecursionError):
         raise damaged(path, "it is not JSON") from None
+
+
+def _content(path: Path, most: int) -> bytes:
+    with open_file(path, most) as file:
+        return file.readall()
+
+
+def _reason(error: OSError | NotOpenedError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    return error.reason if isinstance(error, NotOpenedError) else error.strerror or str(error)
 
 
 def check_format(values: Any, folder: Path, kind: Kind, advice: str = "give a folder that it wrote") -> dict[str, Any]:

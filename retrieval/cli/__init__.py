@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from retrieval.base.streams import Output, OutputLostError, guarded
 from retrieval.errors import RetrievalError
 
 VERBS = {
@@ -52,23 +52,39 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         The exit code.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    name = prog or "retrieval"
+    with guarded() as output:
+        try:
+            try:
+                return _run(argv, prog, output)
+            finally:  # also after --help, which leaves
+                output.flush()
+        except RetrievalError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("Stopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+            return 130
+        except OutputLostError as lost:
+            if lost.reason is None:  # `retrieval query ... | head`
+                return 0
+            print(
+                f"{name}: What was found could not be written to standard output ({lost.reason}); what was done is "
+                "kept: give the output a place with room, and ask again.",
+                file=sys.stderr,
+            )
+            return 1
+
+
+def _run(argv: list[str], prog: str | None, output: Output) -> int:
     verb = argv[0] if argv and argv[0] in VERBS else None
-    try:
-        if verb is None:
-            return _overview(argv)
-        module, parser = parser_of(verb, prog)
-        code: int = module.run(parser.parse_args(argv[1:]))
-        sys.stdout.flush()
-        return code
-    except RetrievalError as error:
-        print(f"{prog or 'retrieval'}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. What was finished is kept; the same command goes on from there.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `retrieval query ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    if verb is None:
+        return _overview(argv)
+    module, parser = parser_of(verb, prog)
+    args = parser.parse_args(argv[1:])
+    output.form = "json" if getattr(args, "json", False) else "data" if getattr(args, "csv", False) else "text"
+    code: int = module.run(args)
+    return code
 
 
 def parser_of(verb: str, prog: str | None = None) -> tuple[Any, argparse.ArgumentParser]:

@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "each number, for models trained to make codes)",
     )
     parser.add_argument(
+        "--outside",
+        action="store_true",
+        help="take in, and show, what links in the folder lead to outside of it",
+    )
+    parser.add_argument(
         "--hidden",
         action="store_true",
         help="take in hidden files, recycle bins, caches of thumbnails and other folders of systems and programs",
@@ -116,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         checksum=args.checksum,
         memory=args.memory,
         hidden=args.hidden,
+        outside=args.outside,
         gps=args.gps,
         overwrite=args.overwrite,
     )

@@ -18,6 +18,7 @@ from retrieval.datasets import SPLITS, PictureSet, fetch
 from retrieval.datasets.formats import UNDERSTOOD
 from retrieval.datasets.get_data import FOLDER, get_data
 from retrieval.errors import RetrievalError
+from retrieval.images import Skipped
 
 HELP = "Get a labelled set of pictures, or turn one into another form."
 
@@ -54,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the pictures as split/class/name")
     parser.add_argument("--split", choices=SPLITS, help="export only this split, as class/name")
     parser.add_argument("--limit", type=int, metavar="N", help="export at most N pictures, spread over the set")
+    parser.add_argument(
+        "--anywhere",
+        action="store_true",
+        help="export pictures that lie outside of the list's folder, or that links lead to outside of the folder, too",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
@@ -61,26 +67,32 @@ def run(args: argparse.Namespace) -> int:
     """Do what the arguments say, and print what there is now."""
     if args.source is not None and args.set not in fetch.NAMES:
         raise RetrievalError(f"--from is for the named sets ({', '.join(fetch.NAMES)}); give {args.set!r} alone.")
-    if args.export is None and (args.split is not None or args.limit is not None):
-        raise RetrievalError("--split and --limit say what to export; add --export FOLDER.")
+    if args.export is None and (args.split is not None or args.limit is not None or args.anywhere):
+        raise RetrievalError("--split, --limit and --anywhere say what to export; add --export FOLDER.")
     pictures, path, already = get_data(args.set, args.to, copy=args.source)
     report = _summary(pictures)
+    left_out: tuple[Skipped, ...] = ()
     if path is not None:
         report["file"] = {"path": str(path), "bytes": path.stat().st_size, "already_there": already}
     if args.export is not None:
-        report["export"] = _exported(pictures, args)
+        report["export"], left_out = _exported(pictures, args)
     print(json.dumps(report, indent=2) if args.json else _text(report))
-    for skipped in pictures.skipped:
+    for skipped in (*pictures.skipped, *left_out):
         print(f"left out: {skipped.path}: {skipped.reason}", file=sys.stderr)
     return 0
 
 
-def _exported(pictures: PictureSet, args: argparse.Namespace) -> dict[str, Any]:
+def _exported(pictures: PictureSet, args: argparse.Namespace) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
+    """What the report says of the export, and what it left out."""
     total = len(pictures) if args.split is None else int((pictures.splits == args.split).sum())
     count = total if args.limit is None else min(total, args.limit)
     with bar(count, "Exporting", "pictures") as progress:
-        done = datasets.export(pictures, args.export, split=args.split, limit=args.limit, progress=progress.update)
-    return {"path": str(args.export), "written": done.written, "already_there": done.kept}
+        done = datasets.export(
+            pictures, args.export, split=args.split, limit=args.limit, anywhere=args.anywhere, progress=progress.update
+        )
+    skipped = [one._asdict() for one in done.skipped]
+    said = {"path": str(args.export), "written": done.written, "already_there": done.kept, "skipped": skipped}
+    return said, done.skipped
 
 
 def _summary(pictures: PictureSet) -> dict[str, Any]:
@@ -116,7 +128,8 @@ def _text(report: dict[str, Any]) -> str:
     if "export" in report:
         done = report["export"]
         kept = f", {done['already_there']:,} were there already" if done["already_there"] else ""
-        lines.append(("folder", f"{done['path']} ({done['written']:,} pictures written{kept})"))
+        without = f", {len(done['skipped']):,} left out" if done["skipped"] else ""
+        lines.append(("folder", f"{done['path']} ({done['written']:,} pictures written{kept}{without})"))
     width = max(len(key) for key, _ in lines) + 2
     return "\n".join(f"{key:<{width}}{value}" for key, value in lines)
 

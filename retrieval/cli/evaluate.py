@@ -189,4 +189,5 @@ def _refuse(given: dict[str, Any], mode: str, takes: Sequence[str]) -> None:
     """Refuse what says nothing beside a flag."""
     for name in given:
         if name not in (mode, *takes):
-            raise RetrievalError(f"{_flag(name)} says nothing beside {_flag(mode)}: leave it out")
+            said = "--no-" + _flag(name)[2:] if given[name] is False else _flag(name)
+            raise RetrievalError(f"{said} says nothing beside {_flag(mode)}: leave it out")

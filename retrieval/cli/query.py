@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
 from retrieval.errors import RetrievalError
@@ -19,6 +20,7 @@ from retrieval.images import Skipped
 from retrieval.search.answer import shown
 
 if TYPE_CHECKING:
+    from retrieval.base.placed_files import Root
     from retrieval.search.answer import Answer
     from retrieval.search.explain import Explanation
     from retrieval.search.rerank import Reranker
@@ -33,7 +35,7 @@ query.py indexes/photos holiday.jpg --explain --save why.png   # which parts mak
 query.py indexes/photos --id 17 --path 2019/IMG_0042.jpg  # pictures of the index; loads no network
 query.py indexes/photos holiday.jpg --where 'label = "beach" and modified >= 2024-05-01'
 query.py indexes/photos holiday.jpg --matches             # after `retrieval calibrate indexes/photos`
-query.py indexes/photos holiday.jpg -k 50 -f | xargs -d '\\n' cp -t similar/
+query.py indexes/photos holiday.jpg -k 50 -0 | xargs -0 cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 """
@@ -88,6 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV: " + ",".join(COLUMNS))
     form.add_argument("-f", "--files", action="store_true", help="print the paths of the hits alone, one a line")
+    form.add_argument(
+        "-0",
+        "--null",
+        action="store_true",
+        help="the same with a zero byte behind each path, as names may hold newlines (for xargs -0)",
+    )
     parser.add_argument("--save", metavar="FILE", help="draw the results into this .png (.jpg, .webp, .pdf) file")
     parser.add_argument("--open", action="store_true", help="show the drawing")
     parser.add_argument(
@@ -120,12 +128,12 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
         elif args.csv:
             _print_csv(answers, search.reranker)
-        elif args.files:
-            _print_files(search.root, answers)
+        elif args.files or args.null:
+            _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
             _print_tables(answers, search.reranker, filtered=args.where is not None, least=_least(search, args))
         if answers and (args.save or args.open):
-            _draw(search.root, answers, whys, args.save, args.open)
+            _draw(search.pictures, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
             print(warning, file=sys.stderr)
     return 0 if answers else 1
@@ -217,15 +225,13 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
             sys.stdout.write(csv_text([row if reranker is None else (*row, second)]))
 
 
-def _print_files(root: Path, answers: Sequence[Answer]) -> None:
+def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
     """Paths as they can be used from here: relative if they lie below, absolute otherwise."""
     here = Path.cwd()
     base = root.relative_to(here) if root.is_relative_to(here) else root
-    sys.stdout.flush()
     for answer in answers:
         for hit in answer.hits:
-            sys.stdout.buffer.write(os.fsencode(base / hit.path) + b"\n")  # as bytes, since a name need not be UTF-8
-    sys.stdout.buffer.flush()
+            write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
 def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filtered: bool, least: float | None) -> None:
@@ -264,11 +270,13 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
         )
         for hit, label, second, chance in zip(answer.hits, labels, seconds, chances, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
+            path = for_terminal(hit.path)
+            begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  "
             if colour and hit.relevant is not None:
-                named = f"\033[{32 if hit.relevant else 31}m{named}\033[0m"
-            print(
-                f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  {named}{for_terminal(hit.path)}"
-            )
+                line = f"{begin}\033[{32 if hit.relevant else 31}m{named}\033[0m{path}\n"
+                write_bytes(line.encode(sys.stdout.encoding, "backslashreplace"))
+            else:
+                print(begin + named + path)
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(
@@ -283,7 +291,7 @@ def _second(score: float | None) -> str:
 
 
 def _draw(
-    root: Path,
+    root: Root,
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     save: str | None,

@@ -34,4 +34,5 @@ def load(folder: Path) -> PictureSet:
         splits=layout.splits,
         files=tuple([folder / path for path in found.paths]),
         skipped=found.skipped,
+        root=folder,
     )

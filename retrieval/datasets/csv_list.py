@@ -60,6 +60,7 @@ def load(path: Path) -> PictureSet:
         labels=numbers,
         splits=np.array(splits, "<U5"),
         files=tuple(files),
+        root=path.parent,
     )
 
 

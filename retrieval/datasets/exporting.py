@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import filecmp
 import io
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from retrieval import images
+from retrieval.base.placed_files import MAX_BYTES, NotOpenedError, Placed, Root, open_file
 from retrieval.base.text import printable
 from retrieval.datasets.layout import SPLIT_FOLDERS
 from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
-from retrieval.images import Pixels
+from retrieval.images import Pixels, Skipped, UnreadableImage
+from retrieval.images.folders import failure
 
 
 class Exported(NamedTuple):
-    """How many files an export wrote, and how many it found there already, the same byte for byte."""
+    """What an export did.
+
+    Attributes:
+        written: how many files it wrote.
+        kept: how many it found there already, the same byte for byte.
+        skipped: what was left out: no picture that can be read, or none that lies where it may.
+    """
 
     written: int
     kept: int
+    skipped: tuple[Skipped, ...] = ()
 
 
 def export(
@@ -33,22 +41,25 @@ def export(
     *,
     split: str | None = None,
     limit: int | None = None,
+    anywhere: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
     """Write pictures as `folder`/split/class/name: PNG where they are in memory, else copies of their files.
 
     Each file is whole or absent, and one that is there with the same bytes is kept: an interrupted export
-        goes on where it stopped.
+        goes on where it stopped. A list may come from a stranger: only files that can be read as pictures are copied,
+        and only from the list's folder, links followed, unless `anywhere`.
 
     Args:
         pictures: the set. Pictures without a label lie beside the class folders.
         folder: where to; made if need be.
         split: only this split, as `folder`/class/name.
         limit: only so many pictures, taken at even distances so that every class has its share.
+        anywhere: copy pictures from outside the folder of the list, or that links lead to outside of a folder, too.
         progress: called with the number of pictures done since the last call.
 
     Raises:
-        RetrievalError: if there is nothing to write, or a file cannot be read or written.
+        RetrievalError: if there is nothing to write, no file may be copied, or one cannot be written.
     """
     if limit is not None and limit < 1:
         raise RetrievalError(f"The limit is {limit}; give at least 1.")
@@ -60,22 +71,32 @@ def export(
     if limit is not None and limit < len(chosen):
         chosen = chosen.select(np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64))
     root = Path(folder)
+    allowed = None if anywhere or chosen.root is None else Root(chosen.root)
     written = 0
+    skipped: list[Skipped] = []
     try:
         places = [root / place for place in targets(chosen, with_split=split is None)]
-        for parent in {place.parent for place in places}:
-            parent.mkdir(parents=True, exist_ok=True)
         for row, place in enumerate(places):
             if chosen.pixels is not None:
                 written += _write_png(chosen.pixels[row], place)
             elif chosen.files is not None:
-                written += _copy(chosen.files[row], place)
+                file = chosen.files[row]
+                try:
+                    written += _copy(file if allowed is None else allowed / file.absolute(), place)
+                except UnreadableImage as problem:
+                    skipped.append(Skipped(problem.path, problem.reason))
             if progress is not None:
                 progress(1)
     except OSError as error:
         what = printable(error.filename or root)
         raise RetrievalError(f"The export stopped at {what!r}: {error.strerror or error}.") from error
-    return Exported(written, len(chosen) - written)
+    if len(skipped) == len(chosen):
+        first = skipped[0]
+        raise RetrievalError(
+            f"None of the {len(chosen):,} pictures of {pictures.name} was copied (the first, {first.path!r}: "
+            f"{first.reason}); if those outside of {printable(chosen.root or '')!r} are meant, add --anywhere."
+        )
+    return Exported(written, len(chosen) - written - len(skipped), tuple(skipped))
 
 
 def targets(pictures: PictureSet, *, with_split: bool = True) -> list[str]:
@@ -124,22 +145,39 @@ def _write_png(pixels: Pixels, place: Path) -> bool:
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    same = place.is_file() and place.read_bytes() == buffer.getvalue()
-    return not same and _put(place, lambda file: file.write_bytes(buffer.getvalue()))
+    return _put(place, buffer.getvalue())
 
 
-def _copy(file: Path, place: Path) -> bool:
-    same = place.is_file() and filecmp.cmp(file, place, shallow=False)
-    return not same and _put(place, lambda temporary: shutil.copyfile(file, temporary))
-
-
-def _put(place: Path, write: Callable[[Path], object]) -> bool:
-    """Write a file whole or not at all; true."""
-    # Not synced to disk, for speed: what a power cut leaves behind differs from what it should be, and the next
-    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture.
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+def _copy(file: Path | Placed, place: Path) -> bool:
+    """Copy the very bytes that were read as a picture."""
+    name = printable(file)
     try:
-        write(temporary)
+        with open_file(file) as opened:
+            content = opened.read(MAX_BYTES)
+    except NotOpenedError as refused:
+        raise UnreadableImage(name, refused.reason) from refused
+    except OSError as error:
+        raise UnreadableImage(name, failure(error)) from error
+    try:
+        images.open_picture(io.BytesIO(content), size=1, mode="L")
+    except UnreadableImage as problem:
+        raise UnreadableImage(name, problem.reason) from problem
+    return _put(place, content)
+
+
+def _put(place: Path, content: bytes) -> bool:
+    """Write a file whole or not at all, unless it is there; whether it was written."""
+    if place.is_file() and place.stat().st_size == len(content) and place.read_bytes() == content:
+        return False
+    place.parent.mkdir(parents=True, exist_ok=True)
+    # Not synced to disk, for speed: what a power cut leaves behind differs from what it should be, and the next
+    # export, which compares the bytes, writes it anew. Hidden, so that nothing takes it for a picture, and without the
+    # file's own name, which may be as long as a name can be.
+    temporary = place.with_name(f".retrieval-{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # a new one: what lay there may be a link to another's file
+            file.write(content)
         temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)

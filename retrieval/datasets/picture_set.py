@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.given import seeded
 from retrieval.base.notebook import SIDE, Tile, tiles
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels, Preprocessing, Skipped, UnreadableImage
@@ -48,6 +49,7 @@ class PictureSet:
         files: ... otherwise one file a picture.
         levels: a coarser group of each picture's class (Omniglot's alphabet), or None.
         skipped: what the source held besides and could not be taken.
+        root: the folder that the files should lie in: that of the list which names them, for example.
     """
 
     name: str
@@ -59,6 +61,7 @@ class PictureSet:
     files: tuple[Path, ...] | None = None
     levels: Sequence[str] | None = None
     skipped: tuple[Skipped, ...] = ()
+    root: Path | None = None
 
     def __post_init__(self) -> None:
         if (self.pixels is None) == (self.files is None):
@@ -195,7 +198,7 @@ class PictureSet:
             raise RetrievalError(f"The validation fraction is {fraction}; give a number between 0 and 1.")
         if (self.splits == "val").any():
             return self
-        rng = np.random.default_rng(seed)
+        rng = seeded(seed)
         splits = self.splits.copy()
         train = np.flatnonzero(splits == "train")
         for label in np.unique(self.labels[train]):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval import images
 from retrieval.base.machine import cores
+from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.threads import in_order
 from retrieval.images.reading import Contents, ReadPicture, _or_skipped, read_picture
@@ -55,10 +56,9 @@ def encode_files(
     *,
     threads: int,
     batch: int | None = None,
-    root: Path = Path(),
+    root: Path | Root = Path(),
     contents: Contents | None = None,
     room: Room | None = None,
-    facts: bool = False,
 ) -> Iterator[EncodedBatch]:
     """Read and encode files.
 
@@ -71,7 +71,6 @@ def encode_files(
         root: where relative paths start from.
         contents: what says which files need not be decoded, because a file of the same bytes is or was.
         room: what files and their pixels may take; those that never fit are left out. By default that of the process.
-        facts: whether to tell what cameras wrote beside their pictures.
 
     Yields:
         The batches, in the order of `files`. At most `threads` + 1 are in memory besides the one that is yielded.
@@ -81,9 +80,7 @@ def encode_files(
 
     def work(start: int) -> EncodedBatch:
         some = files[start : start + step]
-        pictures = tuple(
-            _or_skipped(partial(read_picture, root / file, p, decoder, contents, room, facts=facts)) for file in some
-        )
+        pictures = tuple(_or_skipped(partial(read_picture, root / file, p, decoder, contents, room)) for file in some)
         decoded = (picture.pixels for picture in pictures if isinstance(picture, ReadPicture))
         pixels = [one for one in decoded if one is not None]
         square = (0, p.size, p.size, p.channels)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.encoder.onnx_graph import problem
 from retrieval.errors import RetrievalError
 
 PIXELS_A_RUN = 2**17
@@ -33,12 +34,15 @@ class OnnxRunner:
         threads: how many cores to use.
 
     Raises:
-        RetrievalError: ONNX Runtime cannot read the graph.
+        RetrievalError: ONNX Runtime cannot read the graph, or it is none that this program writes.
     """
 
     name = "onnx"
 
     def __init__(self, graph: bytes, threads: int) -> None:
+        wrong = problem(graph)
+        if wrong is not None:
+            raise _unreadable(wrong)
         self._graph = graph
         self._threads = threads
         self._sessions: dict[int, Any] = {}
@@ -89,9 +93,12 @@ class OnnxRunner:
                     self._graph, options, providers=["CPUExecutionProvider"]
                 )
             except Exception as error:  # ONNX Runtime's exceptions have no common base
-                what = str(error).splitlines()[0].rstrip(".")
-                raise RetrievalError(
-                    f"ONNX Runtime cannot read the encoder's network.onnx ({what}); build or train it anew, "
-                    "or load it with runtime='torch'."
-                ) from None
+                raise _unreadable(str(error).splitlines()[0].rstrip(".")) from None
         return self._sessions[threads]
+
+
+def _unreadable(why: str) -> RetrievalError:
+    return RetrievalError(
+        f"ONNX Runtime cannot read the encoder's network.onnx ({why}); build or train it anew, "
+        "or load it with runtime='torch'."
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
+from retrieval.base.given import seeded
 from retrieval.evaluation.labelled_vectors import Labelled, drawn
 from retrieval.evaluation.options import Peer
 from retrieval.evaluation.report import Measure
@@ -79,7 +80,7 @@ def structure_recall(index: Index, asked: Labelled, *, confidence: float, seed: 
     """
     if index.structure is None or len(index) < 2:
         return None
-    rows = drawn(len(asked), ASKED, np.random.default_rng(seed))
+    rows = drawn(len(asked), ASKED, seeded(seed))
     vectors = np.ascontiguousarray(asked.vectors[rows])
     ids, items = index.all_vectors()
     exact = exact_hamming if items.dtype == np.uint8 else exact_search

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from retrieval.base.given import seeded
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -46,7 +47,7 @@ def evaluate_encoder(
                 f"{side.name} has no labels, so nobody knows which answers are right: give class folders, or a "
                 "CSV list with labels"
             )
-    generator = np.random.default_rng(options.seed)
+    generator = seeded(options.seed)
     asking = some(asking, limit, generator)
     shelf = None if shelf is None else some(shelf, limit, generator)
     data = pictures.name if queries is None else f"{pictures.name}, asked by {queries.name}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from retrieval.base.given import seeded
 from retrieval.base.text import numbered
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
@@ -45,7 +46,7 @@ def evaluate_index(
     options.check("index", subject)
     gallery = indexed(index)
     run = Evaluation(subject, "its own pictures", options, options.over or "queries")
-    generator = np.random.default_rng(options.seed)
+    generator = seeded(options.seed)
     if queries is None:
         limit = options.limit
         if limit is None and not options.exact and len(gallery) > WHOLE:

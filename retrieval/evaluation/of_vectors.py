@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import trap_search
@@ -48,7 +49,7 @@ def evaluate_vectors(
     run = Evaluation(subject, "its own labels", options, options.over or "queries")
     run.notes += given.notes
     run.without_direction = given.without_direction
-    generator = np.random.default_rng(options.seed)
+    generator = seeded(options.seed)
     if queries is None:
         if query_labels is not None:
             raise RetrievalError(f"labels of queries, {str(query_labels)!r}, come without queries: give --queries, too")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from retrieval import images, measures
 from retrieval.base import progress
 from retrieval.base.found import Found
+from retrieval.base.given import seeded
 from retrieval.base.machine import machine, versions
 from retrieval.base.text import aligned, ends, known, numbered
 from retrieval.datasets import PictureSet, Progress
@@ -342,7 +343,7 @@ def views(count: int, seed: int) -> npt.NDArray[np.float64]:
     """
     if not 1 <= count <= MOST:
         raise RetrievalError(f"--average is {count}; give a whole number from 1 to {MOST:,}.")
-    generator = np.random.default_rng(seed)
+    generator = seeded(seed)
     found = np.zeros((count, 2, 3))
     found[0, :, :2] = np.eye(2)
     for matrix in found[1:]:

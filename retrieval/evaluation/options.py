@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from retrieval.base.given import checked_seed, whole
 from retrieval.errors import RetrievalError
 
 Split = Literal["train", "val", "test"]
@@ -97,6 +98,8 @@ class EvaluationOptions:
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
+        checked_seed(self.seed)
+        whole(self.neighbours, "neighbours")
         for name, choices in (("within", get_args(Split)), ("like", get_args(Peer)), ("over", get_args(Unit))):
             value = getattr(self, name)
             if value is not None and value not in choices:

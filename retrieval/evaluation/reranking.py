@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from retrieval.base import progress
 from retrieval.base.found import Found
+from retrieval.base.given import seeded
 from retrieval.base.machine import machine
+from retrieval.base.placed_files import Placed
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -112,11 +114,11 @@ def evaluate_reranked(
         RetrievalError: the index has no labels, or was built with another encoder; no query has a relevant picture.
     """
     check_limit(limit)
-    generator = np.random.default_rng(seed)
+    generator = seeded(seed)
     gallery = indexed(index)
     if queries is None:
         asked = gallery.select(drawn(len(gallery), limit or LIMIT, generator))
-        files: Sequence[Path] | None = [Path(index.root) / name for name in asked.names.tolist()]
+        files: Sequence[Path | Placed] | None = [index.pictures / name for name in asked.names.tolist()]
         what = "pictures of the index, each against all others"
     else:
         asking, asked = asked_by(index, gallery, queries, encoder, limit or LIMIT, generator)

@@ -60,11 +60,11 @@ def look(
 def look_in(index: Index, *, seed: int, exact: bool = False) -> tuple[traps.Finding, ...]:
     """Look for every trap in an index, as :func:`retrieval.traps.of_index` does; the examples have ids, and paths as
     their names."""
-    root = Path(index.root)
+    root = index.pictures
     hashes = None
     if 0 < len(index) <= HASHED:
         files = index.paths()
-        if (root / files[0]).exists():
+        if Path(root / files[0]).exists():
             hashes = hash_files(files, root).aligned(len(files))
     found = traps.of_index(index, seed=seed, hashes=hashes, exact=exact)
     named = sorted({id_ for finding in found for example in finding.worst for id_ in example.ids})

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.base.hdf5 import arrays
+from retrieval.base.given import seeded
+from retrieval.base.hdf5 import arrays, make_room, reason_of, write_at
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -62,7 +63,7 @@ def hold_out(contents: Contents, seed: int) -> tuple[Contents, npt.NDArray[np.fl
             "give queries with --queries."
         )
     drawn = np.zeros(n, bool)
-    drawn[np.random.default_rng(seed).choice(n, count, replace=False)] = True
+    drawn[seeded(seed).choice(n, count, replace=False)] = True
     return Contents(contents.index, contents.ids[~drawn]), contents.index.vectors(contents.ids[drawn])
 
 
@@ -78,28 +79,32 @@ def write(contents: Contents, path: Path, queries: npt.NDArray[np.float32], note
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    import h5py
-
     from retrieval.index.nearest import exact_search, merge
 
-    n, d, k = len(contents), contents.width, min(NEIGHBOURS, len(contents))
-    best = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+    n, m, d, k = len(contents), len(queries), contents.width, min(NEIGHBOURS, len(contents))
+    best = np.full((m, k), -np.inf, np.float32), np.full((m, k), -1, np.int64)
+    shapes = {"train": ((n, d), "<f4"), "test": ((m, d), "<f4"), "neighbors": ((m, k), "<i4")}
+    about: dict[str, str | int] = {
+        "type": "dense",
+        "distance": "angular",
+        "dimension": d,
+        "point_type": "float",
+        "test": note,
+    }
     try:
-        with h5py.File(path, "w") as file, bar(n, "Exporting", "vectors") as progress:
-            file.attrs.update(type="dense", distance="angular", dimension=d, point_type="float", test=note)
-            train = file.create_dataset("train", (n, d), "<f4")
-            start = 0
-            for _, rows in contents.blocks():
-                places = np.arange(start, start + len(rows))
-                train[start : start + len(rows)] = rows
-                best = merge([best, exact_search(queries, rows, places, k)], k)
-                start += len(rows)
-                progress.update(len(rows))
-            file.create_dataset("test", data=queries, dtype="<f4")
-            file.create_dataset("neighbors", data=best[1], dtype="<i4")
-            file.create_dataset("distances", data=1 - best[0], dtype="<f4")
-    except RuntimeError as error:  # what HDF5 raises if it cannot flush at the end
-        raise OSError(" ".join(str(error).split())[:200]) from error
+        at, *rest = make_room(path, {**shapes, "distances": ((m, k), "<f4")}, about)
+    except (OSError, RuntimeError) as error:
+        raise OSError(reason_of(error)) from error
+    with path.open("r+b") as file, bar(n, "Exporting", "vectors") as progress:
+        start = 0
+        for _, rows in contents.blocks():
+            at = write_at(file, at, rows.astype("<f4", copy=False))
+            best = merge([best, exact_search(queries, rows, np.arange(start, start + len(rows)), k)], k)
+            start += len(rows)
+            progress.update(len(rows))
+        found = queries.astype("<f4", copy=False), best[1].astype("<i4"), (1 - best[0]).astype("<f4")
+        for place, array in zip(rest, found, strict=True):
+            write_at(file, place, array)
 
 
 def load_ann_benchmarks(path: str | os.PathLike[str]) -> AnnBenchmarks:

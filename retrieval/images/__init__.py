@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from retrieval.images.decoding import MAX_BYTES, MAX_PIXELS, Decoder, Source, UnreadableImage, open_picture, read
+from retrieval.base.placed_files import MAX_BYTES
+from retrieval.images.decoding import MAX_PIXELS, Decoder, Source, UnreadableImage, open_picture, read
 from retrieval.images.folders import Found, Skipped, find, is_system
 from retrieval.images.kinds import SUFFIXES
 from retrieval.images.preprocessing import Pixels, Preprocessing, blank, fit_array, prepare, seen

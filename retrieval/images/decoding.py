@@ -16,19 +16,19 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Generic, Literal, NamedTuple, TypeVar
 
 from PIL import Image, ImageFile
 
+from retrieval.base.placed_files import MAX_BYTES, NotOpenedError, open_file
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.images import camera_raw, kinds, mending, profiles, tiff
 from retrieval.images.colours import plain
 from retrieval.images.exif import Fact, facts
-from retrieval.images.folders import failure, irregular
+from retrieval.images.folders import failure
 from retrieval.images.preprocessing import Pixels, Preprocessing, prepare
 from retrieval.images.room import SHARED, Room
 
@@ -43,9 +43,6 @@ records it, since vectors of other pixels do not belong beside each other."""
 MAX_PIXELS = 178_956_970
 """Width × height above which a picture is refused, as it is decoded: 512 MiB as RGB, where Pillow too suspects a bomb.
 A JPEG that is decoded at an eighth of its size may have 64 times as many."""
-
-MAX_BYTES = 2**31
-"""Size above which a file is refused; some decoders read the whole of it into memory."""
 
 _READS = 10_000
 """How often a decoder may read from a file before it knows the picture's size. Some go byte by byte through a file
@@ -195,8 +192,10 @@ def open_picture(
 def _from(source: Source, wanted: Wanted, make: Callable[[Image.Image], _Done]) -> _Done:
     name = _name(source)
     try:
-        with _opened(source, name) as file:
+        with _opened(source) as file:
             return decode(file, name, wanted, make).made
+    except NotOpenedError as refused:
+        raise UnreadableImage(name, refused.reason) from refused
     except OSError as error:
         raise UnreadableImage(name, failure(error)) from error
 
@@ -254,27 +253,12 @@ def _name(source: Source) -> str:
     return printable(name) if isinstance(name, str) else "(in memory)"
 
 
-def _opened(source: Source, name: str) -> IO[bytes]:
-    """The open file. A pipe or a device is refused before it is opened: opening one may wait for ever."""
+def _opened(source: Source) -> IO[bytes]:
+    """The open file."""
     if not isinstance(source, (str, os.PathLike)):
         # A copy, since leaving the caller's `with` block must not close somebody's file.
         return io.BytesIO(source.read(MAX_BYTES))
-    path = Path(source)
-    try:
-        status = path.stat()
-    except OSError as error:
-        broken = isinstance(error, FileNotFoundError) and path.is_symlink()
-        raise UnreadableImage(name, "broken link" if broken else failure(error)) from error
-    except ValueError as error:  # a NUL, or surrogates that stand for no byte
-        raise UnreadableImage(name, "not a possible file name") from error
-    reason = irregular(status.st_mode)
-    if reason is None and status.st_size == 0:
-        reason = "empty file"
-    if reason is None and status.st_size > MAX_BYTES:
-        reason = f"too large ({status.st_size:,} bytes)"
-    if reason is not None:
-        raise UnreadableImage(name, reason)
-    return path.open("rb")
+    return io.BufferedReader(open_file(source))
 
 
 class _Bounded:
@@ -357,6 +341,9 @@ class Header:
     def _mended_png(self) -> ImageFile.ImageFile | None:
         """The header of a PNG without the parts that it can do without; None if it has none."""
         if self.kind is not kinds.PNG:
+            return None
+        self._file.seek(12)
+        if self._file.read(4) != b"IHDR":  # nothing follows that could be mended
             return None
         self._file.seek(0)
         mended = mending.png(self._file.read())
@@ -597,10 +584,10 @@ class Header:
         """The EXIF orientation of the pixels."""
         if self._orientation is not None:
             return self._orientation
-        # Pillow turns TIFF files by itself while loading. The others are only asked for EXIF data where they have
+        # TIFF and HEIC files are turned while they are loaded. The others are only asked for EXIF data where they have
         # some, since parsing costs as much as decoding a small picture.
         header = self.picture
-        if self.kind is kinds.TIFF or not _ORIENTED.intersection(header.info):
+        if self.kind in (kinds.TIFF, kinds.HEIC) or not _ORIENTED.intersection(header.info):
             return 1
         if self.kind is kinds.JPEG_XL and not getattr(header, "jpeg", False):
             return 1  # its decoder has turned it

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 
 from PIL import Image
 
-from retrieval.images.decoding import UnreadableImage, open_picture
+from retrieval.images.decoding import Source, UnreadableImage, open_picture
 
 
-def small(path: str | Path, side: int) -> Image.Image | None:
+def small(path: Source, side: int) -> Image.Image | None:
     """A picture file no larger than `side` pixels either way; None if it is gone or cannot be read."""
     try:
         picture = open_picture(path, size=side, mode="RGB")
@@ -28,7 +27,7 @@ def data_address(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
 
 
-def embedded(path: str | Path, side: int) -> str | None:
+def embedded(path: Source, side: int) -> str | None:
     """A picture file as a ``data:`` address, no larger than `side`; None if it is gone or cannot be read."""
     picture = small(path, side)
     return None if picture is None else data_address(picture)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from retrieval.base.placed_files import irregular
 from retrieval.base.progress import note
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -65,7 +67,11 @@ class Found(NamedTuple):
 
 
 def find(
-    folder: str | os.PathLike[str], *, hidden: bool = False, strangers: Mapping[str, Stamp] | None = None
+    folder: str | os.PathLike[str],
+    *,
+    hidden: bool = False,
+    strangers: Mapping[str, Stamp] | None = None,
+    pictures: Callable[[], Mapping[str, Stamp]] | None = None,
 ) -> Found:
     """All pictures below a folder.
 
@@ -79,6 +85,8 @@ def find(
         folder: where to start. It is walked whatever it is called.
         hidden: take in what is hidden, and the folders of systems and programs.
         strangers: as an earlier walk gave them; files that are as they were then are not opened again.
+        pictures: what gives the size and time of each known picture by its path. Where names do not tell, it is asked,
+            once, and pictures that are as they were are not opened again either.
 
     Returns:
         The pictures, what had to be left out (names that are not UTF-8, broken links, links to folders, folders that
@@ -90,7 +98,7 @@ def find(
     root = Path(folder)
     if not _is_folder(root):
         raise RetrievalError(f"There is no folder {printable(root)!r}; give one that holds pictures.")
-    walk = _Walk(str(root), hidden, strangers or {})
+    walk = _Walk(str(root), hidden, strangers or {}, pictures or dict)
     paths: list[str] = []
     skipped: list[Skipped] = []
     for path, reason in walk.files():
@@ -121,13 +129,6 @@ def mtime_of(status: os.stat_result) -> int:
     return max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
 
 
-def irregular(mode: int) -> str | None:
-    """Why something with this `st_mode` is no file that can be read; None if it is one."""
-    if stat.S_ISREG(mode):
-        return None
-    return "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-
-
 def failure(error: OSError) -> str:
     """A few words for what the operating system said."""
     if isinstance(error, PermissionError):
@@ -140,13 +141,16 @@ def failure(error: OSError) -> str:
 class _Walk:
     """One walk below a folder, and what it passes over."""
 
-    def __init__(self, root: str, hidden: bool, known: Mapping[str, Stamp]) -> None:
+    def __init__(
+        self, root: str, hidden: bool, known: Mapping[str, Stamp], pictures: Callable[[], Mapping[str, Stamp]]
+    ) -> None:
         self.passed: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.strangers: dict[str, Stamp] = {}
         self._root = root
         self._hidden = hidden
         self._known = known
+        self._pictures = functools.cache(pictures)
 
     def files(self) -> Iterator[tuple[str, str | None]]:
         """Relative path, and why it cannot be taken (None if it can), of whatever looks like a picture."""
@@ -201,6 +205,8 @@ class _Walk:
             stamp = (status.st_size, mtime_of(status))
             if self._known.get(path) == stamp:
                 head = b""
+            elif self._pictures().get(path) == stamp:
+                return None
             else:
                 with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 (no Path: there are many)
                     head = file.read(HEAD)

@@ -38,6 +38,8 @@ def png(data: bytes) -> tuple[bytes, bytes | None] | None:
             break
         (length,) = struct.unpack_from(">I", data, place)
         name = data[place + 4 : place + 8]
+        if not name.isalpha():
+            return None
         end = place + 12 + length
         content = data[place + 8 : end - 4]
         if name == b"iCCP":

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.placed_files import Root
 from retrieval.errors import RetrievalError
 from retrieval.images.decoding import UnreadableImage, read
 from retrieval.images.folders import Skipped
@@ -107,7 +108,7 @@ class HashedFiles(NamedTuple):
 
 
 def hash_files(
-    paths: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str] = "", *, threads: int | None = None
+    paths: Sequence[str | os.PathLike[str]], root: str | Path | Root = "", *, threads: int | None = None
 ) -> HashedFiles:
     """Hash picture files; those that cannot be read are left out and reported.
 
@@ -124,7 +125,7 @@ def hash_files(
 
     def one(path: str | os.PathLike[str]) -> Pixels | Skipped:
         try:
-            return read(Path(root, path), PREPROCESSING)
+            return read(root / path if isinstance(root, Root) else Path(root, path), PREPROCESSING)
         except UnreadableImage as problem:
             return Skipped(problem.path, problem.reason)
 

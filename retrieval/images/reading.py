@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from retrieval import images
+from retrieval.base.placed_files import NotOpenedError, Placed, Root, open_file
 from retrieval.base.text import printable
 from retrieval.base.threads import _Done, in_order
 from retrieval.errors import RetrievalError
 from retrieval.images.decoding import VERSION, Wanted, decode, needed_for, room_for
 from retrieval.images.exif import Fact
-from retrieval.images.folders import failure, irregular, mtime_of
+from retrieval.images.folders import failure, mtime_of
 from retrieval.images.room import SHARED, Room
 
 _SMALL = 4 * 2**20
@@ -69,7 +70,7 @@ class ReadPicture:
         size: of the file, bytes.
         mtime_ns: when the file last changed, nanoseconds since 1970.
         sha256: of the file's bytes, in hexadecimal.
-        facts: what the camera wrote beside the picture, if that was asked for and it was decoded.
+        facts: what the camera wrote beside the picture, if it was decoded.
     """
 
     pixels: images.Pixels | None
@@ -82,7 +83,7 @@ class ReadPicture:
 
 
 def hash_files(
-    files: Sequence[str | Path], *, threads: int, root: Path = Path()
+    files: Sequence[str | Path], *, threads: int, root: Path | Root = Path()
 ) -> Generator[Fingerprint | images.Skipped]:
     """Read files without looking at what they show.
 
@@ -98,13 +99,11 @@ def hash_files(
 
 
 def read_picture(
-    path: Path,
+    path: Path | Placed,
     p: images.Preprocessing,
     decoder: images.Decoder,
     contents: Contents | None = None,
     room: Room | None = None,
-    *,
-    facts: bool = False,
 ) -> ReadPicture:
     """Read one file, once: its bytes are hashed and decoded from memory.
 
@@ -114,17 +113,18 @@ def read_picture(
         decoder: what decodes JPEGs.
         contents: what says whether these bytes need decoding; without it they are decoded.
         room: where there must be enough of it first; by default that of the whole process.
-        facts: whether to tell what the camera wrote beside the picture.
 
     Raises:
         UnreadableImage: for whatever is wrong with the file.
         RetrievalError: the decoder is simplejpeg and not installed.
     """
     name = printable(path)
-    wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED, facts=facts)
+    wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED, facts=True)
     with _opened(path) as (file, status), contextlib.ExitStack() as held:
         if status.st_size > _SMALL:  # it may be none, or need so much memory that the file had better wait
-            needed = 2 * status.st_size + needed_for(io.BufferedReader(file), name, wanted)
+            reader = io.BufferedReader(file)
+            needed = 2 * status.st_size + needed_for(reader, name, wanted)
+            reader.detach().seek(0)  # detached, or it would close the file with itself
             held.enter_context(room_for(needed, wanted.room or SHARED, name))
             wanted = wanted._replace(room=None)
         data = file.readall()
@@ -181,27 +181,20 @@ def _or_skipped(read: Callable[[], _Done]) -> _Done | images.Skipped:
         return images.Skipped(problem.path, problem.reason)
 
 
-def _fingerprint(path: Path) -> Fingerprint:
+def _fingerprint(path: Path | Placed) -> Fingerprint:
     with _opened(path) as (file, status):
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Fingerprint(status.st_size, mtime_of(status), digest)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[io.FileIO, os.stat_result]]:
+def _opened(path: Path | Placed) -> Iterator[tuple[io.FileIO, os.stat_result]]:
     """An open file, and its size and time as it is opened; whatever goes wrong with it is an `UnreadableImage`."""
     name = printable(path)
     try:
-        # Opening a pipe would wait for somebody to write to it; the flag changes nothing for a file.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor)
-            status = os.fstat(descriptor)
-            reason = irregular(status.st_mode)
-            if reason is None and status.st_size > images.MAX_BYTES:
-                reason = f"too large ({status.st_size:,} bytes)"
-            if reason is not None:
-                raise images.UnreadableImage(name, reason)
-            yield file, status
+        with open_file(path) as file:
+            yield file, os.fstat(file.fileno())
+    except NotOpenedError as refused:
+        raise images.UnreadableImage(name, refused.reason) from refused
     except OSError as error:
-        broken = isinstance(error, FileNotFoundError) and path.is_symlink()
-        raise images.UnreadableImage(name, "broken link" if broken else failure(error)) from error
+        raise images.UnreadableImage(name, failure(error)) from error

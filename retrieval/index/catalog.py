@@ -22,6 +22,7 @@ import numpy.typing as npt
 from retrieval.base.files import write_durably
 from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, PURGED, Database
 from retrieval.index.records import (
+    Facts,
     Item,
     LeftOut,
     NewItem,
@@ -30,6 +31,7 @@ from retrieval.index.records import (
     StructureRecord,
     Value,
     from_runs,
+    is_unicode,
     to_runs,
 )
 from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
@@ -186,6 +188,8 @@ class Catalog(Database):
 
     def find(self, path: str) -> Item | None:
         """The item of this path."""
+        if not is_unicode(path):
+            return None  # there is none of such a name
         for row in self.all(f"SELECT {_ITEM} FROM items WHERE path = :path AND {_LIVE}", path=path):  # noqa: S608
             return self._item(row)
         return None
@@ -243,7 +247,7 @@ class Catalog(Database):
         """(path, reason) of each file that the last build left out."""
         return self.all("SELECT path, reason FROM skipped ORDER BY path")
 
-    def facts(self, id_: int) -> tuple[tuple[str, Value], ...]:
+    def facts(self, id_: int) -> Facts:
         """What an item's own file told."""
         if not self._has("facts"):
             return ()
@@ -258,7 +262,12 @@ class Catalog(Database):
     # Writing: one transaction each
 
     def add(
-        self, segment: SegmentRecord, first_id: int, items: Sequence[NewItem], merged: Iterable[SegmentRecord]
+        self,
+        segment: SegmentRecord,
+        first_id: int,
+        items: Sequence[NewItem],
+        merged: Iterable[SegmentRecord],
+        facts: Sequence[Facts] = (),
     ) -> None:
         """Commit a segment and its new items, whose ids count up from ``first_id``; live paths among them are replaced.
 
@@ -267,6 +276,7 @@ class Catalog(Database):
             first_id: of the items.
             items: those that are new in it.
             merged: segments whose vectors it holds, too, and that go.
+            facts: what the items' own files tell, one for each, or nothing.
         """
         with self.change() as (connection, now):
             self._replace_segments(connection, now, segment, merged)
@@ -278,7 +288,7 @@ class Catalog(Database):
                 "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
                 ((first_id + place, *_fields(item), now) for place, item in enumerate(items)),
             )
-            told = [(first_id + place, *fact) for place, item in enumerate(items) for fact in item.facts]
+            told = [(first_id + place, *fact) for place, some in enumerate(facts) for fact in some]
             if replaced or told:
                 connection.execute(FACTS)
             if replaced:  # what the user attached to a path stays with it, and what the old file told goes

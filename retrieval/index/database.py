@@ -65,6 +65,7 @@ class Database:
         self._marked = marked
         self._steps = 0.0
         self._sized = True  # whether they count the size of the file
+        self._closed = False
         self._copy: Any = None  # a temporary folder, where the log of a read-only catalog is read
         with self.damage_is_said():
             self._connection = self._connect(write)
@@ -79,6 +80,7 @@ class Database:
 
     def close(self) -> None:
         """Let go of the file. Calling it twice is harmless."""
+        self._closed = True
         self._connection.close()
         if self._copy is not None:
             self._copy.cleanup()
@@ -109,7 +111,9 @@ class Database:
         now = self.generation
         with self.damage_is_said():
             self._begin_steps()
-            rows = self._connection.execute(sql, {"now": now, **values}).fetchall()
+            with self._what_is_given_is_said():
+                found = self._connection.execute(sql, {"now": now, **values})
+            rows = found.fetchall()
         if not self._marked:
             self._require_unforgotten(now)
         return rows
@@ -168,7 +172,8 @@ class Database:
                 self._roll_back()
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._steps = math.inf  # the schema is ours, and what we change has the size that we gave it
-                yield self._connection, now
+                with self._what_is_given_is_said():
+                    yield self._connection, now
                 self.put(self._connection, "generation", now)
                 self._settled = False
                 self._connection.execute("COMMIT")
@@ -245,7 +250,25 @@ class Database:
                 f"The catalog {str(self._path)!r} refused a change ({error}); build the index again."
             ) from error
         except (sqlite3.Error, OSError, ValueError, TypeError, MemoryError, OverflowError, RecursionError) as error:
+            self._require_open()
             raise self._unusable(error) from error
+
+    @contextlib.contextmanager
+    def _what_is_given_is_said(self) -> Iterator[None]:
+        """What SQLite or JSON cannot take is no damage: too large a number, half a character, an object."""
+        try:
+            yield
+        except (sqlite3.ProgrammingError, OverflowError, UnicodeError, TypeError, RecursionError) as error:
+            self._require_open()
+            reason = " ".join(str(error).split())
+            raise RetrievalError(
+                f"The index {str(self._path.parent)!r} can neither keep nor look for what was given ({reason}); give "
+                "texts of Unicode and numbers below 2**63."
+            ) from error
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RetrievalError(f"The index {str(self._path.parent)!r} was closed; open it again.")
 
     def _unusable(self, error: Exception) -> RetrievalError:
         reason = " ".join(str(error).split())  # it may quote what it found

@@ -18,15 +18,26 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import checksum
+from retrieval.base.given import whole, whole_numbers
 from retrieval.base.held_folder import identity
 from retrieval.base.machine import versions
+from retrieval.base.placed_files import Root
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
 from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
-from retrieval.index.filters import BUILT_IN
-from retrieval.index.records import Item, LeftOut, NewItem, State, StructureRecord, Value, new_paths
+from retrieval.index.records import (
+    Facts,
+    Item,
+    LeftOut,
+    NewItem,
+    State,
+    StructureRecord,
+    Value,
+    attribute,
+    new_paths,
+)
 from retrieval.index.snapshot import Snapshot
 from retrieval.index.vectors import checked
 
@@ -38,6 +49,12 @@ _LIBRARIES = ("numpy", "h5py", "faiss-cpu")
 
 _LARGEST = 5
 """How many classes a description names."""
+
+_NO_ID = 2**63
+"""Above every id."""
+
+PADDED = 1000
+"""Columns of an answer that there are beyond the items of an index, at most, where k is larger."""
 
 
 class Index:
@@ -65,6 +82,7 @@ class Index:
         self._identity = identity(folder)
         self._in_memory = not mapped
         self._snapshot: Snapshot | None = None
+        self._closed = False
         with contextlib.ExitStack() as held:
             mark = writing or lock.ReaderMark(folder)
             held.callback(mark.release)
@@ -104,6 +122,7 @@ class Index:
         """
 
         folder = Path(folder)
+        dim = whole(dim, "dim")
         if dim < 1:
             raise RetrievalError(f"An index needs vectors of at least one number, not {dim}; give the encoder's dim.")
         if storage not in segments.STORAGES:
@@ -118,7 +137,7 @@ class Index:
             Catalog.create(
                 folder,
                 {
-                    "dim": int(dim),
+                    "dim": dim,
                     "storage": storage,
                     "root": root,
                     "encoder_hash": encoder_hash,
@@ -173,7 +192,8 @@ class Index:
         return identity(self.folder) == self._identity
 
     def close(self) -> None:
-        """Let go of the folder. Calling it twice is harmless."""
+        """Let go of the folder. Calling it twice is harmless; whatever is asked of it afterwards is refused."""
+        self._closed = True
         self._held.close()
 
     def __enter__(self) -> Self:
@@ -217,6 +237,11 @@ class Index:
         return str(self._catalog.meta["root"])
 
     @property
+    def pictures(self) -> Root:
+        """What opens the items' files by their paths, where the index's owner lets them lie."""
+        return Root.of(self.root, self.details)
+
+    @property
     def decoder(self) -> str | None:
         """What turned the files into pixels."""
         value = self._catalog.meta.get("decoder")
@@ -248,7 +273,7 @@ class Index:
         """(path, reason) of each file that the last build left out."""
         return self._catalog.skipped()
 
-    def facts(self, id_: int) -> tuple[tuple[str, Value], ...]:
+    def facts(self, id_: int) -> Facts:
         """Names and values of the attributes that an item's own file told."""
         return self._catalog.facts(id_)
 
@@ -309,7 +334,7 @@ class Index:
         Raises:
             RetrievalError: one is not in the index.
         """
-        wanted = [int(id_) for id_ in ids]
+        wanted = whole_numbers(ids, "id")
         found = self._catalog.items(wanted)
         for id_ in wanted:
             if id_ not in found:
@@ -394,7 +419,8 @@ class Index:
 
         Args:
             queries: float32 (nq, dim), unit rows; for binary codes also uint8 (nq, dim / 8).
-            k: how many are wanted; more than there are is no error.
+            k: how many are wanted; more than there are is no error, and asks for no memory: an answer has at most
+                :data:`PADDED` columns more than the index has items.
             exclude: for each query the ids it must not get; k others come back.
             where: an expression that hits must match (:mod:`retrieval.index.filters`); if k items match, k come back.
 
@@ -407,6 +433,7 @@ class Index:
             RetrievalError: the queries do not fit the index, the expression is wrong, or a segment is damaged.
         """
         queries = checked(queries, self.dim, self.storage, "queries")
+        k = min(whole(k, "k"), len(self) + PADDED)
         if k < 0:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
@@ -472,8 +499,13 @@ class Index:
             )
         return self.upsert(vectors, items)
 
-    def upsert(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
-        """The same, and items whose path is there are replaced: they get a new id, and keep their attributes."""
+    def upsert(
+        self, vectors: npt.NDArray[Any], items: Sequence[NewItem], facts: Sequence[Facts] = ()
+    ) -> npt.NDArray[np.int64]:
+        """The same, and items whose path is there are replaced: they get a new id, and keep their attributes.
+
+        With `facts`, one for each item, these become attributes of those that have none of the same name.
+        """
         self.must_write()
         vectors = checked(vectors, self.dim, self.storage, "vectors")
         if len(vectors) != len(items):
@@ -484,7 +516,7 @@ class Index:
         if not len(ids):
             return ids
         merged = segments.to_merge(self._state.segments, len(ids))
-        self._write(merged, [(ids, vectors)], lambda segment: self._catalog.add(segment, first, items, merged))
+        self._write(merged, [(ids, vectors)], lambda segment: self._catalog.add(segment, first, items, merged, facts))
         return ids
 
     def update(self, items: Mapping[int, NewItem]) -> None:
@@ -509,29 +541,25 @@ class Index:
             RetrievalError: one is not in the index; then none is removed.
         """
         self.must_write()
-        gone = sorted({int(id_) for id_ in ids})
-        self._known_ids(gone)
+        gone = self._known_ids(sorted(set(whole_numbers(ids, "id"))))
         if gone:
             self._commit(lambda: self._catalog.remove(gone))
 
     def attach(self, attributes: Mapping[int, Mapping[str, Value | None]]) -> None:
-        """Set attributes of items: numbers, texts, dates as ISO 8601 texts; None takes one away. All or none.
+        """Set attributes of items: numbers (NumPy's, too), texts, dates as ISO 8601 texts; None takes one away. All or
+        none.
 
         Raises:
-            RetrievalError: an item is not in the index, or a value is of another kind or not finite.
+            RetrievalError: an item is not in the index, or a value is of another kind, not finite or too large.
         """
         self.must_write()
-        self._known_ids(list(attributes))
-        for pairs in attributes.values():
-            for name, value in pairs.items():
-                if name.lower() in BUILT_IN:
-                    raise RetrievalError(f"Every item has {name!r} already; give the attribute another name.")
-                if not isinstance(value, str | int | float | None) or (
-                    isinstance(value, float) and not math.isfinite(value)
-                ):
-                    raise RetrievalError(f"The attribute {name!r} cannot be {value!r}; give a text or a finite number.")
-        if attributes:
-            self._commit(lambda: self._catalog.attach(attributes))
+        ids = self._known_ids(list(attributes))
+        kept = {
+            id_: {name: attribute(name, value) for name, value in pairs.items()}
+            for id_, pairs in zip(ids, attributes.values(), strict=True)
+        }
+        if kept:
+            self._commit(lambda: self._catalog.attach(kept))
 
     def record_skipped(self, skipped: Iterable[tuple[str, str]]) -> None:
         """Replace the list of files that were left out: (path, reason) each, paths as they can be printed."""
@@ -621,6 +649,7 @@ class Index:
         Raises:
             RetrievalError: it was opened for reading.
         """
+        self._require_open()
         if self._lock is None:
             raise RetrievalError(f"The index {str(self.folder)!r} was opened for reading; open it with write=True.")
 
@@ -628,10 +657,15 @@ class Index:
 
     @property
     def _state(self) -> State:
-        return self._now.state
+        return self._seen.state
 
     @property
     def _now(self) -> Snapshot:
+        self._require_open()
+        return self._seen
+
+    @property
+    def _seen(self) -> Snapshot:
         if self._snapshot is None:
             raise RetrievalError(f"The index {str(self.folder)!r} could not be opened; open it again.")
         return self._snapshot
@@ -652,6 +686,10 @@ class Index:
         return RetrievalError(
             f"The index {str(self.folder)!r} has no item {id_}; each query shows the ids of its hits."
         )
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RetrievalError(f"The index {str(self.folder)!r} was closed; open it again.")
 
     def _chosen(self, where: str) -> tuple[str, npt.NDArray[np.int64]]:
         known = self._now.known_filter(where)
@@ -728,4 +766,6 @@ def _left_out(exclude: Sequence[Sequence[int]], queries: int) -> list[npt.NDArra
         raise RetrievalError(
             f"There are {len(exclude)} lists of excluded ids for {queries} queries; give one for each."
         )
-    return [np.array(sorted({*map(int, ids)}), np.int64) for ids in exclude]
+    return [
+        np.array(sorted(id_ for id_ in {*whole_numbers(ids, "id")} if 0 <= id_ < _NO_ID), np.int64) for ids in exclude
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
+from retrieval.index.filters import BUILT_IN
 
 Value = str | int | float
 """What an attribute of an item can be."""
 
+
+Facts = tuple[tuple[str, Value], ...]
+"""Names and values of attributes that an item's own file tells."""
 
 LeftOut = tuple[str, int, int, str | None, str]
 """A file that is not looked into again while it is as it was: its path, size and time of change; why it cannot be read,
@@ -50,7 +55,6 @@ class NewItem:
         size: of the file, in bytes.
         mtime_ns: when the file last changed, in nanoseconds since 1970.
         sha256: of the file's bytes, in hexadecimal.
-        facts: names and values of attributes that its file tells; others that somebody attached to the path count more.
     """
 
     path: str
@@ -60,7 +64,6 @@ class NewItem:
     size: int = 0
     mtime_ns: int = 0
     sha256: str = ""
-    facts: tuple[tuple[str, Value], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +136,73 @@ def new_paths(items: Sequence[NewItem]) -> set[str]:
     """The paths of new items.
 
     Raises:
-        RetrievalError: one stands twice, is empty, or cannot be stored as text.
+        RetrievalError: one stands twice or is empty, or something in an item is not of its kind.
     """
     seen: set[str] = set()
     for item in items:
+        texts: Mapping[str, object] = {"path": item.path, "label": item.label or "", "sha256": item.sha256}
+        for name, text in texts.items():
+            if not isinstance(text, str):
+                raise RetrievalError(f"The {name} of an item is {text!r:.100}; give a text.")
         if not item.path:
             raise RetrievalError("An item has an empty path; give each its own.")
-        try:
-            f"{item.path}{item.label or ''}".encode()
-        except UnicodeEncodeError:
-            raise RetrievalError(f"The path {item.path!r} or its label is not Unicode; rename the file.") from None
+        if not (is_unicode(item.path) and is_unicode(item.label or "") and is_unicode(item.sha256)):
+            raise RetrievalError(f"The path {item.path!r} or its label is not Unicode; rename the file.")
+        numbers: Mapping[str, object] = {name: getattr(item, name) for name in ("width", "height", "size", "mtime_ns")}
+        for name, number in numbers.items():
+            if not (isinstance(number, int) and fits(number)):
+                raise RetrievalError(f"The {name} of {item.path!r} is {number!r:.100}; give an int below 2**63.")
         if item.path in seen:
             raise RetrievalError(f"The path {item.path!r} stands twice among the new items; give it once.")
         seen.add(item.path)
     return seen
+
+
+def attribute(name: str, value: object) -> Value | None:
+    """The value of an attribute as the catalog keeps it.
+
+    Args:
+        name: its name. value: a text or a number, of Python's or of NumPy's; None for none.
+
+    Raises:
+        RetrievalError: the catalog can keep no such thing.
+    """
+    if not isinstance(name, str) or not is_unicode(name):
+        raise RetrievalError(f"An attribute is called {name!r:.100}; give it a name of letters.")
+    if name.lower() in BUILT_IN:
+        raise RetrievalError(f"Every item has {name!r} already; give the attribute another name.")
+    kept: Any = value.item() if isinstance(value, np.generic) else value
+    trouble = None if kept is None else unfit(kept)
+    if trouble is not None:
+        remedy = trouble[1] if isinstance(kept, int) else "give a text or a finite number"
+        raise RetrievalError(f"The attribute {name!r} cannot be {value!r:.100}, {trouble[0]}; {remedy}.")
+    found: Value | None = int(kept) if isinstance(kept, bool) else kept
+    return found
+
+
+def unfit(value: object) -> tuple[str, str] | None:
+    """Why the catalog cannot keep something as an attribute, and what to do about it; None if it can."""
+    if isinstance(value, str):
+        return None if is_unicode(value) and "\0" not in value else ("which is not Unicode text", "type it anew")
+    if isinstance(value, int):
+        return None if fits(value) else ("which is larger than the index can keep", "give it as a text")
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ("which is no finite number", "leave it empty")
+    return "which is a list or an object", "give a number, a text, true, false or null"
+
+
+def fits(value: int) -> bool:
+    """Whether SQLite can keep a whole number."""
+    return -(2**63) <= value < 2**63
+
+
+def is_unicode(text: str) -> bool:
+    """Whether SQLite can keep a text: file names that are not Unicode have halves of characters in them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def to_runs(ids: npt.NDArray[np.int64]) -> bytes:

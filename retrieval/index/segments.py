@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import TEMPORARY, checksum, name_durably
+from retrieval.base.hdf5 import make_room, reason_of, write_at
 from retrieval.base.open_file import DamagedFileError, OpenFile
 from retrieval.errors import RetrievalError
 from retrieval.index.records import SegmentRecord
@@ -37,8 +36,6 @@ second at most. Larger ones are then checked by their size (and HDF5's own check
 
 FANOUT = 16
 """Segments of about one size that are merged into the next one: see :func:`to_merge`."""
-
-_ALIGNED = 4096
 
 _COPIED = 1 << 23
 """Bytes of vectors that are copied at a time from an old segment to a new one."""
@@ -107,58 +104,30 @@ def write_segment(
     path = folder / name
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        at_vectors, at_ids = _make_room(temporary, rows, width, storage)
+        # "v110": headers carry checksums of their own.
+        at_vectors, at_ids = make_room(
+            temporary,
+            {"vectors": ((rows, width), STORAGES[storage]), "ids": ((rows,), "<i8")},
+            {"format": FORMAT, "version": VERSION},
+            libver="v110",
+        )
         # Plain writes into the room that HDF5 has made: a full disk is then an ordinary OSError at one place, and
         # blocks need not fit into memory together.
         with temporary.open("r+b") as file:
             for ids, vectors in blocks:
-                _write_at(file, at_ids, ids.astype("<i8", copy=False))
-                _write_at(file, at_vectors, vectors.astype(STORAGES[storage], copy=False))
-                at_ids += ids.nbytes
-                at_vectors += len(vectors) * width * np.dtype(STORAGES[storage]).itemsize
+                at_ids = write_at(file, at_ids, ids.astype("<i8", copy=False))
+                at_vectors = write_at(file, at_vectors, vectors.astype(STORAGES[storage], copy=False))
         record = SegmentRecord(number, name, rows, temporary.stat().st_size, checksum(temporary))
     except (OSError, RuntimeError) as error:  # RuntimeError: HDF5, when it cannot even make room
         _discard(temporary)
         raise RetrievalError(
-            f"{str(path)!r} cannot be written ({_reason(error)}); make room, or allow writing there."
+            f"{str(path)!r} cannot be written ({reason_of(error)}); make room, or allow writing there."
         ) from error
     except BaseException:
         _discard(temporary)
         raise
     name_durably(temporary, path)
     return record
-
-
-def _make_room(path: Path, rows: int, width: int, storage: str) -> tuple[int, int]:
-    """Make an HDF5 file with room for a segment; where in it the vectors and the ids begin."""
-    import h5py
-
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    places = []
-    # "v110": headers carry checksums of their own.
-    with h5py.File(path, "w", libver="v110", alignment_threshold=_ALIGNED, alignment_interval=_ALIGNED) as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        for key, shape, dtype in (("vectors", (rows, width), STORAGES[storage]), ("ids", (rows,), "<i8")):
-            kind = h5py.h5t.py_create(np.dtype(dtype))
-            space = h5py.h5s.create_simple(shape)
-            places.append(h5py.h5d.create(file.id, key.encode(), kind, space, plist).get_offset())
-    return places[0], places[1]
-
-
-def _reason(error: OSError | RuntimeError) -> str:
-    """What went wrong, in a few words: HDF5 tells half a page."""
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    said = re.search("error message = '([^']*)'", str(error))
-    return said[1] if said else " ".join(str(error).split())
-
-
-def _write_at(file: IO[bytes], place: int, array: npt.NDArray[Any]) -> None:
-    file.seek(place)
-    file.write(np.ascontiguousarray(array).data.cast("B"))
 
 
 def _discard(path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from retrieval import images
+from retrieval.base.placed_files import NAMED
 from retrieval.base.text import printable
 from retrieval.images.reading import choose_decoder, recorded_decoder
 from retrieval.index import Index
@@ -28,7 +29,8 @@ def add_pictures(
     """Add pictures to an index; those that are in it by their path, and have changed, are replaced.
 
     Pictures in the index's folder get their path and their label there, as a build would give them. All others keep
-    their absolute path and have no label; a build or sync leaves them alone.
+    their absolute path and have no label; a build or sync leaves them alone. From then on the index lets its pictures
+    lie elsewhere, too, if they have an absolute path.
 
     Args:
         index: the index's folder.
@@ -48,6 +50,8 @@ def add_pictures(
         root = Path(opened.root)
         paths, skipped = _named(root, pictures, hidden=bool(opened.details.get("hidden")))
         rule = recorded_rule(recorded_labels(opened.details))
+        if any(Path(path).is_absolute() for path in paths) and not opened.details.get(NAMED):
+            opened.record_details({**opened.details, NAMED: True})
         changes = of_files(opened, root, paths)
         return Update(opened, root, rule, changes, means).run(Path(index), skipped, began)
 

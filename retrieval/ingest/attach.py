@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.by_folder import or_folder
 from retrieval.index.filters import BUILT_IN
-
-Value = str | int | float
+from retrieval.index.records import Value, unfit
 
 MAX_NAME = 200
 """Most letters of an attribute's name."""
@@ -164,7 +162,7 @@ def _picture(table: Table, number: int, key: str, said: Any) -> str | int:
         if not re.fullmatch(r"\s*[0-9]{1,18}\s*", said):
             table.refuse(number, f"has the id {short(said)}; give a whole number")
         return int(said)
-    if type(said) is not (str if key == "path" else int) or not _is_text(said):
+    if type(said) is not (str if key == "path" else int) or unfit(said) is not None:
         wanted = "a text" if key == "path" else "a whole number"
         table.refuse(number, f"has the {key} {short(said)}; give {wanted}")
     picture: str | int = said
@@ -175,18 +173,15 @@ def _value(table: Table, number: int, name: str, value: object) -> Value | None:
     """A cell as the index keeps it."""
     if isinstance(value, bool):
         return int(value)
-    if isinstance(value, str) and _is_text(value):
-        return (value.strip() or None) if table.form == CSV else value
+    if isinstance(value, str) and table.form == CSV:
+        value = value.strip() or None
     if value is None or (table.form == PARQUET and value != value):  # what pandas has for nothing
         return None
-    if (isinstance(value, int) and -(2**63) <= value < 2**63) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    trouble = {
-        str: "which is not Unicode text; type it anew",
-        int: "which is larger than the index can keep; give it as a text",
-        float: "which is no finite number; leave it empty",
-    }.get(type(value), "which is a list or an object; give a number, a text, true, false or null")
-    table.refuse(number, f"has {short(value)} for {name!r}, {trouble}")
+    trouble = unfit(value)
+    if trouble is not None:
+        table.refuse(number, f"has {short(value)} for {name!r}, {'; '.join(trouble)}")
+    kept: Value = value  # type: ignore[assignment]
+    return kept
 
 
 def _check_name(table: Table, number: int, name: str) -> None:
@@ -195,8 +190,3 @@ def _check_name(table: Table, number: int, name: str) -> None:
         table.refuse(number, f"has the attribute {name!r}, which every picture has of its own; rename it")
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         table.refuse(number, f"has an attribute called {short(name)}; give it 1 to {MAX_NAME} printable letters")
-
-
-def _is_text(value: object) -> bool:
-    """Whether SQLite can keep it; anything but a text it can."""
-    return not isinstance(value, str) or not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from retrieval import images
+from retrieval.base.placed_files import LINKED
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -19,7 +21,7 @@ from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import in_folder
 from retrieval.ingest.index_folder import Place
 from retrieval.ingest.label_rule import LabelRule, label_rule, recorded_labels
-from retrieval.ingest.left_out import NOTHING, recall_at
+from retrieval.ingest.left_out import NOTHING, pictures_at, recall_at
 from retrieval.ingest.update import Means, Update
 
 
@@ -36,6 +38,7 @@ def build(
     checksum: bool = False,
     memory: int | None = None,
     hidden: bool = False,
+    outside: bool = False,
     gps: bool = False,
     overwrite: bool = False,
 ) -> BuildReport:
@@ -67,6 +70,7 @@ def build(
         memory: bytes that the process may take, at the least what the program and the encoder need; pictures too
             large for it are left out.
         hidden: take in hidden files, recycle bins, caches of thumbnails and the like; the index remembers it.
+        outside: take in what links in the folder lead to outside of it, too, and show it; the index remembers it.
         gps: tell where pictures were taken, if their files say so; the index remembers it.
         overwrite: build anew beside an index that exists, and take its place at the end; with its model unless
             another is given.
@@ -81,17 +85,21 @@ def build(
     means.check()
     root = Path(pictures).resolve()
     with Place(Path(out), overwrite) as place:
-        recalled = recall_at(place.folder) if place.exists else NOTHING
+        recalled, pictures_known = NOTHING, None
+        if place.exists:
+            recalled = recall_at(place.folder)
+            pictures_known = None if checksum else functools.partial(pictures_at, place.folder)
         hidden = hidden or recalled.hidden
-        found = images.find(pictures, hidden=hidden, strangers=recalled.strangers)
+        found = images.find(pictures, hidden=hidden, strangers=recalled.strangers, pictures=pictures_known)
         if not found.paths:
             raise nothing_readable(f"in {printable(root)!r}", found.skipped)
         asked = _Asked(model, str(labels), decoder, vectors)
         index, rule, created = _open(place, root, found.paths, asked)
         try:
-            chosen = {"hidden": hidden, "gps": gps or bool(index.details.get("gps"))}
-            if any(value and not index.details.get(name) for name, value in chosen.items()):
-                index.record_details({**index.details, **chosen})
+            options = ("hidden", hidden), ("gps", gps), (LINKED, outside)
+            asked_for = {name: True for name, wanted in options if wanted}
+            if not asked_for.items() <= index.details.items():
+                index.record_details({**index.details, **asked_for})
             changes = in_folder(index, root, found.paths, checksum=checksum, unreadable=recalled.unreadable)
             report = Update(index, root, rule, changes, means).run(Path(out), found.skipped, began, found)
         except RetrievalError:

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from retrieval import images
 from retrieval.base import progress
+from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.encoder.file_encoding import encode_files
@@ -21,6 +21,7 @@ from retrieval.errors import RetrievalError
 from retrieval.images.exif import PLACE
 from retrieval.images.reading import ReadPicture, recorded_decoder
 from retrieval.index import Index, NewItem
+from retrieval.index.records import Facts
 from retrieval.ingest.known_contents import KnownContents
 from retrieval.ingest.label_rule import LabelRule
 from retrieval.ingest.memory_limits import Limits
@@ -56,6 +57,7 @@ class _Waiting(NamedTuple):
 
     item: NewItem
     vector: Floats | None
+    facts: Facts
 
 
 class Ingest:
@@ -68,7 +70,7 @@ class Ingest:
         closed: why nothing may be encoded for the index; None if it may.
     """
 
-    def __init__(self, index: Index, root: Path, rule: LabelRule, closed: str | None = None) -> None:
+    def __init__(self, index: Index, root: Root, rule: LabelRule, closed: str | None = None) -> None:
         self._index = index
         self._root = root
         self._rule = rule
@@ -101,7 +103,6 @@ class Ingest:
             root=self._root,
             contents=self._contents,
             room=limits.room,
-            facts=True,
         )
         try:
             with progress.bar(len(paths), "Indexing", "pictures") as bar:
@@ -137,38 +138,40 @@ class Ingest:
             if vector is None and take_over is not None and take_over(path, picture):
                 continue
             told = tuple((name, value) for name, value in picture.facts.items() if self._places or name not in PLACE)
-            item = NewItem(
-                path, None, picture.width, picture.height, picture.size, picture.mtime_ns, picture.sha256, told
-            )
-            self._waiting.append(_Waiting(item, vector))
+            item = NewItem(path, None, picture.width, picture.height, picture.size, picture.mtime_ns, picture.sha256)
+            self._waiting.append(_Waiting(item, vector, told))
 
     def _commit(self, done: Ingested) -> None:
         """Commit what waits, up to the first file whose vector somebody is still about to make."""
         self._committed = time.monotonic()
         with self._contents.lock:
-            own = {item.sha256: _Waiting(item, vector) for item, vector in self._waiting if vector is not None}
-            others = {item.sha256 for item, vector in self._waiting if vector is None} - own.keys()
-            known = self._contents.vectors(others)
+            sources = {one.item.sha256: one for one in self._waiting if one.vector is not None}
+            others = {one.item.sha256 for one in self._waiting} - sources.keys()
+            for sha256, (known, vector) in self._contents.vectors(others).items():
+                same = NewItem(known.path, width=known.width, height=known.height)
+                sources[sha256] = _Waiting(same, vector, self._index.facts(known.id))
             items: list[NewItem] = []
             vectors: list[Floats] = []
+            facts: list[Facts] = []
             passed = copied = 0
-            for item, vector in self._waiting:
-                source, found = own.get(item.sha256) or known.get(item.sha256) or (None, None)
-                if source is None or found is None:
+            for one in self._waiting:
+                item = one.item
+                source = sources.get(item.sha256)
+                if source is None or source.vector is None:
                     reason = self._contents.reason(item.sha256)
                     if reason is None and self._contents.is_claimed(item.sha256):
                         break
                     _skip(done, item.path, reason or "changed while it was read")
                 else:
                     label = self._label(item.path)
-                    told = source.facts if isinstance(source, NewItem) else self._index.facts(source.id)
-                    items.append(replace(item, label=label, width=source.width, height=source.height, facts=told))
-                    vectors.append(found if vector is None else vector)
-                    copied += vector is None
+                    items.append(replace(item, label=label, width=source.item.width, height=source.item.height))
+                    vectors.append(source.vector if one.vector is None else one.vector)
+                    facts.append(source.facts if one.vector is None else one.facts)
+                    copied += one.vector is None
                 passed += 1
             if items:
                 mark_incomplete(self._index)
-                self._index.upsert(np.stack(vectors), items)
+                self._index.upsert(np.stack(vectors), items, facts)
                 self._contents.committed(item.sha256 for item in items)
             del self._waiting[:passed]
         done.committed += len(items)

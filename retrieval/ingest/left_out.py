@@ -57,6 +57,15 @@ def recall_at(folder: Path) -> LeftOut:
         return NOTHING
 
 
+def pictures_at(folder: Path) -> Mapping[str, Stamp]:
+    """Size and time of each picture of such an index, by its path; none if it is not sound."""
+    try:
+        with contextlib.closing(Catalog(folder, write=False)) as catalog:
+            return catalog.known()
+    except RetrievalError:
+        return {}
+
+
 def _recalled(rows: Iterable[Row], decoder: str | None, details: Mapping[str, object]) -> LeftOut:
     now = choose_decoder(recorded_decoder(decoder))
     unreadable: dict[str, tuple[Stamp, str]] = {}

@@ -65,7 +65,8 @@ def sync(
                 f"where it was moved to: retrieval sync {shlex.quote(name)} FOLDER."
             )
         recalled = recall(opened)
-        found = images.find(root, hidden=recalled.hidden, strangers=recalled.strangers)
+        pictures_known = None if checksum else opened.known
+        found = images.find(root, hidden=recalled.hidden, strangers=recalled.strangers, pictures=pictures_known)
         if not found.paths:
             raise RetrievalError(
                 f"There is no picture in {printable(root)!r}, so nothing was taken out of the index {name!r}; "

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from retrieval import images
 from retrieval.base import progress
 from retrieval.base.machine import cores
+from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -92,7 +93,7 @@ class Update:
         self._changes = changes
         self._means = means
         self._outdated = is_outdated(index.decoder)
-        self._ingest = Ingest(index, root, rule, OUTDATED if self._outdated else None)
+        self._ingest = Ingest(index, Root.of(root, index.details), rule, OUTDATED if self._outdated else None)
         self._ready: tuple[Encoder, Limits] | None = None
         self._changed: list[str] = []  # paths whose content is another one
         self._moved: dict[int, _Place] = {}
@@ -197,7 +198,9 @@ class Update:
         paths = self._changes.doubtful
         touched: dict[int, NewItem] = {}
         changed: list[tuple[str, Stamp, str]] = []
-        hashes = hash_files(paths, threads=self._means.threads or cores(), root=self._root)
+        hashes = hash_files(
+            paths, threads=self._means.threads or cores(), root=Root.of(self._root, self._index.details)
+        )
         with progress.bar(len(paths), "Comparing", "pictures") as bar:
             for path, found in zip(paths, hashes, strict=True):
                 bar.update()

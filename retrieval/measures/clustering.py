@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
+from retrieval.base.given import checked_seed
 from retrieval.errors import RetrievalError
 from retrieval.measures import arrays
 from retrieval.measures.arrays import UNLABELLED, Ints
@@ -78,6 +79,7 @@ def cluster(vectors: npt.ArrayLike, labels: npt.ArrayLike, *, clusters: int | No
     truth = arrays.labels(labels, len(items), "items")
     kept = truth != UNLABELLED
     items, truth = items[kept], truth[kept]
+    checked_seed(seed)
     many = np.unique(truth).size if clusters is None else clusters
     if not 1 <= many <= len(items):
         raise RetrievalError(f"{len(items)} labelled items cannot make {many} clusters: give 1 to {len(items)}")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.errors import RetrievalError
 from retrieval.measures import arrays
 from retrieval.measures.arrays import UNLABELLED, Ints
@@ -95,7 +96,7 @@ def draw_trials(
             f"{ways} ways of {shots} shots need {ways} classes{among} with {shots + 1} items each, and there are "
             f"{int(usable.sum())} such classes in all: ask for less"
         )
-    generator = np.random.default_rng(seed)
+    generator = seeded(seed)
     pool = generator.integers(0, len(pools), trials)
     pool_sizes = np.array([pool.size for pool in pools])
     table = np.zeros((len(pools), pool_sizes.max()), np.int64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.errors import RetrievalError
 
 RESAMPLES = 2000
@@ -158,7 +159,7 @@ def bootstrap_groups(
         if places.size < max(2, fewest):
             continue
         # by the group and not by what came before it, so that one more class changes no other's interval
-        generator = np.random.default_rng([seed, group])
+        generator = seeded(seed, group)
         drawn = np.empty((resamples, own.shape[1]))
         step = max(1, DRAWN // own.size)
         for start in range(0, resamples, step):
@@ -258,7 +259,7 @@ class Draws:
     def __init__(self, units: int, strata: list[npt.NDArray[np.int64]] | None, seed: int) -> None:
         """Of `units` units, or of each of the strata (positions of units) as many as it has."""
         self._units, self._strata = units, strata
-        self._generator = np.random.default_rng(seed)
+        self._generator = seeded(seed)
 
     def next(self) -> npt.NDArray[np.int64]:
         """int64 (units,): their numbers of draws."""
@@ -328,7 +329,7 @@ def sign_flip_test(
     if over is not None:
         places = _numbered(over, len(table), "classes")[1]
         table = np.stack([np.bincount(places, column) for column in table.T], axis=1)
-    generator = np.random.default_rng(seed)
+    generator = seeded(seed)
     total = table.sum(axis=0)
     least = np.abs(total) - ROUNDING * np.abs(table).sum(axis=0)
     as_far, step = np.ones(table.shape[1]), max(1, BLOCK // len(table))

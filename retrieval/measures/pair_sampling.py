@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.errors import RetrievalError
 from retrieval.measures import arrays
 from retrieval.measures.arrays import UNLABELLED, Ints, Vectors, groups
@@ -82,7 +83,7 @@ def pair_scores(
         )
     if sample is not None and sample < 2:
         raise RetrievalError(f"a sample of {sample} pairs cannot hold both kinds: draw more")
-    generator = np.random.default_rng(seed)
+    generator = seeded(seed)
     if sample is None and not balanced:
         if genuine + impostor > MOST_PAIRS:
             raise RetrievalError(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.errors import RetrievalError
 from retrieval.measures.exhaustive import rank
 
@@ -165,7 +166,7 @@ def knn_probe(
             answers[np.flatnonzero(known)[ranked.queries]] = ranked.values[f"kNN accuracy (k={k})"]
         return answers
 
-    judge = _sample(train_labels, min(len(train) // 5, CHOICE_QUERIES), np.random.default_rng(seed))
+    judge = _sample(train_labels, min(len(train) // 5, CHOICE_QUERIES), seeded(seed))
     rest = np.setdiff1d(np.arange(len(train)), judge)
     accuracies = [0.0] * len(neighbours)
     if len(neighbours) > 1 and judge.size:
@@ -188,7 +189,7 @@ def _probe(
     """`machine` makes an unfitted classifier with a C; `most` says how many items it may see at last, and how many
     while C is chosen, by dimensions and classes."""
     train, train_labels = _two_classes(train, train_labels)
-    generator = np.random.default_rng(seed)
+    generator = seeded(seed)
     all_of_it, choosing = most(train.shape[1], np.unique(train_labels).size)
     kept = _sample(train_labels, all_of_it, generator)
     mean, deviation = train[kept].mean(axis=0), train[kept].std(axis=0)

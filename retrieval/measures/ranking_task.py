@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
+from retrieval.base.given import whole, whole_numbers
 from retrieval.errors import RetrievalError
 from retrieval.measures.arrays import UNLABELLED, Ints, Lists, Vectors
 from retrieval.measures.knn_vote import vote
@@ -112,6 +113,7 @@ def named(ks: Sequence[int]) -> dict[str, Callable[[Ranking], float]]:
     Raises:
         RetrievalError: a k is below 1.
     """
+    ks = whole_numbers(ks, "k")
     if min(ks, default=1) < 1:
         raise RetrievalError(f"k must be at least 1, but measures are asked for at {list(ks)}")
     return {
@@ -160,7 +162,7 @@ class Task:
     _known_chance: dict[tuple[int, int], list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.neighbours is not None and self.neighbours < 1:
+        if self.neighbours is not None and whole(self.neighbours, "k") < 1:
             raise RetrievalError(f"{self.neighbours} neighbours cannot vote: k must be at least 1")
         if self.levels.size and not (self.levels.ndim == 1 and self.levels.min() >= 0 and self.levels.max() <= 1):
             raise RetrievalError(f"recall levels are {self.levels}: give a row of numbers from 0 to 1")

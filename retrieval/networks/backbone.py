@@ -73,14 +73,27 @@ class Backbone(nn.Module):
             raise RetrievalError(f"The model hf:{source} ({self._type}) does not take pictures; choose a vision model.")
         self.preprocessing, self._crop = preprocessing_of(source, self._folder, self.model.config)
         self.embedding: nn.Module = nn.Identity()
-        with torch.inference_mode():
-            shape = (1, 3, self.preprocessing.size, self.preprocessing.size)
-            own = int(self.eval()(torch.zeros(shape)).shape[1])
+        own = self._length(source)
         if dim is not None:
             self.embedding = nn.Linear(own, dim)
         self.dim = own if dim is None else dim
         self.text = self._shared and dim is None and (self._folder / "tokenizer_config.json").is_file()
         self._tokenizer: Any = None
+
+    def _length(self, source: str) -> int:
+        """How long the vectors are of pictures as the model's own files want them."""
+        side = self.preprocessing.size
+        try:
+            with torch.inference_mode():
+                return int(self.eval()(torch.zeros(1, 3, side, side)).shape[1])
+        except RetrievalError:
+            raise
+        except Exception as error:  # the models check what they are given, or do not, each in its own way
+            why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise RetrievalError(
+                f"The model hf:{source} does not take what its preprocessor_config.json asks for, coloured squares of "
+                f"{side} pixels ({why}); download both anew, or choose another model."
+            ) from None
 
     @property
     def _type(self) -> str:
@@ -193,6 +206,7 @@ def _load(source: str, folder: Path) -> Any:
                 local_files_only=True,
                 dtype=torch.float32,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # which are told with the rest, below
             )
     except Exception as error:  # transformers lets its parsers' errors through
         why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
@@ -205,6 +219,12 @@ def _load(source: str, folder: Path) -> Any:
         # Behind the class token, unused here, and in most checkpoints not even there: it would be random.
         model.pooler = None
         missing = {name for name in missing if not name.startswith("pooler.")}
+    odd = sorted(str(key[0] if isinstance(key, tuple) else key) for key in loading["mismatched_keys"])
+    if odd:
+        raise RetrievalError(
+            f"The model hf:{source} has {len(odd)} weights of other shapes than its config.json says, as {odd[0]}; "
+            "download it again or choose another."
+        )
     if missing:
         raise RetrievalError(
             f"The model hf:{source} lacks {len(missing)} of its weights, such as {min(missing)}; "

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import evaluation, traps
+from retrieval.base.given import checked_seed, seeded
 from retrieval.base.machine import machine, versions
+from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.trap_search import look_in
@@ -75,7 +77,7 @@ class Contents:
 
     Attributes:
         index: what the index says of itself; see :meth:`retrieval.index.Index.info`.
-        root: the folder of its pictures.
+        root: what opens its pictures by their paths.
         measured: how good the answers are, or None where no labels say.
         unmeasured: why not.
         examples: "best", "typical" and "worst" queries.
@@ -92,7 +94,7 @@ class Contents:
     """
 
     index: Mapping[str, Any]
-    root: Path
+    root: Root
     measured: evaluation.Report | None
     unmeasured: str | None
     examples: Mapping[str, Sequence[Example]]
@@ -156,6 +158,7 @@ def gather(
     Raises:
         RetrievalError: the folder is no index, is empty, `run` is no training run, or `limit` is below 1.
     """
+    checked_seed(seed)
     if limit is not None and limit < 1:
         raise RetrievalError(f"limit is {limit}; measure at least one query.")
     training = None if run is None else curves(Path(run))
@@ -173,12 +176,12 @@ def gather(
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(ids))[:SAMPLE])
+        drawn = np.sort(seeded(seed).permutation(len(ids))[:SAMPLE])
         findings = look_in(index, seed=seed, exact=exact)
         named = sorted({id_ for finding in findings for example in finding.worst for id_ in example.ids})
         return Contents(
             index=index.info(),
-            root=search.root,
+            root=search.pictures,
             measured=measured,
             unmeasured=unmeasured,
             examples={} if measured is None else _examples(search, measured, explain),

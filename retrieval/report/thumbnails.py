@@ -14,6 +14,7 @@ from retrieval.images.embedded import data_address, embedded, small
 from retrieval.search.answer import shown
 
 if TYPE_CHECKING:
+    from retrieval.base.placed_files import Placed, Root
     from retrieval.search.answer import Answer, Hit
     from retrieval.search.explain import Explanation, HeatMap
 
@@ -46,7 +47,7 @@ class Tile:
         return {"✓": "same label", "✗": "another label"}.get(self.mark, "")
 
 
-def tile(path: Path, kind: str, caption: str, under: str = "") -> Tile:
+def tile(path: Path | Placed, kind: str, caption: str, under: str = "") -> Tile:
     """A picture file as a tile."""
     name = printable(path.name)
     return Tile(embedded(path, SIDE), f"{caption}, {name}" if caption != name else name, kind, caption, under)
@@ -60,7 +61,7 @@ def query_tile(answer: Answer) -> Tile:
     return Tile(embedded(path, SIDE), f"query: {label}, {name}", "query", label, name)
 
 
-def hit_tile(hit: Hit, root: Path) -> Tile:
+def hit_tile(hit: Hit, root: Root) -> Tile:
     """A hit, and whether it is right."""
     mark = {True: "✓", False: "✗", None: ""}[hit.relevant]
     kind = {True: "right", False: "wrong", None: "plain"}[hit.relevant]
@@ -73,7 +74,7 @@ def hit_tile(hit: Hit, root: Path) -> Tile:
     )
 
 
-def explained_tiles(answer: Answer, explanations: Sequence[Explanation | None], root: Path) -> list[Tile]:
+def explained_tiles(answer: Answer, explanations: Sequence[Explanation | None], root: Root) -> list[Tile]:
     """The query and its first explained hit, with what carries their similarity laid over both."""
     for hit, found in zip(answer.hits, explanations, strict=False):
         if found is None or answer.picture is None:
@@ -88,7 +89,7 @@ def explained_tiles(answer: Answer, explanations: Sequence[Explanation | None], 
     return []
 
 
-def _overlaid(path: Path, heat: HeatMap, limit: float) -> str | None:
+def _overlaid(path: Path | Placed, heat: HeatMap, limit: float) -> str | None:
     from retrieval.search.heat_map import overlay
 
     picture = small(path, SIDE)

@@ -15,6 +15,7 @@ from retrieval.errors import RetrievalError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retrieval.base.placed_files import Placed, Root
     from retrieval.images import Skipped
     from retrieval.index import Item
     from retrieval.search.calibration import Calibration
@@ -65,18 +66,18 @@ class Answer:
         left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
         no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
-        root: the folder that the paths of the hits are relative to.
+        root: what opens the files of the hits by their paths (``answer.root / hit.path``).
     """
 
     query: str
     label: str | None
     id: int | None
     hits: tuple[Hit, ...]
-    picture: Path | None = None
+    picture: Path | Placed | None = None
     left_out: tuple[int, ...] = ()
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
-    root: Path | None = None
+    root: Root | None = None
 
     def __len__(self) -> int:
         """How many hits there are."""
@@ -119,7 +120,7 @@ class Answer:
     def _repr_html_(self) -> str:
         from retrieval.images.embedded import embedded  # here, as it brings Pillow
 
-        def tile(file: Path | None, alt: str, lines: Sequence[str], right: bool | None = None) -> Tile:
+        def tile(file: Path | Placed | None, alt: str, lines: Sequence[str], right: bool | None = None) -> Tile:
             return Tile(None if file is None else embedded(file, SIDE), alt, lines, right)
 
         shown_tiles = [tile(self.picture, "query", ["query", self.label or ""])]

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from retrieval import images
 from retrieval.base import progress
-from retrieval.base.files import digest
+from retrieval.base.placed_files import Placed
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels, Preprocessing
-from retrieval.images.folders import failure
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder, VectorShares
@@ -140,7 +139,7 @@ def explain_answer(
     Raises:
         RetrievalError: the query is no picture, its file cannot be read or has changed, or the index has no encoder.
     """
-    from retrieval.images.reading import recorded_decoder
+    from retrieval.images.reading import read_picture, recorded_decoder
 
     if answer.picture is None:
         raise RetrievalError(
@@ -152,19 +151,20 @@ def explain_answer(
     ids = [hit.id for hit in answer.hits] + ([] if answer.id is None else [answer.id])
     indexed = {item.id: item.sha256 for item in search.index.items(ids)}
 
-    def read(path: Path, id_: int | None) -> Pixels:
-        pixels = images.read(path, p, decoder)
+    def read(path: Path | Placed, id_: int | None) -> Pixels:
+        picture = read_picture(path, p, decoder)
         sha256 = None if id_ is None else indexed[id_]
-        if sha256 and _digest(path) != sha256:  # an imported index need not have any
+        if sha256 and picture.sha256 != sha256:  # an imported index need not have any
             raise images.UnreadableImage(printable(path), "changed since it was indexed")
-        return pixels
+        assert picture.pixels is not None  # as no content counts as known
+        return picture.pixels
 
     query = read(answer.picture, answer.id)
     there: list[int] = []
     pixels: list[Pixels] = []
     for position, hit in enumerate(answer.hits):
         try:
-            pixels.append(read(search.root / hit.path, hit.id))
+            pixels.append(read(search.pictures / hit.path, hit.id))
             there.append(position)
         except images.UnreadableImage as problem:
             if skipped is None:
@@ -175,13 +175,6 @@ def explain_answer(
         for position, one in zip(there, explain_hits(search.encoder, query, np.stack(pixels)), strict=True):
             found[position] = one
     return found
-
-
-def _digest(path: Path) -> str:
-    try:
-        return digest(path)
-    except OSError as error:  # it was there a moment ago
-        raise images.UnreadableImage(printable(path), failure(error)) from None
 
 
 def by_decomposition(encoder: Encoder, query: Pixels, hits: Pixels) -> list[Explanation] | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from retrieval import images
+from retrieval.base.placed_files import Placed
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Item
@@ -28,20 +31,96 @@ class Question:
     """
 
     query: str
-    picture: Path | None = None
+    picture: Path | Placed | None = None
     item: Item | None = None
     sha256: str | None = None
     label: str | None = None
     calibrated: bool = True
 
 
-def picture_files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[Path]:
-    """Picture files, with each folder replaced by the pictures in it.
+Picture = str | Path | bytes | Image.Image | NDArray[Any]
+"""A picture's file, or a folder; the bytes of a file; a picture of Pillow's; pixels uint8 (h, w), (h, w, 3) or, with
+how opaque they are, (h, w, 4)."""
+
+
+_ONE = (str, Path, bytes, bytearray, memoryview, Image.Image)
+
+
+class InMemory(NamedTuple):
+    """A picture that lies in no file.
+
+    Attributes:
+        name: what it is called in its answer. data: as a file would hold it.
+        own: whether these bytes were given, and not made of pixels.
+    """
+
+    name: str
+    data: bytes
+    own: bool
+
+
+def pictures_of(given: Picture | Iterable[Picture], skipped: list[images.Skipped]) -> list[Path | InMemory]:
+    """Pictures one by one, with each folder replaced by the pictures in it.
 
     Args:
-        given: files and folders.
+        given: one, or many.
         skipped: takes in what a folder holds that is no picture to read.
+
+    Raises:
+        RetrievalError: something is no picture of any kind.
     """
+    one = given.ndim < 4 if isinstance(given, np.ndarray) else isinstance(given, _ONE)
+    if not one and (hasattr(given, "read") or not isinstance(given, Iterable)):
+        raise _no_picture(given)
+    several: Iterable[Any] = [given] if one else given  # type: ignore[assignment]
+    found: list[Path | InMemory] = []
+    for number, picture in enumerate(several):
+        if isinstance(picture, str | Path):
+            found += _picture_files([picture], skipped)
+        elif isinstance(picture, bytes | bytearray | memoryview):
+            found.append(InMemory(f"bytes {number}", bytes(picture), own=True))
+        elif isinstance(picture, Image.Image | np.ndarray):
+            found.append(InMemory(f"picture {number}", _written(picture), own=False))
+        else:
+            raise _no_picture(picture)
+    return found
+
+
+def _no_picture(given: object) -> RetrievalError:
+    return RetrievalError(
+        f"{given!r:.60} is no picture; give a file's name or bytes, a picture of Pillow's, or an array uint8 (h, w, 3)."
+    )
+
+
+_AS_TIFF = frozenset({"CMYK", "YCbCr", "LAB", "F", "I"})
+"""Modes of Pillow that a PNG cannot hold."""
+
+_AS_PNG = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+def _written(picture: Image.Image | NDArray[Any]) -> bytes:
+    """A picture as a file of its pixels, so that all that holds for files (turns, profiles, depth) holds for it."""
+    if isinstance(picture, np.ndarray):
+        shaped = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (3, 4))
+        if picture.dtype != np.uint8 or not shaped or not picture.size:
+            raise RetrievalError(
+                f"A picture is an array {picture.dtype} {picture.shape}; give pixels from 0 to 255, uint8 (h, w, 3) or "
+                "(h, w), or its vector to query_vectors."
+            )
+        picture = Image.fromarray(picture)
+    file = io.BytesIO()
+    try:
+        if picture.mode not in _AS_PNG | _AS_TIFF:
+            picture = picture.convert("RGBA" if "a" in picture.mode.lower() else "RGB")
+        kind = "TIFF" if picture.mode in _AS_TIFF else "PNG"
+        picture.save(file, kind, exif=picture.getexif(), **({"compress_level": 1} if kind == "PNG" else {}))
+    except (OSError, ValueError, SyntaxError) as error:  # it may be read only now, or was closed
+        raise RetrievalError(f"The picture {picture!r:.100} cannot be used ({error}); open it again.") from error
+    return file.getvalue()
+
+
+def _picture_files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[Path]:
+    """Picture files, with each folder replaced by the pictures in it."""
     files: list[Path] = []
     for one in map(Path, given):
         try:

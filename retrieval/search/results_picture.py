@@ -24,6 +24,7 @@ from retrieval.search.answer import shown
 from retrieval.search.heat_map import colours, overlay
 
 if TYPE_CHECKING:
+    from retrieval.base.placed_files import Placed, Root
     from retrieval.search.answer import Answer, Hit
     from retrieval.search.explain import Explanation, HeatMap
 
@@ -57,7 +58,7 @@ _QUERY = (52, 62, 78)
 _PLAIN = (202, 207, 214)
 
 
-def draw_answers(answers: Sequence[Answer], root: str | Path, out: str | Path) -> int:
+def draw_answers(answers: Sequence[Answer], root: Root, out: str | Path) -> int:
     """Draw answers as rows of pictures and write them to one file.
 
     A hit stands in a green frame where its label is the query's, in a red one where it is another, and in a grey
@@ -68,7 +69,7 @@ def draw_answers(answers: Sequence[Answer], root: str | Path, out: str | Path) -
 
     Args:
         answers: one a query, as :class:`retrieval.search.search.Search` gives them.
-        root: the folder that the paths of the hits are relative to.
+        root: what opens the files of the hits, ``index.pictures``.
         out: the file to write; its ending says the format (``.png``, ``.jpg``, ``.webp``, ``.pdf``).
 
     Returns:
@@ -101,7 +102,7 @@ def draw_answers(answers: Sequence[Answer], root: str | Path, out: str | Path) -
         draw.line([(line, y), (line, y + height - 1)], fill=_LINE, width=2)
         for position, hit in enumerate(answer.hits):
             row, column = divmod(position, columns)
-            _hit(canvas, hit, Path(root), _left(column), y + row * (_CELL + _GAP))
+            _hit(canvas, hit, root, _left(column), y + row * (_CELL + _GAP))
         y += height + 2 * _GAP
     _write(canvas, Path(out))
     return len(answers)
@@ -110,7 +111,7 @@ def draw_answers(answers: Sequence[Answer], root: str | Path, out: str | Path) -
 def draw_explanations(
     answers: Sequence[Answer],
     explanations: Sequence[Sequence[Explanation | None]],
-    root: str | Path,
+    root: Root,
     out: str | Path,
 ) -> int:
     """Draw answers with what makes each hit one, and write them to one file.
@@ -122,7 +123,7 @@ def draw_explanations(
     Args:
         answers: one a query, of pictures.
         explanations: for each answer what :func:`retrieval.search.explain.explain_answer` gives.
-        root: the folder that the paths of the hits are relative to.
+        root: what opens the files of the hits, ``index.pictures``.
         out: the file to write; its ending says the format (``.png``, ``.jpg``, ``.webp``, ``.pdf``).
 
     Returns:
@@ -155,8 +156,8 @@ def draw_explanations(
         for position, (hit, why) in enumerate(zip(answer.hits, whys, strict=True)):
             row, column = divmod(position, columns)
             x, top = _left(column), y + row * (line + 2 * _GAP)
-            _hit(canvas, hit, Path(root), x, top)
-            for place, (path, heat) in enumerate(_pair(answer, hit, why, Path(root))):
+            _hit(canvas, hit, root, x, top)
+            for place, (path, heat) in enumerate(_pair(answer, hit, why, root)):
                 tile = _note("not explained", 15, _FAINT) if path is None else _thumbnail(path, heat, limit)
                 _paste(canvas, tile, _PLAIN, x, top + _CELL + _FRAME + place * (TILE + _GAP))
         y += height + 3 * _GAP
@@ -165,8 +166,8 @@ def draw_explanations(
 
 
 def _pair(
-    answer: Answer, hit: Hit, why: Explanation | None, root: Path
-) -> tuple[tuple[Path | None, HeatMap | None], ...]:
+    answer: Answer, hit: Hit, why: Explanation | None, root: Root
+) -> tuple[tuple[Path | Placed | None, HeatMap | None], ...]:
     """What is drawn under a hit: the hit and its map, the query and its map."""
     if why is None:
         return ((None, None), (None, None))
@@ -220,7 +221,7 @@ def _query(canvas: Image.Image, answer: Answer, y: int) -> None:
         _centred(draw, name, _MARGIN, y + TILE + 28, 13, _FAINT)
 
 
-def _hit(canvas: Image.Image, hit: Hit, root: Path, x: int, y: int) -> None:
+def _hit(canvas: Image.Image, hit: Hit, root: Root, x: int, y: int) -> None:
     draw = ImageDraw.Draw(canvas)
     frame, ink = {True: (_RIGHT, _RIGHT), False: (_WRONG, _WRONG), None: (_PLAIN, _FAINT)}[hit.relevant]
     _paste(canvas, _thumbnail(root / hit.path), frame, x, y)
@@ -230,7 +231,7 @@ def _hit(canvas: Image.Image, hit: Hit, root: Path, x: int, y: int) -> None:
     _centred(draw, under, x, y + TILE + 27, 15, ink)
 
 
-def _thumbnail(path: Path, heat: HeatMap | None = None, limit: float | None = None) -> Image.Image:
+def _thumbnail(path: Path | Placed, heat: HeatMap | None = None, limit: float | None = None) -> Image.Image:
     """One picture, whole, as large as a tile lets it be, under its map if it has one; a few words in place of one that
     cannot be read."""
     inner = TILE - 2 * _FRAME

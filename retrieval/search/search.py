@@ -7,9 +7,12 @@ network that lies in the index, through ONNX Runtime where the index has it in t
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
+import itertools
 import tempfile
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,22 +20,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.given import whole
 from retrieval.base.held_folder import HeldFolder
 from retrieval.base.machine import cores
 from retrieval.base.npy import mapped
+from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, hits_of, no_match
-from retrieval.search.query import Question, picture_files, placed, unit_rows
+from retrieval.search.query import Picture, Question, pictures_of, placed, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, unchanged
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
     from retrieval.search.calibration import Calibration
     from retrieval.search.rerank import Reranker
+
+
+Encoded = tuple[list[Question], NDArray[np.float32]]
+"""Some queries, and their vectors."""
 
 
 class Search:
@@ -119,6 +128,11 @@ class Search:
         return Path(self.index.root)
 
     @cached_property
+    def pictures(self) -> Root:
+        """What opens the files of the hits by their paths."""
+        return self.index.pictures
+
+    @cached_property
     def encoder(self) -> Encoder:
         """The network that the index was built with; loaded when the first picture or text is asked for."""
         from retrieval.encoder import Encoder  # here, because a query by id needs none
@@ -170,7 +184,7 @@ class Search:
 
     def query(
         self,
-        pictures: str | Path | Sequence[str | Path],
+        pictures: Picture | Iterable[Picture],
         k: int | None = 10,
         *,
         include_self: bool = False,
@@ -185,7 +199,8 @@ class Search:
         that name.
 
         Args:
-            pictures: picture files, or folders, all of whose pictures are queries.
+            pictures: one, or many: picture files; folders, all of whose pictures are queries; bytes of such files;
+                pictures of Pillow's; pixels uint8 (h, w, 3) or (h, w).
             k: how many hits an answer has, at most.
             include_self: leave nothing out.
             where: a filter that hits must match (``docs/filters.md``); if k others match, k come back.
@@ -198,29 +213,50 @@ class Search:
         Raises:
             RetrievalError: a picture cannot be read, the filter is wrong, or the index has no encoder that fits.
         """
-        from retrieval.encoder.file_encoding import encode_files
-        from retrieval.images.reading import ReadPicture, recorded_decoder
-
-        self._check(k, where, above)
+        k = self._checked(k, where, above)
         left_out: list[images.Skipped] = []
-        files = picture_files([pictures] if isinstance(pictures, str | Path) else pictures, left_out)
+        asked = pictures_of(pictures, left_out)
         questions: list[Question] = []
         vectors = [np.empty((0, self.index.dim), np.float32)]
-        if files:
-            decoder = recorded_decoder(self.index.decoder)
-            threads = min(len(files), cores())
-            for batch in encode_files(files, self.encoder, decoder, threads=threads):
-                vectors.append(batch.vectors)
-                for file, picture in zip(files[batch.start :], batch.pictures, strict=False):
-                    if isinstance(picture, ReadPicture):
-                        questions.append(self._question(file, picture.sha256))
-                    else:
-                        left_out.append(picture)
+        for in_files, some in itertools.groupby(asked, lambda one: isinstance(one, Path)):
+            encoded = self._encode_files if in_files else self._encode_in_memory
+            for question, rows in encoded(list(some), left_out):
+                questions += question
+                vectors.append(rows)
         if skipped is not None:
             skipped.extend(left_out)
         elif left_out:
             raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
         return self._answers(questions, np.concatenate(vectors), k, include_self, where, above)
+
+    def _encode_files(self, files: Sequence[Any], left_out: list[images.Skipped]) -> Iterator[Encoded]:
+        from retrieval.encoder.file_encoding import encode_files
+        from retrieval.images.reading import ReadPicture, recorded_decoder
+
+        decoder = recorded_decoder(self.index.decoder)
+        for batch in encode_files(files, self.encoder, decoder, threads=min(len(files), cores())):
+            questions = []
+            for file, picture in zip(files[batch.start :], batch.pictures, strict=False):
+                if isinstance(picture, ReadPicture):
+                    questions.append(self._question(file, picture.sha256))
+                else:
+                    left_out.append(picture)
+            yield questions, batch.vectors
+
+    def _encode_in_memory(self, pictures: Sequence[Any], left_out: list[images.Skipped]) -> Iterator[Encoded]:
+        from retrieval.images.decoding import Wanted, decode
+        from retrieval.images.reading import recorded_decoder
+
+        p = self.encoder.config.preprocessing
+        wanted = Wanted(p.size, p.mode, recorded_decoder(self.index.decoder))
+        for one in pictures:
+            try:
+                pixels = decode(io.BytesIO(one.data), one.name, wanted, partial(images.prepare, p=p)).made
+            except images.UnreadableImage as problem:
+                left_out.append(images.Skipped(problem.path, problem.reason))
+                continue
+            sha256 = hashlib.sha256(one.data).hexdigest() if one.own else None
+            yield [Question(one.name, sha256=sha256)], self.encoder.encode(pixels[None])
 
     def query_ids(
         self,
@@ -236,7 +272,7 @@ class Search:
         Raises:
             RetrievalError: an id is not in the index, or the filter is wrong.
         """
-        self._check(k, where, above)
+        k = self._checked(k, where, above)
         items = self.index.items(ids)
         return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above)
 
@@ -254,7 +290,7 @@ class Search:
         Raises:
             RetrievalError: a path is not in the index, or the filter is wrong.
         """
-        self._check(k, where, above)
+        k = self._checked(k, where, above)
         items = []
         for path in paths:
             item = self.index.find(path)
@@ -286,7 +322,7 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        self._check(k, where, above)
+        k = self._checked(k, where, above)
         rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
         names = names or [f"vector {row}" for row in range(len(rows))]
         return self._answers([Question(name) for name in names], rows, k, True, where, above)
@@ -309,7 +345,7 @@ class Search:
         Raises:
             RetrievalError: the index's model knows pictures only, or the filter is wrong.
         """
-        self._check(k, where, above)
+        k = self._checked(k, where, above)
         vectors = self.encoder.encode_text(texts)
         # Words and pictures score otherwise than two pictures.
         return self._answers([Question(text, calibrated=False) for text in texts], vectors, k, True, where, above)
@@ -324,7 +360,7 @@ class Search:
         above: float | None,
     ) -> list[Answer]:
         questions = [
-            Question(name, self.root / item.path, item, item.sha256, item.label)
+            Question(name, self.pictures / item.path, item, item.sha256, item.label)
             for name, item in zip(names, items, strict=True)
         ]
         return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
@@ -387,7 +423,7 @@ class Search:
                     left_out=first.excluded,
                     no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
                     unread=one.unread,
-                    root=self.root,
+                    root=self.pictures,
                 )
             )
         return answers
@@ -416,11 +452,12 @@ class Search:
             return [question.item]
         return same
 
-    def _check(self, k: int | None, where: str | None, above: float | None) -> None:
-        """Refuse what is wrong before anything is read or encoded for it."""
+    def _checked(self, k: int | None, where: str | None, above: float | None) -> int | None:
+        """Refuse what is wrong before anything is read or encoded for it; k, but no more than there are items."""
         if k is None and above is None:
             raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
-        if k is not None and k < 1:
+        if k is not None and whole(k, "k") < 1:
             raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
         if where is not None:
             filters.compile(where, self.index.attribute_kinds())
+        return None if k is None else min(whole(k, "k"), max(len(self.index), 1))

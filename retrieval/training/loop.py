@@ -19,6 +19,7 @@ from torch import Tensor
 
 from retrieval import networks
 from retrieval.base.files import write_durably
+from retrieval.base.given import seeded
 from retrieval.datasets import PictureSet
 from retrieval.encoder import EncoderConfig, save_trained
 from retrieval.errors import RetrievalError
@@ -228,7 +229,7 @@ class Validation:
         preprocessing: Preprocessing,
         seed: int,
     ) -> None:
-        random = np.random.default_rng(seed)
+        random = seeded(seed)
         self._source = source
         self._labels = labels
         self._gallery = random.permutation(len(labels))[:GALLERY]

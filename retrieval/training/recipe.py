@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from retrieval.base.given import SEEDS
 from retrieval.errors import RetrievalError
 from retrieval.training import losses, sampling
 
@@ -95,7 +96,7 @@ class Recipe:
     )
     bias_rate: float = _choice(1.0, "how many times that rate biases and normalisation learn with", least=0)
     schedule: str = _choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
-    warmup: float = _choice(0.2, "triangle, cosine: share of the steps until the peak", least=0)
+    warmup: float = _choice(0.2, "triangle, cosine: share of the steps until the peak", least=0, most=1)
     momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0); adamw: β₁", least=0)
     weight_decay: float = _choice(5e-4, "weight decay of matrices and filters", least=0)
     average: float = _choice(
@@ -107,7 +108,7 @@ class Recipe:
         "auto", "float32, bfloat16, float16 (with loss scaling), or auto: bfloat16 where the hardware is fast at it"
     )
     compile: bool = _choice(False, "torch.compile, where a measurement at the start shows that it pays")
-    seed: int = _choice(0, "one seed makes a run repeat", least=0)
+    seed: int = _choice(0, "one seed makes a run repeat", least=0, most=SEEDS - 1)
     validation: int = _choice(
         2000, "pictures held out of the training split to watch it by, a tenth of it at most", least=0
     )
@@ -119,9 +120,11 @@ class Recipe:
             if getattr(self, name) not in choices:
                 raise RetrievalError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(choices)}.")
         for one in fields(self):
-            value, least = getattr(self, one.name), one.metadata.get("least")
+            value, least, most = getattr(self, one.name), one.metadata.get("least"), one.metadata.get("most")
             if None not in (value, least) and not (value >= least and math.isfinite(value)):
                 raise RetrievalError(f"--{one.name.replace('_', '-')} must be at least {least}, not {value}.")
+            if None not in (value, most) and value > most:
+                raise RetrievalError(f"--{one.name.replace('_', '-')} must be at most {most}, not {value}.")
         for name in ("momentum", "average"):
             if not getattr(self, name) < 1:
                 raise RetrievalError(f"--{name} must be less than 1, not {getattr(self, name)}.")

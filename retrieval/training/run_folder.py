@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -24,6 +26,9 @@ RESULTS = {"encoder": CHECKPOINT, "pair": PAIR_CHECKPOINT}
 """What a training leaves behind, and the checkpoint that stands beside it until it is finished."""
 
 FORMAT = 2
+
+_GAVE_UP = "gave up"
+"""What a checkpoint is marked with from which nobody can go on."""
 
 
 class _Dataclass(Protocol):
@@ -60,12 +65,19 @@ def open_run(out: Path, resume: bool, result: str = "encoder") -> Saved | None:
         result: what the training leaves behind, one of :data:`RESULTS`.
 
     Raises:
-        RetrievalError: the folder holds something that must not be overwritten.
+        RetrievalError: the folder holds something that must not be overwritten, or cannot be written.
     """
+    _require_writable(out)
     checkpoint = out / RESULTS[result]
-    if resume and checkpoint.is_file():
-        return Saved(checkpoint, *read(checkpoint))
     if checkpoint.is_file():
+        saved = Saved(checkpoint, *read(checkpoint))
+        gave_up = saved.about.get(_GAVE_UP)
+        if gave_up is not None and not resume:
+            return None  # nobody can go on with it, so that another takes its place
+        if gave_up is not None:
+            raise RetrievalError(f"The training in {out} cannot go on, since it would end as it did: {gave_up}")
+        if resume:
+            return saved
         raise RetrievalError(
             f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
         )
@@ -75,6 +87,33 @@ def open_run(out: Path, resume: bool, result: str = "encoder") -> Saved | None:
     if out.exists() and (not out.is_dir() or any(path.name != history.FOLDER for path in out.iterdir())):
         raise RetrievalError(f"{out} exists and is no training of ours; choose another --out.")
     return None
+
+
+def _require_writable(out: Path) -> None:
+    """See now, and not after an hour's training, that a run can be written."""
+    try:
+        out.exists()  # its name may be none
+        there = out
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{str(there)!r} is no folder")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RetrievalError(f"No run can be written to {str(out)!r} ({reason}); choose another --out.") from error
+
+
+def give_up(checkpoint: Path, why: str) -> None:
+    """Note in a checkpoint, if there is one, that going on from it leads nowhere.
+
+    Args:
+        checkpoint: it. why: a sentence for whoever tries, with what to do.
+    """
+    if checkpoint.is_file():
+        step, about, tensors = read(checkpoint)
+        write(checkpoint, step, tensors, {**about, _GAVE_UP: why})
 
 
 def same_recipe(saved: Saved, asked: AnyRecipe | None, kind: type[AnyRecipe]) -> AnyRecipe:

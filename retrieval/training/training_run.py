@@ -250,10 +250,13 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
     def watch(self, reading: AnyReading) -> None:
         """Stop where the loss is no number, and pass on a warning when there is a new one."""
         if not math.isfinite(reading.loss):
-            raise RetrievalError(
+            why = (
                 f"The loss is no longer a number at step {reading.step}: the learning rate is too high; "
                 f"train anew with --lr {(self.recipe.lr or 0) / 5:g}."
             )
+            if self.world.first:
+                run_folder.give_up(self.checkpoint, why)
+            raise RetrievalError(why)
         message = self.look(reading)
         if message is not None:
             self.report(message)

@@ -13,12 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from retrieval.base.given import seeded
 from retrieval.base.progress import bar
 from retrieval.datasets import PictureSet
 from retrieval.images import Preprocessing
 
 IN_MEMORY = 4 << 30
 """Bytes of decoded pictures up to which a set is decoded once and kept; larger ones are decoded batch by batch."""
+
+NAMED = 5
+"""Files that the warning of those that cannot be read names."""
 
 AHEAD = 3
 """Batches that are read from disk before they are asked for."""
@@ -72,7 +76,7 @@ class Source:
 
     def sample(self, count: int, seed: int) -> Tensor:
         """So many pictures at random, or all."""
-        return self.read(np.random.default_rng(seed).permutation(len(self.pictures))[:count])
+        return self.read(seeded(seed).permutation(len(self.pictures))[:count])
 
 
 def readable(pictures: PictureSet, report: Callable[[str], None]) -> PictureSet:
@@ -82,10 +86,9 @@ def readable(pictures: PictureSet, report: Callable[[str], None]) -> PictureSet:
     with bar(len(pictures), "Checking", "pictures") as progress:
         readable, skipped = pictures.check(progress.update)
     if skipped:
-        report(
-            f"{len(skipped)} files were left out because they cannot be read; "
-            f"the first is {skipped[0].path} ({skipped[0].reason})."
-        )
+        named = ", ".join(f"{one.path} ({one.reason})" for one in skipped[:NAMED])
+        others = f" and {len(skipped) - NAMED:,} others" if len(skipped) > NAMED else ""
+        report(f"{len(skipped):,} of the files were left out because they cannot be read: {named}{others}.")
     return readable
 
 

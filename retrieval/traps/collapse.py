@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.measures import arrays
 from retrieval.traps.finding import WORST, Example, Finding, Severity, Value
 
@@ -61,7 +62,7 @@ def find_collapse(
     marks = None if labels is None else arrays.labels(labels, n, "vectors")
     if n < 3:
         return Finding("collapse", "fine", f"{n} vectors are too few to tell whether they collapse.", {"vectors": n})
-    rng = np.random.default_rng(seed)
+    rng = seeded(seed)
     cosine = _mean_cosine(rows, rng)
     rank, dead = _spread(rows, rng)
     possible = min(d, n - 1)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.progress import bar
+from retrieval.index.index import PADDED
 
 if TYPE_CHECKING:
     from retrieval.index import Index
@@ -33,6 +34,7 @@ def neighbours_of(index: Index, k: int, asked: Ints | None = None) -> tuple[Ints
     ids, rows = index.all_vectors()
     if asked is not None:
         ids, rows = ids[asked], rows[asked]
+    k = min(k, len(ids) + PADDED)
     return _in_blocks(lambda some, exclude: index.search(some, k, exclude=exclude), rows, k, ids)
 
 
@@ -52,6 +54,7 @@ def exact_neighbours(
     """
     from retrieval.index.nearest import exact_search
 
+    k = min(k, len(gallery) + PADDED)
     names = np.arange(len(gallery)) if ids is None else ids
     return _in_blocks(lambda some, exclude: exact_search(some, gallery, names, k, exclude), queries, k, own)
 

@@ -16,10 +16,6 @@ FEWEST = 1000
 PER_LIST = 39
 """Vectors that each inverted list needs to be trained, as FAISS asks of its k-means."""
 
-_NSG = ["NSG32,Flat"]
-_MOST_FOR_NSG = 200_000
-"""Vectors up to which NSG is tried: it is built from exact neighbours, which takes the square of their number."""
-
 _SIGNS = 64
 """Numbers in a vector from which one bit for each tells enough."""
 
@@ -43,14 +39,15 @@ class Candidate:
 def candidates(n: int, d: int) -> list[Candidate]:
     """The structures worth trying, the most promising kinds first; whether their libraries are installed is not asked.
 
+    FAISS's NSG is none of them: where a tenth of the vectors are equal, building it never ends, whoever waits for it.
+
     Args:
         n: vectors it will hold.
         d: numbers in each.
     """
     if n < FEWEST:
         return []
-    factories = [*_graphs(n, d), *_lists(n, d), *_flat(d), *(_NSG if n <= _MOST_FOR_NSG else [])]
-    return [priced(factory) for factory in factories]
+    return [priced(factory) for factory in (*_graphs(n, d), *_lists(n, d), *_flat(d))]
 
 
 def priced(factory: str) -> Candidate:
@@ -110,7 +107,7 @@ def _growth(factory: str) -> float:
         return 0.8 if "IVF" in factory else 0.5
     if "IVF" in factory:
         return 1.1
-    return 1.5 if factory.startswith("NSG") else 1.15 if re.search("HNSW|Symphony", factory) else 1.0
+    return 1.15 if re.search("HNSW|Symphony", factory) else 1.0
 
 
 def for_sample(factory: str, n: int) -> str:
@@ -123,7 +120,7 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
     """About how much memory a structure takes.
 
     Per vector its code (float32 4·d, fp16 2·d, SQ8 d, PQm x4fs m/2, RaBitQ and binary d/8, RaBitQ 8 more), in lists 8
-    for its number, in graphs of M links 8·M + 24 (HNSW, which has 2·M at the ground) or 4·M (NSG), and in SymphonyQG,
+    for its number, in graphs of M links 8·M + 24 (HNSW, which has 2·M at the ground), and in SymphonyQG,
     beside float32, its M neighbours' codes of d/8, numbers of 4 and factors of 8, where d is at least 64. Once: the
     lists' centres of 4·d each, a projection's matrix of 4·d·d′, binary codes' rotation of 4·d·d. After a projection d
     is d′.
@@ -143,8 +140,6 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
         each += 8
     if match := re.match(r"B?HNSW(\d+)", factory):
         each += 8 * int(match[1]) + 24
-    if match := re.match(r"NSG(\d+)", factory):
-        each += 4 * int(match[1])
     return math.ceil(once + n * (each + _code_bytes(factory, d)))
 
 

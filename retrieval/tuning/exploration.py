@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval import measures
+from retrieval.base.given import seeded
 from retrieval.base.progress import bar
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
@@ -120,7 +121,7 @@ class Trying:
         seed: int = 0,
     ) -> None:
         self._wishes, self._budget, self._seed = wishes, budget, seed
-        self.held_out, asked = draw(index, queries, np.random.default_rng(seed))
+        self.held_out, asked = draw(index, queries, seeded(seed))
         self.trial = Trial(index, self.held_out, k)
         self.measuring = Measuring(self.trial, asked, k)
         self._items = len(index)
@@ -206,7 +207,7 @@ class Trying:
         n = len(self.trial)
         if n <= 2 * SAMPLE:  # building all takes hardly longer than finding out
             return [(0.0, candidate.factory) for candidate in candidates]
-        rows = np.sort(np.random.default_rng(self._seed).choice(n, SAMPLE, replace=False))
+        rows = np.sort(seeded(self._seed).choice(n, SAMPLE, replace=False))
         sample = np.ascontiguousarray(self.trial.vectors[rows])
         seconds: dict[str, float] = {}  # of each structure for the sample; some differ only in the number of lists
         out = []

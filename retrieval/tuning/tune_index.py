@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.files import checksum
+from retrieval.base.given import whole
 from retrieval.base.text import numbered
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
@@ -63,6 +64,7 @@ def tune(
         RetrievalError: an argument makes no sense, or the index is empty, damaged or open for reading.
     """
     wishes = _wishes(recall, memory, latency)
+    k = whole(k, "k")
     if k < 1:
         raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
     if not minutes > 0:

@@ -129,9 +129,9 @@ from retrieval.ingest import memory_limits
 from retrieval.cli import main
 memory_limits.COMMIT_PICTURES = 5
 read = file_encoding.read_picture
-def slowly(*args):
+def slowly(*args, **options):
     time.sleep(0.05)
-    return read(*args)
+    return read(*args, **options)
 file_encoding.read_picture = slowly
 sys.exit(main(["build", *sys.argv[1:]]))
 """

@@ -225,7 +225,14 @@ def test_export_copies_files_as_they_are(tmp_path: Path) -> None:
     assert targets(pictures) == ["test/cat/deep/a.png", "train/cat/a.jpg"]
     for name in ("train/cat/a.jpg", "test/cat/deep/a.png"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in" / name).read_bytes()
-    assert datasets.export(pictures, tmp_path / "out") == (0, 2)
+    assert datasets.export(pictures, tmp_path / "out")[:2] == (0, 2)
+
+
+def test_names_may_be_as_long_as_a_disk_allows(tmp_path: Path) -> None:
+    name = "n" * 251 + ".png"
+    write(tmp_path / "in" / name, noise(8, 6, 3))
+    assert datasets.export(datasets.load(tmp_path / "in"), tmp_path / "out").written == 1
+    assert [path.name for path in (tmp_path / "out/train").iterdir()] == [name]
 
 
 def test_export_of_a_limited_number_keeps_all_classes(tmp_path: Path) -> None:

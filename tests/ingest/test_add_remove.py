@@ -94,8 +94,8 @@ def test_what_cannot_be_read_is_left_out_and_takes_nothing_with_it(root: Path, t
 
 
 def test_a_link_stands_for_itself(root: Path, tmp_path: Path) -> None:
-    tiny.picture(90).save(tmp_path / "outside.png")
-    (root / "cat/link.png").symlink_to(tmp_path / "outside.png")
+    tiny.picture(90).save(root / ".hidden.png")
+    (root / "cat/link.png").symlink_to(root / ".hidden.png")
     (tmp_path / "way").symlink_to(root)
     assert add_pictures(tmp_path / "index", [tmp_path / "way/cat/link.png"]).added == 1
     assert contents(tmp_path / "index")["cat/link.png"][1] == "cat"

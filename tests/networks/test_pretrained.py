@@ -357,3 +357,25 @@ def test_without_transformers_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(RetrievalError, match=r'pip install "retrieval\[pretrained\]"'):
         Encoder.load("hf:facebook/dinov2-small")
+
+
+@pytest.mark.parametrize(
+    ("processor", "config", "options", "says"),
+    [
+        ({"size": {"height": 56, "width": 56}}, {}, {}, "does not take what its preprocessor_config.json asks for"),
+        ({}, {}, {"num_channels": 1}, "does not take what its preprocessor_config.json asks for"),
+        ({}, {"hidden_size": 32}, {}, "weights of other shapes than its config.json says"),
+        ({}, {"patch_size": 14}, {}, "weights of other shapes than its config.json says"),
+    ],
+)
+def test_parts_that_disagree_are_one_sentence(
+    processor: dict[str, Any], config: dict[str, Any], options: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    model = transformers.ViTModel(transformers.ViTConfig(**VISION, **options), add_pooling_layer=False)
+    model.save_pretrained(tmp_path)
+    transformers.ViTImageProcessorPil(size={"height": 28, "width": 28}).save_pretrained(tmp_path)
+    for name, changes in (("preprocessor_config.json", processor), ("config.json", config)):
+        said = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps(said | changes))
+    with pytest.raises(RetrievalError, match=says):
+        Encoder.load(f"hf:{tmp_path}")

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -380,3 +381,35 @@ def test_a_training_may_start_from_imagenet_weights(tmp_path):
     assert "embedding.weight" in moved and any("stem" in name or name.startswith("features.0") for name in moved)
     with pytest.raises(RetrievalError, match="--size"):
         train(made_up(), tmp_path / "other", recipe.replace(size=100))
+
+
+def test_a_training_that_ended_in_no_number_gives_way_to_another(tmp_path, monkeypatch):
+    from retrieval.training import training_run
+
+    monkeypatch.setattr(training_run, "CHECKPOINT_SECONDS", 0.0)
+    steps = training_run.Run.watch
+
+    def spoiled(run, reading):
+        steps(run, dataclasses.replace(reading, loss=math.nan) if reading.step == 3 else reading)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training_run.Run, "watch", spoiled)
+        with pytest.raises(RetrievalError, match=r"no longer a number at step 3.*train anew with --lr"):
+            train(made_up(), tmp_path / "run", QUICK)
+    with pytest.raises(RetrievalError, match="would end as it did: The loss is no longer a number at step 3"):
+        train(made_up(), tmp_path / "run", resume=True)
+    # what was advised works, in the same folder
+    assert train(made_up(), tmp_path / "run", QUICK.replace(lr=0.001, epochs=1)).folder == tmp_path / "run"
+
+
+def test_a_run_that_cannot_be_written_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    for out in (tmp_path / "file" / "run", tmp_path / ("long" * 100), Path("/proc/nowhere/run")):
+        with pytest.raises(RetrievalError, match="No run can be written"):
+            train(made_up(), out, QUICK)
+
+
+@pytest.mark.parametrize("change", [{"seed": -1}, {"seed": 2**32}, {"warmup": 1.5}])
+def test_seed_and_warmup_have_ends(change):
+    with pytest.raises(RetrievalError, match=r"must be at (least|most)"):
+        Recipe(**change)

@@ -251,14 +251,13 @@ def sane(factory: str, n: int, d: int) -> None:
         assert int(lists[1]) >= 1 and PER_LIST * int(lists[1]) <= n
     if quantizer := re.search(r"PQ(\d+)x4fs", factory):
         assert int(quantizer[1]) >= 1 and d % int(quantizer[1]) == 0
-    if factory.startswith("NSG"):
-        assert n <= 200_000
+    assert not factory.startswith("NSG")  # whose building need not end
 
 
 def test_building_more_never_seems_cheaper() -> None:
     growth = {candidate.factory: candidate.growth for candidate in candidates(10**5, 256)}
     assert all(0 < power < 2 for power in growth.values())
-    assert growth["NSG32,Flat"] > growth["HNSW32,Flat"] > growth["SQ8"] > growth["PQ128x4fs"]
+    assert growth["HNSW32,Flat"] > growth["SQ8"] > growth["PQ128x4fs"]
 
 
 def test_less_is_estimated_for_what_is_smaller() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from tuned import D, N, index_at, recall_of, set_clock, try_few
-from vectors import clustered, named
+from vectors import clustered, make, named, unit
 
 from retrieval.index import Index
 from retrieval.index.nearest import kinds
 from retrieval.tuning import EXACT, default_structure, exploration, tune
 from retrieval.tuning import default as defaults
+from retrieval.tuning.candidates import FEWEST
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +163,16 @@ def test_what_is_being_built_is_given_up_when_the_time_is_over(folder: Path, mon
     with Index.open(folder, write=True) as index:
         assert default_structure(index, minutes=1e-9) is not None
         assert index.structure is None
+
+
+def test_no_graph_is_built_whose_building_need_not_end(tmp_path: Path) -> None:
+    vectors = unit(2 * FEWEST, 16)
+    vectors[: FEWEST // 5] = vectors[0]  # placeholders: FAISS's NSG never comes to an end among them
+    with make(tmp_path / "index", vectors) as index:
+        report = tune(index, recall=0.9, minutes=1)
+        assert report.chosen is not None and not any("NSG" in point.factory for point in report.points)
+        # what an earlier release chose is not built again either
+        index.record_tuning(report.to_json() | {"chosen": {**report.to_json()["chosen"], "factory": "NSG32,Flat"}})
+        index.set_structure(None)
+        default_structure(index)
+        assert index.structure is None or "NSG" not in index.structure.factory

@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
 from retrieval.index.nearest import faiss_files
@@ -54,7 +55,7 @@ class BinaryStructure:
         lists = int(getattr(index, "nlist", 0))
         if n < lists:
             raise RetrievalError(f"{factory} needs at least {lists:,} vectors, not {n:,}; take fewer lists.")
-        rng = np.random.default_rng(seed)
+        rng = seeded(seed)
         rotation = _rotation(dim, int(index.d), rng)
         rows = np.sort(rng.permutation(n)[:_SAMPLE])
         centre = vectors[rows].mean(axis=0, dtype=np.float64) if n else np.zeros(dim)

@@ -11,6 +11,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from retrieval.base.given import seeded
 from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
 from retrieval.index.nearest import faiss_files
@@ -73,7 +74,7 @@ class FaissStructure:
         try:
             with matrix_products(True):
                 if not index.is_trained:
-                    rows = np.random.default_rng(seed).permutation(n)[: max(_SAMPLE, 64 * lists)]
+                    rows = seeded(seed).permutation(n)[: max(_SAMPLE, 64 * lists)]
                     index.train(_finite(vectors[np.sort(rows)]))
                 for start in range(0, n, piece):
                     index.add(_finite(vectors[start : start + piece]))

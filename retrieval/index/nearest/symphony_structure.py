@@ -7,8 +7,10 @@ has no seed, so that no two builds are the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import faiss
@@ -57,7 +59,8 @@ class SymphonyStructure:
                 f"{factory} needs more than {int(degree)} vectors, not {len(vectors):,}; search them exactly."
             )
         index = _library().SymqgIndex(max(vectors.shape[1], _LEAST_DIM), int(degree), "l2")
-        index.build(_filled(vectors), _EFFORT, faiss.omp_get_max_threads())
+        filled, threads = _filled(vectors), faiss.omp_get_max_threads()
+        _interruptible(lambda: index.build(filled, _EFFORT, threads))
         return cls(factory, index, vectors.shape[1])
 
     @classmethod
@@ -118,6 +121,22 @@ class SymphonyStructure:
                 found = np.full((1, 1), -1, np.int64)
         missing = count - found.shape[1]
         return np.pad(found, ((0, 0), (0, missing)), constant_values=-1) if missing else found
+
+
+def _interruptible(work: Callable[[], None]) -> None:
+    """Have a thread do what hears no Ctrl-C for minutes, and wait for it. One that nobody waits for any more ends by
+    itself, or with the program."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:  # whatever it is, it is for who waits
+            done.set_exception(error)
+
+    Thread(target=run, name="building", daemon=True).start()
+    done.result()
 
 
 def _filled(vectors: Floats) -> Floats:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from retrieval.base.given import seeded, whole
 from retrieval.base.machine import versions
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
@@ -41,9 +42,11 @@ def calibrate(
         raise RetrievalError(f"The false match rate is {fmr}; give a share between 0 and 1, such as 0.01.")
     if not 0 <= miss < 1:
         raise RetrievalError(f"The share of missed matches is {miss}; give one from 0 to below 1, such as 0.05.")
+    k = whole(k, "k")
     if k < 1:
         raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
-    data = Labelled(index, queries, np.random.default_rng(seed))
+    k = min(k, len(index))  # more hits there are not
+    data = Labelled(index, queries, seeded(seed))
     evidence = data.ask(k)
     held = data.held[data.rows]
     half, others = evidence.of(~held), evidence.of(held)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.given import seeded
 from retrieval.errors import RetrievalError
 
 Doubles = npt.NDArray[np.float64]
@@ -184,7 +185,7 @@ def fit(
     folds = min(FOLDS, len(names))
     if weight.sum() < ENOUGH or folds < 2:
         return fit_logistic(x, true, weight), {}
-    fold = np.random.default_rng(seed).permutation(len(names))[group] % folds
+    fold = seeded(seed).permutation(len(names))[group] % folds
     kinds: dict[str, Callable[[Doubles, Mask, Doubles], ScoreMap]]
     kinds = {"logistic": fit_logistic, "isotonic": fit_isotonic}
     losses = {}

@@ -52,7 +52,7 @@ class PairReranker:
             )
         p = self.scorer.preprocessing
         query = images.read(first.picture, p)
-        files = [Path(index.root) / item.path for item in index.items(first.ids[:looked_at])]
+        files = [index.pictures / item.path for item in index.items(first.ids[:looked_at])]
 
         def read(file: Path) -> Pixels | Skipped:
             try:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.base.placed_files import Placed
 from retrieval.images import Skipped
 from retrieval.index import Index
 
@@ -35,7 +36,7 @@ class FirstRanking:
     excluded: tuple[int, ...] = ()
     where: str | None = None
     wanted: int | None = None
-    picture: Path | None = None
+    picture: Path | Placed | None = None
 
 
 class Reranked(NamedTuple):

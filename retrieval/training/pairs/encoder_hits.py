@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from retrieval.base.given import seeded
 from retrieval.base.progress import bar
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
@@ -48,7 +49,7 @@ class Hits:
         self.train = len(train)
         self.seed = seed
         self._vectors = np.concatenate([vectors_of(self.encoder, pictures) for pictures in (train, validation)])
-        self._gallery = np.sort(np.random.default_rng(seed).permutation(self.train)[:GALLERY])
+        self._gallery = np.sort(seeded(seed).permutation(self.train)[:GALLERY])
 
     def sampler(self, pairs: int) -> HitPairs:
         """Batches of so many training pairs, most impostors of which are wrong hits."""

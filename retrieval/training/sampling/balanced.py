@@ -27,7 +27,7 @@ class ClassBatches:
         self.members = by_class(labels)
         if len(self.members) < 2:
             raise RetrievalError(
-                f"Triplets need pictures of at least 2 classes, and there are {len(self.members)}; "
+                f"A training needs pictures of at least 2 classes, and there are {len(self.members)}; "
                 "give a labelled set (one folder a class, or a CSV with a label column)."
             )
         if classes < 2 or pictures < 2:

@@ -25,7 +25,7 @@ class RandomTriplets:
         self._first = [c for c, member in enumerate(self.members) if len(member) > 1]
         if len(self.members) < 2 or not self._first:
             raise RetrievalError(
-                "Triplets need at least 2 classes, one of them with 2 pictures or more; give a larger labelled set."
+                "Random triplets need 2 classes, one of them with 2 pictures or more; give a larger labelled set."
             )
         self.triplets = triplets
         self.batches = -(-epoch_triplets // triplets)

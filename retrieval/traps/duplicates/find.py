@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from retrieval import images
 from retrieval.base.machine import cores
+from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.encoder.file_encoding import encode_files
@@ -126,7 +127,7 @@ def _look_at(source: str | Path, threads: int) -> _Looked:
             return _of_index(index, threads)
     found = images.find(source)
     root = Path(source).resolve()
-    looked = _read(root, found.paths, threads)
+    looked = _read(root, found.paths, threads, Root(root, linked=True))
     if not looked.known.pictures:
         raise RetrievalError(f"No picture in {printable(root)!r} can be read; give a folder or an index.")
     return looked._replace(skipped=(*found.skipped, *looked.skipped))
@@ -138,7 +139,7 @@ def _of_index(index: Index, threads: int) -> _Looked:
         raise RetrievalError(f"The index {printable(index.folder)!r} is empty; add pictures to it.")
     root = Path(index.root).resolve()
     items = index.items(ids)
-    known, skipped, notes = _read(root, [item.path for item in items], threads)
+    known, skipped, notes = _read(root, [item.path for item in items], threads, index.pictures)
     pictures = known.pictures
     if not pictures:
         raise RetrievalError(
@@ -251,7 +252,7 @@ def _absolute(file: OneFile, root: Path) -> OneFile:
     return OneFile(seen, str(root / file.path), tuple(str(root / name) for name in file.names), file.linked)
 
 
-def _read(root: Path, paths: Sequence[str], threads: int) -> _Looked:
+def _read(root: Path, paths: Sequence[str], threads: int, allowed: Root) -> _Looked:
     """The files that can be read, each once, what is known of them, and the others."""
     outside = [path for path in paths if not in_system_folder(path)]
     files = files_of(root, outside)
@@ -264,7 +265,7 @@ def _read(root: Path, paths: Sequence[str], threads: int) -> _Looked:
 
     def one(file: OneFile) -> reading.ReadPicture | images.Skipped:
         try:
-            picture = reading.read_picture(root / file.path, perceptual.PREPROCESSING, "pillow")
+            picture = reading.read_picture(allowed / file.path, perceptual.PREPROCESSING, "pillow")
             same = file.seen is not None and file.seen.still((root / file.path).stat())
         except images.UnreadableImage as problem:
             return images.Skipped(printable(file.path), problem.reason)
