@@ -59,6 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"most bits in which each of two 64-bit hashes differs ({BITS})",
     )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="compare all vectors of an index of more than 100,000 pictures with all (a structure names the near ones)",
+    )
     parser.add_argument("--page", metavar="FILE.html", help="write a page to look through the groups")
     parser.add_argument(
         "--list",
@@ -91,7 +96,13 @@ def run(args: argparse.Namespace) -> int:
     if args.move_to is not None:
         checked_target(args.move_to, *(folder for folder in (args.source, args.against) if folder is not None))
     found = find_duplicates(
-        args.source, against=args.against, keep=args.keep, model=args.model, score=args.score, bits=args.bits
+        args.source,
+        against=args.against,
+        keep=args.keep,
+        model=args.model,
+        score=args.score,
+        bits=args.bits,
+        exact=args.exact,
     )
     if args.page is not None:
         write_page(found, args.page)

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -228,6 +229,8 @@ def below(root: str) -> Callable[[str], str]:
 
     def relative(path: str) -> str:
         path = re.sub(r"^(\./+)+(?=.)", "", path)
+        if not path.startswith("/"):
+            return path
         place = PurePosixPath(path)
         return place.relative_to(folder).as_posix() if place != folder and place.is_relative_to(folder) else path
 
@@ -236,9 +239,12 @@ def below(root: str) -> Callable[[str], str]:
 
 def _whole(text: str) -> str:
     """A text that can be stored: halves of surrogate pairs, which JSON can hold, and zeros become escapes."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode(errors="backslashreplace").decode().replace("\0", r"\x00")
 
 
+@lru_cache(100)
 def _free(name: str) -> str:
     """A name that an attribute can have: printable, not too long, and not one that every item has of its own."""
     name = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)[:_LONGEST_NAME]

@@ -95,7 +95,7 @@ def of_index(
     asked = None
     if n > WHOLE and not exact:
         asked = np.sort(np.random.default_rng(seed).choice(n, DRAWN, replace=False))
-    neighbours, scores = neighbours_of(index, k, asked)
+    neighbours, scores = neighbours_of(index, k, asked, exact=exact)
     ids, rows = index.all_vectors()
     names, marks = numbered(index.labels())
     labels = marks if names else None

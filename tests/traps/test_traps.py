@@ -16,7 +16,7 @@ from retrieval.errors import RetrievalError
 from retrieval.images import perceptual
 from retrieval.images.perceptual import Hashes
 from retrieval.index import Index, NewItem
-from retrieval.traps import find_all
+from retrieval.traps import find_all, neighbours
 from retrieval.traps.collapse import effective_rank
 from retrieval.traps.near_duplicates import SPARE, near_duplicates
 
@@ -382,6 +382,18 @@ def test_of_many_pictures_some_are_drawn_to_ask(index: Index, monkeypatch: pytes
     assert found["labels"].figures["pictures"] == len(index) - 10
     assert {example.ids for example in found["labels"].worst} <= {example.ids for example in whole["labels"].worst}
     assert {one.name: one for one in traps.of_index(index, exact=True)} == whole
+
+
+def test_the_neighbours_of_many_are_found_by_a_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unit(3000, 16)
+    vectors[2000] = vectors[7]
+    index = make(tmp_path / "index", vectors)
+    exact = traps.neighbours_of(index, 5)
+    monkeypatch.setattr(neighbours, "MANY", 2999)
+    found, scores = traps.neighbours_of(index, 5)
+    assert (found[7, 0], found[2000, 0]) == (2000, 7) and (found != np.arange(3000)[:, None]).all()
+    assert 0.8 < (scores == exact[1]).mean() < 1
+    np.testing.assert_array_equal(traps.neighbours_of(index, 5, exact=True)[0], exact[0])
 
 
 def test_an_index_without_labels_and_one_of_codes_are_looked_through(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.photographs import OneFile, files_of, in_system_folder
 from retrieval.traps.duplicates.report import LARGEST, OLDEST, Duplicates
 from retrieval.traps.near_duplicates import BITS
-from retrieval.traps.neighbours import exact_neighbours, neighbours_of
+from retrieval.traps.neighbours import MANY, exact_neighbours, neighbours_of
 
 NEIGHBOURS = 20
 """Nearest of each picture that are looked at for copies by score."""
@@ -45,6 +45,7 @@ def find_duplicates(
     model: str | Path | None = None,
     score: float | None = None,
     bits: int = BITS,
+    exact: bool = False,
     threads: int | None = None,
 ) -> Duplicates:
     """Find pictures that are in a folder, or in an index, more than once; or new ones that a reference has.
@@ -66,6 +67,8 @@ def find_duplicates(
         score: the least score that counts; by default :data:`.near_duplicates.SCORE`, and where that many pairs
             have it that it tells classes, only together with hashes, within some bits more than `bits`.
         bits: the greatest distance of each of the two hashes.
+        exact: compare all vectors of an index, however many. Above :data:`retrieval.traps.neighbours.MANY` pictures
+            a structure names the near ones, which may miss a few.
         threads: how many cores to use; all by default.
 
     Raises:
@@ -84,7 +87,7 @@ def find_duplicates(
         if keep != LARGEST:
             raise RetrievalError(f"The reference {printable(against)!r} is kept whatever --keep says; leave that out.")
         return _against(source, against, model, score, bits, threads)
-    looked = _look_at(source, threads)
+    looked = _look_at(source, threads, exact=exact)
     known = looked.known
     folder = None if keep in (LARGEST, OLDEST) else _inside(keep, known.root)
     if model is not None:
@@ -121,10 +124,10 @@ class _Looked(NamedTuple):
     notes: list[str]
 
 
-def _look_at(source: str | Path, threads: int) -> _Looked:
+def _look_at(source: str | Path, threads: int, *, exact: bool = False) -> _Looked:
     if is_an_index(source):
         with Index.open(source) as index:
-            return _of_index(index, threads)
+            return _of_index(index, threads, exact)
     found = images.find(source)
     root = Path(source).resolve()
     looked = _read(root, found.paths, threads, Root(root, linked=True))
@@ -133,7 +136,7 @@ def _look_at(source: str | Path, threads: int) -> _Looked:
     return looked._replace(skipped=(*found.skipped, *looked.skipped))
 
 
-def _of_index(index: Index, threads: int) -> _Looked:
+def _of_index(index: Index, threads: int, exact: bool) -> _Looked:
     ids = index.ids()
     if not len(ids):
         raise RetrievalError(f"The index {printable(index.folder)!r} is empty; add pictures to it.")
@@ -147,7 +150,11 @@ def _of_index(index: Index, threads: int) -> _Looked:
             "or give the folder they are in now."
         )
     place = {path: row for row, file in enumerate(known.files) for path in (file.path, *file.names)}
-    by_id, by_id_scores = neighbours_of(index, NEIGHBOURS)
+    by_id, by_id_scores = neighbours_of(index, NEIGHBOURS, exact=exact)
+    if len(ids) > MANY and not exact:
+        notes.append(
+            f"The vectors of {len(ids):,} pictures were compared by a structure, which may miss a few (--exact)."
+        )
     rows = as_numbers(index.all_vectors()[1])
     # A file that has changed since has another vector than the index's.
     row_of = np.full(len(items) + 1, -1)
