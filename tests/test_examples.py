@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 from retrieval import datasets
+from retrieval.encoder import Encoder
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -59,7 +61,16 @@ def test_each_fits_on_a_screen_and_uses_what_is_public(path: Path) -> None:
     assert f'"{path.name}"' in Path(__file__).read_text(encoding="utf-8"), "no test runs it"
 
 
-def test_a_folder_is_searched(run: Callable[..., str], digits: Path, tmp_path: Path) -> None:
+def test_a_folder_is_searched(
+    run: Callable[..., str],
+    digits: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a small network in place of the one for photographs, whose answers are tested elsewhere."""
+    small = Encoder.load(tiny.model(tmp_path_factory))
+    monkeypatch.setattr(Encoder, "_pretrained", lambda *_: small)
     picture = next(digits.rglob("*.png"))
     for new in ("12 pictures, 12 of them new", "12 pictures, 0 of them new"):
         out = run("search_a_folder.py", digits, picture)
