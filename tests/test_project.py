@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -15,8 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import retrieval.version
 from retrieval.cli import VERBS
+from retrieval.version import __version__
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {"train_triplet.py": "train", "build_index.py": "build", "query.py": "query"}
@@ -124,12 +125,12 @@ def _imported(node: ast.AST) -> list[str]:
 
 def test_version_is_the_packages(setup_cfg: configparser.ConfigParser) -> None:
     assert setup_cfg["metadata"]["version"] == "attr: retrieval.version.__version__"
-    assert re.fullmatch(r"\d+\.\d+\.\d+", retrieval.version.__version__)
-    assert run("-m", "retrieval", "--version").stdout == f"retrieval {retrieval.version.__version__}\n"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert run("-m", "retrieval", "--version").stdout == f"retrieval {__version__}\n"
 
 
 def test_changelog_has_the_version() -> None:
-    assert retrieval.version.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert __version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_overview_names_every_verb() -> None:
@@ -139,24 +140,46 @@ def test_overview_names_every_verb() -> None:
         assert re.search(rf"^  {verb} +{re.escape(help_)}$", result.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_verb_explains_itself_with_examples(verb: str) -> None:
-    result = run("-X", "importtime", "-m", "retrieval", verb, "--help")
+HELP_OF_EACH = """
+import contextlib, io, json, sys
+from retrieval.cli import main
+said = {}
+for verb in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            code = main([verb, "--help"])
+        except SystemExit as ended:
+            code = ended.code
+    said[verb] = [code, out.getvalue(), "torch" in sys.modules]
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, tuple[int, str, bool]]:
+    """Of each verb: the code that its help ends with, what it says, and whether torch has been imported by then."""
+    result = run("-c", HELP_OF_EACH, *VERBS)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert result.stdout.startswith(f"usage: retrieval {verb} ")
-    examples = result.stdout.split("examples:\n", 1)[1]
+    return {verb: tuple(said) for verb, said in json.loads(result.stdout).items()}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_explains_itself_with_examples(helps: dict[str, tuple[int, str, bool]], verb: str) -> None:
+    code, said, torch = helps[verb]
+    assert code == 0
+    assert said.startswith(f"usage: retrieval {verb} ")
+    examples = said.split("examples:\n", 1)[1]
     names = [f"retrieval {verb}", *(script for script, its in SCRIPTS.items() if its == verb)]
     assert re.search(rf"^  ({'|'.join(map(re.escape, names))}) ", examples, re.MULTILINE)
-    assert not re.search(r"\| +torch$", result.stderr, re.MULTILINE), "help waits for torch"
+    assert not torch, "help waits for torch"
 
 
 @pytest.mark.parametrize(("script", "verb"), SCRIPTS.items())
-def test_script_stands_for_its_verb(script: str, verb: str) -> None:
+def test_script_stands_for_its_verb(helps: dict[str, tuple[int, str, bool]], script: str, verb: str) -> None:
     result = run(script, "--help")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"usage: {script} ")
-    whole = run("-m", "retrieval", verb, "--help").stdout
-    assert result.stdout.split("examples:")[1] == whole.split("examples:")[1]
+    assert result.stdout.split("examples:")[1] == helps[verb][1].split("examples:")[1]
 
 
 @pytest.mark.parametrize("arguments", [("draw",), (), ("query", "--no-such-flag")])
@@ -171,9 +194,9 @@ def test_wrong_arguments_are_told_and_exit_2(arguments: tuple[str, ...]) -> None
         assert "query" in result.stderr  # what there is instead
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
+def test_import_waits_for_nothing_heavy() -> None:
+    """One process imports one after another: what is still missing at the end was brought along by none."""
+    modules = [
         "",
         ".images",
         ".datasets",
@@ -190,14 +213,18 @@ def test_wrong_arguments_are_told_and_exit_2(arguments: tuple[str, ...]) -> None
         ".search.results_picture",
         ".traps",
         ".traps.duplicates",
-    ],
-)
-def test_import_waits_for_nothing_heavy(module: str) -> None:
+    ]
     heavy = {"torch", "sklearn", "matplotlib", "transformers", "onnxruntime", "tqdm"}
-    code = f"import sys, retrieval{module}; print(*({heavy!r} & sys.modules.keys()))"
-    result = run("-c", code)
+    code = (
+        "import importlib, sys\n"
+        "for module in sys.argv[1:]:\n"
+        "    importlib.import_module(module)\n"
+        f"    print(*(f'{{module}} imports {{name}}' for name in {heavy!r} & sys.modules.keys()))"
+    )
+    result = run("-c", code, *(f"retrieval{module}" for module in modules))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == []
+    assert result.stdout.strip() == ""
+    assert len(result.stdout.splitlines()) == len(modules)
 
 
 def test_faiss_is_imported_in_one_package() -> None:

@@ -48,7 +48,7 @@ def export(
 
     Each file is whole or absent, and one that is there with the same bytes is kept: an interrupted export
         goes on where it stopped. A list may come from a stranger: only files that can be read as pictures are copied,
-        and only from the list's folder, links followed, unless `anywhere`.
+        and of a list only those in its own folder, unless `anywhere`.
 
     Args:
         pictures: the set. Pictures without a label lie beside the class folders.
@@ -92,9 +92,10 @@ def export(
         raise RetrievalError(f"The export stopped at {what!r}: {error.strerror or error}.") from error
     if len(skipped) == len(chosen):
         first = skipped[0]
+        elsewhere = f"if those outside of {printable(chosen.root or '')!r} are meant, add --anywhere"
         raise RetrievalError(
             f"None of the {len(chosen):,} pictures of {pictures.name} was copied (the first, {first.path!r}: "
-            f"{first.reason}); if those outside of {printable(chosen.root or '')!r} are meant, add --anywhere."
+            f"{first.reason}); {elsewhere if allowed is not None else 'give files that can be read as pictures'}."
         )
     return Exported(written, len(chosen) - written - len(skipped), tuple(skipped))
 

@@ -36,6 +36,7 @@ from retrieval.index.records import (
     StructureRecord,
     Value,
     attribute,
+    is_unicode,
     new_paths,
 )
 from retrieval.index.snapshot import Snapshot
@@ -567,9 +568,10 @@ class Index:
         self._commit(lambda: self._catalog.set_skipped(skipped))
 
     def record_left_out(self, rows: Iterable[LeftOut]) -> None:
-        """Replace what a build need not look into again."""
+        """Replace what a build need not look into again. Files whose names are not Unicode are not kept among them."""
         self.must_write()
-        self._commit(lambda: self._catalog.set_left_out(rows))
+        kept = [row for row in rows if is_unicode(row[0])]
+        self._commit(lambda: self._catalog.set_left_out(kept))
 
     def record_details(self, details: Mapping[str, object]) -> None:
         """Replace what else is kept with the index."""
@@ -676,7 +678,7 @@ class Index:
         Raises:
             RetrievalError: one is not in the index.
         """
-        wanted = [int(id_) for id_ in ids]
+        wanted = whole_numbers(ids, "id")
         strange = self._catalog.missing(wanted)
         if strange is not None:
             raise self._unknown(strange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import signal
 import subprocess
 import sys
@@ -14,16 +15,16 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.parametrize("program", ["recipes.py choose", "records.py choose-cifar10", "losses.py"])
-def test_a_mistake_is_one_sentence(program, tmp_path):
+def test_a_mistake_is_one_sentence(program, tmp_path, monkeypatch, capsys):
     name, *words = program.split()
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / name), *words, "nowhere.h5", "--out", "runs"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1 and done.stdout == ""
-    assert "nowhere.h5" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", [name, *words, "nowhere.h5", "--out", "runs"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1 and out == ""
+    assert "nowhere.h5" in err and len(err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -154,7 +154,7 @@ def test_ctrl_c_leaves_whole_files_only_and_the_next_run_goes_on(tmp_path: Path)
     for path in there:
         with Image.open(path) as picture:
             picture.load()
-    assert datasets.export(pictures, out) == (count - len(there), len(there))
+    assert datasets.export(pictures, out) == (count - len(there), len(there), ())
 
 
 @pytest.mark.skipif(not (SHARED / "att_faces.zip").is_file(), reason="no ../shared/data/att_faces.zip")

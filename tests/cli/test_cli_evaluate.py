@@ -127,7 +127,7 @@ def test_every_default_is_the_options_own():
         (["{run}", "{data}", "--codes"], "so --codes says nothing"),
         (["{run}", "{data}", "--labels", "labels.csv"], "so --labels 'labels.csv' says nothing"),
         (["{run}", "{data}", "--ways", "5"], "--ways says nothing without --oneshot"),
-        (["{run}", "{data}", "--oneshot", "--no-probe"], "--probe says nothing beside --oneshot"),
+        (["{run}", "{data}", "--oneshot", "--no-probe"], "--no-probe says nothing beside --oneshot"),
     ],
 )
 def test_verb_refuses_in_one_sentence(arguments, words, run, data, capsys):

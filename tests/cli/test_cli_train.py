@@ -1,7 +1,6 @@
 """train_triplet.py as a process, as people run it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,16 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrieval.cli import main
+
 ROOT = Path(__file__).parents[2]
 SMALL = ["--widths", "8,16", "--threads", "1", "--pictures-per-class", "4", "--size", "12"]
 
 
 def command(*arguments):
     return [sys.executable, str(ROOT / "train_triplet.py"), *map(str, arguments)]
-
-
-def train(*arguments):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +34,22 @@ def photos(tmp_path_factory):
     return folder
 
 
-def test_train_then_again_then_resume(photos, tmp_path):
+def test_train_then_again_then_resume(photos, tmp_path, capsys):
     run = tmp_path / "run"
-    first = train(photos, "--out", run, "--epochs", "2", "--json", *SMALL)
+    done = command(photos, "--out", run, "--epochs", "2", "--json", *SMALL)
+    first = subprocess.run(done, capture_output=True, text=True, timeout=120, check=False)
     assert first.returncode == 0, first.stderr
     said = json.loads(first.stdout)
     assert said["recipe"]["epochs"] == 2 and said["recipe"]["widths"] == "8,16"
     assert 0 <= said["validation_precision_at_1"] <= 1 and said["steps"] > 0
     assert (run / "encoder" / "weights.safetensors").is_file()
-    again = train(photos, "--out", run, *SMALL)
-    assert again.returncode == 1 and "finished training" in again.stderr and "Traceback" not in again.stderr
-    resumed = train(photos, "--out", run, "--resume")
-    assert resumed.returncode == 0 and "trained already" in resumed.stdout
+    assert main(["train", str(photos), "--out", str(run), *SMALL]) == 1
+    assert "finished training" in capsys.readouterr().err
+    assert main(["train", str(photos), "--out", str(run), "--resume"]) == 0
+    assert "trained already" in capsys.readouterr().out
 
 
-def test_ctrl_c_keeps_what_was_done(photos, tmp_path):
+def test_ctrl_c_keeps_what_was_done(photos, tmp_path, capsys):
     run = tmp_path / "run"
     long = [photos, "--out", run, "--epochs", "4000", *SMALL]
     process = subprocess.Popen(command(*long), stderr=subprocess.PIPE, text=True, cwd=tmp_path)
@@ -62,10 +60,10 @@ def test_ctrl_c_keeps_what_was_done(photos, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors and "goes on from there" in errors
-    blocked = train(*long)
-    assert blocked.returncode == 1 and "--resume" in blocked.stderr
-    changed = train(photos, "--out", run, "--resume", "--epochs", "3")
-    assert changed.returncode == 1 and "began with" in changed.stderr and "Traceback" not in changed.stderr
+    assert main(["train", *map(str, long)]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", str(photos), "--out", str(run), "--resume", "--epochs", "3"]) == 1
+    assert "began with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -78,10 +76,10 @@ def test_ctrl_c_keeps_what_was_done(photos, tmp_path):
         (["PHOTOS", "--out", "run", "--net", "resnet"], 1, "resnet"),
     ],
 )
-def test_mistakes_end_in_one_sentence(photos, tmp_path, arguments, code, words):
-    arguments = [str(photos) if a == "PHOTOS" else a for a in arguments]
-    done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=60, cwd=tmp_path, env=os.environ, check=False
-    )
-    assert done.returncode == code and words in done.stderr and "Traceback" not in done.stderr
-    assert done.stdout == "" and not (tmp_path / "run").exists()
+def test_mistakes_end_in_one_sentence(photos, tmp_path, monkeypatch, capsys, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main(["train", *(str(photos) if a == "PHOTOS" else a for a in arguments)]))
+    out, err = capsys.readouterr()
+    assert ended.value.code == code and words in err and "Traceback" not in err
+    assert out == "" and not (tmp_path / "run").exists()

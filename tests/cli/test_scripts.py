@@ -1,7 +1,8 @@
-"""build_index.py and query.py as people run them: as processes, on real files, good and bad."""
+"""build_index.py and query.py as people run them, on real files, good and bad: each as a process, too."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -33,16 +34,31 @@ def built(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     """A folder with `pictures`, and `indexes/pictures` made from it by the script."""
     here = tmp_path_factory.mktemp("scripts")
     tiny.folder(here / "pictures", each=5)
-    done = script("build_index.py", "pictures", "--model", model, cwd=here)
+    done = process("build_index.py", "pictures", "--model", model, cwd=here)
     assert done.returncode == 0, done.stderr
     assert "indexes/pictures: 10 pictures (10 new)" in done.stdout
     assert "labels: 2, from folders" in done.stdout
     return here
 
 
-def script(name: str, *args: object, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+def process(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script as people do; a second or two go by until everything is imported."""
     command = [sys.executable, str(TOP / name), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, **options)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+
+
+def script(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """What a script does, within this process."""
+    verb = {"build_index.py": "build", "query.py": "query"}[name]
+    out, err = io.BytesIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(io.TextIOWrapper(out, encoding="utf-8", write_through=True)) as kept,
+        contextlib.redirect_stderr(err),
+    ):
+        code = main([verb, *map(str, args)], prog=name)
+    kept.flush()
+    return subprocess.CompletedProcess(args, code, out.getvalue().decode(), err.getvalue())
 
 
 def items(index: Path) -> int:
@@ -52,7 +68,7 @@ def items(index: Path) -> int:
 
 
 def test_a_second_build_has_nothing_to_do(built: Path, model: Path) -> None:
-    done = script("build_index.py", "pictures", "--model", model, cwd=built)
+    done = process("build_index.py", "pictures", "--model", model, cwd=built)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == "indexes/pictures: nothing to do, all 10 pictures are in it"
 
@@ -223,7 +239,7 @@ def test_more_mistakes(
 
 
 def test_a_table(built: Path) -> None:
-    done = script("query.py", "indexes/pictures", "pictures/cat/0.png", "pictures/dog/1.png", "-k", 3, cwd=built)
+    done = process("query.py", "indexes/pictures", "pictures/cat/0.png", "pictures/dog/1.png", "-k", 3, cwd=built)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert len(lines) == 2 * 5 + 1
@@ -315,7 +331,7 @@ def test_an_index_that_was_moved_without_its_pictures_still_answers(built: Path,
 
 @pytest.mark.parametrize("name", ["build_index.py", "query.py"])
 def test_help_has_examples(name: str, tmp_path: Path) -> None:
-    done = script(name, "--help", cwd=tmp_path)
+    done = process(name, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert "examples:" in done.stdout
     assert f"  {name} " in done.stdout

@@ -196,12 +196,12 @@ def test_validation_is_a_stratified_part_of_train() -> None:
 
 def test_export_and_load_again(tmp_path: Path) -> None:
     pictures = in_memory()
-    assert datasets.export(pictures, tmp_path / "out") == (12, 0)
+    assert datasets.export(pictures, tmp_path / "out") == (12, 0, ())
     again = datasets.resident(datasets.load(tmp_path / "out"))
     order = np.argsort(np.array(pictures.names))
     same(replace(again, name="small"), pictures.select(order))
     test = datasets.export(pictures, tmp_path / "test", split="test")
-    assert test == (6, 0) and (tmp_path / "test/cat/00006.png").is_file()
+    assert test == (6, 0, ()) and (tmp_path / "test/cat/00006.png").is_file()
 
 
 def test_export_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_export_goes_on_where_it_stopped(tmp_path: Path) -> None:
     (tmp_path / pictures.names[5]).write_bytes(b"half")
     kept = (tmp_path / pictures.names[0]).stat().st_mtime_ns
     done: list[int] = []
-    assert datasets.export(pictures, tmp_path, progress=done.append) == (2, 10)
+    assert datasets.export(pictures, tmp_path, progress=done.append) == (2, 10, ())
     assert sum(done) == 12 and (tmp_path / pictures.names[0]).stat().st_mtime_ns == kept
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / pictures.names[5])), pictures.pixels[5])
     assert not list(tmp_path.rglob(".*"))

@@ -19,6 +19,8 @@ KINDS = [
     "SQ8", "PQ16x4fs", "RaBitQ", "HNSW8,Flat", "HNSW8_SQ8", "PCA8,HNSW8_SQ8", "IVF8,Flat", "IVF8,PQ16x4fs",
     "IVF8,RaBitQ", "PCA8,IVF8,SQ8", "NSG8,Flat", "BFlat", "BHNSW8", "BIVF4", "SymphonyQG32",
 ]  # fmt: skip
+SHORT = ("SQ8", "HNSW8,Flat", "PCA8,IVF8,SQ8", "BIVF4", "SymphonyQG32")
+"""One of each family: those whose files are damaged in the normal run, too."""
 N, D = 400, 32
 
 HOSTILE = """
@@ -62,7 +64,9 @@ print("alive", read)
 """
 
 
-@pytest.mark.parametrize("factory", KINDS)
+@pytest.mark.parametrize(
+    "factory", [pytest.param(kind, marks=[] if kind in SHORT else pytest.mark.long) for kind in KINDS]
+)
 def test_a_damaged_file_is_an_error_or_searched_without_a_crash(factory, tmp_path):
     kinds.build(factory, clustered(N, D), seed=0).write(tmp_path / "x.ann")
     done = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import shutil
 import time
 import zlib
 from pathlib import Path
@@ -21,7 +22,7 @@ from retrieval.encoder.file_encoding import encode_files
 from retrieval.errors import RetrievalError
 from retrieval.images.reading import read_picture
 from retrieval.index import Index
-from retrieval.ingest import build
+from retrieval.ingest import build, sync
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +223,15 @@ def test_both_decoders(tmp_path: Path, model: Path) -> None:
 def test_numbers_are_checked(tmp_path: Path, name: str, value: int) -> None:
     with pytest.raises(RetrievalError, match=f"{name} is {value}"):
         build(tmp_path, tmp_path / "index", **{name: value})  # type: ignore[arg-type]
+
+
+def test_names_that_are_not_unicode_stop_nothing(model: Path, tmp_path: Path) -> None:
+    root = tiny.folder(tmp_path / "pictures")
+    for name in (b"note\xff.txt", b"broken\xfe.jpg", b"cat/film\xff.mov"):
+        (root / os.fsdecode(name)).write_bytes(b"no picture")
+    shutil.copy(root / "cat" / "0.png", root / os.fsdecode(b"good\xff.png"))
+    folder = build(root, tmp_path / "index", model=model).index
+    sync(folder)  # which looks at them again
+    with Index.open(folder) as index:
+        assert len(index) == 8
+        assert all(path.encode() for path, *_ in index.left_out())

@@ -199,11 +199,11 @@ def test_ids_do_not_depend_on_which_thread_meets_a_content_first(
     met = threading.Event()
     whole = reading.read_picture
 
-    def read(path: Path, *args: object) -> reading.ReadPicture:
-        if path == root / "cat/0.png":
+    def read(path: Path, *args: object, **options: object) -> reading.ReadPicture:
+        if Path(path) == root / "cat/0.png":
             assert met.wait(20)
-        picture = whole(path, *args)  # type: ignore[arg-type]
-        if path == root / "dog/0.png":
+        picture = whole(path, *args, **options)  # type: ignore[arg-type]
+        if Path(path) == root / "dog/0.png":
             assert picture.pixels is not None
             met.set()
         return picture

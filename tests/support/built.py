@@ -53,8 +53,8 @@ def watch(patch: pytest.MonkeyPatch) -> list[str]:
     decoded: list[str] = []
     whole = reading.read_picture
 
-    def watched(*args: object) -> reading.ReadPicture:
-        picture = whole(*args)  # type: ignore[arg-type]
+    def watched(*args: object, **options: object) -> reading.ReadPicture:
+        picture = whole(*args, **options)  # type: ignore[arg-type]
         if picture.pixels is not None:
             decoded.append(picture.sha256)
         return picture

@@ -37,8 +37,9 @@ def test_the_logs_hold_the_readings(tmp_path):
         "P@1 on the validation pictures": "precision_at_1",
     }.items():
         values = [(r.step, getattr(r, name)) for r in trained.history if not math.isnan(getattr(r, name))]
-        assert [step for step, _ in found.pop(title)] == [step for step, _ in values]
-        assert [value for _, value in logged(tmp_path / "run")[title]] == pytest.approx([v for _, v in values])
+        read = found.pop(title)
+        assert [step for step, _ in read] == [step for step, _ in values]
+        assert [value for _, value in read] == pytest.approx([value for _, value in values])
     assert not found
 
 
@@ -59,8 +60,9 @@ def test_a_resumed_training_logs_each_step_once(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert len(logged(tmp_path / "run")["loss"]) == 11
     trained = train(made_up(), tmp_path / "run", resume=True, tensorboard=True)
-    assert [step for step, _ in logged(tmp_path / "run")["loss"]] == list(range(1, 15))
-    assert [v for _, v in logged(tmp_path / "run")["loss"]] == pytest.approx([r.loss for r in trained.history])
+    read = logged(tmp_path / "run")["loss"]
+    assert [step for step, _ in read] == list(range(1, 15))
+    assert [value for _, value in read] == pytest.approx([r.loss for r in trained.history])
 
 
 def test_a_training_cut_off_before_its_first_checkpoint_can_be_begun_again(tmp_path, monkeypatch):

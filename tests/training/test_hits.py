@@ -249,7 +249,13 @@ def test_without_held_out_pictures_the_network_is_alone(encoder, tmp_path):
     assert PairScorer.load(tmp_path / "run").config.together is None
 
 
-@pytest.mark.parametrize("recipe", [QUICK.replace(epochs=2), TWO_CHANNEL.replace(validation=60)], ids=["all", "drawn"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(QUICK.replace(epochs=2), id="all"),
+        pytest.param(TWO_CHANNEL.replace(validation=60), id="drawn", marks=pytest.mark.long),
+    ],
+)
 def test_a_training_on_hits_resumes_with_the_same_bits(encoder, tmp_path, monkeypatch, recipe):
     recipe = recipe.replace(hits_of=str(encoder))
     whole = train_pair(made_up(noise=90), tmp_path / "whole", recipe)

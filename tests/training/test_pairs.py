@@ -162,9 +162,19 @@ def whole_training(tmp_path_factory):
     return trained
 
 
+WITH_EVERYTHING = {"accumulate": 2, "average": 0.9, "augment": "shift,cutout", "minutes": 60.0}
+
+
 @pytest.mark.usefixtures("lean")
-@pytest.mark.parametrize("changes", [{}, {"accumulate": 2, "average": 0.9, "augment": "shift,cutout", "minutes": 60.0}])
-@pytest.mark.parametrize("stop", [1, 13])
+@pytest.mark.parametrize(
+    ("stop", "changes"),
+    [
+        (1, WITH_EVERYTHING),
+        (13, {}),
+        pytest.param(13, WITH_EVERYTHING, marks=pytest.mark.long),
+        pytest.param(1, {}, marks=pytest.mark.long),
+    ],
+)
 def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, whole_training, changes, stop):
     recipe = QUICK.replace(epochs=2, **changes)
     whole = whole_training(recipe)

@@ -17,6 +17,8 @@ from retrieval.training.normalisation import SynchronisedBatchNorm, statistics_k
 from retrieval.training.processes import World
 from retrieval.training.recipe import PRESETS
 
+pytestmark = pytest.mark.usefixtures("lean")
+
 # 3 pictures of each of 5 classes: the two processes have 8 and 7 pictures of a batch
 SMALL = QUICK.replace(widths="8,16", epochs=1, classes_per_batch=5, pictures_per_class=3, lr=0.02, augment="flip,shift")
 RECIPES = {
@@ -41,7 +43,6 @@ from retrieval.base.progress import speaks
 from retrieval.training import engine, processes
 from retrieval.training.training_run import Run
 
-pytestmark = pytest.mark.usefixtures("lean")
 leave_out_the_end(pytest.MonkeyPatch())
 rows = []
 learn, run = engine.Engine._learn, Run.go
@@ -103,20 +104,33 @@ def together(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def by_one(tmp_path_factory):
+    """Trains by a recipe in this process, once for all tests."""
+    known = {}
+
+    def trained(name):
+        if name not in known:
+            known[name] = train(made_up(**PICTURES), tmp_path_factory.mktemp("alone") / "run", RECIPES[name])
+        return known[name]
+
+    return trained
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_two_processes_train_as_one(together, tmp_path, name):
-    alone = train(made_up(**PICTURES), tmp_path / "alone", RECIPES[name])
+def test_two_processes_train_as_one(together, by_one, name):
+    alone = by_one(name)
     found = json.loads((together / f"{name}.json").read_text())
     assert found["rows"] == ([11, 21] if name == "no batch norm" else [8, 15])
     losses = [reading.loss for reading in alone.history]
     assert len(losses) == len(found["loss"]) >= 4
     np.testing.assert_allclose(found["loss"], losses, rtol=0, atol=1e-5)
-    theirs, mine = weights(together / name), weights(tmp_path / "alone")
+    theirs, mine = weights(together / name), weights(alone.folder)
     assert theirs.keys() == mine.keys()
     for key, tensor in mine.items():
         torch.testing.assert_close(theirs[key].float(), tensor.float(), rtol=1e-4, atol=1e-4, msg=key)
     assert found["quality"] == pytest.approx(alone.precision_at_1, abs=0.05)
-    assert {p.name for p in (together / name).iterdir()} == {p.name for p in (tmp_path / "alone").iterdir()}
+    assert {p.name for p in (together / name).iterdir()} == {p.name for p in alone.folder.iterdir()}
 
 
 def test_two_processes_go_on_bit_for_bit(together):
@@ -125,11 +139,9 @@ def test_two_processes_go_on_bit_for_bit(together):
     assert all(torch.equal(stopped[name], tensor) for name, tensor in straight.items())
 
 
-def test_the_classifier_of_two_processes_is_that_of_one(together, tmp_path):
-    train(made_up(**PICTURES), tmp_path / "alone", RECIPES["classifier in chunks"])
-    theirs, mine = (
-        load_file(p / "classifier.safetensors") for p in (together / "classifier in chunks", tmp_path / "alone")
-    )
+def test_the_classifier_of_two_processes_is_that_of_one(together, by_one):
+    name = "classifier in chunks"
+    theirs, mine = (load_file(p / "classifier.safetensors") for p in (together / name, by_one(name).folder))
     for key, tensor in mine.items():
         torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=1e-4)
 

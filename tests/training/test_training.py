@@ -118,9 +118,24 @@ def whole_training(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("lean")
-@pytest.mark.parametrize("recipe", [QUICK, QUICK.replace(loss="softmax"), PRESETS["seed"].replace(
-    epochs=1, dim=16, triplets_per_batch=8, triplets_per_epoch=200, threads=1, validation=40)])  # fmt: skip
-@pytest.mark.parametrize("stop", [1, 7, 18])
+@pytest.mark.parametrize(
+    ("recipe", "stop"),
+    [
+        pytest.param(recipe, stop, id=f"{name}-{stop}", marks=[] if stop == short else pytest.mark.long)
+        for name, recipe, short in (
+            ("triplets", QUICK, 7),
+            ("softmax", QUICK.replace(loss="softmax"), 18),
+            (
+                "seed",
+                PRESETS["seed"].replace(
+                    epochs=1, dim=16, triplets_per_batch=8, triplets_per_epoch=200, threads=1, validation=40
+                ),
+                1,
+            ),
+        )
+        for stop in (1, 7, 18)
+    ],
+)
 def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, whole_training, recipe, stop):
     whole = whole_training(recipe)
     forward, steps = engine.Engine._forward, itertools.count(1)
