@@ -28,6 +28,9 @@ _DECODING = 64 * 10**6
 _A_THREAD = 32 * 10**6
 """Bytes for pictures that are being decoded from which another thread is worth it."""
 
+_LATER = 40 * 10**6
+"""What is loaded only when the first pictures are decoded and committed: decoders, HDF5 and the catalog's cache."""
+
 _AN_ITEM, _VECTORS = 2000, 5
 """What a picture takes that waits for its commit: bytes for its item, and copies of its vector while it is written."""
 
@@ -70,7 +73,7 @@ def limits(encoder: Encoder, threads: int | None, batch: int | None, memory: int
     pixels = np.zeros((batch, p.size, p.size, p.channels), np.uint8)
     one = _growth(encoder, pixels) + 3 * pixels.nbytes  # as they are read, together, and waiting their turn
     del pixels
-    used = resident()
+    used = resident() + _LATER
     least = (one + _DECODING) * 8 // 7  # an eighth is for what waits
     if memory < used + least:
         raise RetrievalError(

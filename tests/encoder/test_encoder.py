@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from retrieval import networks
+from retrieval.base import files
 from retrieval.encoder import Encoder, EncoderConfig, encoder, runtime_check, save_trained, store
 from retrieval.encoder.runtime_check import TOLERANCE, Comparison, compare, sample_pictures
 from retrieval.encoder.torch_runtime import TorchRunner, export
@@ -286,9 +287,11 @@ def test_saving_replaces_an_encoder_but_nothing_else(damaged: Path, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["encoder", "photos"]
 
 
+@pytest.mark.parametrize("in_one_step", [True, False])
 def test_an_interrupted_save_leaves_the_old_encoder(
-    damaged: Path, monkeypatch: pytest.MonkeyPatch, keep_onnx: None
+    damaged: Path, monkeypatch: pytest.MonkeyPatch, keep_onnx: None, in_one_step: bool
 ) -> None:
+    """Where two folders can change places in one step, and where they cannot."""
     old = Encoder.load(damaged).hash
     other = Encoder.of(*make(seed=1))
     rename = Path.rename
@@ -298,7 +301,14 @@ def test_an_interrupted_save_leaves_the_old_encoder(
             raise KeyboardInterrupt
         return rename(self, target)
 
+    def stop_before_the_exchange(one: Path, target: Path) -> bool:
+        assert target == damaged and old != Encoder.load(one).hash
+        if in_one_step:
+            raise KeyboardInterrupt
+        return False
+
     monkeypatch.setattr(Path, "rename", stop_at_the_last_moment)
+    monkeypatch.setattr(files, "exchange", stop_before_the_exchange)
     with pytest.raises(KeyboardInterrupt):
         other.save(damaged)
     assert Encoder.load(damaged).hash == old

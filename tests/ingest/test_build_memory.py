@@ -96,10 +96,10 @@ def test_a_picture_that_needs_more_is_left_out(tmp_path: Path, model: Path, monk
     tiny.picture(9, 3000, 3000).save(root / "cat/big.png")
     monkeypatch.setattr(memory_limits, "_growth", lambda *_: 0)
     monkeypatch.setattr(memory_limits, "resident", lambda: 0)
-    report = build(root, tmp_path / "index", model=model, memory=80 * 10**6, threads=2)
+    report = build(root, tmp_path / "index", model=model, memory=120 * 10**6, threads=2)
     assert (report.total, [skipped.path for skipped in report.skipped]) == (4, ["cat/big.png"])
     assert report.skipped[0].reason.startswith("needs 90.")
-    report = build(root, tmp_path / "index", memory=150 * 10**6)
+    report = build(root, tmp_path / "index", memory=190 * 10**6)
     assert (report.added, report.kept, report.skipped) == (1, 4, ())
 
 
