@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.ingest import build as build
     from retrieval.ingest import remove_pictures as remove_pictures
     from retrieval.ingest import sync as sync
+    from retrieval.ingest.add_index import add_index as add_index
     from retrieval.ingest.attach import attach as attach
     from retrieval.ingest.compact import compact as compact
     from retrieval.ingest.describe import describe as describe
@@ -97,6 +98,7 @@ _HOMES = {
     "Search": "search.search",
     "Trained": "training.loop",
     "TrainedPair": "training.pairs.pair_loop",
+    "add_index": "ingest.add_index",
     "add_pictures": "ingest",
     "attach": "ingest.attach",
     "build": "ingest",
