@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.ingest.compact import compact as compact
     from retrieval.ingest.describe import describe as describe
     from retrieval.ingest.verify_index import verify as verify
+    from retrieval.ingest.watch_folder import watch as watch
     from retrieval.report import write_report as write_report
     from retrieval.search.answer import Answer as Answer
     from retrieval.search.answer import Hit as Hit
@@ -131,6 +132,7 @@ _HOMES = {
     "tune": "tuning",
     "undo_move": "traps.duplicates",
     "verify": "ingest.verify_index",
+    "watch": "ingest.watch_folder",
     "write_report": "report",
 }
 """The module that each name lives in."""
