@@ -90,9 +90,12 @@ def test_the_python_tour_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     """As it stands in the README, but for the digits in place of CIFAR-10 and a shorter training."""
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert "epochs=8" in code and "cat/00000.png" in code
+    import numpy as np
+
     from retrieval import datasets
 
     digits = datasets.load("digits")
+    digits = digits.select(np.arange(len(digits)) % 6 == 0)
     datasets.save(digits, tmp_path / "data" / "digits.h5")
     datasets.export(digits, tmp_path / "data" / "digits-test", split="test")
     query = next((tmp_path / "data" / "digits-test").rglob("*.png")).relative_to(tmp_path)

@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exact",
         action="store_true",
-        help="of an index of more than 100,000 pictures: let all ask, which takes hours for a million (5,000 do)",
+        help="of an index of more than 50,000 pictures: let all ask, which takes hours for a million (5,000 do)",
     )
     parser.add_argument("--seed", type=int, metavar="S", help="of everything that is drawn (default: 0)")
     trials = parser.add_argument_group("one-shot and few-shot trials")

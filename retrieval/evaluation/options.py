@@ -46,7 +46,7 @@ def check_limit(limit: int | None) -> None:
         raise RetrievalError(f"limit is {limit}: give a whole number from 1 upwards")
 
 
-WHOLE, DRAWN = 100_000, 5_000
+WHOLE, DRAWN = 50_000, 5_000
 """Pictures of an index up to which all of them ask, and how many of more do: each is compared with all others, which
 takes the square of their number. So many give intervals of a percent."""
 

@@ -209,6 +209,11 @@ class _Check:
             for (line,) in catalog.all(f"PRAGMA integrity_check({_LINES})"):
                 if line != "ok":
                     self._say(f"is damaged: {' '.join(str(line).split())}", CATALOG)
+        with self._told():
+            ((page,),) = catalog.all("PRAGMA page_size")
+            size = (self._folder / CATALOG).stat().st_size
+            if size % page:  # SQLite takes what is missing of the last page for zeros
+                self._say(f"is damaged: {size:,} bytes are no whole number of pages of {page:,}", CATALOG)
         for what, sql in _IMPOSSIBLE.items():
             with self._told():
                 ((count,),) = catalog.all(sql)

@@ -26,7 +26,11 @@ FAMILIES = (
 )  # fmt: skip
 APPROXIMATE = [*(("float32", factory) for factory in FAMILIES), ("float16", "HNSW16,Flat")]
 WALKED = ("HNSW16,Flat", "IVF16,PQ8x4fs", "BHNSW16", "SymphonyQG32")
-"""Structures that take a random walk in the normal run, too."""
+"""Structures that take a random walk, and live through every verb, in the normal run, too."""
+SHORT = [
+    pytest.param(storage, factory, marks=[] if factory in WALKED else pytest.mark.long)
+    for storage, factory in APPROXIMATE
+]
 
 RECALL = 0.9
 """What a structure must find of the ten nearest at its most thorough."""
@@ -198,7 +202,7 @@ def test_exact_search_agrees_in_every_bit(tmp_path, storage, factory, n, d):
     life(tmp_path / "index", storage, factory, n, d)
 
 
-@pytest.mark.parametrize(("storage", "factory"), APPROXIMATE)
+@pytest.mark.parametrize(("storage", "factory"), SHORT)
 def test_structures_give_valid_answers(tmp_path, storage, factory):
     life(tmp_path / "index", storage, factory, 400, 16)
 
@@ -341,13 +345,7 @@ def walk(folder: Path, storage: str, factory: str | None, seed: int, steps: int)
 
 @pytest.mark.parametrize(
     ("storage", "factory"),
-    [
-        *EXACT,
-        *(
-            pytest.param(storage, factory, marks=[] if factory in WALKED else pytest.mark.long)
-            for storage, factory in APPROXIMATE
-        ),
-    ],
+    [*EXACT, *SHORT],
 )
 def test_a_random_walk(tmp_path, storage, factory, long):
     for seed in range(20 if long else 1):

@@ -15,7 +15,7 @@ SUPPORT = Path(__file__).resolve().parents[1] / "support"
 PLACES = [str(SUPPORT.parents[1]), str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(PLACES), "OMP_NUM_THREADS": "1"}
 
-SHORT, LONG = (40, 0, 0), (0, 240, 1)
+SHORT, LONG = (20, 0, 0), (0, 240, 1)
 """Writers that are started, seconds that it takes at least, seed."""
 
 

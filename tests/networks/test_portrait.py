@@ -36,7 +36,7 @@ def run(capsys, *words):
 
 
 @pytest.mark.usefixtures("lean")
-@pytest.mark.parametrize("sampler", ["classes", "pairs"])
+@pytest.mark.parametrize("sampler", ["classes", pytest.param("pairs", marks=pytest.mark.long)])
 def test_from_faces_to_an_index(faces, tmp_path, capsys, sampler):
     model, index = tmp_path / "run", tmp_path / "index"
     chosen = ["--net", "portrait", "--loss", "energy", "--space", "raw", "--sampler", sampler, "--dim", 12]

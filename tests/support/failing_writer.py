@@ -15,9 +15,9 @@ What becomes of the call is, one after the other:
 With "doubt", the verb's commit fails when it is to be brought to the disk, so that nobody knows whether it will be
 there after a crash; then the process adds other items, and is killed at the call.
 
-Of calls in a row that do the same in one folder the first and the last are tried, the process is killed at each, and it
-goes wrong in one of the other ways, by turns, unless ``--all`` is given. Printed is a JSON object: the calls of an
-undisturbed run, how many runs there were, and what was wrong with them.
+Of calls in a row that do the same in one folder the first and the last are tried, and of the ways to be killed and the
+ways to fail one each, by turns, unless ``--all`` is given. Printed is a JSON object: the calls of an undisturbed run,
+how many runs there were, and what was wrong with them.
 """
 
 from __future__ import annotations
@@ -201,10 +201,10 @@ def run(folder: Path, verb: str, everything: bool) -> dict[str, object]:
     problems, tried = list(unsynced(plain.calls)), 0
     for number in chosen(plain.calls, everything):
         call = plain.calls[number]
-        kinds = ["error", "full", "die"]
+        ends, fails = ["kill", *(["tear"] if call.name == "write" else [])], ["error", "full", "die"]
         if not everything:
-            kinds = [kinds[tried % 3]]
-        for kind in ("kill", *(["tear"] if call.name == "write" else []), *kinds):
+            ends, fails = [ends[number % len(ends)]], [fails[number % 3]]
+        for kind in (*ends, *fails):
             tried += 1
             outcome = supervised(fate(kind, number), again=kind in ("error", "full"))
             place = f"{kind} at call {number}, {call.name} {call.path}"
