@@ -39,6 +39,13 @@ def root(tmp_path: Path, model: Path) -> Path:
     return root
 
 
+def put(file: Path, seed: int) -> None:
+    """A picture that comes whole."""
+    made = file.parents[2] / file.name
+    tiny.picture(seed).save(made)
+    made.rename(file)
+
+
 class Watched:
     """A watch in a thread: the next report, and how it ended."""
 
@@ -92,28 +99,39 @@ def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         one.end()
 
 
-def test_each_burst_is_one_sync(root: Path, start: Callable[[Path], Watched]) -> None:
+def test_each_change_is_synced_once(root: Path, start: Callable[[Path], Watched], tmp_path: Path) -> None:
     watched = start(root)
     assert watched.next().kept == 4
     assert watched.nothing()  # its own writing into the folder is no change
-    for number in range(3):
-        tiny.picture(60 + number).save(root / f"cat/new{number}.png")
+    (tiny.folder(tmp_path / "made", classes=("fox",), each=3) / "fox").rename(root / "fox")
     report = watched.next()
     assert (report.added, report.kept) == (3, 4)
-    (root / "cat/new0.png").rename(root / "dog/moved.png")
-    (root / "cat/new1.png").unlink()
+    (root / "fox/0.png").rename(root / "dog/moved.png")
+    assert watched.next().renamed == 1
+    (root / "fox/1.png").unlink()
     report = watched.next()
-    assert (report.renamed, report.removed, report.total) == (1, 1, 6)
+    assert (report.removed, report.total) == (1, 6)
     assert watched.nothing()
     watched.end()
     assert watched.error is None
+
+
+def test_a_burst_takes_fewer_syncs_than_changes(root: Path, start: Callable[[Path], Watched]) -> None:
+    watched = start(root)
+    total, syncs = watched.next().total, 0
+    for number in range(20):
+        put(root / f"cat/new{number}.png", 60 + number)
+    while total < 24:
+        total = watched.next().total
+        syncs += 1
+    assert syncs < 20
 
 
 def test_a_writer_at_work_is_waited_for(root: Path, start: Callable[[Path], Watched]) -> None:
     watched = start(root)
     watched.next()
     with Index.open(root / "index", write=True) as index:  # nothing is locked between syncs
-        tiny.picture(70).save(root / "cat/new.png")
+        put(root / "cat/new.png", 70)
         assert watched.nothing()
         assert len(index) == 4
     assert watched.next().added == 1
@@ -139,7 +157,7 @@ def test_a_folder_that_vanishes_takes_nothing_out(
     err = capfd.readouterr().err
     assert err.count("is not there") in (1, 2)  # gone, and perhaps seen once more between the two others
     assert err.count("There is no picture") == 1
-    tiny.picture(81).save(root / "cat/newer.png")
+    put(root / "cat/newer.png", 81)
     assert watched.next().added == 1
 
 
@@ -170,7 +188,7 @@ def test_ctrl_c_ends_the_command(root: Path, form: list[str]) -> None:
         timer.start()
         assert process.stdout is not None and process.stderr is not None
         first = process.stdout.readline()
-        tiny.picture(91).save(root / "cat/new.png")
+        put(root / "cat/new.png", 91)
         second = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
@@ -181,6 +199,12 @@ def test_ctrl_c_ends_the_command(root: Path, form: list[str]) -> None:
         assert (json.loads(first)["kept"], json.loads(second)["added"], json.loads(out)) == (4, 1, {"syncs": 2})
     else:
         assert "nothing to do" in first and "1 new, 4 kept" in second and out == "syncs: 2\n"
+
+
+def test_a_missing_library_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    monkeypatch.setattr(watch_folder, "network_kind", lambda root: None)
+    assert "retrieval[watch]" in str(watch_folder._not_told(tmp_path))
 
 
 MOUNTS = r"""
