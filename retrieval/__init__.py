@@ -40,10 +40,12 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.ingest import build as build
     from retrieval.ingest import remove_pictures as remove_pictures
     from retrieval.ingest import sync as sync
+    from retrieval.ingest.add_index import add_index as add_index
     from retrieval.ingest.attach import attach as attach
     from retrieval.ingest.compact import compact as compact
     from retrieval.ingest.describe import describe as describe
     from retrieval.ingest.verify_index import verify as verify
+    from retrieval.ingest.watch_folder import watch as watch
     from retrieval.report import write_report as write_report
     from retrieval.search.answer import Answer as Answer
     from retrieval.search.answer import Hit as Hit
@@ -97,6 +99,7 @@ _HOMES = {
     "Search": "search.search",
     "Trained": "training.loop",
     "TrainedPair": "training.pairs.pair_loop",
+    "add_index": "ingest.add_index",
     "add_pictures": "ingest",
     "attach": "ingest.attach",
     "build": "ingest",
@@ -129,6 +132,7 @@ _HOMES = {
     "tune": "tuning",
     "undo_move": "traps.duplicates",
     "verify": "ingest.verify_index",
+    "watch": "ingest.watch_folder",
     "write_report": "report",
 }
 """The module that each name lives in."""

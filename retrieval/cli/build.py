@@ -140,11 +140,8 @@ def _default_out(images: str) -> Path:
     return Path("indexes") / name
 
 
-def print_report(report: BuildReport, *, as_json: bool, listed: bool = True) -> None:
-    """Say what a build, a sync or an addition did."""
-    if as_json:
-        print(json.dumps(report.to_json(), indent=2))
-        return
+def summary(report: BuildReport) -> str:
+    """One line that says what a build, a sync or an addition did."""
     folder = printable(report.index)
     if report.changed or report.touched:
         done = [
@@ -159,9 +156,17 @@ def print_report(report: BuildReport, *, as_json: bool, listed: bool = True) -> 
         counts = ", ".join(f"{count:,} {what}" for count, what in done if count)
         speed = report.pictures_per_second
         pace = f", {speed:,.0f} pictures/s" if speed and report.added + report.replaced >= 100 else ""
-        print(f"{folder}: {report.total:,} pictures ({counts}) in {report.seconds:,.1f} s{pace}")
-    else:
-        print(f"{folder}: nothing to do, all {report.kept:,} pictures are in it")
+        return f"{folder}: {report.total:,} pictures ({counts}) in {report.seconds:,.1f} s{pace}"
+    return f"{folder}: nothing to do, all {report.kept:,} pictures are in it"
+
+
+def print_report(report: BuildReport, *, as_json: bool, listed: bool = True) -> None:
+    """Say what a build, a sync or an addition did."""
+    if as_json:
+        print(json.dumps(report.to_json(), indent=2))
+        return
+    folder = printable(report.index)
+    print(summary(report))
     if report.copied:
         print(f"not encoded: {report.copied:,}, of the same bytes as others")
     if report.classes:

@@ -268,6 +268,7 @@ class Catalog(Database):
         items: Sequence[NewItem],
         merged: Iterable[SegmentRecord],
         facts: Sequence[Facts] = (),
+        attributes: Sequence[Mapping[str, Value]] = (),
     ) -> None:
         """Commit a segment and its new items, whose ids count up from ``first_id``; live paths among them are replaced.
 
@@ -277,6 +278,7 @@ class Catalog(Database):
             items: those that are new in it.
             merged: segments whose vectors it holds, too, and that go.
             facts: what the items' own files tell, one for each, or nothing.
+            attributes: those of the items, one for each, or nothing.
         """
         with self.change() as (connection, now):
             self._replace_segments(connection, now, segment, merged)
@@ -289,6 +291,7 @@ class Catalog(Database):
                 ((first_id + place, *_fields(item), now) for place, item in enumerate(items)),
             )
             told = [(first_id + place, *fact) for place, some in enumerate(facts) for fact in some]
+            given = [(first_id + at, *pair) for at, pairs in enumerate(attributes) for pair in pairs.items()]
             if replaced or told:
                 connection.execute(FACTS)
             if replaced:  # what the user attached to a path stays with it, and what the old file told goes
@@ -305,6 +308,11 @@ class Catalog(Database):
                     "(SELECT id FROM items WHERE removed = :now)",
                     {"now": now},
                 )
+            if given:
+                connection.executemany(
+                    "INSERT INTO attributes VALUES (?, ?, ?, ?, NULL)", [(*one, now) for one in given]
+                )
+                self._count_kinds(connection, {name for _, name, _ in given})
             if told:
                 self._tell(connection, now, told)
             self.put(connection, "next_id", first_id + len(items))
@@ -370,9 +378,7 @@ class Catalog(Database):
                 "INSERT INTO attributes VALUES (?, ?, ?, ?, NULL)",
                 [(item, name, value, now) for item, name, value in flat if value is not None],
             )
-            for name in sorted({name for _, name, _ in flat}):
-                connection.execute("DELETE FROM attribute_kinds WHERE name = ?", (name,))
-                connection.execute(_KINDS_OF_ONE, {"name": name})
+            self._count_kinds(connection, {name for _, name, _ in flat})
 
     def set_structure(self, record: StructureRecord | None) -> None:
         """Make a structure the one in use, or have none."""
@@ -427,6 +433,13 @@ class Catalog(Database):
                 (segment.id, segment.file, segment.rows, segment.size, segment.checksum, now),
             )
             self.put(connection, "next_segment", segment.id + 1)
+
+    @staticmethod
+    def _count_kinds(connection: sqlite3.Connection, names: Iterable[str]) -> None:
+        """See anew which kinds of values these attributes have."""
+        for name in sorted(names):
+            connection.execute("DELETE FROM attribute_kinds WHERE name = ?", (name,))
+            connection.execute(_KINDS_OF_ONE, {"name": name})
 
     @staticmethod
     def _tell(connection: sqlite3.Connection, now: int, told: Sequence[tuple[int, str, Value]]) -> None:

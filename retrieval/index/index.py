@@ -501,11 +501,16 @@ class Index:
         return self.upsert(vectors, items)
 
     def upsert(
-        self, vectors: npt.NDArray[Any], items: Sequence[NewItem], facts: Sequence[Facts] = ()
+        self,
+        vectors: npt.NDArray[Any],
+        items: Sequence[NewItem],
+        facts: Sequence[Facts] = (),
+        attributes: Sequence[Mapping[str, Value]] = (),
     ) -> npt.NDArray[np.int64]:
         """The same, and items whose path is there are replaced: they get a new id, and keep their attributes.
 
-        With `facts`, one for each item, these become attributes of those that have none of the same name.
+        With `facts`, one for each item, these become attributes of those that have none of the same name. With
+        `attributes`, one mapping for each item, which must all be new, these are theirs from the start.
         """
         self.must_write()
         vectors = checked(vectors, self.dim, self.storage, "vectors")
@@ -517,7 +522,11 @@ class Index:
         if not len(ids):
             return ids
         merged = segments.to_merge(self._state.segments, len(ids))
-        self._write(merged, [(ids, vectors)], lambda segment: self._catalog.add(segment, first, items, merged, facts))
+        self._write(
+            merged,
+            [(ids, vectors)],
+            lambda segment: self._catalog.add(segment, first, items, merged, facts, attributes),
+        )
         return ids
 
     def update(self, items: Mapping[int, NewItem]) -> None:

@@ -24,6 +24,10 @@ _OURS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """No link to another's file, and no waiting for the other end of a pipe."""
 
 
+class WriterAtWorkError(RetrievalError):
+    """Somebody else writes the index, and will have finished at some time."""
+
+
 class WriterLock:
     """The right to change one index, held from construction to :meth:`release`.
 
@@ -36,7 +40,8 @@ class WriterLock:
         held: as a reader's mark has it; a writer sees itself.
 
     Raises:
-        RetrievalError: somebody else has it, or the folder cannot be written.
+        WriterAtWorkError: somebody else has it.
+        RetrievalError: the folder cannot be written.
     """
 
     held = True
@@ -54,7 +59,7 @@ class WriterLock:
             holder = _describe(os.pread(self._descriptor, 4096, 0))
             os.close(self._descriptor)
             if isinstance(error, BlockingIOError):
-                raise RetrievalError(
+                raise WriterAtWorkError(
                     f"The index {str(folder)!r} is being written by {holder}; wait until it has finished, or stop it."
                 ) from None
             raise RetrievalError(

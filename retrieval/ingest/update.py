@@ -310,29 +310,34 @@ class Update:
         before = self._index.details
         fast = True
         if not before.get("complete") or self._index.structure is not None:  # which may be damaged
-            fast = self._see_to_structure()
+            fast = see_to_structure(self._index, self._means.memory)
         labels = before.get("labels") if self._rule.keeps else self._rule.name
         after = {**before, "labels": labels, "complete": fast}
         if after != before:
             self._index.record_details(after)
 
-    def _see_to_structure(self) -> bool:
-        """Build what makes the index fast to search, if it is worth it; False if memory or time lack."""
-        from retrieval.tuning import default_structure  # here, as it brings FAISS
-
-        memory = None
-        if self._means.memory is not None:
-            memory = (self._means.memory - resident()) // 2  # it is tried on a part first, beside which it is built
-            if 4 * len(self._index) * self._index.dim > memory:
-                return False
-        late = default_structure(self._index, memory=memory)
-        if late is not None:
-            progress.note(f"note: {late}, and so does a later build or sync where there is time")
-        return late is None
-
     def _update(self, items: dict[int, NewItem]) -> None:
         if items:
             self._index.update(items)
+
+
+def see_to_structure(index: Index, memory: int | None = None) -> bool:
+    """Build what makes an index fast to search, if it is worth it; False if memory or time lack.
+
+    Args:
+        index: open for writing.
+        memory: bytes that the process may take.
+    """
+    from retrieval.tuning import default_structure  # here, as it brings FAISS
+
+    if memory is not None:
+        memory = (memory - resident()) // 2  # it is tried on a part first, beside which it is built
+        if 4 * len(index) * index.dim > memory:
+            return False
+    late = default_structure(index, memory=memory)
+    if late is not None:
+        progress.note(f"note: {late}, and so does a later build or sync where there is time")
+    return late is None
 
 
 def _as_new(item: Item, **changes: object) -> NewItem:
