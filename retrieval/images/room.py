@@ -15,7 +15,7 @@ of the machine's memory."""
 
 _LARGE = 32 * 2**20
 """Bytes of a picture after which what the C library keeps for the next one goes back to the system: each thread has an
-arena of its own, and what all of them keep is more than the pictures that are there at a time. It takes a millisecond."""
+arena of its own, and what all of them keep is more than the pictures there at a time. It takes a millisecond."""
 
 
 class Room:
