@@ -85,8 +85,8 @@ def test_pair_networks_are_rows(data, tmp_path, monkeypatch, capsys, name):
 def test_one_shot_trials_are_a_row(data, tmp_path, monkeypatch, capsys):
     archive(data / "omniglot" / "all_runs.zip", members(noise=0.0))
     one_shot = importlib.import_module("systems.one_shot")
-    quick = one_shot.OMNIGLOT.replace(widths="8,8", classes_per_batch=8)
-    monkeypatch.setattr(one_shot, "OMNIGLOT", quick)
+    quick = one_shot.RECIPE.replace(widths="8,8", classes_per_batch=8)
+    monkeypatch.setattr(one_shot, "RECIPE", quick)
     (row,) = rows(monkeypatch, capsys, data, tmp_path / "out", "one-shot")
     assert set(row["ours"]) == {"error", f"error with {one_shot.VIEWS} views"}
     assert all(0 <= value <= 1 for values in row["ours"].values() for value in values)

@@ -297,12 +297,12 @@ def test_without_the_memory_for_a_structure_a_later_build_makes_it(
     monkeypatch.setattr(tuning, "default_structure", lambda index, memory: seen.append(memory))
     monkeypatch.setattr(memory_limits, "_growth", lambda *_: 0)
     monkeypatch.setattr(memory_limits, "resident", lambda: 0)
-    monkeypatch.setattr(update, "resident", lambda: 100 * 10**6 - 1000)
+    monkeypatch.setattr(update, "resident", lambda: 150 * 10**6 - 1000)
     root = tiny.folder(tmp_path / "pictures", each=10)
-    assert build(root, tmp_path / "index", model=model, memory=100 * 10**6).added == 20
-    assert not build(root, tmp_path / "index", memory=100 * 10**6).changed
+    assert build(root, tmp_path / "index", model=model, memory=150 * 10**6).added == 20
+    assert not build(root, tmp_path / "index", memory=150 * 10**6).changed
     assert seen == []
-    assert not build(root, tmp_path / "index", memory=100 * 10**6 + 4 * 20 * 16 * 2).changed
+    assert not build(root, tmp_path / "index", memory=150 * 10**6 + 4 * 20 * 16 * 2).changed
     assert seen == [500 + 4 * 20 * 16]
     assert not build(root, tmp_path / "index").changed
     assert len(seen) == 1
