@@ -84,8 +84,8 @@ def test_as_many_queries_as_are_said_to_be_needed_tell_four_times_in_five():
     rng = np.random.default_rng(2)
     true = rng.normal(0.05, 0.3, 100_000)
     needed = int(np.ceil((2.8016 * true.std() / true.mean()) ** 2))
-    told = [bootstrap(rng.choice(true, needed), resamples=300, seed=i)[0].low > 0 for i in range(300)]
-    assert np.mean(told) == pytest.approx(0.8, abs=0.08)
+    told = [bootstrap(rng.choice(true, needed), resamples=300, seed=i)[0].low > 0 for i in range(120)]
+    assert np.mean(told) == pytest.approx(0.8, abs=0.12)
 
 
 def test_queries_are_paired_by_name_and_the_others_counted():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from vectors import clustered, unit
 from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
 from retrieval.index.nearest import exact_search, kinds, rank
+from retrieval.index.nearest.exact import matrix_products
 from retrieval.index.nearest.faiss_options import linear, project
 
 FACTORIES = [
@@ -284,4 +286,20 @@ def test_lists_are_found_alike_for_one_query_and_for_many(vectors, monkeypatch):
     for n in (1, 19, 20, 300):
         structure.candidates(clustered(n, D, seed=7), 10, {"nprobe": 2})
     assert all(threshold > n for threshold, n in zip(thresholds, (1, 19, 20, 300), strict=True))
+    assert faiss.cvar.distance_compute_blas_threshold == before
+
+
+def test_threads_that_want_matrix_products_do_not_reach_those_that_must_not():
+    """The setting is the whole process's: a build in one thread may not change how another one's search rounds."""
+    before = faiss.cvar.distance_compute_blas_threshold
+    began = matrix_products(True)
+    with matrix_products(True):
+        assert faiss.cvar.distance_compute_blas_threshold == 1
+        with matrix_products(False):
+            other = threading.Thread(target=lambda: began.__enter__())
+            other.start()
+            other.join()
+            assert faiss.cvar.distance_compute_blas_threshold > 10**6
+        assert faiss.cvar.distance_compute_blas_threshold == 1
+    began.__exit__(None, None, None)
     assert faiss.cvar.distance_compute_blas_threshold == before

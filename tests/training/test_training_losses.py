@@ -128,7 +128,12 @@ NOISE = made_up(n=480, noise=400)
     [
         (NOISE, {"loss": "soft-triplet", "mining": "hard", "epochs": 12}, "--mining hard, .* costs log 2: use"),
         (NOISE, {"loss": "contrastive", "margin": 0.02, "epochs": 12}, "--margin 0.02, .*: try --margin 1.4"),
-        (NOISE, {"mining": "all", "margin": 0.0, "epochs": 12, "lr": 0.1}, "--margin 0, .*: try 0.2"),
+        pytest.param(
+            NOISE,
+            {"mining": "all", "margin": 0.0, "epochs": 12, "lr": 0.1},
+            "--margin 0, .*: try 0.2",
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["mining", "margin too small", "no margin"],
 )
@@ -148,8 +153,15 @@ def test_raw_vectors_that_shrink_collapse_whatever_their_directions():
     assert spread(100 * x, 1.4) == 1
 
 
-@pytest.mark.parametrize("memory", [0, 32])
-@pytest.mark.parametrize("loss", ["contrastive", "energy"])
+@pytest.mark.parametrize(
+    ("loss", "memory"),
+    [
+        ("contrastive", 32),
+        ("energy", 0),
+        pytest.param("contrastive", 0, marks=pytest.mark.long),
+        pytest.param("energy", 32, marks=pytest.mark.long),
+    ],
+)
 def test_a_collapse_in_raw_space_is_seen(tmp_path, monkeypatch, loss, memory):
     """A network whose output is next to nothing, and that does not move; of unit vectors it would be as good as any."""
     create = networks.create

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -41,14 +42,27 @@ def matrix_products(wanted: bool) -> Iterator[None]:
     """FAISS multiplies matrices from one query on, or never; the setting is the whole process's, and given back.
 
     Left alone it does so from 20 queries on, also to find the lists that a query looks into. That rounds otherwise than
-    for one query alone, whose answer would then depend on the batch.
+    for one query alone, whose answer would then depend on the batch. So where threads want both, none multiplies: who
+    wants it is only slower without.
     """
-    before = faiss.cvar.distance_compute_blas_threshold
-    faiss.cvar.distance_compute_blas_threshold = 1 if wanted else _NEVER
+    _count(wanted, 1)
     try:
         yield
     finally:
-        faiss.cvar.distance_compute_blas_threshold = before
+        _count(wanted, -1)
+
+
+def _count(wanted: bool, more: int) -> None:
+    with _LOCK:
+        _INSIDE[wanted] += more
+        threshold = _NEVER if _INSIDE[False] else 1 if _INSIDE[True] else _AS_IT_WAS
+        faiss.cvar.distance_compute_blas_threshold = threshold
+
+
+_LOCK = threading.Lock()
+_INSIDE = {True: 0, False: 0}
+"""How many threads want matrix products just now, and how many want none."""
+_AS_IT_WAS = int(faiss.cvar.distance_compute_blas_threshold)
 
 
 _FEW = 4096
