@@ -126,7 +126,12 @@ NOISE = made_up(n=480, noise=400)
 @pytest.mark.parametrize(
     ("pictures", "change", "cause"),
     [
-        (NOISE, {"loss": "soft-triplet", "mining": "hard", "epochs": 12}, "--mining hard, .* costs log 2: use"),
+        pytest.param(
+            NOISE,
+            {"loss": "soft-triplet", "mining": "hard", "epochs": 12},
+            "--mining hard, .* costs log 2: use",
+            marks=pytest.mark.long,
+        ),
         (NOISE, {"loss": "contrastive", "margin": 0.02, "epochs": 12}, "--margin 0.02, .*: try --margin 1.4"),
         pytest.param(
             NOISE,
@@ -172,7 +177,7 @@ def test_a_collapse_in_raw_space_is_seen(tmp_path, monkeypatch, loss, memory):
         return network
 
     monkeypatch.setattr(networks, "create", shrunk)
-    recipe = QUICK.replace(loss=loss, lr=1e-9, epochs=8, memory=memory)
+    recipe = QUICK.replace(loss=loss, lr=1e-9, epochs=2, memory=memory)
     raw, unit = (train(made_up(), tmp_path / space, recipe.replace(space=space)).warnings for space in ("raw", "unit"))
     assert unit == [] and len(raw) == 1 and "collapsed" in raw[0]
 
