@@ -201,6 +201,8 @@ def test_digits_are_mapped_to_the_plane(family, tmp_path, monkeypatch, capsys):
         labels = np.arange(count) % 10
         pixels = patterns[labels] + random.integers(0, 55, (count, 7, 7))
         write_idx(tmp_path / "mnist", part, pixels.repeat(4, 1).repeat(4, 2).astype(np.uint8), labels, True)
+    monkeypatch.setitem(family.drlim.WIDTHS, "small", "4,8")
+    monkeypatch.setitem(family.drlim.EPOCHS, "small", 1)
     assert run(family, monkeypatch, tmp_path, "--out", tmp_path, "--size", "small", "--only", "drlim-2", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["rows"]
     assert set(found["ours"]) == {"pair accuracy", "kNN accuracy, raw", "kNN accuracy, by angle"}
