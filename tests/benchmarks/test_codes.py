@@ -45,7 +45,7 @@ def digits(folder: Path) -> None:
 def test_each_loss_goes_on_from_one_trunk(codes, tmp_path, monkeypatch, capsys, long):
     digits(tmp_path / "mnist")
     monkeypatch.setitem(
-        codes.EFFORTS, ("mnist", "small"), codes.Effort(None, 50, {"widths": "8,8", "epochs": 2}, 2, (12, 24))
+        codes.EFFORTS, ("mnist", "small"), codes.Effort(None, 50, {"widths": "8,8", "epochs": 1}, 1, (12, 24))
     )
     names = ("hdml", "lai", "csq") if long else ("hdml", "csq")
     only = [f"{loss}-mnist" for loss in names]

@@ -35,6 +35,7 @@ def run(capsys, *words):
     return capsys.readouterr().out
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("lean")
 @pytest.mark.parametrize("sampler", ["classes", pytest.param("pairs", marks=pytest.mark.long)])
 def test_from_faces_to_an_index(faces, tmp_path, capsys, sampler):

@@ -61,6 +61,7 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.kernels
 def test_a_training_learns_and_leaves_everything_behind(tmp_path):
     trained = train(made_up(), tmp_path / "run", QUICK)
     assert trained.precision_at_1 > 0.8  # from 0.91 to 1 for every seed; what has not learned reaches up to 0.71
@@ -85,6 +86,7 @@ def test_a_training_learns_and_leaves_everything_behind(tmp_path):
     ]
 
 
+@pytest.mark.kernels
 def test_the_encoder_gives_what_the_network_gave(tmp_path):
     """What was trained and what is saved see pictures alike: same normalisation, same weights."""
     pictures = made_up()
@@ -96,6 +98,7 @@ def test_the_encoder_gives_what_the_network_gave(tmp_path):
     assert (pictures.labels[similar.argmax(1)] == pictures.labels).mean() > 0.8
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("lean")
 def test_one_seed_repeats_and_another_differs(tmp_path):
     runs = {name: train(made_up(), tmp_path / name, QUICK.replace(seed=seed)) for name, seed in
@@ -197,6 +200,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path):
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("lean")
 def test_batch_hard_from_the_start_collapses_and_is_named_once_across_a_break(tmp_path):
     """Noise without classes leaves nothing to learn: the hardest negatives pull all pictures to one point."""
@@ -368,6 +372,7 @@ def test_affine_augmentation_moves_a_point_to_where_its_matrix_says():
     assert np.abs(found - expected).max() < 0.02
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("lean")
 def test_quarter_turns_make_four_times_as_many_classes(tmp_path):
     pictures = made_up()
