@@ -11,7 +11,8 @@ from retrieval.errors import RetrievalError
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf)"
 """A number in a text, as a regular expression; also one that is none that can be used, to be refused by its name."""
 
-BOX = re.compile(rf"((?:{NUMBER})%?),((?:{NUMBER})%?),((?:{NUMBER})%?),((?:{NUMBER})%?)")
+_BOX = re.compile(",".join([f"((?:{NUMBER})%?)"] * 4))
+_ENDS = re.compile(rf"(.*)#({_BOX.pattern})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Box:
         Raises:
             RetrievalError: some numbers have a `%` and others none, or the box is empty.
         """
-        found = BOX.fullmatch(text)
+        found = _BOX.fullmatch(text)
         if found is None:
             return None
         signs = sum(number.endswith("%") for number in found.groups())
@@ -71,31 +72,32 @@ class Box:
         """Whether it is the whole of any picture."""
         return self == Box(0, 0, 100, 100, per_cent=True)
 
-    def edges(self, width: int, height: int) -> tuple[int, int, int, int]:
+    def edges(self, width: int, height: int) -> tuple[int, int, int, int] | None:
         """Left, top, right and bottom in a picture of this size, whole pixels: what of the box lies in the picture.
 
         Edges between two pixels go to the nearer one (half a pixel to the even one), but a box that holds a part of
-        the picture has at least one pixel.
-
-        Raises:
-            RetrievalError: it lies beside the picture.
+        the picture has at least one pixel. None if it lies beside the picture.
         """
         across, down = (width / 100, height / 100) if self.per_cent else (1, 1)
         left, right = self.x * across, (self.x + self.width) * across
         top, bottom = self.y * down, (self.y + self.height) * down
         if left >= width or top >= height or right <= 0 or bottom <= 0:
-            raise RetrievalError(
-                f"The part #{self} lies beside the picture of {width}×{height} pixels; give one that overlaps it."
-            )
-        left, right = _within(left, right, width)
-        top, bottom = _within(top, bottom, height)
-        return int(left), int(top), int(right), int(bottom)
+            return None
+        (left, right), (top, bottom) = _within(left, right, width), _within(top, bottom, height)
+        return left, top, right, bottom
 
 
 def _within(low: float, high: float, most: int) -> tuple[int, int]:
     """Whole numbers from 0 to `most`, the second above the first."""
     first = min(round(max(low, 0)), most - 1)
     return first, max(round(min(high, most)), first + 1)
+
+
+def split(text: str) -> tuple[str, str] | None:
+    """A text that ends like `#10,20,64,48`: what stands before that, and the box as :meth:`Box.parse` reads it. None if
+    it does not end so."""
+    found = _ENDS.fullmatch(text)
+    return None if found is None else (found[1], found[2])
 
 
 def plain(number: float) -> str:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.images.box import BOX, NUMBER, Box, plain
+from retrieval.images.box import NUMBER, Box, plain, split
 from retrieval.search.query import InMemory, pictures_of
 
 Kind = Literal["file", "memory", "id", "path", "text", "vector"]
@@ -34,7 +34,6 @@ NAMED: tuple[Kind, ...] = ("id", "path", "text", "vector")
 """The kinds that a text says in front of its colon; any other text is a file."""
 
 _WEIGHT = re.compile(rf"(.*)@({NUMBER})", re.DOTALL)
-_BOX = re.compile(rf"(.*)#({BOX.pattern})", re.DOTALL)
 _ROW = re.compile(r"(.+)\[([0-9]+)\]", re.DOTALL)
 _WHOLE = "#0%,0%,100%,100%"
 """A box that is the whole picture, and so none. It ends a name that itself ends like a box."""
@@ -71,8 +70,8 @@ class Part:
             object.__setattr__(self, "value", kept)
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise RetrievalError(
-                f"The weight {plain(self.weight)} of {printable(self.named)!r} is no number above 0; give one, and what "
-                "hits must not be like to --unlike."
+                f"The weight {plain(self.weight)} of {printable(self.named)!r} is no number above 0; give one, and name "
+                "what hits must not be like among the unlike."
             )
         object.__setattr__(self, "weight", float(self.weight))
         if self.box is not None and self.box.whole:
@@ -103,7 +102,7 @@ class Part:
         text = self.named
         if self.box is not None:
             text += f"#{self.box}"
-        elif _BOX.fullmatch(text):
+        elif split(text) is not None:
             text += _WHOLE
         return text + f"@{plain(self.weight)}" * (self.weight != 1 or _WEIGHT.fullmatch(text) is not None)
 
@@ -127,12 +126,12 @@ class Part:
         """
         lies: Callable[[str], bool] = _is_file if files else _never
         weight, box, what = 1.0, None, text
-        found = None if lies(what) else _WEIGHT.fullmatch(what)
-        if found is not None:
-            what, weight = found[1], float(found[2])
-        found = None if lies(what) else _BOX.fullmatch(what)
-        if found is not None:
-            what, box = found[1], Box.parse(found[2])
+        weighed = None if lies(what) else _WEIGHT.fullmatch(what)
+        if weighed is not None:
+            what, weight = weighed[1], float(weighed[2])
+        boxed = None if lies(what) else split(what)
+        if boxed is not None:
+            what, box = boxed[0], Box.parse(boxed[1])
         if lies(what):
             return cls("file", what, weight, box)
         name, _, last = what.rpartition("#")
