@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import astuple, dataclass
 
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf)"
@@ -50,15 +51,18 @@ class Box:
         return astuple(self)[:4]
 
     @classmethod
-    def parse(cls, text: str) -> Box | None:
-        """`10,20,64,48` in pixels, or `10%,20%,50%,50%`; None if the text has not the form of one.
+    def parse(cls, text: str) -> Box:
+        """`10,20,64,48` in pixels, or `10%,20%,50%,50%`.
 
         Raises:
-            RetrievalError: some numbers have a `%` and others none, or the box is empty.
+            RetrievalError: it has not this form, some numbers have a `%` and others none, or the box is empty.
         """
         found = _BOX.fullmatch(text)
         if found is None:
-            return None
+            raise RetrievalError(
+                f"{printable('#' + text)!r} is no part of a picture; write #x,y,width,height in pixels, or with a % "
+                "behind each number."
+            )
         signs = sum(number.endswith("%") for number in found.groups())
         if signs not in (0, 4):
             raise RetrievalError(

@@ -12,7 +12,7 @@ from retrieval.images.decoding import Source, UnreadableImage, open_picture
 
 
 def small(path: Source, side: int, box: Box | None = None) -> Image.Image | None:
-    """A picture file, or a part of it, no larger than `side` pixels either way; None if it is gone or cannot be read."""
+    """A picture file, or a part of it, `side` pixels at most either way; None if it is gone or cannot be read."""
     try:
         picture = open_picture(path, size=side, mode="RGB", box=box)
     except UnreadableImage:

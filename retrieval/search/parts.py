@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from retrieval.base.npy import mapped
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.images.box import NUMBER, Box, plain, split
-from retrieval.search.query import InMemory, pictures_of
+from retrieval.search.query import InMemory, lies, pictures_of
 
 Kind = Literal["file", "memory", "id", "path", "text", "vector"]
 
@@ -70,8 +71,8 @@ class Part:
             object.__setattr__(self, "value", kept)
         if not (math.isfinite(self.weight) and self.weight > 0):
             raise RetrievalError(
-                f"The weight {plain(self.weight)} of {printable(self.named)!r} is no number above 0; give one, and name "
-                "what hits must not be like among the unlike."
+                f"The weight {plain(self.weight)} of {printable(self.named)!r} is no number above 0; give one (what "
+                "the hits must not be like goes among the unlike)."
             )
         object.__setattr__(self, "weight", float(self.weight))
         if self.box is not None and self.box.whole:
@@ -106,12 +107,25 @@ class Part:
             text += _WHOLE
         return text + f"@{plain(self.weight)}" * (self.weight != 1 or _WEIGHT.fullmatch(text) is not None)
 
-    @property
-    def row(self) -> tuple[str, int | None]:
-        """The file of a vector, and which of its rows it is; None if that is not said."""
-        text = str(self.value)
-        found = _ROW.fullmatch(text)
-        return (text, None) if found is None or _is_file(text) else (found[1], int(found[2]))
+    def vector(self) -> NDArray[Any]:
+        """The numbers (dim,) of a vector, of any real type; a file is read.
+
+        Raises:
+            RetrievalError: the file cannot be read, has no such row, or has several and none is named.
+        """
+        if not isinstance(self.value, str):
+            return np.asarray(self.value)
+        found = None if lies(self.value) else _ROW.fullmatch(self.value)
+        file, row = (self.value, None) if found is None else (found[1], int(found[2]))
+        rows: NDArray[Any] = mapped(Path(file), "an array of vectors, (n, dim) or (dim,)")
+        rows = rows[None] if rows.ndim == 1 else rows
+        count = len(rows) if rows.ndim == 2 else 0
+        if count == 0 or (count > 1 and row is None) or (row or 0) >= count:
+            raise RetrievalError(
+                f"{printable(self.named)!r} is not one vector: the file's shape is {rows.shape}; "
+                + (f"name a row from 0 to {count - 1}, as vector:{printable(file)}[0]." if count else "give (n, dim).")
+            )
+        return rows[row or 0]
 
     @classmethod
     def parse(cls, text: str, *, files: bool = True) -> Part:
@@ -119,27 +133,27 @@ class Part:
 
         Args:
             text: as the module says.
-            files: look whether a file lies under the name; without that no text has anything to do with the disk.
+            files: look whether a file lies under the name; without that the disk has no say.
 
         Raises:
             RetrievalError: there is nothing in it, or a weight, a box or an id is none.
         """
-        lies: Callable[[str], bool] = _is_file if files else _never
+
+        def there(name: str) -> bool:
+            return files and lies(name)
+
         weight, box, what = 1.0, None, text
-        weighed = None if lies(what) else _WEIGHT.fullmatch(what)
+        weighed = None if there(what) else _WEIGHT.fullmatch(what)
         if weighed is not None:
             what, weight = weighed[1], float(weighed[2])
-        boxed = None if lies(what) else split(what)
+        boxed = None if there(what) else split(what)
         if boxed is not None:
             what, box = boxed[0], Box.parse(boxed[1])
-        if lies(what):
+        if there(what):
             return cls("file", what, weight, box)
-        name, _, last = what.rpartition("#")
-        if lies(name):
-            raise RetrievalError(
-                f"{printable('#' + last)!r} is no part of the picture {printable(name)!r}; write #x,y,width,height in "
-                "pixels, or with a % behind each number."
-            )
+        name, hash_, last = what.rpartition("#")
+        if hash_ and there(name):
+            Box.parse(last)  # which says what is wrong with it
         for kind in NAMED:
             if what.startswith(f"{kind}:"):
                 value = what.removeprefix(f"{kind}:")
@@ -167,14 +181,34 @@ class Part:
             return cls("id", int(given))
         if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "fiu":
             return cls("vector", tuple(given.astype(np.float64).tolist()))
-        pictures = [] if isinstance(given, np.ndarray) and given.ndim > 3 else pictures_of(given, [])  # type: ignore[arg-type]
-        if len(pictures) != 1 or isinstance(pictures[0], Path):
-            raise RetrievalError(f"{given!r:.60} is not one part of a question; {_FORMS}.")
+        if not isinstance(given, Image.Image | bytes | bytearray | memoryview | np.ndarray):
+            raise RetrievalError(f"{given!r:.60} is no part of a question; {_FORMS}.")
+        pictures = pictures_of(given, [])
+        if len(pictures) != 1 or not isinstance(pictures[0], InMemory):
+            raise RetrievalError(f"An array of {len(pictures)} pictures is no part of a question; give one picture.")
         return cls("memory", pictures[0])
 
 
 GivenPart = Part | str | Path | int | bytes | Image.Image | NDArray[Any]
 """What :meth:`Part.of` makes a part of."""
+
+
+def parts_of(given: GivenPart | Iterable[GivenPart]) -> list[Part]:
+    """One part or many, as :meth:`Part.of` takes them.
+
+    Raises:
+        RetrievalError: something is no part.
+    """
+    one = isinstance(given, str | bytes | bytearray | memoryview | Image.Image | np.ndarray)
+    several: Iterable[Any] = given if isinstance(given, Iterable) and not one else [given]
+    return [Part.of(part) for part in several]
+
+
+def spelled(like: Sequence[Part], unlike: Sequence[Part]) -> str:
+    """A question in words: `like a.jpg, id:17@0.5; unlike text:dog`."""
+    sides = [("like", like), ("unlike", unlike)]
+    return "; ".join(f"{side} {', '.join(printable(str(part)) for part in parts)}" for side, parts in sides if parts)
+
 
 _FORMS = "give a picture file, id:17, path:2019/a.jpg, text:a red dog or vector:v.npy"
 
@@ -183,14 +217,3 @@ def _number(text: str) -> int:
     if not re.fullmatch("[0-9]{1,18}", text):
         raise RetrievalError(f"{printable('id:' + text)!r} is no id of an item; give a whole number, as id:17.")
     return int(text)
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):  # no possible name
-        return False
-
-
-def _never(_: str) -> bool:
-    return False

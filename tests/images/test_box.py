@@ -7,7 +7,7 @@ import random
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.images.box import Box
+from retrieval.images.box import Box, split
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,7 @@ from retrieval.images.box import Box
     ],
 )
 def test_the_pixels_of_a_box(text: str, edges: tuple[int, ...]) -> None:
-    box = Box.parse(text)
-    assert box is not None
-    assert box.edges(200, 100) == edges
+    assert Box.parse(text).edges(200, 100) == edges
 
 
 def test_a_box_is_read_as_it_is_written() -> None:
@@ -41,7 +39,9 @@ def test_a_box_is_read_as_it_is_written() -> None:
 
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1;2;3;4", "1, 2, 3, 4", "١,٢,٣,٤", "0x1,0,1,1"])
 def test_other_texts_are_no_box(text: str) -> None:
-    assert Box.parse(text) is None
+    assert split(f"a#{text}") is None
+    with pytest.raises(RetrievalError, match="is no part of a picture"):
+        Box.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,4 @@ def test_an_empty_box_is_one_sentence(text: str, says: str) -> None:
 
 @pytest.mark.parametrize("text", ["200,0,5,5", "0,100,5,5", "-5,0,5,5", "0,-5,5,5", "100%,0%,5%,5%", "1e300,0,1,1"])
 def test_a_box_beside_the_picture_is_none_of_it(text: str) -> None:
-    box = Box.parse(text)
-    assert box is not None
-    assert box.edges(200, 100) is None
+    assert Box.parse(text).edges(200, 100) is None

@@ -123,17 +123,36 @@ def test_what_is_no_part_is_one_sentence(text: str, says: str) -> None:
 
 def test_a_wrong_box_of_a_file_that_is_there_is_named(tmp_path: Path) -> None:
     tiny.picture(1).save(tmp_path / "a.png")
-    with pytest.raises(RetrievalError, match="'#1,2' is no part of the picture"):
+    with pytest.raises(RetrievalError, match="'#1,2' is no part of a picture"):
         Part.parse(f"{tmp_path / 'a.png'}#1,2")
 
 
-def test_the_row_of_a_file_of_vectors(tmp_path: Path) -> None:
-    assert Part("vector", "v.npy").row == ("v.npy", None)
-    assert Part("vector", "v.npy[12]").row == ("v.npy", 12)
-    odd = tmp_path / "v.npy[3]"
-    odd.touch()
-    assert Part("vector", str(odd)).row == (str(odd), None)
-    assert Part("vector", f"{odd}[0]").row == (str(odd), 0)
+def test_the_vector_of_a_file(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).standard_normal((3, 8))
+    for name, array in {"v.npy": rows, "one.npy": rows[1], "v.npy[1]": rows[2:]}.items():
+        with (tmp_path / name).open("wb") as file:
+            np.save(file, array)
+    np.save(tmp_path / "none.npy", rows[:0])
+    np.save(tmp_path / "deep.npy", rows[None])
+
+    def read(name: str) -> np.ndarray:
+        return Part.parse(f"vector:{tmp_path / name}").vector()
+
+    for name, row in {
+        "v.npy[0]": 0,
+        "v.npy[2]": 2,
+        "one.npy": 1,
+        "one.npy[0]": 1,
+        "v.npy[1]": 2,
+        "v.npy[1][0]": 2,
+    }.items():
+        np.testing.assert_array_equal(read(name), rows[row])
+    np.testing.assert_array_equal(Part.of(rows[1]).vector(), rows[1])
+    for name in ("v.npy", "v.npy[3]", "one.npy[1]", "none.npy", "deep.npy", "deep.npy[0]"):
+        with pytest.raises(RetrievalError, match="is not one vector"):
+            read(name)
+    with pytest.raises(RetrievalError, match="cannot be read"):
+        read("nowhere.npy")
 
 
 def test_what_a_program_has_is_a_part(tmp_path: Path) -> None:
