@@ -1,11 +1,11 @@
 """One vector made of several: what a question of many parts asks the index for.
 
-The vector is ``Σ sᵢ·wᵢ·uᵢ`` scaled to unit length: uᵢ the unit vector of part i, wᵢ > 0 its weight, sᵢ = 1 for what hits
-are to be like and −1 for what they are not. The score of a hit is then the weighted sum of its scores with the parts,
-divided by the sum's length: an order by that sum.
+The vector is ``Σ sᵢ·wᵢ·uᵢ`` scaled to unit length: uᵢ the unit vector of part i, wᵢ > 0 its weight, sᵢ = 1 for what
+hits are to be like and −1 for what they are not. The score of a hit is then the weighted sum of its scores with the
+parts, divided by the sum's length: an order by that sum.
 
-In an index of binary codes uᵢ is the code as ±1/√d, and the sum becomes a code again by its signs. A place where the sum
-is 0 says nothing, and has no sign: such places become 1 and 0 by turns, so that they favour neither.
+In an index of binary codes uᵢ is the code as ±1/√d, and the sum becomes a code again by its signs. A place where the
+sum is 0 says nothing, and has no sign: such places become 1 and 0 by turns, so that they favour neither.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def combined(vectors: Sequence[NDArray[Any]], weights: Sequence[float], storage:
             "out a part."
         )
     if storage != "binary":
-        return (total / length).astype(np.float32)
+        return np.asarray(total / length, np.float32)
     tied = np.flatnonzero(np.abs(total) <= _TIED * most / np.sqrt(len(total)))
     total[tied] = np.where(np.arange(len(tied)) % 2 == 0, 1.0, -1.0)
-    return packed(total)
+    code: NDArray[np.uint8] = packed(total)
+    return code

@@ -125,7 +125,8 @@ class Part:
                 f"{printable(self.named)!r} is not one vector: the file's shape is {rows.shape}; "
                 + (f"name a row from 0 to {count - 1}, as vector:{printable(file)}[0]." if count else "give (n, dim).")
             )
-        return rows[row or 0]
+        one: NDArray[Any] = rows[row or 0]
+        return one
 
     @classmethod
     def parse(cls, text: str, *, files: bool = True) -> Part:

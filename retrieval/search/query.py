@@ -28,8 +28,8 @@ class Question:
     Attributes:
         query: as it was asked. picture: its file. item: itself, where it is in the index. sha256: of its file.
         label: where it is known.
-        calibrated: whether it is one picture (or its vector) and all of it: then what was calibrated with these holds for
-            its scores, and it has the id and label of a copy in the index.
+        calibrated: whether it is one picture and all of it, or its vector: then what was calibrated with these holds
+            for its scores, and it has the id and label of a copy in the index.
         box: the part of the picture that it is; None for all of it.
         of: what it is made of, where it was asked in parts.
     """
@@ -71,9 +71,9 @@ class InMemory(NamedTuple):
 
 
 class Boxed(NamedTuple):
-    """A part of a picture: of a file, or of one that lies in none."""
+    """A part of a picture."""
 
-    source: Path | Placed | InMemory
+    file: Path
     box: images.Box
 
 

@@ -246,7 +246,7 @@ class Search:
                     left_out.append(picture)
             yield questions, batch.vectors
 
-    def _encode_singly(self, pictures: Sequence[InMemory | Boxed], left_out: list[images.Skipped]) -> Iterator[Encoded]:
+    def _encode_singly(self, pictures: Sequence[Any], left_out: list[images.Skipped]) -> Iterator[Encoded]:
         for one in pictures:
             try:
                 question, rows = self._encoded(*(one if isinstance(one, Boxed) else (one, None)))
@@ -384,10 +384,11 @@ class Search:
     ) -> Answer:
         """Find what looks like several things at once, and unlike others: one question of many parts.
 
-        The vector that is looked for is the weighted sum of the parts' unit vectors, those of `unlike` taken off, scaled
-        to unit length (:mod:`retrieval.search.combining`). Items of the index among the parts, and their exact copies,
-        are left out of the answer, those of `unlike`, too. How likely a hit is a true match is known where the question
-        is a single part to be like, and that is a whole picture or a vector: the same question as without parts.
+        The vector that is looked for is the weighted sum of the parts' unit vectors, those of `unlike` taken off,
+        scaled to unit length (:mod:`retrieval.search.combining`). Items of the index among the parts, and their exact
+        copies, are left out of the answer, those of `unlike`, too. How likely a hit is a true match is known where the
+        question is a single part to be like, and that is a whole picture or a vector: the question that it is without
+        parts.
 
         Args:
             like: one part or many, each as :meth:`.Part.of` takes it: ``"a.jpg#10%,0%,50%,100%@0.5"``, ``"id:17"``,
@@ -554,10 +555,10 @@ class Search:
         return [(scores[span], ids[span]) for span in spans]
 
     def _copies(self, question: Question) -> list[Item]:
-        """The query itself, where it is in the index, and its exact copies, by ascending id; so for each of its parts."""
+        """The query itself, where it is in the index, and its exact copies, by ascending id; those of all its parts."""
         if question.of:
-            same = {item.id: item for one in question.of for item in self._copies(one)}
-            return [same[id_] for id_ in sorted(same)]
+            found = {item.id: item for one in question.of for item in self._copies(one)}
+            return [found[id_] for id_ in sorted(found)]
         same = self.index.find_sha256(question.sha256) if question.sha256 else []
         if question.item is not None and question.item not in same:  # vectors that belong to no file
             return [question.item]
