@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pictures",
         metavar="PICTURE",
         nargs="*",
-        help="a picture, a part of one (a.jpg#x,y,width,height), or a folder, all of whose pictures are queries",
+        help="a picture, a part of one (a.jpg#x,y,width,height, in pixels or with %% behind each number), or a folder, "
+        "all of whose pictures are queries",
     )
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
@@ -73,13 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--text", nargs="+", action="extend", default=[], help="words, where the index's model knows words"
     )
-    many = parser.add_argument_group(
-        "one query of many parts",
-        "A PART is a picture, id:17, path:2019/a.jpg, text:WORDS or vector:v.npy[ROW]. Behind it may stand which part "
-        "of the picture it is, #x,y,width,height in pixels or with %% behind each number, and its weight, @0.5.",
-    )
+    many = parser.add_argument_group("one query of many parts")
     many.add_argument(
-        "--like", nargs="+", action="extend", default=[], metavar="PART", help="what hits are to be like, all together"
+        "--like",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PART",
+        help="what hits are to be like, all together: a picture, id:17, path:2019/a.jpg, text:WORDS or "
+        "vector:v.npy[ROW], and behind it, if wanted, a part of the picture, #x,y,width,height, and a weight, @0.5 "
+        "(docs/searching.md)",
     )
     many.add_argument(
         "--unlike", nargs="+", action="extend", default=[], metavar="PART", help="what they are to be unlike"
