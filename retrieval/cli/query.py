@@ -163,6 +163,8 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
     answers: list[Answer] = []
     where, above, include_self = args.where, _least(search, args), args.include_self
     k = 10 if args.k is None and args.above is None else args.k
+    if args.matches and args.text:
+        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
     if args.pictures:
         answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
     if args.id:
