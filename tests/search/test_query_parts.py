@@ -357,6 +357,8 @@ def test_a_question_of_every_kind_of_part(
     ]  # fmt: skip
     assert (answer.id, answer.label, answer.picture, answer.calibrated) == (None, None, None, False)
     assert {hit.relevant for hit in answer} == {None}
+    shown = answer._repr_html_()
+    assert shown.count("data:image/jpeg") == 4 + len(answer) and shown.count(">unlike<") == 3
 
 
 def test_a_file_of_an_item_is_read_where_its_owner_lets_it_lie(root: Path, model: Path, tmp_path: Path) -> None:
