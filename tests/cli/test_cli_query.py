@@ -62,7 +62,7 @@ def test_like_and_unlike_are_one_query(photos, capsys, monkeypatch):
         (["--like", "photos/cat/0.png@0"], "The weight 0"),
         (["--like=-1"], "There is no picture './-1' here"),
         (["--like", "text:dog#1,2,3,4"], "no part #1,2,3,4"),
-        (["--like", "photos/cat/0.png", "id:1", "--explain", "--json"], "is several things at once"),
+        (["--like", "photos/cat/0.png", "id:1", "--explain", "--json"], "is not one picture to be like"),
         (["--like", "two\nlines"], "There is no picture 'two\\nlines' here"),
     ],
 )
