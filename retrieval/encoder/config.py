@@ -45,6 +45,11 @@ class EncoderConfig:
                 "The encoder's configuration says normalised: false; only vectors of unit length are supported."
             )
 
+    @property
+    def transformers(self) -> bool:
+        """Whether it is a model of the library transformers, or a head over one."""
+        return self.network.startswith("hf:") or str(self.options.get("base", "")).startswith("hf:")
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which :meth:`from_json` makes the same configuration."""
         return dataclasses.asdict(self) | {"options": dict(self.options), "classes": list(self.classes)}
@@ -77,10 +82,11 @@ class EncoderConfig:
             SHA-256 in hexadecimal over everything that a vector depends on. Names, dates and the training's
             data are left out, and so are the runtime and where a pretrained model was found.
         """
+        # Which weights a network began with says nothing once they are known.
+        options = {name: value for name, value in self.options.items() if name != "pretrained"}
         functional = {
             "network": "hf" if self.network.startswith("hf:") else self.network,
-            # Which weights a network began with says nothing once they are known.
-            "options": {name: value for name, value in self.options.items() if name != "pretrained"},
+            "options": options | ({"base": "hf"} if "base" in options and self.transformers else {}),
             "dim": self.dim,
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "normalised": self.normalised,
