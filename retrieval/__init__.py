@@ -60,6 +60,9 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.results_picture import draw_answers as draw_answers
     from retrieval.search.results_picture import draw_explanations as draw_explanations
     from retrieval.search.search import Search as Search
+    from retrieval.training.head.head_loop import TrainedHead as TrainedHead
+    from retrieval.training.head.head_loop import train_head as train_head
+    from retrieval.training.head.recipe import HeadRecipe as HeadRecipe
     from retrieval.training.loop import Trained as Trained
     from retrieval.training.loop import train as train
     from retrieval.training.pair_recipe import PairRecipe as PairRecipe
@@ -85,6 +88,7 @@ _HOMES = {
     "EvaluationOptions": "evaluation",
     "Explanation": "search.explain",
     "FirstRanking": "search.rerank",
+    "HeadRecipe": "training.head.recipe",
     "Hit": "search.answer",
     "Index": "index",
     "NewItem": "index",
@@ -98,6 +102,7 @@ _HOMES = {
     "Reranked": "search.rerank",
     "Search": "search.search",
     "Trained": "training.loop",
+    "TrainedHead": "training.head.head_loop",
     "TrainedPair": "training.pairs.pair_loop",
     "add_index": "ingest.add_index",
     "add_pictures": "ingest",
@@ -128,6 +133,7 @@ _HOMES = {
     "remove_pictures": "ingest",
     "sync": "ingest",
     "train": "training.loop",
+    "train_head": "training.head.head_loop",
     "train_pair": "training.pairs.pair_loop",
     "tune": "tuning",
     "undo_move": "traps.duplicates",

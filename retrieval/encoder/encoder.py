@@ -278,8 +278,8 @@ class Encoder:
         """
         if not self.config.text and str(self.config.options.get("base", "")).startswith("hf:"):
             raise RetrievalError(
-                "Words are not looked for through this head: its training did not show that they find as much as before; "
-                "build the index with the encoder below it to search by text."
+                "Words are not looked for through this head: its training did not show that they find as much as "
+                "before; build the index with the encoder below it to search by text."
             )
         if not self.config.text:
             raise RetrievalError(

@@ -74,4 +74,5 @@ class HeadMap:
 def unit(vectors: Floats) -> Floats:
     """Rows (n, d) of length one; a row of zeros stays so."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.float32(1e-12))
+    rows: Floats = vectors / np.maximum(lengths, np.float32(1e-12))
+    return rows

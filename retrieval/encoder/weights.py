@@ -13,7 +13,6 @@ from retrieval.encoder import store
 from retrieval.errors import RetrievalError
 from retrieval.networks.unfilled import fill, misfits, unfilled
 
-
 _FOREIGN = ("model.", "base.model.")
 """How the names of a transformers model's own weights begin."""
 

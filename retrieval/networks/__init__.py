@@ -36,7 +36,7 @@ NAMES = tuple(TABLE)
 """What ``--net`` takes, besides ``hf:NAME_OR_FOLDER`` and :data:`HEAD`."""
 
 HEAD = "head"
-"""A layer over the vectors of another encoder (:mod:`retrieval.networks.head`), which is trained in a way of its own."""
+"""A layer over the vectors of another encoder (:mod:`retrieval.networks.head`), trained in a way of its own."""
 
 
 class EmbeddingNetwork(Protocol):

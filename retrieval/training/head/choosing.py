@@ -21,11 +21,17 @@ from retrieval.training.head.discriminant import Discriminant, Floats, Ints, Lay
 Part = Literal["plain", "white", "learned"]
 """The vectors as they are, whitened, or what was learned to tell the classes apart."""
 
+NAMES: dict[Part, str] = {
+    "plain": "the vectors as they are",
+    "white": "whitened within classes",
+    "learned": "what tells classes apart",
+}
+
 Learn = Callable[[npt.NDArray[np.bool_]], Layer]
 """What learns a layer from some of the rows by gradient."""
 
 SHRINKAGES = (0.05, 0.1, 0.3, 0.6)
-MIXES = (0.25, 0.5, 1.0, 2.0)
+MIXES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 FOLDS = 3
 
@@ -53,13 +59,8 @@ class Choice:
     shrinkage: float
 
     def __str__(self) -> str:
-        names = {
-            "plain": "the vectors as they are",
-            "white": "whitened within classes",
-            "learned": "what tells classes apart",
-        }
-        beside = "" if self.second is None else f", with {self.mix:g} times {names[self.second]}"
-        return f"{names[self.first]}{beside}; shrinkage {self.shrinkage:g}"
+        beside = "" if self.second is None else f", with {self.mix:g} times {NAMES[self.second]}"
+        return f"{NAMES[self.first]}{beside}; shrinkage {self.shrinkage:g}"
 
 
 SHAPES: tuple[tuple[Part, Part | None], ...] = (
@@ -199,9 +200,7 @@ class _Trial:
         d = learner.vectors.shape[1]
         found: dict[Part, Floats] = {}
         for part in ("plain", "white", "learned"):
-            layer = learner.layers(
-                part, shrinkage, d if learner.dim is None else min(d, learner.dim), self.known, self.own
-            )
+            layer = learner.layers(part, shrinkage, min(d, learner.dim or d), self.known, self.own)
             asked, shelf = learner.vectors[self.queries], learner.vectors[self.gallery]
             if layer is not None:
                 asked, shelf = (unit(rows @ layer[0].T + layer[1]) for rows in (asked, shelf))
@@ -222,7 +221,8 @@ class _Trial:
         ranks = np.arange(1, depth + 1)
         precise = np.where(right & (ranks <= r), right.cumsum(1) / ranks, 0).sum(1) / r[:, 0]
         first = right[:, :FIRST].sum(1) / np.minimum(FIRST, r[:, 0])
-        return ((first + precise) / 2).astype(np.float32)
+        quality: Floats = ((first + precise) / 2).astype(np.float32)
+        return quality
 
 
 def _trials(learner: Learner, seed: int) -> Iterator[_Trial]:

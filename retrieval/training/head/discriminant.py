@@ -68,10 +68,11 @@ class Sums:
 class Discriminant:
     """Linear layers that the scatter of labelled vectors gives, for any shrinkage, at the cost of one decomposition.
 
-    With S the pooled covariance within the classes and mean(S) the mean of its eigenvalues, W(s) whitens by
-    (1 − s)·S + s·mean(S)·I: what pictures of one class differ by counts the less, and nothing is thrown away (within-class
-    covariance normalisation: Hatch, Kajarekar and Stolcke 2006). The discriminant keeps, after that, only the directions
-    that part the classes' means (Fisher 1936; shrunk: Friedman 1989): at most one less than there are classes.
+    With S the pooled covariance within the classes and mean(S) the mean of its eigenvalues, the whitening is by
+    (1 − s)·S + s·mean(S)·I: what pictures of one class differ by counts the less, and nothing is thrown away
+    (within-class covariance normalisation: Hatch, Kajarekar and Stolcke 2006). The discriminant keeps, after that, only
+    the directions that part the classes' means (Fisher 1936; shrunk: Friedman 1989): at most one less than there are
+    classes.
     """
 
     def __init__(self, sums: Sums) -> None:

@@ -92,9 +92,8 @@ def on_pictures(head: HeadMap, asking: Sample, gallery: Sample, seed: int) -> Ga
         None where there is nobody to ask.
     """
     random = seeded(seed)
-    queries, shelf = (
-        random.permutation(len(labels))[:most] for (_, labels), most in ((asking, QUERIES), (gallery, GALLERY))
-    )
+    queries = random.permutation(len(asking[1]))[:QUERIES]
+    shelf = random.permutation(len(gallery[1]))[:GALLERY]
     sets = (asking[0][queries], asking[1][queries], gallery[0][shelf], gallery[1][shelf])
     return _compared("held-out pictures of known classes", head, sets, seed, None) if len(queries) else None
 
@@ -128,18 +127,16 @@ def _compared(
         measures.rank(one(queries), truth, None if gallery is None else one(gallery), gallery_labels, ks=(1, 10))
         for one in (head, _as_they_are)
     ]
-    mine, base = ranked
-    if not len(mine.queries):
+    asked = ranked[0].queries
+    if not len(asked):
         return None
     compared = measures.compare_columns(
         *(np.stack([one.values[name] for name in MEASURES], axis=1) for one in ranked),
         names=("the head", "the base"),
-        over=None if over is None else over[mine.queries],
+        over=None if over is None else over[asked],
         seed=seed,
     )
-    return Gain(
-        what, len(mine.queries), len(np.unique(truth[mine.queries])), dict(zip(MEASURES, compared, strict=True))
-    )
+    return Gain(what, len(asked), len(np.unique(truth[asked])), dict(zip(MEASURES, compared, strict=True)))
 
 
 def _as_they_are(vectors: Floats) -> Floats:

@@ -58,7 +58,8 @@ def by_loss(vectors: Floats, labels: Ints, recipe: HeadRecipe) -> Learn:
                         value, _ = loss(F.normalize(out) if loss.unit else out, torch.from_numpy(labels[batch]))
                         if not math.isfinite(float(value.detach())):
                             raise RetrievalError(
-                                f"The loss is no longer a number at step {step}; train anew with --lr {recipe.lr / 5:g}."
+                                f"The loss is no longer a number at step {step}; "
+                                f"train anew with --lr {recipe.lr / 5:g}."
                             )
                         optimizer.zero_grad(set_to_none=True)
                         value.backward()

@@ -87,8 +87,8 @@ def train_head(
     there, labels = np.unique(found.labels[rows], return_inverse=True)
     if len(there) < 2 or np.bincount(labels).max(initial=0) < 2:
         raise RetrievalError(
-            f"{found.name} has {len(rows):,} labelled pictures of {len(there):,} classes; a head needs two classes, and "
-            "a class with two pictures."
+            f"{found.name} has {len(rows):,} labelled pictures of {len(there):,} classes; a head needs two classes, "
+            "and a class with two pictures."
         )
     vectors = found.vectors[rows]
     names = [found.classes[place] for place in there]

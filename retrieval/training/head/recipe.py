@@ -26,8 +26,8 @@ def _as_in_recipe(name: str, **changes: Any) -> Any:
 
 @dataclass(frozen=True)
 class HeadRecipe:
-    """What a training does. The fields that :class:`retrieval.training.recipe.Recipe` has, too, have the same limits and
-    the same flags on the command line."""
+    """What a training does. The fields that :class:`retrieval.training.recipe.Recipe` has, too, have the same limits
+    and the same flags on the command line."""
 
     net: str = _choice(HEAD, "head: a layer over the vectors of an encoder")
     on: str | None = _choice(
@@ -85,5 +85,14 @@ class HeadRecipe:
         return dataclasses.replace(self, **changes)
 
 
-_OF_LOSSES = ("margin", "mining", "temperature", "sampler", "classes_per_batch", "pictures_per_class")
-_OF_LOSSES += ("pairs_per_batch", "epochs", "lr")
+_OF_LOSSES = (
+    "margin",
+    "mining",
+    "temperature",
+    "sampler",
+    "classes_per_batch",
+    "pictures_per_class",
+    "pairs_per_batch",
+    "epochs",
+    "lr",
+)
