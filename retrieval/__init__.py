@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.ingest.attach import attach as attach
     from retrieval.ingest.compact import compact as compact
     from retrieval.ingest.describe import describe as describe
+    from retrieval.ingest.map_index import map_index as map_index
     from retrieval.ingest.verify_index import verify as verify
     from retrieval.ingest.watch_folder import watch as watch
     from retrieval.report import write_report as write_report
@@ -128,6 +129,7 @@ _HOMES = {
     "hash_files": "images.perceptual",
     "import_index": "exchange",
     "load_ann_benchmarks": "exchange",
+    "map_index": "ingest.map_index",
     "move_copies": "traps.duplicates",
     "overlay": "search.heat_map",
     "remove_pictures": "ingest",
