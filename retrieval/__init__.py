@@ -63,7 +63,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.search import Search as Search
     from retrieval.training.head.head_loop import TrainedHead as TrainedHead
     from retrieval.training.head.head_loop import train_head as train_head
-    from retrieval.training.head.recipe import HeadRecipe as HeadRecipe
+    from retrieval.training.head_recipe import HeadRecipe as HeadRecipe
     from retrieval.training.loop import Trained as Trained
     from retrieval.training.loop import train as train
     from retrieval.training.pair_recipe import PairRecipe as PairRecipe
@@ -89,7 +89,7 @@ _HOMES = {
     "EvaluationOptions": "evaluation",
     "Explanation": "search.explain",
     "FirstRanking": "search.rerank",
-    "HeadRecipe": "training.head.recipe",
+    "HeadRecipe": "training.head_recipe",
     "Hit": "search.answer",
     "Index": "index",
     "NewItem": "index",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval.errors import RetrievalError
 from retrieval.networks import HEAD
 from retrieval.networks.pairs import NAMES
-from retrieval.training.head.recipe import CLOSED, HeadRecipe
+from retrieval.training.head_recipe import CLOSED, HeadRecipe
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.recipe import CHOICES, PRESETS, Recipe
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from retrieval.base.machine import describe
-from retrieval.training.head.recipe import HeadRecipe
+from retrieval.training.head_recipe import HeadRecipe
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.recipe import Recipe
 

@@ -16,7 +16,7 @@ from retrieval.training import losses, sampling
 from retrieval.training.hardware import threads
 from retrieval.training.head.choosing import Learn
 from retrieval.training.head.discriminant import Discriminant, Floats, Ints, Layer, Sums
-from retrieval.training.head.recipe import HeadRecipe
+from retrieval.training.head_recipe import HeadRecipe
 
 LENGTH = 256
 """Of the learned part, where nobody asks for another."""

@@ -25,7 +25,7 @@ from retrieval.training.head.choosing import Choice, Learner, choose
 from retrieval.training.head.gain import Gain, Sample, held_out, on_classes, on_pictures
 from retrieval.training.head.gradient import by_loss
 from retrieval.training.head.labelled_source import ABOUT, LabelledVectors, labelled
-from retrieval.training.head.recipe import CLOSED, HeadRecipe
+from retrieval.training.head_recipe import CLOSED, HeadRecipe
 from retrieval.training.run_folder import finished, open_run
 
 GAIN = "gain.json"
@@ -80,8 +80,12 @@ def train_head(
         RetrievalError: nothing to learn from, or a folder that holds something else.
     """
     began, out, recipe = time.perf_counter(), Path(out), recipe or HeadRecipe()
-    if not (resume and (out / ABOUT).is_file() and not finished(out)):
+    if finished(out) or not (out / ABOUT).is_file():
         open_run(out, resume)
+    elif not resume:
+        raise RetrievalError(
+            f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
+        )
     found = labelled(source, recipe.on, out, recipe.seed)
     rows = np.flatnonzero((found.labels >= 0) & ~found.asking)
     there, labels = np.unique(found.labels[rows], return_inverse=True)
