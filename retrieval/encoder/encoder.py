@@ -129,7 +129,14 @@ class Encoder:
         return cls(config, weights.digest(frozen), frozen, card=card, threads=threads)
 
     def with_head(
-        self, head: HeadMap, *, classes: Sequence[str] = (), trained_on: str = "", text: bool = False, card: str = ""
+        self,
+        head: HeadMap,
+        *,
+        classes: Sequence[str] = (),
+        trained_on: str = "",
+        text: bool = False,
+        gain: Sequence[str] = (),
+        card: str = "",
     ) -> Encoder:
         """The encoder of a head over this one.
 
@@ -137,6 +144,7 @@ class Encoder:
             head: what maps this encoder's vectors.
             classes, trained_on: what the head learned, and from what.
             text: it may also map the vectors of texts.
+            gain: what was gained, a sentence each.
             card: its card, Markdown.
 
         Raises:
@@ -175,6 +183,7 @@ class Encoder:
                 classes=tuple(classes),
                 trained_on=trained_on,
                 text=text and config.text,
+                gain=tuple(gain),
             ),
             card=card or None,
             threads=self._threads,

@@ -128,12 +128,12 @@ def train_head(
     for message in messages:
         warn(message)
     seconds = time.perf_counter() - began
+    gained = [*(f"Gain on {gain}" for gain in measured), *words]
     facts = [
         f"Learned from: {found.name}, {len(rows):,} pictures of {len(there):,} classes",
         f"Over: {found.encoder.config.network}, encoder {found.encoder.hash[:12]}",
         f"Made of: {choice}; {head.dim:,} numbers",
-        *(f"Gain on {gain}" for gain in measured),
-        *words,
+        *gained,
     ]
     described = card(
         recipe,
@@ -147,9 +147,10 @@ def train_head(
     write_durably(out / "recipe.json", (json.dumps(dataclasses.asdict(recipe), indent=2) + "\n").encode())
     kept: dict[str, Any] = {"choice": dataclasses.asdict(choice), "gains": [gain.to_json() for gain in measured]}
     write_durably(out / GAIN, (json.dumps({**kept, "text": text}, indent=2) + "\n").encode())
-    found.encoder.with_head(head, classes=names, trained_on=found.name, text=bool(text), card=described).save(
-        out / "encoder"
+    trained = found.encoder.with_head(
+        head, classes=names, trained_on=found.name, text=bool(text), gain=gained, card=described
     )
+    trained.save(out / "encoder")
     return TrainedHead(out, recipe, choice, tuple(measured), text, head.dim, time.perf_counter() - began)
 
 
