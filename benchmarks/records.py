@@ -92,6 +92,20 @@ class Record(NamedTuple):
     mirrored: bool = False
 
 
+OMNIGLOT = Recipe(
+    size=32,
+    widths="32,64,128",
+    loss="supcon",
+    classes_per_batch=120,
+    pictures_per_class=4,
+    augment="affine",
+    quarter_turns=True,
+    weight_decay=5e-3,
+    epochs=16,
+    validation=0,
+)
+"""What all recipes for Omniglot share: those of its two small parts go on for longer."""
+
 RECORDS = {
     "cifar10": Record(
         Recipe(loss="softmax", widths="64,256,256", bias_rate=16, weight_decay=5e-3, epochs=10, validation=0),
@@ -128,51 +142,9 @@ RECORDS = {
         ),
         by=by_distance,
     ),
-    "omniglot": Record(
-        Recipe(
-            size=32,
-            widths="32,64,128",
-            loss="supcon",
-            classes_per_batch=120,
-            pictures_per_class=4,
-            augment="affine",
-            quarter_turns=True,
-            weight_decay=5e-3,
-            epochs=16,
-            validation=0,
-        ),
-        learns="images_background.zip",
-    ),
-    "omniglot-small1": Record(
-        Recipe(
-            size=32,
-            widths="32,64,128",
-            loss="supcon",
-            classes_per_batch=120,
-            pictures_per_class=4,
-            augment="affine",
-            quarter_turns=True,
-            weight_decay=5e-3,
-            epochs=48,
-            validation=0,
-        ),
-        learns="images_background_small1.zip",
-    ),
-    "omniglot-small2": Record(
-        Recipe(
-            size=32,
-            widths="32,64,128",
-            loss="supcon",
-            classes_per_batch=120,
-            pictures_per_class=4,
-            augment="affine",
-            quarter_turns=True,
-            weight_decay=5e-3,
-            epochs=48,
-            validation=0,
-        ),
-        learns="images_background_small2.zip",
-    ),
+    "omniglot": Record(OMNIGLOT, learns="images_background.zip"),
+    "omniglot-small1": Record(OMNIGLOT.replace(epochs=48), learns="images_background_small1.zip"),
+    "omniglot-small2": Record(OMNIGLOT.replace(epochs=48), learns="images_background_small2.zip"),
 }
 
 
@@ -194,18 +166,7 @@ class Choice(NamedTuple):
 CHOICES = {
     # each candidate looks at about as many pictures of its size
     "choose-omniglot": Choice(
-        Recipe(
-            size=32,
-            widths="32,64,128",
-            loss="supcon",
-            classes_per_batch=60,
-            pictures_per_class=4,
-            augment="affine",
-            quarter_turns=True,
-            weight_decay=5e-4,
-            epochs=2,
-            validation=0,
-        ),
+        OMNIGLOT.replace(classes_per_batch=60, weight_decay=5e-4, epochs=2),
         {
             "as kept": {"classes_per_batch": 120, "weight_decay": 5e-3},
             "half the batch, a tenth of the decay": {},
