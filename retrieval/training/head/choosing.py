@@ -30,12 +30,12 @@ NAMES: dict[Part, str] = {
 Learn = Callable[[npt.NDArray[np.bool_]], Layer]
 """What learns a layer from some of the rows by gradient."""
 
-SHRINKAGES = (0.05, 0.1, 0.3, 0.6)
+SHRINKAGES = (0.1, 0.3, 0.6)
 MIXES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 FOLDS = 3
 
-QUERIES, GALLERY = 1000, 4000
+QUERIES, GALLERY = 600, 3000
 """At most so many pictures of a fold ask, and are looked through."""
 
 FIRST, DEPTH = 10, 100
