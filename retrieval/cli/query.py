@@ -165,10 +165,10 @@ def _reranker(args: argparse.Namespace) -> Reranker | None:
     from retrieval.search import rerank
 
     if args.marks is not None:
-        from retrieval.search import marks
         from retrieval.search.learned import FromMarks
+        from retrieval.search.marks import read_marks
 
-        return FromMarks(marks.read(args.marks))
+        return FromMarks(read_marks(args.marks))
     top = rerank.TOP if args.rerank_top is None else args.rerank_top
     return None if args.rerank is None else rerank.load(args.rerank, top)
 

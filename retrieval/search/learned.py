@@ -48,15 +48,23 @@ Doubles = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 
-def direction(query: Doubles, right: Doubles, wrong: Doubles, others: Doubles) -> Doubles:
+def direction(
+    query: Doubles,
+    right: Doubles,
+    wrong: Doubles,
+    others: Doubles,
+    *,
+    weight: float = OTHERS_WEIGHT,
+    ridge: float = RIDGE,
+) -> Doubles:
     """Where to look instead of at the query: the weights of a ridge logistic regression, scaled to unit length.
 
-    It minimises ``Σ cᵢ log(1 + exp(−yᵢ (w·xᵢ + b))) + RIDGE/2 (|w|² + (b / CONSTANT)²)`` by Newton's method, where y is
-    1 for the query and what is right and −1 for the rest, and c is 1, but for all of `others` together
-    :data:`OTHERS_WEIGHT`.
+    It minimises ``Σ cᵢ log(1 + exp(−yᵢ (w·xᵢ + b))) + ridge/2 (|w|² + (b / CONSTANT)²)`` by Newton's method, where y is
+    1 for the query and what is right and −1 for the rest, and c is 1, but for all of `others` together `weight`.
 
     Args:
         query: float64 (d,), of unit length. right, wrong, others: float64 (n, d) each, likewise; any may be empty.
+        weight: of all `others` together. ridge: above 0.
 
     Returns:
         float64 (d,), of unit length; the query itself where the weights are zero.
@@ -64,27 +72,27 @@ def direction(query: Doubles, right: Doubles, wrong: Doubles, others: Doubles) -
     rows = np.concatenate([query[None], right, wrong, others])
     y = np.repeat([1.0, -1.0], [1 + len(right), len(wrong) + len(others)])
     c = np.ones(len(rows))
-    c[len(rows) - len(others) :] = OTHERS_WEIGHT / max(len(others), 1)
+    c[len(rows) - len(others) :] = weight / max(len(others), 1)
     # the weights lie in the span of the rows: few numbers, however long the vectors are
     basis = np.linalg.qr(rows.T)[0] if len(rows) < rows.shape[1] else np.eye(rows.shape[1])
     inside = np.column_stack([rows @ basis, np.full(len(rows), CONSTANT)])
-    found = basis @ _regression(inside, y, c)[:-1]
+    found = basis @ _regression(inside, y, c, ridge)[:-1]
     length = np.linalg.norm(found)
     return query if length == 0 else np.asarray(found / length)
 
 
-def _regression(x: Doubles, y: Doubles, c: Doubles) -> Doubles:
+def _regression(x: Doubles, y: Doubles, c: Doubles, ridge: float) -> Doubles:
     """Newton's method with steps that are halved until they lead down."""
     w = np.zeros(x.shape[1])
 
     def cost(at: Doubles) -> float:
-        return float(c @ np.logaddexp(0, -y * (x @ at)) + RIDGE / 2 * (at @ at))
+        return float(c @ np.logaddexp(0, -y * (x @ at)) + ridge / 2 * (at @ at))
 
     now = cost(w)
     for _ in range(_STEPS):
         doubt = 1 / (1 + np.exp(y * (x @ w)))
-        slope = RIDGE * w - x.T @ (c * y * doubt)
-        curve = (x.T * (c * doubt * (1 - doubt))) @ x + RIDGE * np.eye(len(w))
+        slope = ridge * w - x.T @ (c * y * doubt)
+        curve = (x.T * (c * doubt * (1 - doubt))) @ x + ridge * np.eye(len(w))
         step = np.linalg.solve(curve, slope)
         if slope @ step < _CLOSE**2:
             break

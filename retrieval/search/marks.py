@@ -45,6 +45,7 @@ from retrieval.search.query import Question, placed
 MOST = 1_000_000
 """Lines of a file of marks."""
 
+_ROW = re.compile(r"(.+)\[([0-9]{1,18})\]", re.DOTALL)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -151,8 +152,9 @@ def _part_name(part: Part, index: Index) -> str:
     if item is not None:
         return str(dataclasses.replace(part, kind="id", value=item.id))
     if part.kind == "vector":
-        file, row = part.row
-        return str(dataclasses.replace(part, value=f"{placed(Path(file))}[{row or 0}]"))
+        named = _ROW.fullmatch(str(part.value))
+        file, row = (str(part.value), 0) if named is None else (named[1], int(named[2]))
+        return str(dataclasses.replace(part, value=f"{placed(Path(file))}[{row}]"))
     return (
         str(dataclasses.replace(part, value=str(placed(Path(str(part.value)))))) if part.kind == "file" else str(part)
     )
@@ -221,7 +223,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def read(file: str | Path) -> tuple[Mark, ...]:
+def read_marks(file: str | Path) -> tuple[Mark, ...]:
     """The marks in a file; of several of one item for one query the last.
 
     Raises:
@@ -248,7 +250,7 @@ def read(file: str | Path) -> tuple[Mark, ...]:
     return tuple(found.values())
 
 
-def append(file: str | Path, marks: Iterable[Mark]) -> None:
+def append_marks(file: str | Path, marks: Iterable[Mark]) -> None:
     """Add marks to a file, which is made where there is none.
 
     They are on the disk, all of them, when this returns; none is where it raises. Any number of processes may add to
@@ -282,7 +284,7 @@ def append(file: str | Path, marks: Iterable[Mark]) -> None:
 
 
 _BEGIN = b'{"query":'
-"""How a line begins that :func:`append` writes."""
+"""How a line begins that :func:`append_marks` writes."""
 
 
 def _add(descriptor: int, lines: bytes, name: str) -> None:

@@ -345,22 +345,32 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
-        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
-        asked = [self._asked([Part("vector", name)]) for name in names or ()] or [frozenset[str]()] * len(rows)
-        names = names or [f"vector {row}" for row in range(len(rows))]
-        questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
-        return self._answers(questions, rows, k, True, where, above)
+        return self._of_vectors(vectors, names, names or (), k, where, above)
 
     def query_file(
         self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         vectors = mapped(Path(file))
-        count = len(vectors) if vectors.ndim > 1 else 1
-        return self.query_vectors(
-            vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)], where=where, above=above
-        )
+        rows = [f"[{row}]" for row in range(len(vectors) if vectors.ndim > 1 else 1)]
+        names, files = [Path(file).name + row for row in rows], [f"{file}{row}" for row in rows]
+        return self._of_vectors(vectors, names, files, k, where, above)
+
+    def _of_vectors(
+        self,
+        vectors: NDArray[Any],
+        names: Sequence[str] | None,
+        spelled: Sequence[str],
+        k: int | None,
+        where: str | None,
+        above: float | None,
+    ) -> list[Answer]:
+        k = self._checked(k, where, above)
+        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
+        names = names or [f"vector {row}" for row in range(len(rows))]
+        asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
+        questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
+        return self._answers(questions, rows, k, True, where, above)
 
     def query_texts(
         self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
