@@ -108,7 +108,7 @@ def test_the_ranking_is_that_of_brute_force(tmp_path, storage, where):
             (answer,) = search.query_ids([5], k, where=where)
             assert [hit.id for hit in answer] == truth[:k]
             np.testing.assert_allclose([hit.reranked for hit in answer], [scores[id_] for id_ in truth[:k]], atol=1e-5)
-        ids, held = index.all_vectors()
+        _, held = index.all_vectors()
         plain = as_numbers(held, dtype=np.float64) @ as_numbers(index.vectors([5])[0], dtype=np.float64)
         np.testing.assert_allclose([hit.score for hit in answer], plain[truth], atol=1e-5)
         assert {hit.id: hit.marked for hit in answer if hit.marked is not None} == {
@@ -128,8 +128,7 @@ def test_the_ranking_is_that_of_brute_force(tmp_path, storage, where):
 
 @pytest.mark.parametrize("factory", STRUCTURES)
 def test_every_structure_keeps_what_is_promised(tmp_path, factory):
-    storage = "binary" if factory.startswith("B") else "float32"
-    folder = made(tmp_path, with_copies(), storage, factory)
+    folder = made(tmp_path, with_copies(), factory=factory)
     right, wrong = [4, 100, 7], [9, 95, 300, 301]
     where = 'label != "l0"'
     with Search.open(folder, reranker=FromMarks(marks("id:5", right, wrong))) as search:
@@ -148,7 +147,7 @@ def test_many_codes_are_taken_from_those_near_the_direction(tmp_path, monkeypatc
     folder = made(tmp_path, with_copies(), "binary")
     monkeypatch.setattr(learned, "CANDIDATES", 30)
     with Search.open(folder, reranker=FromMarks(marks("id:5", [4, 7], [9]))) as search:
-        truth, scores = slow(search.index, 5, [4, 7], [9], search.index.ids())
+        truth, _ = slow(search.index, 5, [4, 7], [9], search.index.ids())
         (answer,) = search.query_ids([5], 10)
         found = [hit.id for hit in answer]
         assert found == [id_ for id_ in truth if id_ in found] and len(set(found)) == 10
