@@ -173,6 +173,10 @@ def _reranker(args: argparse.Namespace) -> Reranker | None:
     return None if args.rerank is None else rerank.load(args.rerank, top)
 
 
+_NAMED = 10
+"""Marks that are named which are left out."""
+
+
 def _say_marks(reranker: Reranker | None, answers: Sequence[Answer]) -> None:
     """Which marks play no part, and why."""
     from retrieval.search.learned import FromMarks
@@ -180,8 +184,10 @@ def _say_marks(reranker: Reranker | None, answers: Sequence[Answer]) -> None:
     if not isinstance(reranker, FromMarks):
         return
     left_out = {one: None for answer in answers if answer.marks is not None for one in answer.marks.left_out}
-    for path, reason in left_out:
+    for path, reason in list(left_out)[:_NAMED]:
         print(f"The mark of {printable(path)!r} is left out: {reason}", file=sys.stderr)
+    if len(left_out) > _NAMED:
+        print(f"{len(left_out) - _NAMED:,} more marks are left out", file=sys.stderr)
     others = reranker.others(answers)
     if others:
         what = "mark belongs" if others == 1 else "marks belong"

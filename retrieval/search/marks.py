@@ -112,7 +112,7 @@ class Asked:
         item = _item(part, index)
         found = {_name(self, index)}
         if part.kind == "file":
-            found.add(f"file:{placed(Path(str(part.value)))}{box}")
+            found.add(f"file:{_place(part.value)}{box}")
         if item is not None and item.sha256:
             found.add(f"sha256:{item.sha256}{box}")
         return frozenset(found)
@@ -135,7 +135,7 @@ def known_by(question: Question, index: Index) -> frozenset[str]:
     if question.item is not None:
         found.add(f"id:{question.item.id}{box}")
     if isinstance(question.picture, Path):
-        found.add(f"file:{placed(question.picture)}{box}")
+        found.add(f"file:{_place(question.picture)}{box}")
     if question.sha256:
         found.add(f"sha256:{question.sha256}{box}")
     return frozenset(found)
@@ -154,10 +154,16 @@ def _part_name(part: Part, index: Index) -> str:
     if part.kind == "vector":
         named = _ROW.fullmatch(str(part.value))
         file, row = (str(part.value), 0) if named is None else (named[1], int(named[2]))
-        return str(dataclasses.replace(part, value=f"{placed(Path(file))}[{row}]"))
-    return (
-        str(dataclasses.replace(part, value=str(placed(Path(str(part.value)))))) if part.kind == "file" else str(part)
-    )
+        return str(dataclasses.replace(part, value=f"{_place(file)}[{row}]"))
+    return str(dataclasses.replace(part, value=_place(part.value)) if part.kind == "file" else part)
+
+
+def _place(file: object) -> str:
+    """Where a file lies, absolute; as it is written where that is no possible name."""
+    try:
+        return str(placed(Path(str(file))))
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
+        return str(file)
 
 
 def _item(part: Part, index: Index) -> Item | None:
@@ -168,8 +174,8 @@ def _item(part: Part, index: Index) -> Item | None:
         if part.kind == "path":
             return index.find(str(part.value))
         if part.kind == "file":
-            return index.find(placed(Path(str(part.value))).relative_to(index.root).as_posix())
-    except (RetrievalError, ValueError, OSError):  # there is none, or it lies elsewhere
+            return index.find(Path(_place(part.value)).relative_to(index.root).as_posix())
+    except (RetrievalError, ValueError):  # there is none, or it lies elsewhere
         return None
     return None
 

@@ -130,27 +130,34 @@ def test_what_is_no_list_of_marks_is_refused(tmp_path):
 
 def test_bytes_at_random_are_marks_or_one_sentence(tmp_path, long):
     draw = random.Random(0)
-    good = (
-        json.dumps({**GOOD, "sha256": A}) + "\n" + json.dumps({**GOOD, "query": {"like": ["a", "b@2"]}}) + "\n"
-    ).encode()
-    file = tmp_path / "marks.jsonl"
+    lines = [{**GOOD, "sha256": A}, {**GOOD, "query": {"like": ["a", "vector:b@2"]}}, {**GOOD, "query": "id:7"}]
+    file = written(tmp_path, *lines)
+    good, letters = file.read_bytes(), b'{}[]",:\\u0d8@#\n\xff\x00ae1'
     read = refused = 0
-    for _ in range(5000 if long else 300):
-        content = bytearray(good)
-        for _ in range(draw.randint(1, 4)):
-            place = draw.randrange(len(content))
-            content[place : place + draw.randint(0, 3)] = bytes(
-                draw.choices(b'{}[]",:\\u0d8@#\n\xff\x00ae1', k=draw.randint(0, 3))
-            )
-        file.write_bytes(content)
-        try:
-            for one in read_marks(file):
-                assert Asked.of(one.query.to_json()) == one.query
-            read += 1
-        except RetrievalError as error:
-            assert len(str(error)) < 600 and "\n" not in str(error)
-            refused += 1
+    with Index.create(tmp_path / "index", 2, root=str(tmp_path), encoder_hash="x", details={}) as index:
+        for _ in range(5000 if long else 300):
+            content = bytearray(good)
+            for _ in range(draw.randint(1, 4)):
+                place = draw.randrange(len(content))
+                content[place : place + draw.randint(0, 3)] = bytes(draw.choices(letters, k=draw.randint(0, 3)))
+            file.write_bytes(content)
+            try:
+                for one in read_marks(file):
+                    assert Asked.of(one.query.to_json()) == one.query and one.query.known_by(index, one.query_sha256)
+                read += 1
+            except RetrievalError as error:
+                assert len(str(error)) < 600 and "\n" not in str(error)
+                refused += 1
     assert read and refused
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 5000, "loop/a", "/", "..", "vector:a\0[1]", "path:\ud800"])
+def test_no_name_of_a_query_is_too_odd(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    query = read_marks(written(tmp_path, {**GOOD, "query": name}))[0].query
+    with Index.create(tmp_path / "index", 2, root=str(tmp_path), encoder_hash="x", details={}) as index:
+        assert query.known_by(index)
 
 
 def test_two_writers_lose_nothing(tmp_path):
