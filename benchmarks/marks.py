@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ending import status
 from numpy.typing import NDArray
+from recipes import table
 
 from retrieval import datasets
 from retrieval.base.machine import describe
@@ -151,8 +152,8 @@ def simulate(way: Way, vectors: Vectors, queries: NDArray[np.int64]) -> Doubles:
         for number in range(ROUNDS + 1):
             if number:
                 right, wrong = marked[relevant[marked]], marked[~relevant[marked]]
-                drawn = others[left[others]]
-                towards = way(*(rows[some].astype(np.float64) for some in (query, right, wrong, drawn)))
+                negatives = others[left[others]]
+                towards = way(*(rows[some].astype(np.float64) for some in (query, right, wrong, negatives)))
             scores = rows @ towards.astype(np.float32)
             found[place, number] = Ranking.of(scores[left], relevant[left]).average_precision_at(DEPTH)
             scores[~left] = -np.inf
@@ -173,24 +174,15 @@ def choose(sets: dict[tuple[str, str], Vectors], count: int, seed: int) -> dict[
             for weight, ridge in itertools.product((1.0, 3.0, 10.0), (0.3, 1.0, 3.0))
         ],
     }
-    best: dict[str, Way] = {}
+    asked = {encoder: drawn(sets[encoder, "choose"], count, seed) for encoder in PICTURES}
+
+    def gained(way: Way) -> float:
+        means = [simulate(way, sets[encoder, "choose"], queries)[:, 1:].mean() for encoder, queries in asked.items()]
+        shown.update(1)
+        return float(np.mean(means))
+
     with bar(sum(map(len, grids.values())), "Choosing", "setting") as shown:
-        for name, grid in grids.items():
-            means = []
-            for way in grid:
-                means.append(
-                    np.mean(
-                        [
-                            simulate(way, sets[encoder, "choose"], drawn(sets[encoder, "choose"], count, seed))[
-                                :, 1:
-                            ].mean()
-                            for encoder in PICTURES
-                        ]
-                    )
-                )
-                shown.update(1)
-            best[name] = grid[int(np.argmax(means))]
-    return best
+        return {name: max(grid, key=gained) for name, grid in grids.items()}
 
 
 def drawn(vectors: Vectors, count: int, seed: int) -> NDArray[np.int64]:
@@ -230,7 +222,7 @@ def _median(ask: Callable[[int], object], ids: list[int]) -> float:
 
 
 def rows_of(found: dict[tuple[str, str], Doubles]) -> list[dict[str, Any]]:
-    """A row an encoder and way, with gains over each Rocchio, paired by query."""
+    """A row an encoder and way."""
     rows = []
     for (encoder, way), values in found.items():
         row: dict[str, Any] = {"encoder": NAMES[encoder], "ranking": way}
@@ -257,17 +249,12 @@ def gains_of(found: dict[tuple[str, str], Doubles]) -> list[dict[str, Any]]:
 LEARNED = "learned from marks"
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(cell) for cell in row.values()] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="what `retrieval data cifar10 --to data` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the encoder and the vectors")
-    parser.add_argument("--queries", type=int, default=500, help="to report on, for each encoder (default: 500)")
-    parser.add_argument("--choosing", type=int, default=100, help="to choose on, for each encoder (default: 100)")
+    parser.add_argument("--queries", type=int, default=300, help="to report on, for each encoder (default: 300)")
+    parser.add_argument("--choosing", type=int, default=50, help="to choose on, for each encoder (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of the queries")
     parser.add_argument("--into", type=Path, metavar="PAGE", help="a page of the documentation to put the tables into")
     parser.add_argument("--json", action="store_true")
@@ -298,7 +285,7 @@ def main() -> int:
     }
     text = (
         f"MAP@{DEPTH} of what is not marked yet, with 95 % intervals over {args.queries} queries for each encoder:\n\n"
-        f"{markdown(tables[0])}\n\nWhat the learned ranking gains, query by query:\n\n{markdown(tables[1])}\n\n"
+        f"{table(tables[0])}\n\nWhat the learned ranking gains, query by query:\n\n{table(tables[1])}\n\n"
         f"A query by id among {len(sets['trained', 'test'].rows):,} vectors of {sets['trained', 'test'].rows.shape[1]} "
         f"numbers takes {took['without']:.1f} ms of one core, and {took['with ten marks']:.1f} ms with ten marks. "
         f"{describe()}; seed {args.seed}. Of the weights that were tried on training pictures, "

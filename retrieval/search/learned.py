@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,8 @@ def _regression(x: Doubles, y: Doubles, c: Doubles, ridge: float) -> Doubles:
     return w
 
 
-class _Chosen(NamedTuple):
+@dataclass(frozen=True)
+class _Chosen:
     """The marks by the names of their queries, and the items at random, for one generation of an index."""
 
     index: Index
