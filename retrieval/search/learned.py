@@ -119,19 +119,20 @@ class FromMarks:
 
     All items are looked at, as in any search: the learned direction is asked of the index, filter and all, so that hits
     come in that the query alone did not have. (Of more than :data:`CANDIDATES` binary codes, those nearest to the code
-    of the direction.) Where the least score is given, only what reaches it is ordered. Hits marked wrong stand behind
-    all others; those marked right stand where they belong.
+    of the direction.) Where the least score is given, only what reaches it is ordered, and of that the best `top` or as
+    many as were asked for. Hits marked wrong stand behind all others; those marked right stand where they belong.
 
     Args:
         marks: of this query and of others, older ones first.
         seed: of the items at random.
 
     Attributes:
-        name: as `--rerank` would have it. top: it wants no more hits than were asked for.
+        name: as `--rerank` would have it. top: how many hits of the query alone it looks at, where the least score is
+            given.
     """
 
     name = "marks"
-    top = 1
+    top = 1000
 
     def __init__(self, marks: Sequence[Mark], seed: int = 0) -> None:
         self.marks = tuple(marks)
@@ -146,9 +147,7 @@ class FromMarks:
         if not places:
             return unchanged(first)
         marked, left_out = self._items(index, places)
-        ids = {
-            right: np.array([id_ for id_, said in marked.items() if said is right], np.int64) for right in (True, False)
-        }
+        ids = {said: np.array([id_ for id_ in marked if marked[id_] is said], np.int64) for said in (True, False)}
         heeded = Heeded(tuple(ids[True].tolist()), tuple(ids[False].tolist()), tuple(left_out), frozenset(places))
         if not marked:
             return unchanged(first)._replace(heeded=heeded)

@@ -121,6 +121,8 @@ def test_the_ranking_is_that_of_brute_force(tmp_path, storage, where):
         (above,) = search.query_ids([5], None, where=where, above=0.1)
         within = [id_ for id_ in truth if np.float32(plain[id_]) >= np.float32(0.1)]
         assert sorted(hit.id for hit in above) == sorted(within)
+        (few,) = search.query_ids([5], 3, where=where, above=0.1)
+        assert few.hits == above.hits[:3]
         free = [hit.reranked for hit in above if hit.id not in wrong]
         assert free == sorted(free, reverse=True)
         assert [hit.id in wrong for hit in above] == sorted(hit.id in wrong for hit in above)
