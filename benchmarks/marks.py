@@ -42,7 +42,7 @@ from retrieval.index import Index, NewItem
 from retrieval.measures import compare
 from retrieval.measures.intervals import bootstrap
 from retrieval.measures.ranking import Ranking
-from retrieval.search.learned import OTHERS, OTHERS_WEIGHT, RIDGE, FromMarks, direction
+from retrieval.search.learned import OTHERS, FromMarks, direction
 from retrieval.search.marks import Asked, Mark
 from retrieval.search.search import Search
 from retrieval.training.loop import train
@@ -253,8 +253,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="what `retrieval data cifar10 --to data` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the encoder and the vectors")
-    parser.add_argument("--queries", type=int, default=300, help="to report on, for each encoder (default: 300)")
-    parser.add_argument("--choosing", type=int, default=50, help="to choose on, for each encoder (default: 50)")
+    parser.add_argument("--queries", type=int, default=500, help="to report on, for each encoder (default: 500)")
+    parser.add_argument("--choosing", type=int, default=150, help="to choose on, for each encoder (default: 150)")
     parser.add_argument("--seed", type=int, default=0, help="of the queries")
     parser.add_argument("--into", type=Path, metavar="PAGE", help="a page of the documentation to put the tables into")
     parser.add_argument("--json", action="store_true")
@@ -267,7 +267,7 @@ def main() -> int:
         "the query alone": plain,
         f"Rocchio 1, {ROCCHIO[0]:g}, {ROCCHIO[1]:g}": rocchio,
         f"Rocchio 1, {towards:g}, {away:g} (chosen)": best["rocchio"],
-        LEARNED: functools.partial(direction, weight=OTHERS_WEIGHT, ridge=RIDGE),
+        LEARNED: best["learned"],
     }
     found = {
         (encoder, name): simulate(way, sets[encoder, "test"], drawn(sets[encoder, "test"], args.queries, args.seed))

@@ -60,6 +60,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.marks import Mark as Mark
     from retrieval.search.marks import append_marks as append_marks
     from retrieval.search.marks import read_marks as read_marks
+    from retrieval.search.parts import Part as Part
     from retrieval.search.rerank import FirstRanking as FirstRanking
     from retrieval.search.rerank import Reranked as Reranked
     from retrieval.search.results_picture import draw_answers as draw_answers
@@ -97,6 +98,7 @@ _HOMES = {
     "Mark": "search.marks",
     "NewItem": "index",
     "PRESETS": "training.recipe",
+    "Part": "search.parts",
     "PairRecipe": "training.pair_recipe",
     "PairScorer": "encoder.pair_scorer",
     "PictureSet": "datasets",

@@ -56,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pictures",
         metavar="PICTURE",
         nargs="*",
-        help="a picture, a part of one (a.jpg#x,y,width,height), or a folder, all of whose pictures are queries",
+        help="a picture, a part of one (a.jpg#x,y,width,height, in pixels or with %% behind each number), or a folder, "
+        "all of whose pictures are queries",
     )
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
@@ -74,13 +75,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--text", nargs="+", action="extend", default=[], help="words, where the index's model knows words"
     )
-    many = parser.add_argument_group(
-        "one query of many parts",
-        "A PART is a picture, id:17, path:2019/a.jpg, text:WORDS or vector:v.npy[ROW]. Behind it may stand which part "
-        "of the picture it is, #x,y,width,height in pixels or with %% behind each number, and its weight, @0.5.",
-    )
+    many = parser.add_argument_group("one query of many parts")
     many.add_argument(
-        "--like", nargs="+", action="extend", default=[], metavar="PART", help="what hits are to be like, all together"
+        "--like",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PART",
+        help="what hits are to be like, all together: a picture, id:17, path:2019/a.jpg, text:WORDS or "
+        "vector:v.npy[ROW], and behind it, if wanted, a part of the picture, #x,y,width,height, and a weight, @0.5 "
+        "(docs/searching.md)",
     )
     many.add_argument(
         "--unlike", nargs="+", action="extend", default=[], metavar="PART", help="what they are to be unlike"
@@ -204,7 +208,10 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
     answers: list[Answer] = []
     where, above, include_self = args.where, _least(search, args), args.include_self
     k = 10 if args.k is None and args.above is None else args.k
+    if args.matches and args.text:
+        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
     if args.pictures:
+        _refuse_parts(args.pictures)
         answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
     if args.id:
         answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above)
@@ -224,6 +231,16 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
             f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
         )
     return answers
+
+
+def _refuse_parts(pictures: Sequence[str]) -> None:
+    """See that none of the pictures is a part that would make one query with others."""
+    from retrieval.search.parts import Part
+
+    for text in pictures:
+        part = Part.parse(text) if ":" in text or "@" in text else None
+        if part is not None and (part.kind != "file" or part.weight != 1):
+            raise RetrievalError(f"There is no picture {printable(text)!r}; a part of one query is given to --like.")
 
 
 def _least(search: Search, args: argparse.Namespace) -> float | None:

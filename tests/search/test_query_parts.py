@@ -149,6 +149,8 @@ def test_the_answer_is_that_of_brute_force(indexed: Search) -> None:
             unlike = [bool(one) for one in draw.random(len(parts)) < 0.3]
             signed = [-weight if other else weight for weight, other in zip(weights, unlike, strict=True)]
             vector = defined([*wide[np.searchsorted(ids, asked)].tolist(), *given.tolist()], signed, index.storage)
+            if signed == [weights[0]] and asked:  # a single part is its own vector, as it is stored
+                vector = wide[asked[0] - ids[0]].tolist()
             scores = wide @ np.array(vector)
 
             answer = indexed.query_parts(
@@ -197,6 +199,21 @@ def test_include_self_leaves_nothing_out(indexed: Search) -> None:
     answer = indexed.query_parts(["id:4", "id:9@0.001"], ["id:3@0.001"], 3, include_self=True)
     assert answer.hits[0].id == 4 and answer.left_out == () == answer.parts[0].left_out
     assert indexed.query_parts(["id:4", "id:9@0.001"], ["id:3@0.001"], 3).left_out == (3, 4, 9)
+
+
+@pytest.mark.parametrize("how", ["alpha-qe", "k-reciprocal"])
+def test_a_reranker_takes_the_sum_like_any_vector(indexed: Search, how: str) -> None:
+    vectors = clustered(3, DIM, 6)
+    weights = [2.0, 1.0, -0.5]
+    parts = [Part("vector", tuple(row), abs(weight)) for row, weight in zip(vectors.tolist(), weights, strict=True)]
+    with Search.open(indexed.folder, reranker=how) as search:
+        answer = search.query_parts(parts[:2], parts[2], 20)
+        vector = np.array(defined(vectors.tolist(), weights, search.index.storage), np.float32)
+        (plain,) = search.query_vectors(vector, 20)
+    assert len(answer) == 20
+    for hit, other in zip(answer, plain, strict=True):
+        assert hit.score == pytest.approx(other.score, abs=1e-6)
+        assert hit.reranked == pytest.approx(other.reranked, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -355,6 +372,8 @@ def test_a_question_of_every_kind_of_part(
     ]  # fmt: skip
     assert (answer.id, answer.label, answer.picture, answer.calibrated) == (None, None, None, False)
     assert {hit.relevant for hit in answer} == {None}
+    shown = answer._repr_html_()
+    assert shown.count("data:image/jpeg") == 4 + len(answer) and shown.count(">unlike<") == 3
 
 
 def test_a_file_of_an_item_is_read_where_its_owner_lets_it_lie(root: Path, model: Path, tmp_path: Path) -> None:
