@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from retrieval.base.placed_files import Root
     from retrieval.search.answer import Answer
     from retrieval.search.explain import Explanation
+    from retrieval.search.learned import FromMarks
     from retrieval.search.rerank import Reranker
     from retrieval.search.search import Search
 
@@ -183,25 +184,33 @@ _NAMED = 10
 
 def _say_marks(reranker: Reranker | None, answers: Sequence[Answer]) -> None:
     """Which marks play no part, and why."""
-    from retrieval.search.learned import FromMarks
-
-    if not isinstance(reranker, FromMarks):
+    learning = _learning(reranker)
+    if learning is None:
         return
     left_out = {one: None for answer in answers if answer.marks is not None for one in answer.marks.left_out}
     for path, reason in list(left_out)[:_NAMED]:
         print(f"The mark of {printable(path)!r} is left out: {reason}", file=sys.stderr)
     if len(left_out) > _NAMED:
         print(f"{len(left_out) - _NAMED:,} more marks are left out", file=sys.stderr)
-    others = reranker.others(answers)
+    others = learning.others(answers)
     if others:
         what = "mark belongs" if others == 1 else "marks belong"
         print(f"{others:,} {what} to other queries", file=sys.stderr)
 
 
+def _learning(reranker: Reranker | None) -> FromMarks | None:
+    """What orders the hits, if it learns from marks."""
+    if reranker is None:
+        return None
+    from retrieval.search.learned import FromMarks
+
+    return reranker if isinstance(reranker, FromMarks) else None
+
+
 def _more_columns(reranker: Reranker | None) -> tuple[str, ...]:
     if reranker is None:
         return ()
-    return (RERANKED, MARKED) if reranker.name == "marks" else (RERANKED,)
+    return (RERANKED,) if _learning(reranker) is None else (RERANKED, MARKED)
 
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
@@ -302,10 +311,9 @@ def _as_json(
 
 def _how(reranker: Reranker | None, answers: Sequence[Answer]) -> dict[str, object]:
     """What ordered the hits."""
-    from retrieval.search.learned import FromMarks
-
-    if isinstance(reranker, FromMarks):
-        return {"marks": len(reranker.marks), "marks_of_other_queries": reranker.others(answers)}
+    learning = _learning(reranker)
+    if learning is not None:
+        return {"marks": len(learning.marks), "marks_of_other_queries": learning.others(answers)}
     return {} if reranker is None else {"rerank": reranker.name, "rerank_top": reranker.top}
 
 
