@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from vectors import clustered
 
+from retrieval.search.learned import OTHERS_WEIGHT, RIDGE
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -72,3 +74,8 @@ def test_the_page_has_the_tables(program, tmp_path, monkeypatch, capsys):
     assert said.strip() in written and said.count(program.LEARNED) == 2
     assert said.count("| Rocchio 1, 0.75, 0.15 |") == 4
     assert "2 queries" not in said and "4 queries for each encoder" in said
+
+
+def test_what_was_chosen_is_what_is_used():
+    page = (BENCHMARKS.parent / "docs" / "marks.md").read_text()
+    assert f"{OTHERS_WEIGHT:g} for all random items together and {RIDGE:g} for the squared length" in page

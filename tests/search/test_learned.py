@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from sklearn.linear_model import LogisticRegression
 from vectors import clustered, unit
 
@@ -17,6 +20,7 @@ from retrieval.cli import main
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
 from retrieval.index.vectors import as_numbers
+from retrieval.ingest import build
 from retrieval.search import learned
 from retrieval.search.learned import CONSTANT, OTHERS, OTHERS_WEIGHT, FromMarks, direction
 from retrieval.search.marks import Asked, Mark, append_marks
@@ -318,3 +322,34 @@ def test_no_probability_is_claimed_where_marks_were_heeded(tmp_path, monkeypatch
         five, six = search.query_ids([5, 6], 3)
     assert all(hit.probability is None for hit in five) and five.no_match is None
     assert all(hit.probability == 0.5 for hit in six) and six.no_match is not None
+
+
+def test_marks_of_picture_files(tmp_path, tmp_path_factory, monkeypatch):
+    """A file of the index, a copy of it elsewhere, a stranger by its place and by its bytes, and parts of pictures."""
+    root = tiny.folder(tmp_path / "pictures", ("cat", "dog"), each=3)
+    out = build(root, tmp_path / "index", model=tiny.model(tmp_path_factory)).index
+    shutil.copy(root / "cat/0.png", tmp_path / "copy.png")
+    tiny.picture(99, 40, 30).save(tmp_path / "new.png")
+    tiny.picture(98, 40, 30).save(tmp_path / "other.png")
+    new = hashlib.sha256((tmp_path / "new.png").read_bytes()).hexdigest()
+    monkeypatch.chdir(tmp_path)
+
+    def heeds(query: str, asked: object, sha256: str | None = None, parts: bool = False) -> bool:
+        given = [Mark(Asked.of(query), "dog/1.png", True, None, sha256)]
+        with Search.open(out, reranker=FromMarks(given)) as search:
+            answer = search.query_parts(asked) if parts else search.query(asked)[0]
+        return answer.marks is not None and len(answer.marks.right) == 1
+
+    for query in ("path:cat/0.png", "pictures/cat/0.png", str(root / "cat/0.png")):
+        assert (
+            heeds(query, "pictures/cat/0.png")
+            and heeds(query, "copy.png")
+            and heeds(query, Path("copy.png"), parts=True)
+        )
+        assert heeds(query, (tmp_path / "copy.png").read_bytes())
+        assert not heeds(query, "new.png") and not heeds(query, "pictures/cat/0.png#0,0,9,9")
+    assert heeds("new.png", tmp_path / "new.png") and heeds(str(tmp_path / "new.png"), "new.png")
+    assert not heeds("new.png", "other.png") and heeds("new.png", "new.png", new) and heeds("gone.png", "new.png", new)
+    assert not heeds("other.png", "other.png", new)  # another picture lay there
+    assert heeds("new.png#0,0,9,9", "new.png#0,0,9,9") and not heeds("new.png#0,0,9,9", "new.png")
+    assert heeds("new.png#0,0,9,9", "new.png#0,0,9,9@2", parts=True)
