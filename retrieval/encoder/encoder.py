@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval import images, networks
 from retrieval.base.machine import cores
+from retrieval.base.text import printable
 from retrieval.encoder import store
 from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.head_map import HeadMap
@@ -22,6 +23,7 @@ from retrieval.encoder.runtime_check import Comparison, compare
 from retrieval.encoder.shares import VectorShares
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
+from retrieval.index.records import is_unicode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -283,7 +285,7 @@ class Encoder:
             float32 (n, dim), C-contiguous, rows of unit length.
 
         Raises:
-            RetrievalError: this encoder knows pictures only.
+            RetrievalError: this encoder knows pictures only, or a text is not Unicode.
         """
         if not self.config.text and str(self.config.options.get("base", "")).startswith("hf:"):
             raise RetrievalError(
@@ -297,6 +299,9 @@ class Encoder:
             )
         if not texts:
             return np.empty((0, self.dim), np.float32)
+        wrong = next((text for text in texts if not is_unicode(text)), None)
+        if wrong is not None:
+            raise RetrievalError(f"The text {printable(wrong)!r} is not Unicode; type it anew.")
         import torch
         from torch.nn import functional as F
 

@@ -185,6 +185,8 @@ def test_texts_are_where_transformers_puts_them(make: Any, models: Path, saved: 
     np.testing.assert_allclose(ours.encode_text(texts[1:2]), vectors[1:2], atol=1e-5)
     assert np.linalg.norm(vectors[0] - vectors[1]) > 1e-3
     assert ours.encode_text([]).shape == (0, ours.dim)
+    with pytest.raises(RetrievalError, match=r"a cat\\\\xff' is not Unicode"):
+        ours.encode_text(["a cat", "a cat\udcff"])
 
 
 def test_a_picture_query_needs_neither_torch_nor_transformers(saved: Path) -> None:
