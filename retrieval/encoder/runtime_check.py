@@ -17,6 +17,9 @@ TOLERANCE = 1e-5
 """The largest difference in any coordinate of a unit vector at which two runtimes count as equal."""
 
 ROUNDS = 3
+CLEARLY = 2.0
+"""How many times as fast one runtime must be in a round for no further round to be needed."""
+
 PATIENCE = 4.0
 """Seconds after which no further round of timing begins."""
 
@@ -44,6 +47,15 @@ class Comparison:
     onnx: float | None = None
     threads: int | None = None
     pictures: int | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (self.max_difference, self.torch, self.onnx, self.threads, self.pictures)
+        if not (
+            isinstance(self.kept, bool)
+            and isinstance(self.reason, str)
+            and all(n is None or (isinstance(n, int | float) and not isinstance(n, bool)) for n in numbers)
+        ):
+            raise TypeError("what is said of its runtimes is no comparison")
 
     @property
     def faster(self) -> bool:
@@ -76,7 +88,8 @@ def compare(torch_runner: Runner, onnx_runner: Runner, p: Preprocessing, threads
                 run(pictures)
                 seconds[name].append(time.perf_counter() - begin)
             bar.update()
-            if time.perf_counter() - start > PATIENCE:
+            last = sorted(times[-1] for times in seconds.values())
+            if last[1] > CLEARLY * last[0] or time.perf_counter() - start > PATIENCE:
                 break
     speed = {name: round(len(pictures) / statistics.median(times), 2) for name, times in seconds.items()}
     return Comparison(True, "", difference, speed["torch"], speed["onnx"], threads, len(pictures))

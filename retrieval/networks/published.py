@@ -10,6 +10,9 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
@@ -26,6 +29,8 @@ class Published:
         digest: of the weights in a network without a last layer of its own
             (:func:`retrieval.encoder.weights.digest`), from which the encoder's hash follows.
         size: the side of the pictures, in pixels.
+        answer: of the unit vector of a made-up picture (:func:`retrieval.encoder.runtime_check.sample_pictures`, one of
+            them, seed 0) the sums of as many parts.
         dim: length of the features.
     """
 
@@ -35,6 +40,7 @@ class Published:
     sha256: str
     digest: str
     size: int
+    answer: tuple[float, ...]
     dim: int = 1280
 
     @property
@@ -43,6 +49,11 @@ class Published:
         return Preprocessing(
             self.size, mode="RGB", fit="crop", resample="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
         )
+
+    def answers(self, vector: NDArray[np.float32]) -> bool:
+        """Whether a vector, float32 (dim,), is that of the made-up picture, up to what runtimes differ by."""
+        sums = vector.reshape(len(self.answer), -1).sum(1)
+        return bool(np.abs(sums - self.answer).max() <= 1e-3)
 
     def read(self) -> bytes:
         """The file's content, checked before anybody parses it.
@@ -79,6 +90,7 @@ PUBLISHED = {
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         digest="3258d65d1b2d1007b84eb957913b71572194ddb2cb05085f0ce3369720949594",
         size=224,
+        answer=(0.9216, 0.7571, 1.8063, 0.9848, 0.3233, 0.8485, 0.6430, 0.8155),
     ),
     "efficientnet_lite1": Published(
         title="EfficientNet-Lite1",
@@ -87,6 +99,7 @@ PUBLISHED = {
         sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
         digest="58a58a4115cbcbc9fe4cbff3d907fc94a270d588a54047ab6e39961529483383",
         size=240,
+        answer=(0.8446, 0.7923, 0.7786, 1.0999, 0.7068, 0.9899, 1.2577, 1.2664),
     ),
 }
 """By the network's name in :data:`retrieval.networks.TABLE`."""
