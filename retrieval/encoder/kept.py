@@ -126,5 +126,5 @@ def _digest(content: bytes) -> str:
     sha256 = hashlib.sha256()
     for name, weight in sorted(weights.items()):
         sha256.update(f"{name} torch.{weight.dtype} {weight.shape}\n".encode())
-        sha256.update(np.ascontiguousarray(weight).reshape(-1).view(np.uint8))
+        sha256.update(np.ascontiguousarray(weight).tobytes())
     return sha256.hexdigest()

@@ -143,10 +143,23 @@ class EfficientNetLite(nn.Module):
         constant = torch.zeros_like(positions[0, 0, 0])
         if isinstance(self.embedding, nn.Linear):
             positions, constant = F.linear(positions, self.embedding.weight), self.embedding.bias
-        # By the padding alone, the middles of the receptive fields would lie 15.5 pixels to the lower right of the
-        # cells of a map that is laid over the picture. The ImageNet weights lean back: where one patch of a photograph
-        # is replaced, the map changes around a place that is then 1 to 6 pixels off, and not 15.
-        return Shares(positions, constant, (0, 0, x.shape[3], x.shape[2]))
+        (left, right), (top, bottom) = _extent(x.shape[3]), _extent(x.shape[2])
+        return Shares(positions, constant, (left, top, right, bottom))
+
+
+def _extent(side: int) -> tuple[int, int]:
+    """Where the last map begins and ends over a picture's side, in pixels.
+
+    By the padding alone, the middles of the receptive fields would lie 15.5 pixels to the lower right of the cells of a
+    map that is laid over a side of which each stride takes half, and as many less as a stride before steps over for
+    each odd side that is met. The ImageNet weights lean back: where one patch of a photograph is replaced, the map
+    changes around a place that is then 1 to 10 pixels off, and not 15.
+    """
+    begin, step = 0, 1
+    for _ in range(1 + sum(stride == 2 for _, _, stride, _ in STAGES)):
+        begin -= step * (side % 2)
+        side, step = -(-side // 2), 2 * step
+    return begin, begin + step * side
 
 
 class EfficientNetLite0(EfficientNetLite):

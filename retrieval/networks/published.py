@@ -53,7 +53,7 @@ class Published:
     def answers(self, vector: NDArray[np.float32]) -> bool:
         """Whether a vector, float32 (dim,), is that of the made-up picture, up to what runtimes differ by."""
         sums = vector.reshape(len(self.answer), -1).sum(1)
-        return bool(np.abs(sums - self.answer).max() <= 1e-3)
+        return bool(np.abs(sums - self.answer).max() <= 1e-4)
 
     def read(self) -> bytes:
         """The file's content, checked before anybody parses it.
@@ -90,7 +90,7 @@ PUBLISHED = {
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         digest="3258d65d1b2d1007b84eb957913b71572194ddb2cb05085f0ce3369720949594",
         size=224,
-        answer=(0.9216, 0.7571, 1.8063, 0.9848, 0.3233, 0.8485, 0.6430, 0.8155),
+        answer=(0.921561, 0.757070, 1.806268, 0.984793, 0.323273, 0.848467, 0.642988, 0.815468),
     ),
     "efficientnet_lite1": Published(
         title="EfficientNet-Lite1",
@@ -99,7 +99,7 @@ PUBLISHED = {
         sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
         digest="58a58a4115cbcbc9fe4cbff3d907fc94a270d588a54047ab6e39961529483383",
         size=240,
-        answer=(0.8446, 0.7923, 0.7786, 1.0999, 0.7068, 0.9899, 1.2577, 1.2664),
+        answer=(0.844648, 0.792287, 0.778646, 1.099864, 0.706835, 0.989878, 1.257744, 1.266442),
     ),
 }
 """By the network's name in :data:`retrieval.networks.TABLE`."""

@@ -17,9 +17,8 @@ from sklearn.datasets import load_sample_image
 from torch.nn import functional as F
 
 from retrieval import images
-from retrieval.encoder import Encoder
+from retrieval.encoder import Encoder, weights
 from retrieval.errors import RetrievalError
-from retrieval.encoder import weights
 from retrieval.networks.efficientnet_lite import (
     EfficientNetLite,
     EfficientNetLite0,
@@ -55,7 +54,7 @@ def test_it_classifies_photographs(network: EfficientNetLite) -> None:
     features = network(normalised(photographs(network.preprocessing)))
     chance = F.linear(features, published["classifier.weight"], published["classifier.bias"]).softmax(1)
     assert chance.argmax(1).tolist() == [PALACE, DAISY]
-    assert chance.amax(1).min() > 0.1  # of a thousand classes
+    assert chance.amax(1).min() > 0.02  # of a thousand classes, of which none is the dahlia in the second one
 
 
 def same(x: torch.Tensor, weight: torch.Tensor, stride: int, groups: int = 1) -> torch.Tensor:
@@ -71,7 +70,9 @@ def as_published(published: Mapping[str, torch.Tensor], x: torch.Tensor, strides
     """The pooled features, computed from the file's own names alone; `strides` of the blocks where they are not 1."""
 
     def normal(x: torch.Tensor, name: str) -> torch.Tensor:
-        mean, var, weight, bias = (published[f"{name}.{end}"] for end in ("running_mean", "running_var", "weight", "bias"))
+        mean, var, weight, bias = (
+            published[f"{name}.{end}"] for end in ("running_mean", "running_var", "weight", "bias")
+        )
         return F.batch_norm(x, mean, var, weight, bias, eps=1e-3)
 
     x = F.relu6(normal(same(x, published["_conv_stem.weight"], 2), "_bn0"))
