@@ -26,7 +26,7 @@ class Recipe:
 
     net: str = _choice(
         "convnet",
-        "convnet, divide-and-encode (for codes), portrait (for faces), seed, vgg16, efficientnet_lite0 (ImageNet "
+        "convnet, divide-and-encode (for codes), portrait (for faces), seed, vgg16, efficientnet_lite0 or efficientnet_lite1 (ImageNet "
         "weights), or hf:NAME_OR_FOLDER",
     )
     init: str | None = _choice(
