@@ -77,16 +77,18 @@ def compare(torch_runner: Runner, onnx_runner: Runner, p: Preprocessing, threads
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     with progress.bar(1 + ROUNDS, "Choosing the runtime", "rounds") as bar:
         start = time.perf_counter()
-        # This also warms both up: the first run allocates.
-        difference = float(np.abs(torch_runner(pictures) - onnx_runner(pictures)).max())
+        for run in runners.values():
+            run(pictures[:1])  # warms it up: the first run allocates
         bar.update()
-        if not difference <= TOLERANCE:  # also where it is not a number
-            return Comparison(False, f"vectors differ by {difference:.1e}", difference, threads=threads)
         for _ in range(ROUNDS):
+            vectors = {}
             for name, run in runners.items():
                 begin = time.perf_counter()
-                run(pictures)
+                vectors[name] = run(pictures)
                 seconds[name].append(time.perf_counter() - begin)
+            difference = float(np.abs(vectors["torch"] - vectors["onnx"]).max())
+            if not difference <= TOLERANCE:  # also where it is not a number
+                return Comparison(False, f"vectors differ by {difference:.1e}", difference, threads=threads)
             bar.update()
             last = sorted(times[-1] for times in seconds.values())
             if last[1] > CLEARLY * last[0] or time.perf_counter() - start > PATIENCE:
