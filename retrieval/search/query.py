@@ -27,7 +27,8 @@ class Question:
     Attributes:
         query: as it was asked. picture: its file. item: itself, where it is in the index. sha256: of its file.
         label: where it is known.
-        calibrated: whether its scores are like those of pictures, so that what was calibrated with these holds.
+        calibrated: whether its scores are like those that an index is calibrated with: of whole pictures, or of words.
+        words: whether it is a text.
     """
 
     query: str
@@ -36,6 +37,7 @@ class Question:
     sha256: str | None = None
     label: str | None = None
     calibrated: bool = True
+    words: bool = False
 
 
 Picture = str | Path | bytes | Image.Image | NDArray[Any]
