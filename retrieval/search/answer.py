@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from retrieval.base.notebook import SIDE, Tile, tiles
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retrieval.base.placed_files import Placed, Root
-    from retrieval.images import Skipped
+    from retrieval.images import Box, Skipped
     from retrieval.index import Item
     from retrieval.search.calibration.reading import Reading
+    from retrieval.search.parts import Part
+    from retrieval.search.rerank import Heeded
 
 
 SHOWN = 30
@@ -44,6 +47,7 @@ class Hit:
             calibrated.
         reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
             hit, which then stands behind those that it did.
+        marked: whether it was marked as right for this query; None where it was not marked.
     """
 
     rank: int
@@ -54,8 +58,36 @@ class Hit:
     relevant: bool | None
     probability: float | None = None
     reranked: float | None = None
+    marked: bool | None = None
     copy: float | None = None
     evidence: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class AskedPart:
+    """One part of a question of several, and what became of it.
+
+    Attributes:
+        part: as it was asked; its vector, with its weight, is in the sum that was looked for.
+        sign: 1 where hits were to be like it, −1 where they were not.
+        picture: its file; None where it has none.
+        left_out: ids of the item that it is, or is a part of, and of that one's exact copies, ascending, which the hits
+            leave out for its sake.
+    """
+
+    part: Part
+    sign: int
+    picture: Path | Placed | None = None
+    left_out: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "part": printable(str(self.part)),
+            "sign": self.sign,
+            "weight": self.part.weight,
+            "left_out": list(self.left_out),
+        }
 
 
 @dataclass(frozen=True)
@@ -76,7 +108,12 @@ class Answer:
         fold: how many of the hits to keep, from the first on, so that the number of matches among them, less that of
             others, is the greatest that can be expected; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
+        marks: the marks that the ranking was learned from; None where the query has none.
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
+        box: the part of the picture that was the query; None for all of it.
+        parts: what the question was made of, where it was asked in parts.
+        calibrated: whether the query is such that what was calibrated with whole pictures holds for its scores: a whole
+            picture or a vector, not words, a part of a picture, or several things at once.
     """
 
     query: str
@@ -87,9 +124,13 @@ class Answer:
     left_out: tuple[int, ...] = ()
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
+    marks: Heeded | None = None
     root: Root | None = None
     fold: int | None = None
     no_copy: bool | None = None
+    box: Box | None = None
+    parts: tuple[AskedPart, ...] = ()
+    calibrated: bool = True
 
     def __len__(self) -> int:
         """How many hits there are."""
@@ -135,10 +176,19 @@ class Answer:
     def _repr_html_(self) -> str:
         from retrieval.images.embedded import embedded  # here, as it brings Pillow
 
-        def tile(file: Path | Placed | None, alt: str, lines: Sequence[str], right: bool | None = None) -> Tile:
-            return Tile(None if file is None else embedded(file, SIDE), alt, lines, right)
+        def tile(
+            file: Path | Placed | None,
+            alt: str,
+            lines: Sequence[str],
+            right: bool | None = None,
+            box: Box | None = None,
+        ) -> Tile:
+            return Tile(None if file is None else embedded(file, SIDE, box), alt, lines, right)
 
-        shown_tiles = [tile(self.picture, "query", ["query", self.label or ""])]
+        shown_tiles = [
+            tile(one.picture, "query", ["like" if one.sign > 0 else "unlike", str(one.part)], box=one.part.box)
+            for one in self.parts
+        ] or [tile(self.picture, "query", ["query", self.label or ""], box=self.box)]
         for hit in self.hits[:SHOWN]:
             likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
             file = None if self.root is None else self.root / hit.path
@@ -156,14 +206,16 @@ def hits_of(
     match: Reading | None,
     copy: Reading | None,
     reranked: Sequence[float],
+    marks: Heeded | None = None,
 ) -> tuple[Hit, ...]:
     """What was found, best first, as hits of a query.
 
     Args:
         found: each with its score. label: the query's.
         match, copy: what the index's calibrations say of them.
-        reranked: the re-ranker's scores, NaN where there is none.
+        reranked: the re-ranker's scores, NaN where there is none. marks: what the ranking was learned from.
     """
+    said = {} if marks is None else {**dict.fromkeys(marks.right, True), **dict.fromkeys(marks.wrong, False)}
     nothing = [None] * len(found)
     return tuple(
         Hit(
@@ -175,6 +227,7 @@ def hits_of(
             relevant=None if label is None or item.label is None else item.label == label,
             probability=chance,
             reranked=None if math.isnan(second) else second,
+            marked=said.get(item.id),
             copy=copied,
             evidence=why,
         )
