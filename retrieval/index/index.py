@@ -228,6 +228,12 @@ class Index:
         return self._state.generation
 
     @property
+    def created(self) -> str | None:
+        """When it was made, as ISO 8601 has it."""
+        value = self._catalog.meta.get("created")
+        return None if value is None else str(value)
+
+    @property
     def encoder_hash(self) -> str:
         """Which model made its vectors."""
         return str(self._catalog.meta["encoder_hash"])
@@ -439,6 +445,46 @@ class Index:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
         return self._now.search(queries, k, left_out, None if where is None else self._chosen(where))
+
+    def search_after(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        after: Sequence[tuple[float, int]],
+        *,
+        exclude: Sequence[Sequence[int]] | None = None,
+        where: str | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """The k best that come after a place in the order of hits. Always exact: it looks at every vector.
+
+        Pages are made of it: wherever the place is, it costs the same, and what others add or remove before that place
+        moves nothing behind it.
+
+        Args:
+            queries, k, exclude, where: as :meth:`search` takes them.
+            after: for each query a score and an id, as a hit has them, whether or not there is such an item: what scores
+                less comes after it, or the same with a higher id. ``(math.inf, -1)`` is before all.
+
+        Returns:
+            as :meth:`search`.
+
+        Raises:
+            RetrievalError: as :meth:`search`; or a score is no number, or there is not one place for each query.
+        """
+        queries = checked(queries, self.dim, self.storage, "queries")
+        k = min(whole(k, "k"), len(self) + PADDED)
+        if k < 0:
+            raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
+        if len(after) != len(queries):
+            raise RetrievalError(f"There are {len(after)} places for {len(queries)} queries; give one for each.")
+        scores = np.array([score for score, _ in after], np.float32)
+        if np.isnan(scores).any():
+            raise RetrievalError("A score to go on after is not a number; give one from -1 to 1.")
+        given = whole_numbers([id_ for _, id_ in after], "id")
+        last = np.array([min(max(id_, -1), _NO_ID - 1) for id_ in given], np.int64)
+        left_out = None if exclude is None else _left_out(exclude, len(queries))
+        chosen = None if where is None else self._chosen(where)
+        return self._now.search_after(queries, k, (scores, last), left_out, chosen)
 
     def range_search(
         self,
