@@ -382,6 +382,32 @@ class Index:
         """The names of all attributes, and which of "number" and "text" their values have been."""
         return self._catalog.attribute_kinds()
 
+    def values(self, name: str, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[Value | None]:
+        """What these items have under one name, in their order; None for those that have nothing.
+
+        Args:
+            name: an attribute, or what every item has (:data:`retrieval.index.filters.BUILT_IN`; `modified` as
+                nanoseconds since 1970), or "folder", where the item lies.
+            ids: of items of the index.
+        """
+        wanted = whole_numbers(ids, "id")
+        found = self._catalog.values(name, wanted)
+        return [found.get(id_) for id_ in wanted]
+
+    def counts(
+        self, names: Sequence[str], ids: Sequence[int] | npt.NDArray[np.int64] | None = None
+    ) -> dict[str, dict[Value | None, int]]:
+        """How many items have each value, for each of some names.
+
+        Args:
+            names: as :meth:`values` takes them.
+            ids: of the items that are counted, each once; None for all.
+
+        Returns:
+            name → value → how many; what every item has also counts None, those that lack it.
+        """
+        return self._catalog.counts(names, None if ids is None else np.asarray(ids, np.int64))
+
     def select(self, where: str) -> npt.NDArray[np.int64]:
         """The ids, ascending, of the items that an expression matches; see :mod:`retrieval.index.filters`.
 
@@ -462,8 +488,8 @@ class Index:
 
         Args:
             queries, k, exclude, where: as :meth:`search` takes them.
-            after: for each query a score and an id, as a hit has them, whether or not there is such an item: what scores
-                less comes after it, or the same with a higher id. ``(math.inf, -1)`` is before all.
+            after: for each query a score and an id, as a hit has them, whether or not there is such an item: what
+                scores less comes after it, or the same with a higher id. ``(math.inf, -1)`` is before all.
 
         Returns:
             as :meth:`search`.

@@ -1,4 +1,4 @@
-"""Hits after a place in the order of scores: on every structure and storage, bit for bit as the slow search has them."""
+"""Hits after a place in the order of scores: on every storage, bit for bit as the slow search has them."""
 
 from __future__ import annotations
 
