@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
+from retrieval.cli import arranging
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
 from retrieval.search.answer import shown
@@ -37,6 +38,12 @@ query.py indexes/photos holiday.jpg --where 'label = "beach" and modified >= 202
 query.py indexes/photos holiday.jpg --matches             # after `retrieval calibrate indexes/photos`
 query.py indexes/photos holiday.jpg -k 50 -0 | xargs -0 cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
+query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
+query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
+query.py indexes/photos holiday.jpg --above 0.6 --sort taken:desc -k 20 --facets   # the 20 newest matches
+query.py indexes/photos holiday.jpg --group-by near-duplicate   # or label, folder, day, any attribute
+query.py indexes/photos holiday.jpg --diverse                   # like the query, and unlike one another
+query.py indexes/photos holiday.jpg -k 50 --cursor              # page by page
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 """
 
@@ -50,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument("index", metavar="INDEX", help="the index's folder")
     parser.add_argument(
-        "pictures", metavar="PICTURE", nargs="*", help="a picture, or a folder, all of whose pictures are queries"
+        "pictures",
+        metavar="PICTURE",
+        nargs="*",
+        help="a picture, a part of one (a.jpg#x,y,width,height), or a folder, all of whose pictures are queries",
     )
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
@@ -68,9 +78,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--text", nargs="+", action="extend", default=[], help="words, where the index's model knows words"
     )
+    many = parser.add_argument_group(
+        "one query of many parts",
+        "A PART is a picture, id:17, path:2019/a.jpg, text:WORDS or vector:v.npy[ROW]. Behind it may stand which part "
+        "of the picture it is, #x,y,width,height in pixels or with %% behind each number, and its weight, @0.5.",
+    )
+    many.add_argument(
+        "--like", nargs="+", action="extend", default=[], metavar="PART", help="what hits are to be like, all together"
+    )
+    many.add_argument(
+        "--unlike", nargs="+", action="extend", default=[], metavar="PART", help="what they are to be unlike"
+    )
     parser.add_argument(
         "--where", metavar="FILTER", help='hits must match this, as label = "cat" and iso <= 400 (docs/filters.md)'
     )
+    arranging.add_arguments(parser)
     parser.add_argument(
         "--rerank",
         metavar="HOW",
@@ -105,8 +127,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask, and print the answers."""
-    if not (args.pictures or args.id or args.path or args.vectors or args.text):
-        raise RetrievalError("There is nothing to look for; give a picture, or --id, --path, --vectors or --text.")
+    if not (args.pictures or args.id or args.path or args.vectors or args.text or args.like or args.unlike):
+        raise RetrievalError("There is nothing to look for; give a picture, --id, --path, --vectors, --text or --like.")
     if args.explain and not (args.save or args.open or args.json):
         raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")
     if args.rerank_top is not None and args.rerank is None:
@@ -125,13 +147,17 @@ def run(args: argparse.Namespace) -> int:
             print(f"{unread.path!r} is not ranked anew: {unread.reason}", file=sys.stderr)
         whys = _explained(search, answers) if args.explain else None
         if args.json:
-            print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
+            told = _as_json(search, answers, whys, skipped, grouped=args.group_by is not None)
+            print(json.dumps(told, indent=2, ensure_ascii=False))
         elif args.csv:
-            _print_csv(answers, search.reranker)
+            _print_csv(answers, search.reranker, grouped=args.group_by is not None)
         elif args.files or args.null:
             _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
-            _print_tables(answers, search.reranker, filtered=args.where is not None, least=_least(search, args))
+            _print_tables(search, answers, args, least=_least(search, args))
+        for answer in answers if args.cursor is not None and (args.csv or args.files or args.null) else ():
+            if answer.next is not None:
+                print(f"next page of {for_terminal(answer.query)}: --cursor {answer.next}", file=sys.stderr)
         if answers and (args.save or args.open):
             _draw(search.pictures, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
@@ -142,19 +168,30 @@ def run(args: argparse.Namespace) -> int:
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
     where, above, include_self = args.where, _least(search, args), args.include_self
-    k = 10 if args.k is None and args.above is None else args.k
-    if args.matches and args.text:
-        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
+    k, how = arranging.hits_wanted(args), arranging.arrangement(args)
     if args.pictures:
-        answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
+        answers += search.query(
+            args.pictures, k, include_self=include_self, where=where, above=above, arrange=how, skipped=skipped
+        )
     if args.id:
-        answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above)
+        answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above, arrange=how)
     if args.path:
-        answers += search.query_paths(args.path, k, include_self=include_self, where=where, above=above)
+        answers += search.query_paths(args.path, k, include_self=include_self, where=where, above=above, arrange=how)
     if args.vectors:
-        answers += search.query_file(args.vectors, k, where=where, above=above)
+        answers += search.query_file(args.vectors, k, where=where, above=above, arrange=how)
     if args.text:
-        answers += search.query_texts(args.text, k, where=where, above=above)
+        answers += search.query_texts(args.text, k, where=where, above=above, arrange=how)
+    if args.like or args.unlike:
+        answers.append(
+            search.query_parts(
+                args.like, args.unlike, k, include_self=include_self, where=where, above=above, arrange=how
+            )
+        )
+    other = next((answer for answer in answers if not answer.calibrated), None)
+    if args.matches and other is not None:
+        raise RetrievalError(
+            f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
+        )
     return answers
 
 
@@ -185,8 +222,11 @@ def _as_json(
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
+    *,
+    grouped: bool,
 ) -> dict[str, object]:
     names = COLUMNS[1:] if search.reranker is None else (*COLUMNS[1:], RERANKED)
+    names = (*names, arranging.GROUP) if grouped else names
 
     def hits(number: int) -> list[dict[str, object]]:
         found = [{name: getattr(hit, name) for name in names} for hit in answers[number].hits]
@@ -204,8 +244,10 @@ def _as_json(
                 "label": answer.label,
                 "id": answer.id,
                 "left_out": list(answer.left_out),
+                **({"parts": [part.to_json() for part in answer.parts]} if answer.parts else {}),
                 "no_match": answer.no_match,
                 "hits": hits(number),
+                **arranging.as_json(answer),
             }
             for number, answer in enumerate(answers)
         ],
@@ -213,8 +255,9 @@ def _as_json(
     }
 
 
-def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
-    sys.stdout.write(csv_text([COLUMNS if reranker is None else (*COLUMNS, RERANKED)]))
+def _print_csv(answers: Sequence[Answer], reranker: Reranker | None, *, grouped: bool) -> None:
+    more = [RERANKED] * (reranker is not None) + [arranging.GROUP] * grouped
+    sys.stdout.write(csv_text([(*COLUMNS, *more)]))
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
@@ -222,7 +265,8 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
             score = f"{hit.score:.6f}"
             row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
-            sys.stdout.write(csv_text([row if reranker is None else (*row, second)]))
+            last = [second] * (reranker is not None) + [hit.group or ""] * grouped
+            sys.stdout.write(csv_text([(*row, *last)]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
@@ -234,7 +278,8 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filtered: bool, least: float | None) -> None:
+def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Namespace, *, least: float | None) -> None:
+    reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
         if position:
@@ -242,15 +287,16 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
         notes = [f"label {for_terminal(answer.label)}"] if answer.label is not None else []
         if answer.id is not None and not answer.query.startswith("id "):
             notes.append(f"id {answer.id}")
-        copies = len(answer.left_out) - 1
-        if copies > 0:
-            notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
+        notes += [*_left_out(answer), *arranging.note(answer)]
+        if not answer.calibrated and search.calibration is not None:
+            notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            which = " that the filter lets through" * filtered + (
+            which = " that the filter lets through" * (args.where is not None) + (
                 "" if least is None else f" that scores {least:.3f} or more"
             )
-            print(f"  nothing found: the index holds no other picture{which}")
+            there = "no more pages" if args.cursor else "nothing found"
+            print(f"  {there}: the index holds no other picture{which}")
             continue
         if answer.no_match:
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
@@ -271,18 +317,31 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
         for hit, label, second, chance in zip(answer.hits, labels, seconds, chances, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
             path = for_terminal(hit.path)
+            heading = arranging.heading(answer, hit) if args.group_by is not None else None
+            if heading is not None:
+                print(heading)
             begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  "
             if colour and hit.relevant is not None:
                 line = f"{begin}\033[{32 if hit.relevant else 31}m{named}\033[0m{path}\n"
                 write_bytes(line.encode(sys.stdout.encoding, "backslashreplace"))
             else:
                 print(begin + named + path)
+        for line in arranging.footer(answer, paged=args.cursor is not None):
+            print(line)
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(
             f"\nordered by {reranker.name}; score is the inner product with the query"
             + ", and P(match) belongs to that score" * calibrated
         )
+
+
+def _left_out(answer: Answer) -> list[str]:
+    """What the hits do not have for the query's sake, in a few words; nothing of the query itself."""
+    if len(answer.parts) > 1 or (answer.parts and answer.parts[0].sign < 0):
+        return [f"{len(answer.left_out)} left out: its parts and their exact copies"] if answer.left_out else []
+    copies = len(answer.left_out) - 1
+    return [f"{copies} exact {'copy' if copies == 1 else 'copies'} left out"] if copies > 0 else []
 
 
 def _second(score: float | None) -> str:

@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from retrieval.base.notebook import SIDE, Tile, tiles
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retrieval.base.placed_files import Placed, Root
-    from retrieval.images import Skipped
+    from retrieval.images import Box, Skipped
     from retrieval.index import Item
     from retrieval.search.arrangement import Arranged
     from retrieval.search.calibration import Calibration
     from retrieval.search.facets import Facet
+    from retrieval.search.parts import Part
 
 
 SHOWN = 30
@@ -56,6 +58,33 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class AskedPart:
+    """One part of a question of several, and what became of it.
+
+    Attributes:
+        part: as it was asked; its vector, with its weight, is in the sum that was looked for.
+        sign: 1 where hits were to be like it, −1 where they were not.
+        picture: its file; None where it has none.
+        left_out: ids of the item that it is, or is a part of, and of that one's exact copies, ascending, which the hits
+            leave out for its sake.
+    """
+
+    part: Part
+    sign: int
+    picture: Path | Placed | None = None
+    left_out: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "part": printable(str(self.part)),
+            "sign": self.sign,
+            "weight": self.part.weight,
+            "left_out": list(self.left_out),
+        }
+
+
+@dataclass(frozen=True)
 class Answer:
     """What was found for one query: a sequence of hits, the best first.
 
@@ -74,6 +103,10 @@ class Answer:
         matches: how many pictures are within the cut-off, however few are shown; None where that was not counted.
         facets: how many of the matches have each label, folder and attribute; None where that was not asked for.
         next: the cursor of the next page; None where there is none.
+        box: the part of the picture that was the query; None for all of it.
+        parts: what the question was made of, where it was asked in parts.
+        calibrated: whether the query is such that what was calibrated with whole pictures holds for its scores: a whole
+            picture or a vector, not words, a part of a picture, or several things at once.
     """
 
     query: str
@@ -88,6 +121,9 @@ class Answer:
     matches: int | None = None
     facets: tuple[Facet, ...] | None = None
     next: str | None = None
+    box: Box | None = None
+    parts: tuple[AskedPart, ...] = ()
+    calibrated: bool = True
 
     def __len__(self) -> int:
         """How many hits there are."""
@@ -130,10 +166,19 @@ class Answer:
     def _repr_html_(self) -> str:
         from retrieval.images.embedded import embedded  # here, as it brings Pillow
 
-        def tile(file: Path | Placed | None, alt: str, lines: Sequence[str], right: bool | None = None) -> Tile:
-            return Tile(None if file is None else embedded(file, SIDE), alt, lines, right)
+        def tile(
+            file: Path | Placed | None,
+            alt: str,
+            lines: Sequence[str],
+            right: bool | None = None,
+            box: Box | None = None,
+        ) -> Tile:
+            return Tile(None if file is None else embedded(file, SIDE, box), alt, lines, right)
 
-        shown_tiles = [tile(self.picture, "query", ["query", self.label or ""])]
+        shown_tiles = [
+            tile(one.picture, "query", ["like" if one.sign > 0 else "unlike", str(one.part)], box=one.part.box)
+            for one in self.parts
+        ] or [tile(self.picture, "query", ["query", self.label or ""], box=self.box)]
         for hit in self.hits[:SHOWN]:
             likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
             file = None if self.root is None else self.root / hit.path
