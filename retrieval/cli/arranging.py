@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         const=True,
         metavar="LAMBDA",
-        help="hits that are unlike one another too: from 1, the plain order, to 0, as different as can be (0.5)",
+        help="hits that are unlike one another too: from 1, the plain order, to 0, as different as can be (0.7)",
     )
 
 

@@ -10,7 +10,7 @@ import tempfile
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
@@ -167,26 +167,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    where, above, include_self = args.where, _least(search, args), args.include_self
-    k, how = arranging.hits_wanted(args), arranging.arrangement(args)
+    k, include_self = arranging.hits_wanted(args), args.include_self
+    asked: Any = {"where": args.where, "above": _least(search, args), "arrange": arranging.arrangement(args)}
     if args.pictures:
-        answers += search.query(
-            args.pictures, k, include_self=include_self, where=where, above=above, arrange=how, skipped=skipped
-        )
+        answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
     if args.id:
-        answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above, arrange=how)
+        answers += search.query_ids(args.id, k, include_self=include_self, **asked)
     if args.path:
-        answers += search.query_paths(args.path, k, include_self=include_self, where=where, above=above, arrange=how)
+        answers += search.query_paths(args.path, k, include_self=include_self, **asked)
     if args.vectors:
-        answers += search.query_file(args.vectors, k, where=where, above=above, arrange=how)
+        answers += search.query_file(args.vectors, k, **asked)
     if args.text:
-        answers += search.query_texts(args.text, k, where=where, above=above, arrange=how)
+        answers += search.query_texts(args.text, k, **asked)
     if args.like or args.unlike:
-        answers.append(
-            search.query_parts(
-                args.like, args.unlike, k, include_self=include_self, where=where, above=above, arrange=how
-            )
-        )
+        answers.append(search.query_parts(args.like, args.unlike, k, include_self=include_self, **asked))
     other = next((answer for answer in answers if not answer.calibrated), None)
     if args.matches and other is not None:
         raise RetrievalError(

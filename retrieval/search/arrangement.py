@@ -121,15 +121,20 @@ class Arrangement:
             if reranked:
                 raise RetrievalError("--diverse is an order of its own; leave it or --rerank out.")
         if self.cursor is not None:
-            for wrong, said in (
-                (self.diverse is not None, "--diverse chooses its hits together, so they have no pages"),
-                (reranked, "--rerank orders only the first hits anew, so they have no pages"),
-                (self.group_by is not None, "groups have no pages"),
-                (above is None and self.sort is not None, "without --above or --matches the k first hits are sorted"),
-                (above is None and self.facets, "what is counted must end somewhere; give --above or --matches"),
+            ended = "give --above or --matches, or leave --cursor out"
+            for wrong, said, remedy in (
+                (self.diverse is not None, "--diverse chooses its hits all together", "leave it or --cursor out"),
+                (reranked, "--rerank orders only the first hits anew", "leave it or --cursor out"),
+                (self.group_by is not None, "--group-by has no pages", "leave it or --cursor out"),
+                (
+                    above is None and self.sort is not None,
+                    "--sort has pages only where a score ends the matches",
+                    ended,
+                ),
+                (above is None and self.facets, "--facets on a page counts what a score ends", ended),
             ):
                 if wrong:
-                    raise RetrievalError(f"{said[0].upper()}{said[1:]}; or leave --cursor out.")
+                    raise RetrievalError(f"{said}; {remedy}.")
             if k is None:
                 raise RetrievalError("A page has some number of hits; say how many (-k).")
             if self.cursor != FIRST:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-LAMBDA = 0.5
-"""λ where nobody says another one."""
+LAMBDA = 0.7
+"""λ where nobody says another one: the one that the paper has for who looks for something definite."""
 
 POOL = 10
 """For each hit that is wanted so many of the best are looked at."""
