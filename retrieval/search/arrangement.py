@@ -121,6 +121,7 @@ class Arrangement:
             if reranked:
                 raise RetrievalError("--diverse is an order of its own; leave it or --rerank out.")
         if self.cursor is not None:
+            unended = above is None
             ended = "give --above or --matches, or leave --cursor out"
             for wrong, said, remedy in (
                 (self.diverse is not None, "--diverse chooses its hits all together", "leave it or --cursor out"),
@@ -131,7 +132,7 @@ class Arrangement:
                     "--sort has pages only where a score ends the matches",
                     ended,
                 ),
-                (above is None and self.facets, "--facets on a page counts what a score ends", ended),
+                (unended and self.facets, "--facets on a page counts what a score ends", ended),
             ):
                 if wrong:
                     raise RetrievalError(f"{said}; {remedy}.")
@@ -230,13 +231,13 @@ def _at(found: Reranked, places: NDArray[np.int64]) -> Reranked:
     return Reranked(found.ids[places], found.scores[places], found.reranked[places], found.unread)
 
 
-def _sorting(index: Index, sort: str) -> tuple[str, bool]:
-    """The name that is sorted by, and whether it descends."""
+def _sorting(index: Index, sort: str) -> tuple[str | None, bool]:
+    """The name that is sorted by, None for the score, and whether it descends."""
     name, colon, way = sort.rpartition(":")
     if way not in ("asc", "desc") or not colon:
         name, way = sort, ""
     if name == SCORE:
-        return SCORE, way != "asc"
+        return None, way != "asc"
     return known_name(index, name, (SCORE,), "to sort by"), way == "desc"
 
 
@@ -249,7 +250,7 @@ def _sorted(index: Index, sort: str, found: Reranked) -> tuple[NDArray[np.int64]
     name, descends = _sorting(index, sort)
     by_score = np.lexsort((found.ids, -found.scores))
     values: list[Value | None] = (
-        found.scores[by_score].tolist() if name == SCORE else column(index, name, found.ids[by_score])[1]
+        found.scores[by_score].tolist() if name is None else column(index, name, found.ids[by_score])[1]
     )
     there = [place for place, value in enumerate(values) if value is not None]
     # Python's sort leaves equal ones as they stand, also where it reverses.

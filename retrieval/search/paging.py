@@ -54,10 +54,13 @@ def read(text: str) -> Cursor:
     """
     digest, *rest = text.split(":")
     try:
-        score, id_, shown = float(np.float32(float(rest[0]))), int(rest[1]), int(rest[2])
+        with np.errstate(over="ignore"):
+            score = float(np.float32(float(rest[0])))
+        id_, shown = int(rest[1]), int(rest[2])
         value = json.loads(unquote(rest[3], errors="strict")) if len(rest) > 3 else None
-        right = len(rest) <= 4 and math.isfinite(score) and 0 <= id_ < _LARGEST and 0 <= shown < _LARGEST
-        right = right and (value is None or (type(value) in (str, int, float) and value == value))
+        right = len(rest) <= 4 and -1 <= score <= 1 and 0 <= id_ < _LARGEST and 0 <= shown < _LARGEST
+        right &= value is None or type(value) in (str, int, float)
+        right &= value is None or isinstance(value, str) or math.isfinite(value)
     except (ValueError, IndexError, OverflowError, RecursionError):
         right = False
     if not right:
