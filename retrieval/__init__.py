@@ -49,11 +49,14 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.report import write_report as write_report
     from retrieval.search.answer import Answer as Answer
     from retrieval.search.answer import Hit as Hit
+    from retrieval.search.arrangement import Arrangement as Arrangement
     from retrieval.search.calibration import Calibration as Calibration
     from retrieval.search.calibration import calibrate as calibrate
     from retrieval.search.explain import Explanation as Explanation
     from retrieval.search.explain import explain as explain
     from retrieval.search.explain import explain_answer as explain_answer
+    from retrieval.search.facets import Facet as Facet
+    from retrieval.search.facets import facets as facets
     from retrieval.search.heat_map import overlay as overlay
     from retrieval.search.rerank import FirstRanking as FirstRanking
     from retrieval.search.rerank import Reranked as Reranked
@@ -77,6 +80,7 @@ _MODULES = ("datasets", "measures", "traps")
 
 _HOMES = {
     "Answer": "search.answer",
+    "Arrangement": "search.arrangement",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
     "Duplicates": "traps.duplicates",
@@ -84,6 +88,7 @@ _HOMES = {
     "EncoderConfig": "encoder",
     "EvaluationOptions": "evaluation",
     "Explanation": "search.explain",
+    "Facet": "search.facets",
     "FirstRanking": "search.rerank",
     "Hit": "search.answer",
     "Index": "index",
@@ -118,6 +123,7 @@ _HOMES = {
     "explain": "search.explain",
     "explain_answer": "search.explain",
     "export_index": "exchange",
+    "facets": "search.facets",
     "find_duplicates": "traps.duplicates",
     "get_data": "datasets.get_data",
     "hash_files": "images.perceptual",

@@ -96,5 +96,5 @@ def heading(answer: Answer, hit: Hit) -> str | None:
 
 def footer(answer: Answer, paged: bool) -> list[str]:
     """The lines below the hits: what was counted, and where the next page begins."""
-    lines = [f"  {for_terminal(facet.line())}" for facet in answer.facets or ()]
+    lines = [f"  {facet.line()}" for facet in answer.facets or ()]
     return lines + ([f"  next page: --cursor {answer.next}"] if paged and answer.next else [])

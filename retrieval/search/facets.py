@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.base.text import printable
+from retrieval.base.text import for_terminal
 from retrieval.index import Index
 from retrieval.index.filters import BUILT_IN
 from retrieval.index.records import Value
@@ -89,13 +89,13 @@ class Facet:
         parts += [f"{_shown(one.start)} to {_shown(one.end)} {one.count:,}" for one in self.bins or () if one.count]
         parts += [f"others {self.other:,}"] if self.other else []
         parts += [f"none {self.missing:,}"] if self.missing else []
-        return f"{printable(self.name)}: " + ", ".join(parts or ["nothing"])
+        return f"{for_terminal(self.name)}: " + ", ".join(parts or ["nothing"])
 
 
 def _shown(value: Value) -> str:
-    return (
-        f"{value:,.10g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else printable(value)
-    )
+    if isinstance(value, str):
+        return for_terminal(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.10g}"
 
 
 def facets(index: Index, ids: NDArray[np.int64] | None = None, names: Sequence[str] | None = None) -> tuple[Facet, ...]:
