@@ -5,13 +5,14 @@
     python benchmarks/index.py opening       a process that answers one query by path, against importing numpy
     python benchmarks/index.py million       opening an index of a million items, adding 1,000, removing 1,000
     python benchmarks/index.py pages         a page of hits at depth 10,000 against the first page, one query at a time
+    python benchmarks/index.py facets        counting labels and attributes among a million items, against reading them
     python benchmarks/index.py structure     exact search against the structure, by size: time, recall, build time
 
-Vectors are drawn from clusters. `overhead`, `pages` and `structure` run on one thread and count processor time, which
-other programs disturb least; the two sides take turns, and a ratio is of one turn each. `million` counts the clock's time and
-compares with what the disk and SQLite need at least: opening the catalog alone and reading one row; writing the bytes
-of the new vectors, ids and paths into a file and fsyncing it; doing so with 1,000 pages of 4 kB, which is what as many
-items scattered over a table touch. Tables are Markdown; --json for programs.
+Vectors are drawn from clusters. `million` counts the clock's time and compares with what the disk and SQLite need at
+least: opening the catalog alone and reading one row; writing the bytes of the new vectors, ids and paths into a file and
+fsyncing it; doing so with 1,000 pages of 4 kB, which is what as many items scattered over a table touch. The others run
+on one thread and count processor time (`opening`: the clock's), which other programs disturb least; the two sides take
+turns, and a ratio is of one turn each. Tables are Markdown; --json for programs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
 from retrieval.search import Answer, Search
 from retrieval.search.arrangement import FIRST, Arrangement
+from retrieval.search.facets import facets
 
 K = 10
 
@@ -195,6 +198,37 @@ def pages(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def counting(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Facets of some and of all of a million items with four attributes, against counting values one by one."""
+    n, step = 1_000_000, 100_000
+    vectors, rng = clustered(n, 8, seed), np.random.default_rng(seed)
+    cameras, taken = rng.integers(0, 40, n), rng.integers(0, 10_000, n)
+    with Index.create(folder / "facets", 8, root="", encoder_hash="", details={}) as index:
+        for start in range(0, n, step):
+            rows = range(start, start + step)
+            index.upsert(
+                vectors[start : start + step],
+                [NewItem(f"{row // 1000}/{row}.png", f"{row % 500}", 640, 480, row % 7777, row * 10**12) for row in rows],
+                attributes=[
+                    {"iso": 100 * (row % 9), "camera": f"{cameras[row]}", "number": row,
+                     "taken": str(np.datetime64("2000-01-01T12:00:00") + np.timedelta64(int(taken[row]), "D"))}
+                    for row in rows
+                ],
+            )  # fmt: skip
+    found = []
+    with Index.open(folder / "facets") as index:
+        for some in (100, 10_000, n):
+            ids = np.sort(rng.permutation(n)[:some])
+            names = [facet.name for facet in facets(index, ids)]
+            row = turns(
+                lambda _: facets(index, ids),  # noqa: B023
+                lambda _: [Counter(index.values(name, ids)) for name in names],  # noqa: B023
+                rounds,
+            )
+            found.append({"items": n, "counted": some, "names": len(names), **row})
+    return found
+
+
 def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     """Exact search against the structure, one query at a time; the queries are not in the index."""
     rows = []
@@ -225,7 +259,7 @@ def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
 def main() -> int:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("overhead", "opening", "million", "pages", "structure"))
+    parser.add_argument("what", choices=("overhead", "opening", "million", "pages", "facets", "structure"))
     parser.add_argument("--rounds", type=int, default=30, help="turns of each side (30)")
     parser.add_argument("--seed", type=int, default=0, help="of the vectors (0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -237,6 +271,7 @@ def main() -> int:
             "opening": opening,
             "million": million,
             "pages": pages,
+            "facets": counting,
             "structure": structure,
         }
         rows = measures[args.what](args.rounds, args.seed, Path(folder))
