@@ -9,10 +9,10 @@
     python benchmarks/index.py structure     exact search against the structure, by size: time, recall, build time
 
 Vectors are drawn from clusters. `million` counts the clock's time and compares with what the disk and SQLite need at
-least: opening the catalog alone and reading one row; writing the bytes of the new vectors, ids and paths into a file and
-fsyncing it; doing so with 1,000 pages of 4 kB, which is what as many items scattered over a table touch. The others run
-on one thread and count processor time (`opening`: the clock's), which other programs disturb least; the two sides take
-turns, and a ratio is of one turn each. Tables are Markdown; --json for programs.
+least: opening the catalog alone and reading one row; writing the bytes of the new vectors, ids and paths into a file
+and fsyncing it; doing so with 1,000 pages of 4 kB, which is what as many items scattered over a table touch. The others
+run on one thread and count processor time (`opening`: the clock's), which other programs disturb least; the two sides
+take turns, and a ratio is of one turn each. Tables are Markdown; --json for programs.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def counting(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
             rows = range(start, start + step)
             index.upsert(
                 vectors[start : start + step],
-                [NewItem(f"{row // 1000}/{row}.png", f"{row % 500}", 640, 480, row % 7777, row * 10**12) for row in rows],
+                [NewItem(f"{row // 1000}/{row}.png", f"{row % 500}", 6, 4, row % 7777, row * 10**12) for row in rows],
                 attributes=[
                     {"iso": 100 * (row % 9), "camera": f"{cameras[row]}", "number": row,
                      "taken": str(np.datetime64("2000-01-01T12:00:00") + np.timedelta64(int(taken[row]), "D"))}

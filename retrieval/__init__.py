@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.facets import Facet as Facet
     from retrieval.search.facets import facets as facets
     from retrieval.search.heat_map import overlay as overlay
+    from retrieval.search.parts import Part as Part
     from retrieval.search.rerank import FirstRanking as FirstRanking
     from retrieval.search.rerank import Reranked as Reranked
     from retrieval.search.results_picture import draw_answers as draw_answers
@@ -94,6 +95,7 @@ _HOMES = {
     "Index": "index",
     "NewItem": "index",
     "PRESETS": "training.recipe",
+    "Part": "search.parts",
     "PairRecipe": "training.pair_recipe",
     "PairScorer": "encoder.pair_scorer",
     "PictureSet": "datasets",

@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pictures",
         metavar="PICTURE",
         nargs="*",
-        help="a picture, a part of one (a.jpg#x,y,width,height), or a folder, all of whose pictures are queries",
+        help="a picture, a part of one (a.jpg#x,y,width,height, in pixels or with %% behind each number), or a folder, "
+        "all of whose pictures are queries",
     )
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
@@ -78,13 +79,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--text", nargs="+", action="extend", default=[], help="words, where the index's model knows words"
     )
-    many = parser.add_argument_group(
-        "one query of many parts",
-        "A PART is a picture, id:17, path:2019/a.jpg, text:WORDS or vector:v.npy[ROW]. Behind it may stand which part "
-        "of the picture it is, #x,y,width,height in pixels or with %% behind each number, and its weight, @0.5.",
-    )
+    many = parser.add_argument_group("one query of many parts")
     many.add_argument(
-        "--like", nargs="+", action="extend", default=[], metavar="PART", help="what hits are to be like, all together"
+        "--like",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PART",
+        help="what hits are to be like, all together: a picture, id:17, path:2019/a.jpg, text:WORDS or "
+        "vector:v.npy[ROW], and behind it, if wanted, a part of the picture, #x,y,width,height, and a weight, @0.5 "
+        "(docs/searching.md)",
     )
     many.add_argument(
         "--unlike", nargs="+", action="extend", default=[], metavar="PART", help="what they are to be unlike"
@@ -169,6 +173,8 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
     answers: list[Answer] = []
     k, include_self = arranging.hits_wanted(args), args.include_self
     asked: Any = {"where": args.where, "above": _least(search, args), "arrange": arranging.arrangement(args)}
+    if args.matches and args.text:
+        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
     if args.pictures:
         answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
     if args.id:

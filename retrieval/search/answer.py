@@ -182,7 +182,7 @@ class Answer:
         for hit in self.hits[:SHOWN]:
             likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
             file = None if self.root is None else self.root / hit.path
-            lines = [f"{hit.rank}: {hit.score:.3f}{likely}", hit.label or hit.path]
+            lines = [f"{hit.rank}: {hit.score:.3f}{likely}", hit.group or hit.label or hit.path]
             shown_tiles.append(tile(file, hit.path, lines, hit.relevant))
         more = len(self.hits) - SHOWN
         note = "nothing found" if not self.hits else f"and {more:,} more" if more > 0 else ""
