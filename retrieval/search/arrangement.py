@@ -201,7 +201,7 @@ def arranged(
         counted = found.ids if bounded else chosen.ids
         return Arranged(chosen, None, len(counted), facets(index, counted) if how.facets else None)
     if above is None and how.cursor is None:
-        found = _at(found, np.arange(len(found.ids))[:k])
+        found = _at(found, slice(k))
     matches = None if how.goes_on(above) else len(found.ids)
     told = facets(index, found.ids) if how.facets else None
     values: list[Value | None] | None = None
@@ -217,17 +217,16 @@ def arranged(
         if bounded and k is not None:
             k = _hits_in(names, k)
     end = len(found.ids) if k is None else min(start + k, len(found.ids))
-    part = np.arange(start, end)
     next_ = None
-    more = end < len(found.ids) or (above is None and how.cursor is None and len(part) == k)
-    if digest is not None and len(part) and more:
+    more = end < len(found.ids) or (above is None and how.cursor is None and end - start == k)
+    if digest is not None and end > start and more:
         value = None if values is None else values[end - 1]
-        last = Cursor(digest, float(found.scores[end - 1]), int(found.ids[end - 1]), before + len(part), value)
+        last = Cursor(digest, float(found.scores[end - 1]), int(found.ids[end - 1]), before + end - start, value)
         next_ = str(last)
-    return Arranged(_at(found, part), names and names[start:end], matches, told, before, next_)
+    return Arranged(_at(found, slice(start, end)), names and names[start:end], matches, told, before, next_)
 
 
-def _at(found: Reranked, places: NDArray[np.int64]) -> Reranked:
+def _at(found: Reranked, places: NDArray[np.int64] | slice) -> Reranked:
     return Reranked(found.ids[places], found.scores[places], found.reranked[places], found.unread)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from index_model import Model, clustered, create
 from vectors import unit
 
@@ -20,6 +21,7 @@ from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
+from retrieval.ingest import build
 from retrieval.search.answer import Answer
 from retrieval.search.arrangement import FIRST, Arrangement
 from retrieval.search.search import Search
@@ -366,6 +368,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({"group_by": "nothing"}, {}, "There is no 'nothing' to group by; there are day, near-duplicate, id"),
     ({"group_by": "day:nothing"}, {}, "There is no 'nothing' to take the day of"),
+    ({"sort": "`folder`"}, {}, "hidden by it; call it otherwise"),
     ({"group_by": "day:camera"}, {}, "'camera' of these matches is no date"),
     ({"group_by": "near-duplicate:x"}, {}, "'x' is no similarity"),
     ({"group_by": "near-duplicate:1.5"}, {}, "'1.5' is no similarity"),
@@ -439,3 +442,39 @@ def test_the_command_arranges(small: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*ask, "--facets", "--csv"]) == 1
     assert "--facets has no place" in capsys.readouterr().err
     assert main([*ask, "-k", "3", "--diverse"]) == 0 and main([*ask, "-k", "3", "--diverse", "0.2"]) == 0
+
+
+def test_every_way_of_asking_arranges(small: Path, tmp_path: Path) -> None:
+    with Search.open(small) as search:
+        vector = search.index.vectors([7])
+        np.save(tmp_path / "v.npy", vector)
+
+        class KnowsWords:
+            def encode_text(self, texts: list[str]) -> np.ndarray:
+                return vector
+
+        search.__dict__["encoder"] = KnowsWords()
+        how = Arrangement("iso:desc", "label")
+        answers = [
+            search.query_ids([7], 20, include_self=True, arrange=how)[0],
+            search.query_paths(["1/7.png"], 20, include_self=True, arrange=how)[0],
+            search.query_vectors(vector, 20, arrange=how)[0],
+            search.query_file(tmp_path / "v.npy", 20, arrange=how)[0],
+            search.query_texts(["a bird"], 20, arrange=how)[0],
+            search.query_parts("id:7", k=20, include_self=True, arrange=how),
+        ]
+    hits = [[(hit.rank, hit.id, hit.group) for hit in answer] for answer in answers]
+    assert all(mine == hits[0] for mine in hits) and hits[0] != sorted(hits[0], key=lambda hit: hit[1])
+    assert "l1" in answers[0]._repr_html_()
+
+
+def test_pictures_are_arranged_too(tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tiny.folder(tmp_path_factory.mktemp("pictures") / "pictures", ("bird", "cat"), each=4)
+    build(root, root.parent / "index", model=tiny.model(tmp_path_factory))
+    with Search.open(root.parent / "index") as search:
+        (answer,) = search.query(root / "cat/0.png", 3, arrange=Arrangement("path:desc", facets=True))
+        assert [hit.path for hit in answer] == sorted((hit.path for hit in answer), reverse=True)
+        assert answer.facets is not None and answer.facets[0].missing == 0
+        (page,) = search.query(root / "cat/0.png", 3, arrange=Arrangement(cursor=FIRST))
+        (rest,) = search.query(root / "cat/0.png", 9, arrange=Arrangement(cursor=page.next))
+        assert len({hit.id for hit in (*page, *rest)}) == 7 and rest.next is None
