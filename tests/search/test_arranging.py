@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 from index_model import Model, clustered, create
 from vectors import unit
 
@@ -21,10 +20,11 @@ from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
-from retrieval.ingest import build
 from retrieval.search.answer import Answer
 from retrieval.search.arrangement import FIRST, Arrangement
+from retrieval.search.grouping import ALIKE
 from retrieval.search.search import Search
+from retrieval.traps.near_duplicates import SCORE
 
 N = 420
 ABOVE = 0.35
@@ -244,6 +244,11 @@ def test_pages_are_the_exact_ranking(asked: tuple[Search, Model], where: str | N
             asked_for: Any = {"k": k, "where": where, "above": above, "include_self": include_self}
             found = pages(lambda cursor: search.query_ids([7], arrange=Arrangement(cursor=cursor), **asked_for)[0])  # noqa: B023
             assert found == expected
+            if above is not None:  # counted on every page
+                (last,) = search.query_ids([7], arrange=Arrangement(facets=True, cursor=FIRST), **asked_for)
+                while last.next is not None and k > 13:
+                    (last,) = search.query_ids([7], arrange=Arrangement(facets=True, cursor=last.next), **asked_for)
+                assert last.matches == len(expected) and (k == 13 or shown(last)[-1] == expected[-1])
 
 
 def test_a_plain_answer_goes_on_in_pages(asked: tuple[Search, Model]) -> None:
@@ -379,8 +384,8 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"diverse": 0.5}, {"k": None, "above": 0.2}, "say how many"),
     ({"diverse": 0.5, "cursor": FIRST}, {}, "leave it or --cursor out"),
     ({"group_by": "label", "cursor": FIRST}, {}, "leave it or --cursor out"),
-    ({"sort": "iso", "cursor": FIRST}, {}, "give --above or --matches"),
-    ({"facets": True, "cursor": FIRST}, {}, "give --above or --matches"),
+    ({"sort": "iso", "cursor": FIRST}, {}, "give --above"),
+    ({"facets": True, "cursor": FIRST}, {}, "give --above"),
     ({"cursor": FIRST}, {"k": None, "above": 0.2}, "A page has some number of hits"),
 ]
 
@@ -407,6 +412,10 @@ def test_an_attribute_called_like_something_else_stands_in_backticks(small: Path
     with Search.open(small) as search:
         (answer,) = search.query_ids([1], 9, arrange=Arrangement("`score`"))
         assert [hit.id for hit in answer] == sorted((hit.id for hit in answer), reverse=True)
+
+
+def test_near_duplicates_are_those_of_dedup() -> None:
+    assert ALIKE == SCORE
 
 
 def test_too_many_are_not_compared_with_all(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,15 +475,3 @@ def test_every_way_of_asking_arranges(small: Path, tmp_path: Path) -> None:
     hits = [[(hit.rank, hit.id, hit.group) for hit in answer] for answer in answers]
     assert all(mine == hits[0] for mine in hits) and hits[0] != sorted(hits[0], key=lambda hit: hit[1])
     assert "l1" in answers[0]._repr_html_()
-
-
-def test_pictures_are_arranged_too(tmp_path_factory: pytest.TempPathFactory) -> None:
-    root = tiny.folder(tmp_path_factory.mktemp("pictures") / "pictures", ("bird", "cat"), each=4)
-    build(root, root.parent / "index", model=tiny.model(tmp_path_factory))
-    with Search.open(root.parent / "index") as search:
-        (answer,) = search.query(root / "cat/0.png", 3, arrange=Arrangement("path:desc", facets=True))
-        assert [hit.path for hit in answer] == sorted((hit.path for hit in answer), reverse=True)
-        assert answer.facets is not None and answer.facets[0].missing == 0
-        (page,) = search.query(root / "cat/0.png", 3, arrange=Arrangement(cursor=FIRST))
-        (rest,) = search.query(root / "cat/0.png", 9, arrange=Arrangement(cursor=page.next))
-        assert len({hit.id for hit in (*page, *rest)}) == 7 and rest.next is None
