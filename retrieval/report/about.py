@@ -58,9 +58,9 @@ def layout(contents: Contents) -> Section | None:
 
 def calibration(contents: Contents) -> Section | None:
     """What scores say about matches."""
-    if contents.calibration is None:
+    if contents.calibration is None or "labels" not in contents.calibration:
         return None
-    found = Calibration.from_json(contents.calibration)
+    found = Calibration.from_json(contents.calibration["labels"])
     judged = found.judged
     bins = judged.reliability.bins
     predicted = [one.predicted for one in bins]

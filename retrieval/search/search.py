@@ -31,16 +31,17 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
-from retrieval.search.answer import Answer, AskedPart, hits_of, no_match
+from retrieval.search.answer import Answer, AskedPart, hits_of
 from retrieval.search.arrangement import PLAIN, Arrangement, arranged
 from retrieval.search.combining import combined
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
-from retrieval.search.rerank.reranker import FirstRanking, unchanged
+from retrieval.search.rerank.reranker import FirstRanking, Reranked, unchanged
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
     from retrieval.search.calibration import Calibration
+    from retrieval.search.calibration.reading import Reader, Reading
     from retrieval.search.rerank import Reranker
 
 
@@ -171,13 +172,24 @@ class Search:
         return Path(self._restored.name)
 
     @cached_property
-    def calibration(self) -> Calibration | None:
-        """What scores in this index say; None where that is not known, and then the index's warnings may say why."""
+    def _readers(self) -> dict[str, Reader]:
         if self.index.calibration is None:
-            return None
-        from retrieval.search.calibration.record import stored  # here, because most indexes have none
+            return {}
+        from retrieval.search.calibration.reading import Reader  # here, because most indexes have none
+        from retrieval.search.calibration.record import stored
 
-        return stored(self.index)
+        return {about: Reader(self.index, one) for about, one in stored(self.index).items()}
+
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """What was calibrated for this index, by what it is about: "labels", "copies", "words". Where one cannot be
+        used the index's warnings say why."""
+        return {about: reader.calibration for about, reader in self._readers.items()}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What scores in this index say of labels; None where that is not known."""
+        return self.calibrations.get("labels")
 
     @cached_property
     def _classes(self) -> frozenset[str]:
@@ -392,10 +404,7 @@ class Search:
         """
         k = self._checked(k, where, above, arrange)
         vectors = self.encoder.encode_text(texts)
-        # Words and pictures score otherwise than two pictures.
-        return self._answers(
-            [Question(text, calibrated=False) for text in texts], vectors, k, True, where, above, arrange
-        )
+        return self._answers([Question(text, words=True) for text in texts], vectors, k, True, where, above, arrange)
 
     def query_parts(
         self,
@@ -471,7 +480,7 @@ class Search:
                 )
             return self._encoded(Path(str(value)), part.box)
         if part.kind == "text":
-            return Question(str(value), calibrated=False), self.encoder.encode_text([str(value)])
+            return Question(str(value), words=True), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named), unit_rows(part.vector(), self.index.dim, self.folder)
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
@@ -541,39 +550,46 @@ class Search:
         ]
         how.require_same(digests)
         # a re-ranker may bring up what would not be among the first k
+        as_is = where is None and above is None and how.cursor is None
         first_k = how.first(k) if self.reranker is None or k is None else max(k, self.reranker.top)
+        if self._readers and first_k is not None and as_is:
+            first_k = max(first_k, self._looked_at(copies))
         ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above, how)
         found = [
             FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.whole)
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
+        asked = (questions, vectors, copies, ranked)
+        if how.matches:
+            ordered = self._within_fold(
+                asked, [one.first(how.first(k) if above is None else None) for one in ordered], as_is
+            )
         pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
+        readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
         wanted = {id_ for page in pages for id_ in page.hits.ids.tolist()}
         known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
-        for question, same, first, page in zip(questions, copies, found, pages, strict=True):
+        for question, same, first, page, said in zip(questions, copies, found, pages, readings, strict=True):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
             kept = [
                 (score, known[id_])
                 for score, id_ in zip(page.hits.scores.tolist(), page.hits.ids.tolist(), strict=True)
             ]
-            calibration = self.calibration if question.calibrated else None
+            match, copy = said.get("words" if question.words else "labels"), said.get("copies")
             answers.append(
                 Answer(
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=hits_of(kept, label, calibration, page),
+                    hits=hits_of(kept, label, match, copy, page),
                     picture=question.picture,
                     left_out=first.excluded,
-                    no_match=no_match(
-                        next(iter(first.scores.tolist()), None),
-                        above,
-                        None if how.cursor else calibration,  # the best of a later page says nothing
-                    ),
+                    no_match=None if match is None else match.no_match,
+                    fold=match.fold if match is not None and how.as_ranked else None,
+                    no_copy=None if copy is None else copy.no_match,
                     unread=page.hits.unread,
                     root=self.pictures,
                     matches=page.matches,
@@ -584,6 +600,77 @@ class Search:
                 )
             )
         return answers
+
+    def _readings(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[np.float32],
+        copies: Sequence[Sequence[Item]],
+        ranked: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        hits: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        *,
+        as_is: bool,
+    ) -> list[dict[str, Reading]]:
+        """What the index's calibrations say of the hits. `as_is`: the ranking begins with the first hits of all."""
+        about = [() if not one.calibrated else ("words",) if one.words else ("labels", "copies") for one in questions]
+        if not any(name in self._readers for names in about for name in names):
+            return [{} for _ in questions]
+        from retrieval.search.calibration.reading import readings
+
+        own = [tuple(item.id for item in same) for same in copies]
+        if not as_is:
+            ranked = self._ranked(vectors, self._looked_at(copies), own, None, None, PLAIN)
+        return readings(self._readers, about, vectors, own, ranked, hits)
+
+    def _within_fold(
+        self,
+        asked: tuple[
+            Sequence[Question],
+            NDArray[np.float32],
+            Sequence[Sequence[Item]],
+            Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        ],
+        ordered: Sequence[Reranked],
+        as_is: bool,
+    ) -> list[Reranked]:
+        """The hits up to where the matches end, as far as can be told.
+
+        Raises:
+            RetrievalError: nobody can tell.
+        """
+        for question in asked[0]:
+            if not question.calibrated:
+                raise RetrievalError(
+                    f"--matches is calibrated for whole pictures, and {question.query!r} scores otherwise; "
+                    "leave one of them out."
+                )
+            self.require_calibrated("words" if question.words else "labels")
+        readings = self._readings(*asked, [(one.scores, one.ids) for one in ordered], as_is=as_is)
+        names = ["words" if question.words else "labels" for question in asked[0]]
+        return [one.first(said[name].fold) for one, said, name in zip(ordered, readings, names, strict=True)]
+
+    def require_calibrated(self, about: str) -> None:
+        """Make sure that it can be told which hits match.
+
+        Args:
+            about: "labels", or "words".
+
+        Raises:
+            RetrievalError: nobody has calibrated that.
+        """
+        if about not in self.calibrations:
+            words = about == "words"
+            raise RetrievalError(
+                f"The index {printable(self.folder)!r} has no calibration that could tell "
+                f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
+                f"{' --words' * words}` on it first."
+            )
+
+    def _looked_at(self, copies: Sequence[Sequence[Item]]) -> int:
+        """How many hits a calibration looks at, the queries themselves among them."""
+        from retrieval.search.calibration.surroundings import DEPTH
+
+        return DEPTH + max(map(len, copies), default=0)
 
     def _ranked(
         self,

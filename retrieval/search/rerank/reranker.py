@@ -55,6 +55,10 @@ class Reranked(NamedTuple):
     reranked: NDArray[np.float64]
     unread: tuple[Skipped, ...] = ()
 
+    def first(self, count: int | None) -> Reranked:
+        """So many of the first hits; None for all."""
+        return Reranked(self.ids[:count], self.scores[:count], self.reranked[:count], self.unread)
+
 
 class Reranker(Protocol):
     """Orders the hits of a query anew.
