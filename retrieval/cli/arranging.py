@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     group = parser.add_argument_group(
         "arranging the matches",
-        "Matches are all hits from --above SCORE on, of which -k are shown; without it the first -k. --matches ends them.",
+        "Matches are all hits from --above SCORE on, of which -k are shown; without it the first -k, up to where "
+        "--matches ends them.",
     )
     group.add_argument(
         "--sort",

@@ -180,6 +180,7 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
     if args.matches and args.text:
         search.require_calibrated("words")
     if args.pictures:
+        _refuse_parts(args.pictures)
         answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
     if args.id:
         answers += search.query_ids(args.id, k, include_self=include_self, **asked)
@@ -192,6 +193,16 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
     if args.like or args.unlike:
         answers.append(search.query_parts(args.like, args.unlike, k, include_self=include_self, **asked))
     return answers
+
+
+def _refuse_parts(pictures: Sequence[str]) -> None:
+    """See that none of the pictures is a part that would make one query with others."""
+    from retrieval.search.parts import Part
+
+    for text in pictures:
+        part = Part.parse(text) if ":" in text or "@" in text else None
+        if part is not None and (part.kind != "file" or part.weight != 1):
+            raise RetrievalError(f"There is no picture {printable(text)!r}; a part of one query is given to --like.")
 
 
 def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanation | None]]:
