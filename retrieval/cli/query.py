@@ -305,6 +305,8 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
             chance = "unknown" if best is None else shown(best, 2)
             print(f"  no match in this index: the likeliest hit is a true match with probability {chance}")
+        elif answer.fold == 0:
+            print("  none of these hits is likelier a match than not")
         labels = [for_terminal(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
         broad = max(5, *map(terminal_width, labels))

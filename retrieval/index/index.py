@@ -369,6 +369,10 @@ class Index:
         """Every item's label, by ascending id."""
         return self._catalog.labels()
 
+    def labels_of(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> dict[int, str]:
+        """The labels of these items by id, of those that are in the index and have one."""
+        return self._catalog.labels_of(whole_numbers(ids, "id"))
+
     def attributes(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Value]]:
         """The attributes of these items, in their order, by name.
 

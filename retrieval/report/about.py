@@ -75,8 +75,8 @@ def calibration(contents: Contents) -> Section | None:
             interval(judged.false_non_match.low, judged.false_non_match.high),
         ),
         (
-            "no match below",
-            f"{found.no_match_below:.4f}",
+            "no match",
+            f"{found.no_match_below:.4f}" if found.has_match is None else "by all of the evidence",
             f"for at most {found.miss_rate:g} of the queries with a match",
         ),
         ("calibration error", number(judged.reliability.ece.value), "expected calibration error, bins of equal mass"),

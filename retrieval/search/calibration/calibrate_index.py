@@ -37,8 +37,10 @@ def calibrate(
 
     Args:
         index: open, with labels; or its folder.
-        about: what a match is: "labels", a picture of the query's label.
-        queries: who asks; the pictures of the index themselves if None, each of all others without its exact copies.
+        about: what a match is: "labels", a picture of the query's label; "copies", the picture that the query is an
+            altered copy of, for which the index needs no labels; "words", a picture of the label that a text names.
+        queries: who asks; if None, the pictures of the index themselves, each of all others without its exact copies;
+            about copies and words, altered copies of some of them and the names of the labels, by the index's encoder.
         fmr: false match rate: of the pairs of two labels, the share that the threshold may let through.
         miss: of the queries with a match in the index, the share that may be told there is none.
         k: hits that a query shows.
@@ -58,6 +60,12 @@ def calibrate(
         raise RetrievalError(f"Nothing can be calibrated about {about!r:.40}; choose {', '.join(QUESTIONS)}.")
     k = min(k, len(index))  # more hits there are not
     question = QUESTIONS[about]
+    if queries is None and about != "labels":
+        from retrieval.search.calibration import asking  # here, as it brings the encoder
+
+        encoder = asking.encoder_of(index)
+        words = about == "words"
+        queries = asking.names_of_labels(index, encoder) if words else asking.altered_copies(index, encoder, seed)
     generator = seeded(seed)
     data = Labelled(index, queries, generator)
     cohort = Cohort(index, draw(index, generator))
@@ -65,7 +73,15 @@ def calibrate(
     held = data.held[data.rows]
     half, others = evidence.of(~held), evidence.of(held)
     fitted = fit_to(half, data.pairs(False, seed), fmr, miss, seed, question)
-    judged = judge(fitted, others, data.pairs(True, seed), disjoint=data.disjoint, fitted_on=half, seed=seed)
+    judged = judge(
+        fitted,
+        others,
+        data.pairs(True, seed),
+        disjoint=data.disjoint,
+        fitted_on=half,
+        without_match=question.without,
+        seed=seed,
+    )
     final = fit_to(evidence, data.pairs(None, seed), fmr, miss, seed, question)
     return Calibration(
         about=about,

@@ -195,19 +195,39 @@ def _single(threshold: float) -> float:
 
 
 def judge(
-    fitted: Fitted, evidence: Evidence, of_pairs: Pairs, *, disjoint: str, fitted_on: Evidence, seed: int
+    fitted: Fitted,
+    evidence: Evidence,
+    of_pairs: Pairs,
+    *,
+    disjoint: str,
+    fitted_on: Evidence,
+    without_match: float,
+    seed: int,
 ) -> Judged:
     """How well something holds that was fitted to other labels.
 
     Args:
         fitted: that. evidence: of the queries to judge it by. of_pairs: the pairs.
         disjoint: what these do not share with what it was fitted to. fitted_on: that; only its size is looked at.
+        without_match: the share of queries without a match that P reckons with.
         seed: of the bootstraps.
     """
     by_label = len(np.unique(evidence.labels)) >= A_SAMPLE
     unit = evidence.labels if by_label else np.arange(len(evidence))
     query = np.nonzero(evidence.known)[0]
     matched, chances = evidence.matched[evidence.known], fitted.chances(evidence.found)
+    alone, said, true, of = (
+        fitted.map(evidence.found.scores[evidence.known]),
+        chances[evidence.known],
+        matched,
+        unit[query],
+    )
+    if without_match == 0.5:  # P is judged on queries like those that it reckons with: half of them have no match
+        seen = np.isfinite(evidence.without.scores)
+        alone = np.concatenate([alone, fitted.map(evidence.without.scores[seen])])
+        said = np.concatenate([said, fitted.chances(evidence.without)[seen]])
+        true = np.concatenate([true, np.zeros(int(seen.sum()), bool)])
+        of = np.concatenate([of, unit[np.nonzero(seen)[0]]])
     false_match, false_non_match = pair_rates(of_pairs, fitted.threshold, seed=seed)
     there = np.isfinite(evidence.without.best())
     asked = np.concatenate([unit[evidence.has_match], unit[there]])
@@ -232,20 +252,20 @@ def judge(
         false_match=false_match,
         false_non_match=false_non_match,
         by_evidence=Told(
-            hits=telling(chances[evidence.known], matched, unit[query], seed),
+            hits=telling(said, true, of, seed),
             has_match=auc(fitted.whether(equal), has, asked, seed),
             missed=rate(whether[0] < fitted.least, unit[evidence.has_match]),
             false_alarm=rate(whether[1] >= fitted.least, unit[there]),
         ),
         by_score=Told(
-            hits=telling(fitted.map(evidence.found.scores[evidence.known]), matched, unit[query], seed),
+            hits=telling(alone, true, of, seed),
             has_match=auc(equal[:, COLUMNS.index("score")], has, asked, seed),
             missed=rate(best[0] < fitted.no_match_below, unit[evidence.has_match]),
             false_alarm=rate(best[1] >= fitted.no_match_below, unit[there]),
         ),
         kept_match=rate(matched[kept], unit[query][kept]),
         matches_kept=rate(kept[matched], unit[query][matched]),
-        reliability=reliability(chances[evidence.known], matched, unit[query], seed=seed),
+        reliability=reliability(said, true, of, seed=seed),
     )
 
 

@@ -24,6 +24,10 @@ Ranking = tuple[npt.NDArray[np.float32], Ints]
 """Scores and ids of a query's hits, best first."""
 
 
+MOST_LABELS = 100_000
+"""Items whose labels are kept in memory."""
+
+
 class Reading(NamedTuple):
     """What a calibration says of one answer.
 
@@ -52,6 +56,7 @@ class Reader:
         self._index = index
         self.calibration = calibration
         self._cohort = Cohort(index, calibration.cohort)
+        self._labels: dict[int, str | None] = {}
 
     def read(
         self,
@@ -71,20 +76,32 @@ class Reader:
         near = [_without(ranking, ids) for ranking, ids in zip(first, own, strict=True)]
         looked_at, shown = _padded(near, DEPTH), _padded(hits, max((len(ids) for _, ids in hits), default=0))
         wanted = {id_ for some in (looked_at, shown) for id_ in some.ids[some.ids >= 0].tolist()}
-        known = {item.id: item.label for item in self._index.items(sorted(wanted)) if item.label is not None}
+        known = self._labels_of(wanted)
         names: dict[str, int] = {}
         looked_at, shown = _labelled(looked_at, known, names), _labelled(shown, known, names)
         ten = looked_at.top(TEN)
-        queries = of_query(
-            columns(ten, looked_at), np.isfinite(ten.scores), self._cohort.standard(vectors, own, looked_at)
-        )
         of_hits = columns(shown, looked_at)
+        same = np.array_equal(shown.ids[:, :TEN], ten.ids)  # as they are where nothing is filtered
+        of_ten = of_hits[:, :TEN] if same else columns(ten, looked_at)
+        queries = of_query(of_ten, np.isfinite(ten.scores), self._cohort.standard(vectors, own, looked_at))
         return [
             self._of_one(
                 shown.scores[row, :n], of_hits[row, :n], shown.labels[row, :n], looked_at.scores[row, 0], query
             )
             for row, (n, query) in enumerate(zip((len(ids) for _, ids in hits), queries, strict=True))
         ]
+
+    def _labels_of(self, ids: set[int]) -> Mapping[int, str | None]:
+        """Labels by id, of these and perhaps of others. They are kept, as the first hits of queries overlap."""
+        unknown = sorted(ids - self._labels.keys())
+        if not unknown:
+            return self._labels
+        labels = self._index.labels_of(unknown)
+        found = (self._labels if len(self._labels) < MOST_LABELS else {}) | {id_: labels.get(id_) for id_ in unknown}
+        if not ids <= found.keys():  # the table was emptied meanwhile
+            found |= self._index.labels_of(sorted(ids))
+        self._labels = found
+        return found
 
     def _of_one(self, scores: Doubles, table: Doubles, labels: Ints, best: float, query: Doubles) -> Reading:
         """Of one answer: scores, numbers and labels of its hits, the best score of all, and the query's numbers."""
@@ -97,7 +114,7 @@ class Reader:
                 usable = labels != UNLABELLED
             said = model.said(table)
             chances = np.where(usable, model(table), chances)
-            evidence = [model.parts(row) if use else None for row, use in zip(said, usable, strict=True)]
+            evidence = [part if use else None for part, use in zip(model.parts(said), usable.tolist(), strict=True)]
         no_match = None
         if np.isfinite(best):
             has_match = calibration.has_match if len(self._cohort.ids) else None
@@ -150,9 +167,10 @@ def _padded(rankings: Sequence[Ranking], width: int) -> First:
     return First(ids, scores, np.full(ids.shape, UNLABELLED))
 
 
-def _labelled(hits: First, known: Mapping[int, str], names: dict[str, int]) -> First:
+def _labelled(hits: First, known: Mapping[int, str | None], names: dict[str, int]) -> First:
     """The same with the number of each label, new ones counting on."""
     labels = [
-        names.setdefault(known[id_], len(names)) if id_ in known else UNLABELLED for id_ in hits.ids.ravel().tolist()
+        UNLABELLED if (label := known.get(id_)) is None else names.setdefault(label, len(names))
+        for id_ in hits.ids.ravel().tolist()
     ]
     return First(hits.ids, hits.scores, np.array(labels, np.int64).reshape(hits.ids.shape))

@@ -61,17 +61,16 @@ class Weights:
         """Probabilities, float64 (...)."""
         return probability(self.log_odds(table))
 
-    def parts(self, said: Doubles) -> Mapping[str, float]:
-        """What was said of one hit, by the words of :data:`WORDS`; with "usual", the intercept, all of it.
+    def parts(self, said: Doubles) -> list[Mapping[str, float]]:
+        """What was said of each hit, by the words of :data:`WORDS`; with "usual", the intercept, all of it.
 
         Args:
-            said: float64 (columns of this model,), of one hit.
+            said: float64 (k, columns of this model).
         """
-        found = {"usual": self.intercept}
-        for name, value in zip(self.columns, said.tolist(), strict=True):
-            word = WORDS.get(name, name)
-            found[word] = found.get(word, 0.0) + value
-        return found
+        words = [WORDS.get(name, name) for name in self.columns]
+        names = list(dict.fromkeys(words))
+        sums = said @ np.array([[word == name for name in names] for word in words], np.float64)
+        return [{"usual": self.intercept, **dict(zip(names, row, strict=True))} for row in sums.tolist()]
 
 
 def probability(log_odds: npt.ArrayLike) -> Doubles:
