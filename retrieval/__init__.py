@@ -59,6 +59,11 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.facets import Facet as Facet
     from retrieval.search.facets import facets as facets
     from retrieval.search.heat_map import overlay as overlay
+    from retrieval.search.learned import FromMarks as FromMarks
+    from retrieval.search.marks import Asked as Asked
+    from retrieval.search.marks import Mark as Mark
+    from retrieval.search.marks import append_marks as append_marks
+    from retrieval.search.marks import read_marks as read_marks
     from retrieval.search.parts import Part as Part
     from retrieval.search.rerank import FirstRanking as FirstRanking
     from retrieval.search.rerank import Reranked as Reranked
@@ -86,6 +91,7 @@ _MODULES = ("datasets", "measures", "traps")
 _HOMES = {
     "Answer": "search.answer",
     "Arrangement": "search.arrangement",
+    "Asked": "search.marks",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
     "Duplicates": "traps.duplicates",
@@ -95,9 +101,11 @@ _HOMES = {
     "Explanation": "search.explain",
     "Facet": "search.facets",
     "FirstRanking": "search.rerank",
+    "FromMarks": "search.learned",
     "HeadRecipe": "training.head_recipe",
     "Hit": "search.answer",
     "Index": "index",
+    "Mark": "search.marks",
     "NewItem": "index",
     "PRESETS": "training.recipe",
     "Part": "search.parts",
@@ -114,6 +122,7 @@ _HOMES = {
     "TrainedPair": "training.pairs.pair_loop",
     "add_index": "ingest.add_index",
     "add_pictures": "ingest",
+    "append_marks": "search.marks",
     "attach": "ingest.attach",
     "build": "ingest",
     "calibrate": "search.calibration",
@@ -140,6 +149,7 @@ _HOMES = {
     "map_index": "ingest.map_index",
     "move_copies": "traps.duplicates",
     "overlay": "search.heat_map",
+    "read_marks": "search.marks",
     "remove_pictures": "ingest",
     "sync": "ingest",
     "train": "training.loop",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from retrieval.search.calibration.reading import Reading
     from retrieval.search.facets import Facet
     from retrieval.search.parts import Part
+    from retrieval.search.rerank import Heeded
 
 
 SHOWN = 30
@@ -49,6 +50,7 @@ class Hit:
         reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
             hit, which then stands behind those that it did.
         group: the name of its group, where the answer has groups; None also for those that belong in none.
+        marked: whether it was marked as right for this query; None where it was not marked.
     """
 
     rank: int
@@ -62,6 +64,7 @@ class Hit:
     copy: float | None = None
     evidence: Mapping[str, float] | None = None
     group: str | None = None
+    marked: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Answer:
         fold: how many of the hits to keep, from the first on, so that the number of matches among them, less that of
             others, is the greatest that can be expected; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
+        marks: the marks that the ranking was learned from; None where the query has none.
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
         matches: how many pictures are within the cut-off, however few are shown; None where that was not counted.
         facets: how many of the matches have each label, folder and attribute; None where that was not asked for.
@@ -127,6 +131,7 @@ class Answer:
     left_out: tuple[int, ...] = ()
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
+    marks: Heeded | None = None
     root: Root | None = None
     fold: int | None = None
     no_copy: bool | None = None
@@ -217,8 +222,11 @@ def hits_of(
     Args:
         found: each with its score. label: the query's.
         match, copy: what the index's calibrations say of them.
-        shown: the same hits, with their groups and the re-ranker's scores, NaN where there is none.
+        shown: the same hits, with their groups, the marks that they were learned from, and the re-ranker's scores, NaN
+            where there is none.
     """
+    marks = shown.hits.heeded
+    said = {} if marks is None else {**dict.fromkeys(marks.right, True), **dict.fromkeys(marks.wrong, False)}
     nothing = [None] * len(found)
     return tuple(
         Hit(
@@ -233,6 +241,7 @@ def hits_of(
             copy=copied,
             evidence=why,
             group=group,
+            marked=said.get(item.id),
         )
         for rank, ((score, item), second, group, chance, why, copied) in enumerate(
             zip(

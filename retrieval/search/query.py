@@ -33,6 +33,7 @@ class Question:
         words: whether it is a text.
         box: the part of the picture that it is; None for all of it.
         of: what it is made of, where it was asked in parts.
+        asked: the names by which marks know it; None if these are those of its picture.
     """
 
     query: str
@@ -44,6 +45,7 @@ class Question:
     words: bool = False
     box: images.Box | None = None
     of: tuple[Question, ...] = ()
+    asked: frozenset[str] | None = None
 
     @property
     def whole(self) -> Path | Placed | None:

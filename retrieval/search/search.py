@@ -34,6 +34,7 @@ from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, AskedPart, hits_of
 from retrieval.search.arrangement import PLAIN, Arrangement, arranged
 from retrieval.search.combining import combined
+from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, Reranked, unchanged
@@ -362,10 +363,7 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        k = self._checked(k, where, above, arrange)
-        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
-        names = names or [f"vector {row}" for row in range(len(rows))]
-        return self._answers([Question(name) for name in names], rows, k, True, where, above, arrange)
+        return self._of_vectors(vectors, names, names or (), k, where, above, arrange)
 
     def query_file(
         self,
@@ -378,15 +376,26 @@ class Search:
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         vectors = mapped(Path(file))
-        count = len(vectors) if vectors.ndim > 1 else 1
-        return self.query_vectors(
-            vectors,
-            k,
-            names=[f"{Path(file).name}[{row}]" for row in range(count)],
-            where=where,
-            above=above,
-            arrange=arrange,
-        )
+        rows = [f"[{row}]" for row in range(len(vectors) if vectors.ndim > 1 else 1)]
+        names, files = [Path(file).name + row for row in rows], [f"{file}{row}" for row in rows]
+        return self._of_vectors(vectors, names, files, k, where, above, arrange)
+
+    def _of_vectors(
+        self,
+        vectors: NDArray[Any],
+        names: Sequence[str] | None,
+        spelled: Sequence[str],
+        k: int | None,
+        where: str | None,
+        above: float | None,
+        how: Arrangement,
+    ) -> list[Answer]:
+        k = self._checked(k, where, above, how)
+        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
+        names = names or [f"vector {row}" for row in range(len(rows))]
+        asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
+        questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
+        return self._answers(questions, rows, k, True, where, above, how)
 
     def query_texts(
         self,
@@ -404,7 +413,8 @@ class Search:
         """
         k = self._checked(k, where, above, arrange)
         vectors = self.encoder.encode_text(texts)
-        return self._answers([Question(text, words=True) for text in texts], vectors, k, True, where, above, arrange)
+        questions = [Question(text, words=True, asked=self._asked([Part("text", text)])) for text in texts]
+        return self._answers(questions, vectors, k, True, where, above, arrange)
 
     def query_parts(
         self,
@@ -445,7 +455,8 @@ class Search:
         questions, vectors = zip(*self._understood(parts), strict=True)
         weights = [sign * part.weight for sign, part in zip(signs, parts, strict=True)]
         vector = combined(vectors, weights, self.index.storage)
-        alone = questions[0] if signs == [1] else Question("", calibrated=False)
+        mixed = Question("", calibrated=False, asked=self._asked(wanted, unwanted))
+        alone = questions[0] if signs == [1] else mixed
         question = replace(alone, query=spelled(wanted, unwanted), of=questions)
         (answer,) = self._answers([question], vector[None], k, include_self, where, above, arrange)
         left_out = [() if include_self else tuple(item.id for item in self._copies(one)) for one in questions]
@@ -480,9 +491,12 @@ class Search:
                 )
             return self._encoded(Path(str(value)), part.box)
         if part.kind == "text":
-            return Question(str(value), words=True), self.encoder.encode_text([str(value)])
+            question = Question(str(value), words=True, asked=self._asked([part]))
+            return question, self.encoder.encode_text([str(value)])
         if part.kind == "vector":
-            return Question(part.named), unit_rows(part.vector(), self.index.dim, self.folder)
+            return Question(part.named, asked=self._asked([part])), unit_rows(
+                part.vector(), self.index.dim, self.folder
+            )
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
@@ -556,7 +570,16 @@ class Search:
             first_k = max(first_k, self._looked_at(copies))
         ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above, how)
         found = [
-            FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.whole)
+            FirstRanking(
+                vector,
+                ids,
+                scores,
+                without,
+                where,
+                k if above is None else None,
+                question.whole,
+                known_by(question, self.index),
+            )
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
@@ -578,7 +601,10 @@ class Search:
                 (score, known[id_])
                 for score, id_ in zip(page.hits.scores.tolist(), page.hits.ids.tolist(), strict=True)
             ]
-            match, copy = said.get("words" if question.words else "labels"), said.get("copies")
+            marks = page.hits.heeded
+            # marks say more than what is asked for P, which was measured without them
+            told = {} if marks is not None else said
+            match, copy = told.get("words" if question.words else "labels"), told.get("copies")
             answers.append(
                 Answer(
                     query=question.query,
@@ -591,6 +617,7 @@ class Search:
                     fold=match.fold if match is not None and how.as_ranked else None,
                     no_copy=None if copy is None else copy.no_match,
                     unread=page.hits.unread,
+                    marks=marks,
                     root=self.pictures,
                     matches=page.matches,
                     facets=page.facets,
@@ -638,7 +665,11 @@ class Search:
         Raises:
             RetrievalError: nobody can tell.
         """
-        for question in asked[0]:
+        for question, one in zip(asked[0], ordered, strict=True):
+            if one.heeded is not None:
+                raise RetrievalError(
+                    "--matches is calibrated without marks, and these hits were learned from some; leave --marks out."
+                )
             if not question.calibrated:
                 raise RetrievalError(
                     f"--matches is calibrated for whole pictures, and {question.query!r} scores otherwise; "
@@ -694,6 +725,15 @@ class Search:
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
         spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]
+
+    def _asked(self, like: Sequence[Part], unlike: Sequence[Part] = ()) -> frozenset[str]:
+        """The names by which marks know what was asked; none of what lies in memory."""
+        if self.reranker is None:
+            return frozenset()  # nothing takes marks
+        try:
+            return Asked(tuple(like), tuple(unlike)).known_by(self.index)
+        except RetrievalError:
+            return frozenset()
 
     def _copies(self, question: Question) -> list[Item]:
         """The query itself, where it is in the index, and its exact copies, by ascending id; those of all its parts."""
