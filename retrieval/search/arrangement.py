@@ -223,7 +223,7 @@ def arranged(
 
 
 def _at(found: Reranked, places: NDArray[np.int64] | slice) -> Reranked:
-    return Reranked(found.ids[places], found.scores[places], found.reranked[places], found.unread)
+    return found._replace(ids=found.ids[places], scores=found.scores[places], reranked=found.reranked[places])
 
 
 def _sorting(index: Index, sort: str) -> tuple[str | None, bool]:
