@@ -61,10 +61,10 @@ class Hit:
     relevant: bool | None
     probability: float | None = None
     reranked: float | None = None
-    copy: float | None = None
-    evidence: Mapping[str, float] | None = None
     group: str | None = None
     marked: bool | None = None
+    copy: float | None = None
+    evidence: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

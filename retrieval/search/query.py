@@ -28,9 +28,9 @@ class Question:
     Attributes:
         query: as it was asked. picture: its file. item: itself, where it is in the index. sha256: of its file.
         label: where it is known.
-        calibrated: whether its scores are like those that an index is calibrated with: of one picture and all of it, of
-            its vector, or of words. A picture then has the id and label of a copy in the index.
-        words: whether it is a text.
+        calibrated: whether it is one picture and all of it, or its vector: then what was calibrated with these holds
+            for its scores, and it has the id and label of a copy in the index.
+        words: whether it is a text, for whose scores something else was calibrated.
         box: the part of the picture that it is; None for all of it.
         of: what it is made of, where it was asked in parts.
         asked: the names by which marks know it; None if these are those of its picture.

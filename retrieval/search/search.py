@@ -413,7 +413,7 @@ class Search:
         """
         k = self._checked(k, where, above, arrange)
         vectors = self.encoder.encode_text(texts)
-        questions = [Question(text, words=True, asked=self._asked([Part("text", text)])) for text in texts]
+        questions = [self._text(text) for text in texts]
         return self._answers(questions, vectors, k, True, where, above, arrange)
 
     def query_parts(
@@ -491,8 +491,7 @@ class Search:
                 )
             return self._encoded(Path(str(value)), part.box)
         if part.kind == "text":
-            question = Question(str(value), words=True, asked=self._asked([part]))
-            return question, self.encoder.encode_text([str(value)])
+            return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named, asked=self._asked([part])), unit_rows(
                 part.vector(), self.index.dim, self.folder
@@ -501,6 +500,10 @@ class Search:
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
         return self._of_item(part.named, item), self.index.vectors([item.id])
+
+    def _text(self, text: str) -> Question:
+        # Words and pictures score otherwise than two pictures.
+        return Question(text, calibrated=False, words=True, asked=self._asked([Part("text", text)]))
 
     def _found(self, path: str) -> Item:
         item = self.index.find(path)
@@ -623,7 +626,7 @@ class Search:
                     facets=page.facets,
                     next=page.next,
                     box=question.box,
-                    calibrated=question.calibrated,
+                    calibrated="words" in self._readers if question.words else question.calibrated,
                 )
             )
         return answers
@@ -639,7 +642,7 @@ class Search:
         as_is: bool,
     ) -> list[dict[str, Reading]]:
         """What the index's calibrations say of the hits. `as_is`: the ranking begins with the first hits of all."""
-        about = [() if not one.calibrated else ("words",) if one.words else ("labels", "copies") for one in questions]
+        about = [("words",) if one.words else ("labels", "copies") * one.calibrated for one in questions]
         if not any(name in self._readers for names in about for name in names):
             return [{} for _ in questions]
         from retrieval.search.calibration.reading import readings
@@ -670,7 +673,7 @@ class Search:
                 raise RetrievalError(
                     "--matches is calibrated without marks, and these hits were learned from some; leave --marks out."
                 )
-            if not question.calibrated:
+            if not (question.calibrated or question.words):
                 raise RetrievalError(
                     f"--matches is calibrated for whole pictures, and {question.query!r} scores otherwise; "
                     "leave one of them out."
