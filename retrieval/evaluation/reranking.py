@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +59,6 @@ class Gain(Found):
     unread: int
     unreadable: int
     machine: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"differences": self.differences.to_json()}
 
     def table(self) -> str:
         """The comparison as text for a terminal."""

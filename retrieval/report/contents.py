@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from retrieval import evaluation, traps
 from retrieval.base.given import checked_seed, seeded
 from retrieval.base.machine import machine, versions
 from retrieval.base.placed_files import Root
-from retrieval.base.text import printable
+from retrieval.base.text import plain, printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.trap_search import look_in
 from retrieval.index import Item
@@ -116,17 +115,17 @@ class Contents:
         """Plain values."""
         return {
             "index": dict(self.index),
-            "measured": None if self.measured is None else self.measured.to_json(),
+            "measured": plain(self.measured),
             "unmeasured": self.unmeasured,
-            "examples": {kind: [example.to_json() for example in some] for kind, some in self.examples.items()},
-            "findings": [finding.to_json() for finding in self.findings],
+            "examples": plain(self.examples),
+            "findings": plain(self.findings),
             "map": [
                 {"id": int(id_), "label": label, "x": round(float(x), 3), "y": round(float(y), 3)}
                 for id_, label, (x, y) in zip(self.place_ids, self.place_labels, self.places, strict=True)
             ],
             "tuning": self.tuning,
             "calibration": self.calibration,
-            "training": self.training and [_finite(row) for row in self.training],
+            "training": plain(self.training),
             "seed": self.seed,
             "made": self.made,
             "machine": machine(),
@@ -254,7 +253,3 @@ def _card(folder: Path) -> str | None:
         return (folder / ENCODER / "card.md").read_text(encoding="utf-8")[:20_000]
     except (OSError, ValueError):
         return None
-
-
-def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in row.items()}

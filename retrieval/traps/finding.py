@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from retrieval.base.text import plain
 
 Severity = Literal["fine", "notice", "warning"]
 """Nothing found; something a reader of the figures should know; figures that should not be believed as they are."""
@@ -39,7 +40,7 @@ class Example:
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
         names = {"names": list(self.names)} if self.names else {}
-        return {"ids": list(self.ids), **names, **{name: _plain(value) for name, value in self.figures.items()}}
+        return {"ids": list(self.ids), **names, **plain(self.figures)}
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it: numbers that are none are null."""
-        return {
-            "name": self.name,
-            "severity": self.severity,
-            "sentence": self.sentence,
-            "figures": {name: _plain(value) for name, value in self.figures.items()},
-            "worst": [example.to_json() for example in self.worst],
-        }
+        return {name: plain(value) for name, value in vars(self).items()}
 
     def with_ids(self, *ids: npt.NDArray[np.int64]) -> Finding:
         """The same with ids in the place of rows.
@@ -106,7 +101,3 @@ class Finding:
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Warnings before notices, and what is fine last."""
     return tuple(sorted(findings, key=lambda one: _WORSE[one.severity]))
-
-
-def _plain(value: Value) -> Value:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
