@@ -16,12 +16,12 @@ from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.networks.layers import Normalised
 from retrieval.training.augmentation import augment, parse
-from retrieval.training.batches import Batch
 from retrieval.training.build_network import build_optimizer
 from retrieval.training.history import spread
 from retrieval.training.normalisation import statistics_kept, synchronised
 from retrieval.training.processes import World
 from retrieval.training.recipe import Recipe
+from retrieval.training.training_set import Batch
 from retrieval.training.weight_average import Average
 
 

@@ -24,7 +24,6 @@ from retrieval.measures.intervals import Interval
 from retrieval.measures.pair_sampling import Pairs
 from retrieval.measures.roc import Roc, verify
 from retrieval.networks.pairs import siamese
-from retrieval.training.batches import Batches
 from retrieval.training.build_network import build_pair_network
 from retrieval.training.engine import Engine, Measured
 from retrieval.training.hardware import threads
@@ -37,7 +36,7 @@ from retrieval.training.run_folder import Saved, open_run, same_recipe
 from retrieval.training.sampling import BalancedPairs, ClassBatches, Sampler
 from retrieval.training.sampling.sampler import Indices
 from retrieval.training.training_run import Outcome, Run
-from retrieval.training.training_set import Source
+from retrieval.training.training_set import Batches, Source
 
 VALIDATION_PAIRS = 2000
 """At most so many pairs of validation pictures are scored after each epoch."""
