@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
-    from retrieval.evaluation import Report
     from retrieval.evaluation.one_shot import OneShot
+    from retrieval.evaluation.report import Report
     from retrieval.evaluation.reranking import Gain
 
 HELP = (

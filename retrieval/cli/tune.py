@@ -62,7 +62,7 @@ def tune_index(
     """Tune an index folder, and print what was found; the arguments are the command line's."""
     from retrieval.base.npy import mapped
     from retrieval.index import Index
-    from retrieval.tuning import tune
+    from retrieval.tuning.tune_index import tune
 
     asked = None if queries is None else mapped(Path(queries))
     with Index.open(index, write=True) as opened:

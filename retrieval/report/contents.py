@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval import evaluation, traps
+from retrieval import traps
 from retrieval.base.given import checked_seed, seeded
 from retrieval.base.machine import machine, versions
 from retrieval.base.placed_files import Root
 from retrieval.base.text import plain, printable
 from retrieval.errors import RetrievalError
+from retrieval.evaluation.of_index import evaluate_index
+from retrieval.evaluation.options import EvaluationOptions
+from retrieval.evaluation.report import Report
 from retrieval.evaluation.trap_search import look_in
 from retrieval.index import Item
 from retrieval.index.folder import ENCODER
@@ -94,7 +97,7 @@ class Contents:
 
     index: Mapping[str, Any]
     root: Root
-    measured: evaluation.Report | None
+    measured: Report | None
     unmeasured: str | None
     examples: Mapping[str, Sequence[Example]]
     findings: Sequence[traps.Finding]
@@ -169,9 +172,7 @@ def gather(
         if limit is None and not exact:
             limit = min(QUERIES, max(FEWEST, COMPARED // len(index)))
         try:
-            measured = evaluation.evaluate_index(
-                index, options=evaluation.EvaluationOptions(limit=limit, exact=exact, seed=seed)
-            )
+            measured = evaluate_index(index, options=EvaluationOptions(limit=limit, exact=exact, seed=seed))
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
@@ -215,7 +216,7 @@ def curves(run: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _examples(search: Search, measured: evaluation.Report, explain: bool) -> dict[str, list[Example]]:
+def _examples(search: Search, measured: Report, explain: bool) -> dict[str, list[Example]]:
     values = np.asarray(measured.per_query[ORDER], dtype=np.float64)
     names = measured.per_query["name"]
     known = np.flatnonzero(np.isfinite(values))

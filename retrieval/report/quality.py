@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from retrieval import evaluation
+from retrieval.evaluation.per_class import Column, Confusion
+from retrieval.evaluation.report import Report
 from retrieval.report import charts
 from retrieval.report.blocks import Chart, Group, Row, Section, Table, interval, number
 from retrieval.report.contents import ORDER, Contents, Example
@@ -67,7 +68,7 @@ def quality(contents: Contents) -> list[Section | None]:
     return [whole, _classes(measured)]
 
 
-def _classes(measured: evaluation.Report) -> Section | None:
+def _classes(measured: Report) -> Section | None:
     found = measured.per_class
     if found is None or not len(found.names):
         return None
@@ -105,7 +106,7 @@ def _classes(measured: evaluation.Report) -> Section | None:
     )
 
 
-def _most_confused(taken: evaluation.Confusion) -> str:
+def _most_confused(taken: Confusion) -> str:
     off = np.array(taken.shares)
     np.fill_diagonal(off, -1)
     row, column = np.unravel_index(int(off.argmax()), off.shape)
@@ -150,7 +151,7 @@ def _example(example: Example, contents: Contents) -> Row:
     )
 
 
-def _cell(column: evaluation.Column, place: int) -> str:
+def _cell(column: Column, place: int) -> str:
     ends = interval(float(column.low[place]), float(column.high[place]))
     return number(float(column.value[place])) + (f" ({ends})" if ends else "")
 

@@ -21,7 +21,7 @@ from retrieval.datasets import PictureSet
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.training.processes import World
-from retrieval.training.sampling import Sampler
+from retrieval.training.sampling.sampler import Sampler
 
 IN_MEMORY = 4 << 30
 """Bytes of decoded pictures up to which a set is decoded once and kept; larger ones are decoded batch by batch."""

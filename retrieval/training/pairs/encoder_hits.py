@@ -13,7 +13,7 @@ from retrieval.base.given import seeded
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.encoder.file_encoding import encode_read
-from retrieval.training.sampling import HitPairs, WrongHits
+from retrieval.training.sampling.pairs import HitPairs, WrongHits
 from retrieval.training.sampling.sampler import Indices
 
 TOP = 100

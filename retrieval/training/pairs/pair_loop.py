@@ -33,8 +33,9 @@ from retrieval.training.pairs.encoder_hits import Asked, Hits
 from retrieval.training.pairs.objective import objective
 from retrieval.training.pairs.validation import Side, balanced_pairs, can_pair, logits, with_classes
 from retrieval.training.run_folder import Saved, open_run, same_recipe
-from retrieval.training.sampling import BalancedPairs, ClassBatches, Sampler
-from retrieval.training.sampling.sampler import Indices
+from retrieval.training.sampling.balanced import ClassBatches
+from retrieval.training.sampling.pairs import BalancedPairs
+from retrieval.training.sampling.sampler import Indices, Sampler
 from retrieval.training.training_run import Outcome, Run
 from retrieval.training.training_set import Batches, Source
 

@@ -168,7 +168,7 @@ def move_copies(found: Duplicates, target: str | Path, *, dry_run: bool = False)
     """Move every picture that could go, with the files that belong to it, to a folder outside of the pictures'.
 
     Args:
-        found: what :func:`retrieval.traps.duplicates.find_duplicates` found.
+        found: what :func:`retrieval.traps.duplicates.find.find_duplicates` found.
         target: a folder, made if it is not there.
         dry_run: only say what would be done.
 
