@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,29 +73,18 @@ class Finding:
             ids: int64 (n,), the id of each row; with two of them, the first is of an example's first picture (a query)
                 and the second of all others (of the gallery).
         """
-        return dataclasses.replace(
-            self,
-            worst=tuple(
-                Example(
-                    tuple(int(ids[min(place, len(ids) - 1)][row]) for place, row in enumerate(example.ids)),
-                    example.figures,
-                )
-                for example in self.worst
-            ),
-        )
+        worst = (Example(tuple(map(int, _looked_up(one.ids, ids))), one.figures) for one in self.worst)
+        return dataclasses.replace(self, worst=tuple(worst))
 
     def called(self, *names: Mapping[int, str]) -> Finding:
         """The same with the pictures' names, given by id or row; with two mappings as in :meth:`with_ids`."""
-        return dataclasses.replace(
-            self,
-            worst=tuple(
-                dataclasses.replace(
-                    example,
-                    names=tuple(names[min(place, len(names) - 1)][id_] for place, id_ in enumerate(example.ids)),
-                )
-                for example in self.worst
-            ),
-        )
+        worst = (dataclasses.replace(one, names=tuple(_looked_up(one.ids, names))) for one in self.worst)
+        return dataclasses.replace(self, worst=tuple(worst))
+
+
+def _looked_up(ids: tuple[int, ...], tables: Sequence[Any]) -> Iterator[Any]:
+    """What stands for the first of them in the first table, and for the others in the last."""
+    return (tables[min(place, len(tables) - 1)][one] for place, one in enumerate(ids))
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
