@@ -23,11 +23,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 
 from retrieval.base.files import write_durably
-from retrieval.base.machine import describe
 from retrieval.base.progress import bar
 from retrieval.datasets import PictureSet
 from retrieval.errors import RetrievalError
 from retrieval.training import run_folder
+from retrieval.training.card import card
 from retrieval.training.engine import Engine, Measured
 from retrieval.training.hardware import choose_device, choose_precision, compile_again, seconds_per_step, try_compiled
 from retrieval.training.history import Board, PairReading, Reading, write_history
@@ -272,16 +272,14 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         Args:
             facts: a line each, on what it learned from and how good it is.
         """
-        facts = [
-            *facts,
-            f"Took: {self.seconds:,.0f} s, {self.step:,} steps, {str(self.dtype).removeprefix('torch.')}",
-            f"Machine: {describe()}",
-            f"Fingerprint of the pictures (SHA-256): {self.fingerprint}",
-            *(f"Warning: {message}" for message in self.warnings),
-        ]
-        lines = "\n".join(f"- {fact}" for fact in facts)
-        choices = "\n".join(f"| {name} | {value} |" for name, value in dataclasses.asdict(self.recipe).items())
-        return f"# {self.title}\n\n{lines}\n\n| choice | value |\n|---|---|\n{choices}\n"
+        return card(
+            self.recipe,
+            self.title,
+            facts,
+            took=f"{self.seconds:,.0f} s, {self.step:,} steps, {str(self.dtype).removeprefix('torch.')}",
+            fingerprint=self.fingerprint,
+            warnings=self.warnings,
+        )
 
     def _quality(self) -> float:
         return self.world.agreed(self.quality() if self.world.first else math.nan)
