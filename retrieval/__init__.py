@@ -56,6 +56,11 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.explain import explain as explain
     from retrieval.search.explain import explain_answer as explain_answer
     from retrieval.search.heat_map import overlay as overlay
+    from retrieval.search.learned import FromMarks as FromMarks
+    from retrieval.search.marks import Asked as Asked
+    from retrieval.search.marks import Mark as Mark
+    from retrieval.search.marks import append_marks as append_marks
+    from retrieval.search.marks import read_marks as read_marks
     from retrieval.search.parts import Part as Part
     from retrieval.search.rerank import FirstRanking as FirstRanking
     from retrieval.search.rerank import Reranked as Reranked
@@ -82,6 +87,7 @@ _MODULES = ("datasets", "measures", "traps")
 
 _HOMES = {
     "Answer": "search.answer",
+    "Asked": "search.marks",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
     "Duplicates": "traps.duplicates.report",
@@ -90,9 +96,11 @@ _HOMES = {
     "EvaluationOptions": "evaluation.options",
     "Explanation": "search.explain",
     "FirstRanking": "search.rerank",
+    "FromMarks": "search.learned",
     "HeadRecipe": "training.head_recipe",
     "Hit": "search.answer",
     "Index": "index",
+    "Mark": "search.marks",
     "NewItem": "index",
     "PRESETS": "training.recipe",
     "Part": "search.parts",
@@ -109,6 +117,7 @@ _HOMES = {
     "TrainedPair": "training.pairs.pair_loop",
     "add_index": "ingest.add_index",
     "add_pictures": "ingest",
+    "append_marks": "search.marks",
     "attach": "ingest.attach",
     "build": "ingest",
     "calibrate": "search.calibration",
@@ -134,6 +143,7 @@ _HOMES = {
     "map_index": "ingest.map_index",
     "move_copies": "traps.duplicates.move",
     "overlay": "search.heat_map",
+    "read_marks": "search.marks",
     "remove_pictures": "ingest",
     "sync": "ingest",
     "train": "training.loop",

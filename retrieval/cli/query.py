@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from retrieval.base.placed_files import Root
     from retrieval.search.answer import Answer
     from retrieval.search.explain import Explanation
+    from retrieval.search.learned import FromMarks
     from retrieval.search.rerank import Reranker
     from retrieval.search.search import Search
 
@@ -40,12 +41,13 @@ query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
 query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
+query.py indexes/photos holiday.jpg --marks marks.jsonl   # learn from hits marked right and wrong (docs/marks.md)
 """
 
 COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability")
 
-RERANKED = "reranked"
-"""One more column, with --rerank."""
+RERANKED, MARKED = "reranked", "marked"
+"""One more column with --rerank, and both with --marks."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rerank-top", type=int, metavar="N", help="how many of them (100)")
     parser.add_argument(
+        "--marks", metavar="FILE", help="rank by what was marked right and wrong, a .jsonl file (docs/marks.md)"
+    )
+    parser.add_argument(
         "--include-self", action="store_true", help="do not leave the query itself, and its exact copies, out"
     )
     parser.add_argument(
@@ -131,11 +136,11 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")
     if args.rerank_top is not None and args.rerank is None:
         raise RetrievalError("--rerank-top says nothing without --rerank; give both, or leave it out.")
-    from retrieval.search import rerank
+    if args.rerank is not None and args.marks is not None:
+        raise RetrievalError("--rerank and --marks both order the hits; leave one of them out.")
     from retrieval.search.search import Search  # here, so that --help and wrong arguments do not wait for it
 
-    top = rerank.TOP if args.rerank_top is None else args.rerank_top
-    reranker = None if args.rerank is None else rerank.load(args.rerank, top)
+    reranker = _reranker(args)
     skipped: list[Skipped] = []
     with Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker) as search:
         answers = _ask(search, args, skipped)
@@ -143,6 +148,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
         for unread in sorted({one for answer in answers for one in answer.unread}):
             print(f"{unread.path!r} is not ranked anew: {unread.reason}", file=sys.stderr)
+        _say_marks(reranker, answers)
         whys = _explained(search, answers) if args.explain else None
         if args.json:
             print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
@@ -157,6 +163,54 @@ def run(args: argparse.Namespace) -> int:
         for warning in search.index.warnings:
             print(warning, file=sys.stderr)
     return 0 if answers else 1
+
+
+def _reranker(args: argparse.Namespace) -> Reranker | None:
+    """What orders the hits, if not the score alone."""
+    from retrieval.search import rerank
+
+    if args.marks is not None:
+        from retrieval.search.learned import FromMarks
+        from retrieval.search.marks import read_marks
+
+        return FromMarks(read_marks(args.marks))
+    top = rerank.TOP if args.rerank_top is None else args.rerank_top
+    return None if args.rerank is None else rerank.load(args.rerank, top)
+
+
+_NAMED = 10
+"""Marks that are named which are left out."""
+
+
+def _say_marks(reranker: Reranker | None, answers: Sequence[Answer]) -> None:
+    """Which marks play no part, and why."""
+    learning = _learning(reranker)
+    if learning is None:
+        return
+    left_out = {one: None for answer in answers if answer.marks is not None for one in answer.marks.left_out}
+    for path, reason in list(left_out)[:_NAMED]:
+        print(f"The mark of {printable(path)!r} is left out: {reason}", file=sys.stderr)
+    if len(left_out) > _NAMED:
+        print(f"{len(left_out) - _NAMED:,} more marks are left out", file=sys.stderr)
+    others = learning.others(answers)
+    if others:
+        what = "mark belongs" if others == 1 else "marks belong"
+        print(f"{others:,} {what} to other queries", file=sys.stderr)
+
+
+def _learning(reranker: Reranker | None) -> FromMarks | None:
+    """What orders the hits, if it learns from marks."""
+    if reranker is None:
+        return None
+    from retrieval.search.learned import FromMarks
+
+    return reranker if isinstance(reranker, FromMarks) else None
+
+
+def _more_columns(reranker: Reranker | None) -> tuple[str, ...]:
+    if reranker is None:
+        return ()
+    return (RERANKED,) if _learning(reranker) is None else (RERANKED, MARKED)
 
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
@@ -226,7 +280,7 @@ def _as_json(
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
 ) -> dict[str, object]:
-    names = COLUMNS[1:] if search.reranker is None else (*COLUMNS[1:], RERANKED)
+    names = (*COLUMNS[1:], *_more_columns(search.reranker))
 
     def hits(number: int) -> list[dict[str, object]]:
         found = [{name: getattr(hit, name) for name in names} for hit in answers[number].hits]
@@ -237,7 +291,7 @@ def _as_json(
     return {
         "index": printable(search.folder),
         "root": printable(search.root),
-        **({} if search.reranker is None else {"rerank": search.reranker.name, "rerank_top": search.reranker.top}),
+        **_how(search.reranker, answers),
         "answers": [
             {
                 "query": answer.query,
@@ -245,6 +299,7 @@ def _as_json(
                 "id": answer.id,
                 "left_out": list(answer.left_out),
                 **({"parts": [part.to_json() for part in answer.parts]} if answer.parts else {}),
+                **({} if answer.marks is None else {"marks": answer.marks.to_json()}),
                 "no_match": answer.no_match,
                 "hits": hits(number),
             }
@@ -254,8 +309,17 @@ def _as_json(
     }
 
 
+def _how(reranker: Reranker | None, answers: Sequence[Answer]) -> dict[str, object]:
+    """What ordered the hits."""
+    learning = _learning(reranker)
+    if learning is not None:
+        return {"marks": len(learning.marks), "marks_of_other_queries": learning.others(answers)}
+    return {} if reranker is None else {"rerank": reranker.name, "rerank_top": reranker.top}
+
+
 def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
-    sys.stdout.write(csv_text([COLUMNS if reranker is None else (*COLUMNS, RERANKED)]))
+    more = _more_columns(reranker)
+    sys.stdout.write(csv_text([(*COLUMNS, *more)]))
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
@@ -263,7 +327,8 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
             score = f"{hit.score:.6f}"
             row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
-            sys.stdout.write(csv_text([row if reranker is None else (*row, second)]))
+            marked = "" if hit.marked is None else int(hit.marked)
+            sys.stdout.write(csv_text([(*row, *(second, marked)[: len(more)])]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
@@ -285,6 +350,8 @@ def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, 
         if answer.id is not None and not answer.query.startswith("id "):
             notes.append(f"id {answer.id}")
         notes += _left_out(answer)
+        if answer.marks is not None:
+            notes.append(f"{len(answer.marks.right):,} marked right, {len(answer.marks.wrong):,} wrong")
         if not answer.calibrated and search.calibration is not None:
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
@@ -305,15 +372,17 @@ def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, 
         calibrated = answer.hits[0].probability is not None
         chances = ["" if hit.probability is None else f"  {shown(hit.probability, 3):>8}" for hit in answer.hits]
         seconds = ["" if reranker is None else f"  {_second(hit.reranked):>8}" for hit in answer.hits]
+        marks = ["" if answer.marks is None else f"  {_SAID[hit.marked]:5}" for hit in answer.hits]
         print(
-            f"  rank{'' if reranker is None else '  reranked'}  score {'  P(match)' * calibrated}  {'id':>{ids}}  "
+            f"  rank{'' if reranker is None else '  reranked'}  score {'  P(match)' * calibrated}"
+            f"{'' if answer.marks is None else '  mark '}  {'id':>{ids}}  "
             + (padded("label", broad) + "  " if labelled else "")
             + "path"
         )
-        for hit, label, second, chance in zip(answer.hits, labels, seconds, chances, strict=True):
+        for hit, label, second, chance, mark in zip(answer.hits, labels, seconds, chances, marks, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
             path = for_terminal(hit.path)
-            begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  "
+            begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}{mark}  {hit.id:{ids}d}  "
             if colour and hit.relevant is not None:
                 line = f"{begin}\033[{32 if hit.relevant else 31}m{named}\033[0m{path}\n"
                 write_bytes(line.encode(sys.stdout.encoding, "backslashreplace"))
@@ -325,6 +394,10 @@ def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, 
             f"\nordered by {reranker.name}; score is the inner product with the query"
             + ", and P(match) belongs to that score" * calibrated
         )
+
+
+_SAID = {True: "right", False: "wrong", None: ""}
+"""What a hit was marked as."""
 
 
 def _left_out(answer: Answer) -> list[str]:

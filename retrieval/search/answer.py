@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from retrieval.index import Item
     from retrieval.search.calibration import Calibration
     from retrieval.search.parts import Part
+    from retrieval.search.rerank import Heeded
 
 
 SHOWN = 30
@@ -41,6 +42,7 @@ class Hit:
         probability: that it is a true match, by that score; None where that was not calibrated.
         reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
             hit, which then stands behind those that it did.
+        marked: whether it was marked as right for this query; None where it was not marked.
     """
 
     rank: int
@@ -51,6 +53,7 @@ class Hit:
     relevant: bool | None
     probability: float | None = None
     reranked: float | None = None
+    marked: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Answer:
         left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
         no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
+        marks: the marks that the ranking was learned from; None where the query has none.
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
         box: the part of the picture that was the query; None for all of it.
         parts: what the question was made of, where it was asked in parts.
@@ -110,6 +114,7 @@ class Answer:
     left_out: tuple[int, ...] = ()
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
+    marks: Heeded | None = None
     root: Root | None = None
     box: Box | None = None
     parts: tuple[AskedPart, ...] = ()
@@ -185,13 +190,15 @@ def hits_of(
     label: str | None,
     calibration: Calibration | None,
     reranked: Sequence[float],
+    marks: Heeded | None = None,
 ) -> tuple[Hit, ...]:
     """What was found, best first, as hits of a query.
 
     Args:
         found: each with its score. label: the query's. calibration: of the index.
-        reranked: the re-ranker's scores, NaN where there is none.
+        reranked: the re-ranker's scores, NaN where there is none. marks: what the ranking was learned from.
     """
+    said = {} if marks is None else {**dict.fromkeys(marks.right, True), **dict.fromkeys(marks.wrong, False)}
     chances: Sequence[float | None] = [None] * len(found)
     if calibration is not None:
         chances = calibration.probability([score for score, _ in found]).tolist()
@@ -205,6 +212,7 @@ def hits_of(
             relevant=None if label is None or item.label is None else item.label == label,
             probability=chance,
             reranked=None if math.isnan(second) else second,
+            marked=said.get(item.id),
         )
         for rank, ((score, item), chance, second) in enumerate(zip(found, chances, reranked, strict=True), 1)
     )

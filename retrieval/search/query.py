@@ -32,6 +32,7 @@ class Question:
             for its scores, and it has the id and label of a copy in the index.
         box: the part of the picture that it is; None for all of it.
         of: what it is made of, where it was asked in parts.
+        asked: the names by which marks know it; None if these are those of its picture.
     """
 
     query: str
@@ -42,6 +43,7 @@ class Question:
     calibrated: bool = True
     box: images.Box | None = None
     of: tuple[Question, ...] = ()
+    asked: frozenset[str] | None = None
 
     @property
     def whole(self) -> Path | Placed | None:

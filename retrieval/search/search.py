@@ -33,6 +33,7 @@ from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, AskedPart, hits_of, no_match
 from retrieval.search.combining import combined
+from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, unchanged
@@ -344,20 +345,32 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
-        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
-        names = names or [f"vector {row}" for row in range(len(rows))]
-        return self._answers([Question(name) for name in names], rows, k, True, where, above)
+        return self._of_vectors(vectors, names, names or (), k, where, above)
 
     def query_file(
         self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         vectors = mapped(Path(file))
-        count = len(vectors) if vectors.ndim > 1 else 1
-        return self.query_vectors(
-            vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)], where=where, above=above
-        )
+        rows = [f"[{row}]" for row in range(len(vectors) if vectors.ndim > 1 else 1)]
+        names, files = [Path(file).name + row for row in rows], [f"{file}{row}" for row in rows]
+        return self._of_vectors(vectors, names, files, k, where, above)
+
+    def _of_vectors(
+        self,
+        vectors: NDArray[Any],
+        names: Sequence[str] | None,
+        spelled: Sequence[str],
+        k: int | None,
+        where: str | None,
+        above: float | None,
+    ) -> list[Answer]:
+        k = self._checked(k, where, above)
+        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
+        names = names or [f"vector {row}" for row in range(len(rows))]
+        asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
+        questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
+        return self._answers(questions, rows, k, True, where, above)
 
     def query_texts(
         self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
@@ -370,7 +383,8 @@ class Search:
         k = self._checked(k, where, above)
         vectors = self.encoder.encode_text(texts)
         # Words and pictures score otherwise than two pictures.
-        return self._answers([Question(text, calibrated=False) for text in texts], vectors, k, True, where, above)
+        questions = [Question(text, calibrated=False, asked=self._asked([Part("text", text)])) for text in texts]
+        return self._answers(questions, vectors, k, True, where, above)
 
     def query_parts(
         self,
@@ -410,7 +424,8 @@ class Search:
         questions, vectors = zip(*self._understood(parts), strict=True)
         weights = [sign * part.weight for sign, part in zip(signs, parts, strict=True)]
         vector = combined(vectors, weights, self.index.storage)
-        alone = questions[0] if signs == [1] else Question("", calibrated=False)
+        mixed = Question("", calibrated=False, asked=self._asked(wanted, unwanted))
+        alone = questions[0] if signs == [1] else mixed
         question = replace(alone, query=spelled(wanted, unwanted), of=questions)
         (answer,) = self._answers([question], vector[None], k, include_self, where, above)
         left_out = [() if include_self else tuple(item.id for item in self._copies(one)) for one in questions]
@@ -445,9 +460,12 @@ class Search:
                 )
             return self._encoded(Path(str(value)), part.box)
         if part.kind == "text":
-            return Question(str(value), calibrated=False), self.encoder.encode_text([str(value)])
+            question = Question(str(value), calibrated=False, asked=self._asked([part]))
+            return question, self.encoder.encode_text([str(value)])
         if part.kind == "vector":
-            return Question(part.named), unit_rows(part.vector(), self.index.dim, self.folder)
+            return Question(part.named, asked=self._asked([part])), unit_rows(
+                part.vector(), self.index.dim, self.folder
+            )
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
@@ -510,7 +528,16 @@ class Search:
         first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
         ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above)
         found = [
-            FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.whole)
+            FirstRanking(
+                vector,
+                ids,
+                scores,
+                without,
+                where,
+                k if above is None else None,
+                question.whole,
+                known_by(question, self.index),
+            )
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
@@ -524,17 +551,19 @@ class Search:
             kept = [
                 (score, known[id_]) for score, id_ in zip(one.scores[:k].tolist(), one.ids[:k].tolist(), strict=True)
             ]
-            calibration = self.calibration if question.calibrated else None
+            # marks say more than the score does, from which alone that was measured
+            calibration = self.calibration if question.calibrated and one.heeded is None else None
             answers.append(
                 Answer(
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=hits_of(kept, label, calibration, one.reranked[:k].tolist()),
+                    hits=hits_of(kept, label, calibration, one.reranked[:k].tolist(), one.heeded),
                     picture=question.picture,
                     left_out=first.excluded,
                     no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
                     unread=one.unread,
+                    marks=one.heeded,
                     root=self.pictures,
                     box=question.box,
                     calibrated=question.calibrated,
@@ -558,6 +587,15 @@ class Search:
         ends = limits[1:] if k is None else np.minimum(limits[1:], limits[:-1] + k)
         spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
         return [(scores[span], ids[span]) for span in spans]
+
+    def _asked(self, like: Sequence[Part], unlike: Sequence[Part] = ()) -> frozenset[str]:
+        """The names by which marks know what was asked; none of what lies in memory."""
+        if self.reranker is None:
+            return frozenset()  # nothing takes marks
+        try:
+            return Asked(tuple(like), tuple(unlike)).known_by(self.index)
+        except RetrievalError:
+            return frozenset()
 
     def _copies(self, question: Question) -> list[Item]:
         """The query itself, where it is in the index, and its exact copies, by ascending id; those of all its parts."""
