@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from command import markdown, options, status
+from command import markdown, options, put, status
 from numpy.typing import NDArray
 
 from retrieval import datasets
@@ -289,10 +289,7 @@ def main() -> int:
         f"best, and for Rocchio {towards:g} and {away:g}."
     )
     if args.into is not None:
-        page = args.into.read_text(encoding="utf-8")
-        before, rest = page.split(PAGE[0])
-        after = rest.split(PAGE[1])[1]
-        args.into.write_text(f"{before}{PAGE[0]}\n\n{text}\n\n{PAGE[1]}{after}", encoding="utf-8")
+        put(args.into, (f"\n{text}\n", PAGE))
     print(json.dumps({**about, "rows": tables[0], "gains": tables[1]}, indent=2) if args.json else text)
     return 0
 
