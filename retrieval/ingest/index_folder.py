@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from retrieval import images
-from retrieval.base.exchange import exchange
-from retrieval.base.files import write_durably
+from retrieval.base.files import exchange, write_durably
 from retrieval.base.table import csv_text
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
