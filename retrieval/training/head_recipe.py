@@ -33,6 +33,9 @@ class HeadRecipe:
     on: str | None = _choice(
         None, "head: the encoder below it (default: the index's own, for pictures the one for photographs)"
     )
+    marks: str | None = _choice(
+        None, "head: learn from this file of marks (query --marks, or the page) in place of labels", metavar="FILE"
+    )
     loss: str = _choice(CLOSED, "discriminant (closed form), or any of the losses")
     dim: int | None = _as_in_recipe("dim")
     shrinkage: float | None = _choice(
@@ -63,6 +66,8 @@ class HeadRecipe:
                 raise RetrievalError(f"{flag} must be at least {least:g}, not {value:g}.")
             if None not in (value, most) and value > most:
                 raise RetrievalError(f"{flag} must be at most {most:g}, not {value:g}.")
+        if self.marks is not None and self.loss != CLOSED:
+            raise RetrievalError(f"--loss {self.loss} learns from labels, and --marks has none; leave one of them out.")
         if self.loss == CLOSED:
             # a choice that changes nothing is a mistake
             for one in fields(self):
@@ -77,7 +82,7 @@ class HeadRecipe:
         known = losses.TABLE.get(self.loss)
         if known is not None and known.make.startswith("hashing."):
             raise RetrievalError(f"--loss {self.loss} makes codes, and a head makes none; choose another loss.")
-        own = ("net", "on", "shrinkage", "mix", "lr", "epochs")
+        own = ("net", "on", "marks", "shrinkage", "mix", "lr", "epochs")
         return Recipe(**{one.name: getattr(self, one.name) for one in fields(self) if one.name not in own})
 
     def replace(self, **changes: Any) -> HeadRecipe:

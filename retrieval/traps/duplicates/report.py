@@ -12,7 +12,7 @@ from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.found import Found
 from retrieval.base.table import csv_text
-from retrieval.base.text import aligned, printable
+from retrieval.base.text import aligned, plain, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.traps.duplicates.photographs import Seen
@@ -83,8 +83,7 @@ class Copy:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        shown = {name: value for name, value in vars(self).items() if name not in ("seen", "exactly", "sha256")}
-        return {**shown, "names": list(self.names), "files": list(self.files)}
+        return {name: plain(value) for name, value in vars(self).items() if name not in ("seen", "exactly", "sha256")}
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class Duplicates(Found):
         """As JSON can hold it."""
         return {
             "root": printable(self.root),
-            "against": None if self.against is None else printable(self.against),
+            "against": plain(self.against),
             "keep": self.keep,
             "pictures": self.pictures,
             "in_groups": sum(1 + len(group.copies) for group in self.groups),
@@ -161,11 +160,8 @@ class Duplicates(Found):
             "shown_only": self.shown_only,
             "score": self.score,
             "bits": self.bits,
-            "groups": [
-                {"keep": group.kept.to_json(), "copies": [copy.to_json() for copy in group.copies]}
-                for group in self.groups
-            ],
-            "skipped": [one._asdict() for one in self.skipped],
+            "groups": [{"keep": plain(group.kept), "copies": plain(group.copies)} for group in self.groups],
+            "skipped": plain(self.skipped),
             "notes": list(self.notes),
         }
 
