@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -311,13 +312,8 @@ def test_no_probability_is_claimed_where_marks_were_heeded(tmp_path, monkeypatch
     """What was calibrated is of rankings that nobody has corrected."""
     folder = made(tmp_path, with_copies())
 
-    class Calibrated:
-        no_match_below = 0.9
-
-        def probability(self, scores: list[float]) -> np.ndarray:
-            return np.full(len(scores), 0.5)
-
-    monkeypatch.setattr(Search, "calibration", Calibrated())
+    says = SimpleNamespace(chances=np.full(3, 0.5), evidence=[None] * 3, no_match=False, fold=None)
+    monkeypatch.setattr(Search, "_readings", lambda *_, **__: [{"labels": says}] * 2)
     with Search.open(folder, reranker=FromMarks(marks("id:5", [4], []))) as search:
         five, six = search.query_ids([5, 6], 3)
     assert all(hit.probability is None for hit in five) and five.no_match is None
