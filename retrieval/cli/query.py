@@ -17,7 +17,7 @@ from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
-from retrieval.search.answer import shown
+from retrieval.search.answer import shown, spoken
 
 if TYPE_CHECKING:
     from retrieval.base.placed_files import Root
@@ -44,7 +44,7 @@ query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the
 query.py indexes/photos holiday.jpg --marks marks.jsonl   # learn from hits marked right and wrong (docs/marks.md)
 """
 
-COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability")
+COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability", "copy")
 
 RERANKED, MARKED = "reranked", "marked"
 """One more column with --rerank, and both with --marks."""
@@ -63,7 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
     parser.add_argument(
-        "--matches", action="store_true", help="only hits above the threshold that `retrieval calibrate` has found"
+        "--matches",
+        action="store_true",
+        help="only the first hits, as far as more of them match than not by what `retrieval calibrate` has found",
     )
     more = parser.add_argument_group("other queries")
     more.add_argument(
@@ -157,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
         elif args.files or args.null:
             _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
-            _print_tables(search, answers, filtered=args.where is not None, least=_least(search, args))
+            _print_tables(search, answers, args)
         if answers and (args.save or args.open):
             _draw(search.pictures, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
@@ -215,10 +217,11 @@ def _more_columns(reranker: Reranker | None) -> tuple[str, ...]:
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    where, above, include_self = args.where, _least(search, args), args.include_self
+    where, above, include_self = args.where, args.above, args.include_self
     k = 10 if args.k is None and args.above is None else args.k
-    if args.matches and args.text:
-        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
+    if args.matches:
+        _require_calibrated(search, words=False, asked=bool(args.pictures or args.id or args.path or args.vectors))
+        _require_calibrated(search, words=True, asked=bool(args.text))
     if args.pictures:
         _refuse_parts(args.pictures)
         answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
@@ -239,7 +242,18 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
         raise RetrievalError(
             f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
         )
-    return answers
+    return [answer[: answer.fold] for answer in answers] if args.matches else answers
+
+
+def _require_calibrated(search: Search, *, words: bool, asked: bool) -> None:
+    """Refuse --matches where nobody knows which hits match."""
+    if not asked or ("words" if words else "labels") in search.calibrations:
+        return
+    raise RetrievalError(
+        f"The index {printable(search.folder)!r} has no calibration that could tell "
+        f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
+        f"{' --words' * words}` on it first."
+    )
 
 
 def _refuse_parts(pictures: Sequence[str]) -> None:
@@ -250,17 +264,6 @@ def _refuse_parts(pictures: Sequence[str]) -> None:
         part = Part.parse(text) if ":" in text or "@" in text else None
         if part is not None and (part.kind != "file" or part.weight != 1):
             raise RetrievalError(f"There is no picture {printable(text)!r}; a part of one query is given to --like.")
-
-
-def _least(search: Search, args: argparse.Namespace) -> float | None:
-    """The least score that a hit must have."""
-    if not args.matches:
-        above: float | None = args.above
-        return above
-    from retrieval.search.calibration.record import match_threshold
-
-    threshold = match_threshold(search.index, search.calibration)
-    return threshold if args.above is None else max(threshold, args.above)
 
 
 def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanation | None]]:
@@ -283,7 +286,9 @@ def _as_json(
     names = (*COLUMNS[1:], *_more_columns(search.reranker))
 
     def hits(number: int) -> list[dict[str, object]]:
-        found = [{name: getattr(hit, name) for name in names} for hit in answers[number].hits]
+        found = [
+            {**{name: getattr(hit, name) for name in names}, "evidence": hit.evidence} for hit in answers[number].hits
+        ]
         for hit, why in zip(found, () if whys is None else whys[number], strict=False):
             hit["explanation"] = None if why is None else why.to_json()
         return found
@@ -301,6 +306,8 @@ def _as_json(
                 **({"parts": [part.to_json() for part in answer.parts]} if answer.parts else {}),
                 **({} if answer.marks is None else {"marks": answer.marks.to_json()}),
                 "no_match": answer.no_match,
+                "no_copy": answer.no_copy,
+                "fold": answer.fold,
                 "hits": hits(number),
             }
             for number, answer in enumerate(answers)
@@ -323,9 +330,9 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
-            chance = "" if hit.probability is None else f"{hit.probability:.6f}"
+            chance, copy = ("" if one is None else f"{one:.6f}" for one in (hit.probability, hit.copy))
             score = f"{hit.score:.6f}"
-            row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
+            row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance, copy)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
             marked = "" if hit.marked is None else int(hit.marked)
             sys.stdout.write(csv_text([(*row, *(second, marked)[: len(more)])]))
@@ -340,7 +347,7 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, least: float | None) -> None:
+def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Namespace) -> None:
     reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
@@ -356,30 +363,31 @@ def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, 
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            which = " that the filter lets through" * filtered + (
-                "" if least is None else f" that scores {least:.3f} or more"
-            )
+            which = " that the filter lets through" * (args.where is not None)
+            which += "" if args.above is None else f" that scores {args.above:.3f} or more"
+            which += " that may be a match" * args.matches
             print(f"  nothing found: the index holds no other picture{which}")
             continue
         if answer.no_match:
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
             chance = "unknown" if best is None else shown(best, 2)
-            print(f"  no match in this index: the best hit is a true match with probability {chance}")
+            print(f"  no match in this index: the likeliest hit is a true match with probability {chance}")
+        elif answer.fold == 0:
+            print("  none of these hits is likelier a match than not")
         labels = [for_terminal(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
         broad = max(5, *map(terminal_width, labels))
         ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
-        calibrated = answer.hits[0].probability is not None
-        chances = ["" if hit.probability is None else f"  {shown(hit.probability, 3):>8}" for hit in answer.hits]
+        chances = _chances(answer)
         seconds = ["" if reranker is None else f"  {_second(hit.reranked):>8}" for hit in answer.hits]
         marks = ["" if answer.marks is None else f"  {_SAID[hit.marked]:5}" for hit in answer.hits]
         print(
-            f"  rank{'' if reranker is None else '  reranked'}  score {'  P(match)' * calibrated}"
+            f"  rank{'' if reranker is None else '  reranked'}  score {chances[0]}"
             f"{'' if answer.marks is None else '  mark '}  {'id':>{ids}}  "
             + (padded("label", broad) + "  " if labelled else "")
             + "path"
         )
-        for hit, label, second, chance, mark in zip(answer.hits, labels, seconds, chances, marks, strict=True):
+        for hit, label, second, chance, mark in zip(answer.hits, labels, seconds, chances[1:], marks, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
             path = for_terminal(hit.path)
             begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}{mark}  {hit.id:{ids}d}  "
@@ -388,12 +396,29 @@ def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, 
                 write_bytes(line.encode(sys.stdout.encoding, "backslashreplace"))
             else:
                 print(begin + named + path)
+            if hit.rank == answer.fold and hit is not answer.hits[-1] and not args.matches:
+                print(f"  {'- ' * 8}here the matches end, as far as can be told")
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(
             f"\nordered by {reranker.name}; score is the inner product with the query"
-            + ", and P(match) belongs to that score" * calibrated
+            + ", and P(match) goes by that and what is nearest to the query" * calibrated
         )
+
+
+def _chances(answer: Answer) -> list[str]:
+    """P(match), what speaks most for or against it, and P(copy), where they are known: a heading, and for each hit."""
+    columns: list[list[str]] = []
+    if any(hit.probability is not None for hit in answer.hits):
+        columns.append(["P(match)", *("" if hit.probability is None else shown(hit.probability, 3) for hit in answer)])
+    if any(hit.evidence is not None for hit in answer.hits):
+        columns.append(["by", *("" if hit.evidence is None else spoken(hit.evidence) for hit in answer)])
+    if any(hit.copy is not None for hit in answer.hits):
+        columns.append(["P(copy)", *("" if hit.copy is None else shown(hit.copy, 3) for hit in answer)])
+    return [
+        "".join(f"  {cell:>{max(map(len, column))}}" for cell, column in zip(row, columns, strict=True))
+        for row in zip(*columns, strict=True)
+    ] or [""] * (len(answer) + 1)
 
 
 _SAID = {True: "right", False: "wrong", None: ""}

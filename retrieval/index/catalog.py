@@ -217,6 +217,15 @@ class Catalog(Database):
         rows = self.all(f"SELECT label FROM items WHERE {_LIVE} ORDER BY id")  # noqa: S608
         return [None if label is None else str(label) for (label,) in rows]
 
+    def labels_of(self, ids: Sequence[int]) -> dict[int, str]:
+        """The labels of those of these ids that are in the index and have one."""
+        found: dict[int, str] = {}
+        for marks in _some_at_a_time(ids):
+            found.update(
+                self.all(f"SELECT id, label FROM items WHERE id IN ({marks}) AND label IS NOT NULL AND {_LIVE}")  # noqa: S608
+            )
+        return found
+
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
         return self.all(_LABEL_COUNTS)

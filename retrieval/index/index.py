@@ -262,7 +262,7 @@ class Index:
 
     @property
     def calibration(self) -> dict[str, Any] | None:
-        """What scores say about matches, if that was measured."""
+        """What scores say about matches, if that was measured: a record for each thing that a match can be."""
         found: dict[str, Any] | None = self._catalog.meta.get("calibration")
         return found
 
@@ -362,6 +362,10 @@ class Index:
     def labels(self) -> list[str | None]:
         """Every item's label, by ascending id."""
         return self._catalog.labels()
+
+    def labels_of(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> dict[int, str]:
+        """The labels of these items by id, of those that are in the index and have one."""
+        return self._catalog.labels_of(whole_numbers(ids, "id"))
 
     def attributes(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Value]]:
         """The attributes of these items, in their order, by name.
@@ -595,9 +599,15 @@ class Index:
         """Replace what :attr:`tuning` gives."""
         self._record("tuning", dict(tuning))
 
-    def record_calibration(self, calibration: Mapping[str, object] | None) -> None:
-        """Replace what :attr:`calibration` gives."""
-        self._record("calibration", None if calibration is None else dict(calibration))
+    def record_calibration(self, calibration: Mapping[str, object]) -> None:
+        """Put one record, which says what it is ``about``, in its place in :attr:`calibration`."""
+        old: object = self.calibration
+        kept = {
+            about: record
+            for about, record in (old.items() if isinstance(old, dict) else ())
+            if isinstance(record, dict) and record.get("about") == about  # what is damaged or of an older version goes
+        }
+        self._record("calibration", {**kept, str(calibration["about"]): dict(calibration)})
 
     def set_structure(
         self,

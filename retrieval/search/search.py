@@ -31,7 +31,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
-from retrieval.search.answer import Answer, AskedPart, hits_of, no_match
+from retrieval.search.answer import Answer, AskedPart, hits_of
 from retrieval.search.combining import combined
 from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
@@ -41,6 +41,7 @@ from retrieval.search.rerank.reranker import FirstRanking, unchanged
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
     from retrieval.search.calibration import Calibration
+    from retrieval.search.calibration.reading import Reader, Reading
     from retrieval.search.rerank import Reranker
 
 
@@ -171,13 +172,24 @@ class Search:
         return Path(self._restored.name)
 
     @cached_property
-    def calibration(self) -> Calibration | None:
-        """What scores in this index say; None where that is not known, and then the index's warnings may say why."""
+    def _readers(self) -> dict[str, Reader]:
         if self.index.calibration is None:
-            return None
-        from retrieval.search.calibration.record import stored  # here, because most indexes have none
+            return {}
+        from retrieval.search.calibration.reading import Reader  # here, because most indexes have none
+        from retrieval.search.calibration.record import stored
 
-        return stored(self.index)
+        return {about: Reader(self.index, one) for about, one in stored(self.index).items()}
+
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """What was calibrated for this index, by what it is about: "labels", "copies", "words". Where one cannot be
+        used the index's warnings say why."""
+        return {about: reader.calibration for about, reader in self._readers.items()}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What scores in this index say of labels; None where that is not known."""
+        return self.calibrations.get("labels")
 
     @cached_property
     def _classes(self) -> frozenset[str]:
@@ -382,8 +394,7 @@ class Search:
         """
         k = self._checked(k, where, above)
         vectors = self.encoder.encode_text(texts)
-        # Words and pictures score otherwise than two pictures.
-        questions = [Question(text, calibrated=False, asked=self._asked([Part("text", text)])) for text in texts]
+        questions = [self._text(text) for text in texts]
         return self._answers(questions, vectors, k, True, where, above)
 
     def query_parts(
@@ -460,8 +471,7 @@ class Search:
                 )
             return self._encoded(Path(str(value)), part.box)
         if part.kind == "text":
-            question = Question(str(value), calibrated=False, asked=self._asked([part]))
-            return question, self.encoder.encode_text([str(value)])
+            return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named, asked=self._asked([part])), unit_rows(
                 part.vector(), self.index.dim, self.folder
@@ -470,6 +480,10 @@ class Search:
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
         return self._of_item(part.named, item), self.index.vectors([item.id])
+
+    def _text(self, text: str) -> Question:
+        # Words and pictures score otherwise than two pictures.
+        return Question(text, calibrated=False, words=True, asked=self._asked([Part("text", text)]))
 
     def _found(self, path: str) -> Item:
         item = self.index.find(path)
@@ -526,6 +540,8 @@ class Search:
         left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
         # a re-ranker may bring up what would not be among the first k
         first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
+        if self._readers and first_k is not None and where is None and above is None:
+            first_k = max(first_k, self._looked_at(copies))
         ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above)
         found = [
             FirstRanking(
@@ -541,35 +557,73 @@ class Search:
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
+        readings = self._readings(
+            questions,
+            vectors,
+            copies,
+            ranked,
+            [(one.scores[:k], one.ids[:k]) for one in ordered],
+            as_is=where is None and above is None,
+        )
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
         wanted = {id_ for one in ordered for id_ in one.ids[:k].tolist()}
         known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
-        for question, same, first, one in zip(questions, copies, found, ordered, strict=True):
+        for question, same, first, one, said in zip(questions, copies, found, ordered, readings, strict=True):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
             kept = [
                 (score, known[id_]) for score, id_ in zip(one.scores[:k].tolist(), one.ids[:k].tolist(), strict=True)
             ]
-            # marks say more than the score does, from which alone that was measured
-            calibration = self.calibration if question.calibrated and one.heeded is None else None
+            match, copy = said.get("words" if question.words else "labels"), said.get("copies")
+            if one.heeded is not None:  # marks say more than what was measured without them
+                match = copy = None
             answers.append(
                 Answer(
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=hits_of(kept, label, calibration, one.reranked[:k].tolist(), one.heeded),
+                    hits=hits_of(kept, label, match, copy, one.reranked[:k].tolist(), one.heeded),
                     picture=question.picture,
                     left_out=first.excluded,
-                    no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
+                    no_match=None if match is None else match.no_match,
+                    fold=None if match is None else match.fold,
+                    no_copy=None if copy is None else copy.no_match,
                     unread=one.unread,
                     marks=one.heeded,
                     root=self.pictures,
                     box=question.box,
-                    calibrated=question.calibrated,
+                    calibrated="words" in self._readers if question.words else question.calibrated,
                 )
             )
         return answers
+
+    def _readings(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[np.float32],
+        copies: Sequence[Sequence[Item]],
+        ranked: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        hits: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        *,
+        as_is: bool,
+    ) -> list[dict[str, Reading]]:
+        """What the index's calibrations say of the hits. `as_is`: the ranking begins with the first hits of all."""
+        about = [("words",) if one.words else ("labels", "copies") * one.calibrated for one in questions]
+        if not any(name in self._readers for names in about for name in names):
+            return [{} for _ in questions]
+        from retrieval.search.calibration.reading import readings
+
+        own = [tuple(item.id for item in same) for same in copies]
+        if not as_is:
+            ranked = self._ranked(vectors, self._looked_at(copies), own, None, None)
+        return readings(self._readers, about, vectors, own, ranked, hits)
+
+    def _looked_at(self, copies: Sequence[Sequence[Item]]) -> int:
+        """How many hits a calibration looks at, the queries themselves among them."""
+        from retrieval.search.calibration.surroundings import DEPTH
+
+        return DEPTH + max(map(len, copies), default=0)
 
     def _ranked(
         self,

@@ -82,7 +82,7 @@ def of_index(
 
     Args:
         index: searched as it is: with an approximate structure, a few neighbours are missed.
-        k: neighbours of each picture.
+        k: neighbours of each picture; of a smaller index, all others.
         seed: of what is drawn.
         hashes: of all its pictures by ascending id (:meth:`retrieval.images.perceptual.HashedFiles.aligned`); not used
             where some are drawn.
@@ -95,7 +95,7 @@ def of_index(
     asked = None
     if n > WHOLE and not exact:
         asked = np.sort(np.random.default_rng(seed).choice(n, DRAWN, replace=False))
-    neighbours, scores = neighbours_of(index, k, asked, exact=exact)
+    neighbours, scores = neighbours_of(index, min(k, max(n - 1, 1)), asked, exact=exact)
     ids, rows = index.all_vectors()
     vectors = as_numbers(rows)
     classes, marks = numbered(index.labels())
