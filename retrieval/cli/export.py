@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from retrieval.base.text import for_terminal
+
 if TYPE_CHECKING:
     from retrieval.exchange import ExportReport
 
@@ -81,4 +83,4 @@ def _tell(report: ExportReport) -> None:
     if len(report.files) > 1:
         print(f"{report.files[1]}: what they belong to")
     for note in report.notes:
-        print(f"note: {note}")
+        print(f"note: {for_terminal(note)}")

@@ -7,6 +7,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from retrieval.base.text import for_terminal
+
 if TYPE_CHECKING:
     from retrieval.exchange import ImportReport
 
@@ -95,4 +97,4 @@ def _tell(report: ImportReport) -> None:
     if report.attributes:
         print(f"attributes: {', '.join(report.attributes)}")
     for note in report.notes:
-        print(f"note: {note}")
+        print(f"note: {for_terminal(note)}")

@@ -14,6 +14,7 @@ from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.machine import cores
 from retrieval.base.page import document
+from retrieval.base.placed_files import Placed
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
@@ -45,7 +46,7 @@ def write_page(found: Duplicates, path: str | Path) -> None:
     flat = [one.path for some in members for one in some]
     with ThreadPoolExecutor(cores(), "thumbnails") as pool, bar(len(flat), "Thumbnails", "pictures") as progress:
         pictures = []
-        for picture in pool.map(lambda name: _thumbnail(found.root / name), flat):
+        for picture in pool.map(lambda name: _thumbnail(found.placed(name)), flat):
             pictures.append(picture)
             progress.update()
     rest = iter(pictures)
@@ -110,7 +111,7 @@ def _figure(one: Copy, picture: str | None, root: Path) -> str:
     )
 
 
-def _thumbnail(path: Path) -> str | None:
+def _thumbnail(path: Placed) -> str | None:
     """A picture as a data: address; None if it cannot be read."""
     try:
         picture = images.open_picture(path, size=_SIDE, mode="RGB")
