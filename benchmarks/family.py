@@ -17,20 +17,18 @@ not measured again. The table goes to stdout, as Markdown or --json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from ending import status
+from command import options, put, status
 from systems import codes, drlim, energy, one_shot, pairs, probes, triplets
 from systems.page import everything, table
 from systems.rows import Measure, MissingDataError, Row, Size, keep, kept
 
 from retrieval.base.machine import describe
-from retrieval.errors import RetrievalError
 
 FAMILIES = (
     energy.FAMILY,
@@ -64,34 +62,14 @@ def rows(data: Path, out: Path, size: Size, names: list[str]) -> Iterator[tuple[
         yield name, kept(path)
 
 
-def put(page: Path, *parts: tuple[str, tuple[str, str]]) -> None:
-    """Replace what stands between the marks of a page.
-
-    Args:
-        page: the file. parts: what to put, and the marks before and after it.
-
-    Raises:
-        RetrievalError: the page has no such marks.
-    """
-    whole = page.read_text(encoding="utf-8")
-    for text, marks in parts:
-        before, first, rest = whole.partition(marks[0])
-        _, second, after = rest.partition(marks[1])
-        if not first or not second:
-            raise RetrievalError(f"{page} has no lines {marks[0]!r} and {marks[1]!r} to put the table between.")
-        whole = f"{before}{first}\n{text}\n{second}{after}"
-    page.write_text(whole, encoding="utf-8")
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, seed=False)
     parser.add_argument("data", type=Path, help="folder with the data sets")
     parser.add_argument("--out", type=Path, default=Path("runs/family"), help="where rows and trainings are kept")
     parser.add_argument("--size", choices=("small", "medium", "full"), default="medium")
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, metavar="NAME", help=", ".join(SYSTEMS))
     parser.add_argument("--into", type=Path, metavar="PAGE", help="a page of the documentation to put the tables into")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="where to draw one plot a family")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     found = dict(rows(args.data, args.out, args.size, args.only or list(SYSTEMS)))
     text = table(found, FAMILIES)

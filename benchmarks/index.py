@@ -15,10 +15,8 @@ items scattered over a table touch. Tables are Markdown; --json for programs.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
-import json
 import os
 import sqlite3
 import subprocess
@@ -31,10 +29,10 @@ from typing import Any
 
 import faiss
 import numpy as np
+from command import options, show
 from contest.data import clustered
 from turns import take_turns
 
-from retrieval.base.machine import describe
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
 
@@ -191,25 +189,14 @@ def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, rounds=30)
     parser.add_argument("what", choices=("overhead", "opening", "million", "structure"))
-    parser.add_argument("--rounds", type=int, default=30, help="turns of each side (30)")
-    parser.add_argument("--seed", type=int, default=0, help="of the vectors (0)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     faiss.omp_set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         measure = {"overhead": overhead, "opening": opening, "million": million, "structure": structure}[args.what]
         rows = measure(args.rounds, args.seed, Path(folder))
-    if args.json:
-        print(json.dumps({"machine": describe(), "seed": args.seed, "rounds": args.rounds, "rows": rows}, indent=2))
-        return 0
-    print(f"{describe()}; seed {args.seed}, {args.rounds} rounds\n")
-    names = list(rows[0])
-    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
-    for row in rows:
-        cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
-        print("| " + " | ".join(cells) + " |")
+    show(args, rows)
     return 0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import hashlib
 import os
 import secrets
@@ -10,11 +12,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from retrieval.base.exchange import exchange
 from retrieval.errors import RetrievalError
 
 TEMPORARY = ".tmp"
 """How the name of a file that is still being written ends."""
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+_IMPOSSIBLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY})
+"""What a kernel or a file system answers that does not know the call."""
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> None:
@@ -162,3 +169,24 @@ def checksum(path: Path) -> str:
         while count := file.readinto(block):
             state.update(block[:count])
     return state.hexdigest()
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two folders, or files, of one file system change names, by Linux's ``renameat2`` (RENAME_EXCHANGE).
+
+    Returns:
+        Whether it was done. False where kernel or file system cannot (some network disks); nothing has changed then.
+
+    Raises:
+        OSError: one is missing, or may not be renamed; then nothing changed either.
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _IMPOSSIBLE:
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))

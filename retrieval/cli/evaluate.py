@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from retrieval.base.found import Found
 from retrieval.errors import RetrievalError
-
-if TYPE_CHECKING:
-    from retrieval.evaluation import Report
-    from retrieval.evaluation.one_shot import OneShot
-    from retrieval.evaluation.reranking import Gain
 
 HELP = (
     "Measure how good the answers are: of a model on labelled pictures, of an index by its own labels, or of vectors "
@@ -21,7 +17,7 @@ HELP = (
 EXAMPLES = """
 retrieval evaluate runs/cifar10 data/cifar10.h5
 retrieval evaluate runs/cifar10 data/cifar10.h5 --classifier runs/classifier --save measured.json
-retrieval evaluate runs/cifar10 data/cifar10.h5 --within test --clustering --like pml
+retrieval evaluate runs/cifar10 data/cifar10.h5 --within test --clustering --as-in pml
 retrieval evaluate default my_photos/ --within train --limit 2000
 retrieval evaluate indexes/cifar10
 retrieval evaluate indexes/cifar10 --queries new_photos/ --duplicates drop --json
@@ -72,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rerank-top", type=int, metavar="N", help="how many hits it looks at (100)")
     parser.add_argument(
-        "--like",
+        "--as-in",
         choices=("pml", "oml"),
         help="also print what pytorch-metric-learning or open-metric-learning would, by its own definitions",
     )
@@ -152,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measured(subject: str, given: dict[str, Any]) -> Gain | OneShot | Report:
+def _measured(subject: str, given: dict[str, Any]) -> Found:
     """What was asked for, of the arguments that were given."""
     from retrieval.evaluation import by_name
     from retrieval.evaluation.options import DUPLICATE, EvaluationOptions

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
 from retrieval.base.text import for_terminal
-
-if TYPE_CHECKING:
-    from retrieval.exchange import ExportReport
 
 HELP = "Write the vectors of an index, and what they belong to, for other programs."
 EXAMPLES = """
@@ -68,12 +64,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
-    else:
-        _tell(report)
-    return 0
-
-
-def _tell(report: ExportReport) -> None:
+        return 0
     what = f"{report.items:,} vectors"
     if report.structure:
         what = f"the structure {report.structure} over {what}"
@@ -84,3 +75,4 @@ def _tell(report: ExportReport) -> None:
         print(f"{report.files[1]}: what they belong to")
     for note in report.notes:
         print(f"note: {for_terminal(note)}")
+    return 0

@@ -108,7 +108,7 @@ def import_index(
         RetrievalError: the source or the list cannot be read or do not fit together, the model does not fit, `out` is
             there, or the disk is full.
     """
-    from retrieval.tuning import default_structure  # here, as it brings FAISS
+    from retrieval.tuning.default import default_structure  # here, as it brings FAISS
 
     began = time.perf_counter()
     kind = format_of(source, format)

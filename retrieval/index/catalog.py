@@ -217,6 +217,15 @@ class Catalog(Database):
         rows = self.all(f"SELECT label FROM items WHERE {_LIVE} ORDER BY id")  # noqa: S608
         return [None if label is None else str(label) for (label,) in rows]
 
+    def labels_of(self, ids: Sequence[int]) -> dict[int, str]:
+        """The labels of those of these ids that are in the index and have one."""
+        found: dict[int, str] = {}
+        for marks in _some_at_a_time(ids):
+            found.update(
+                self.all(f"SELECT id, label FROM items WHERE id IN ({marks}) AND label IS NOT NULL AND {_LIVE}")  # noqa: S608
+            )
+        return found
+
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
         return self.all(_LABEL_COUNTS)
@@ -336,6 +345,21 @@ class Catalog(Database):
         """
         with self.change() as (connection, now):
             self._replace_segments(connection, now, segment, merged)
+
+    def become(self, segments: Sequence[SegmentRecord], meta: Mapping[str, object]) -> None:
+        """Turn a copy into the catalog of another index with the same items: its segments are these, it has no
+        structure and nothing that was measured, and what was removed is forgotten."""
+        with self.change() as (connection, now):
+            for table in ("segments", "structures", "garbage"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608
+            connection.executemany(
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
+                [(one.id, one.file, one.rows, one.size, one.checksum, now) for one in segments],
+            )
+            connection.execute("DELETE FROM meta WHERE key IN ('tuning', 'calibration')")
+            for key, value in meta.items():
+                self.put(connection, key, value)
+        self.purge()
 
     def purge(self) -> None:
         """Forget removed items and attributes for good, which no reader may still want to see."""

@@ -9,8 +9,7 @@ from types import TracebackType
 
 from retrieval import images
 from retrieval.base import saved_folder
-from retrieval.base.exchange import exchange
-from retrieval.base.files import carry, write_durably
+from retrieval.base.files import carry, exchange, write_durably
 from retrieval.base.table import csv_text
 from retrieval.base.text import printable
 from retrieval.encoder import store

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from retrieval.base.notebook import SIDE, Tile, tiles
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retrieval.base.placed_files import Placed, Root
-    from retrieval.images import Skipped
+    from retrieval.images import Box, Skipped
     from retrieval.index import Item
-    from retrieval.search.calibration import Calibration
+    from retrieval.search.calibration.reading import Reading
+    from retrieval.search.parts import Part
+    from retrieval.search.rerank import Heeded
 
 
 SHOWN = 30
@@ -36,9 +39,15 @@ class Hit:
         label: its label, or None.
         score: inner product of the two unit vectors, in [−1, 1], whatever ordered the hits.
         relevant: whether its label is the query's; None where either has none.
-        probability: that it is a true match, by that score; None where that was not calibrated.
+        probability: that it is a match, by its score and what surrounds it; None where that was not calibrated. It need
+            not fall from one hit to the next.
+        evidence: what made that probability, by "score", "labels", "gap", "cohort" and "usual", which is what holds of
+            any hit: log-odds that sum to its own; None where its score alone did.
+        copy: the probability that it is the picture which the query is an altered copy of; None where that was not
+            calibrated.
         reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
             hit, which then stands behind those that it did.
+        marked: whether it was marked as right for this query; None where it was not marked.
     """
 
     rank: int
@@ -49,6 +58,36 @@ class Hit:
     relevant: bool | None
     probability: float | None = None
     reranked: float | None = None
+    marked: bool | None = None
+    copy: float | None = None
+    evidence: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class AskedPart:
+    """One part of a question of several, and what became of it.
+
+    Attributes:
+        part: as it was asked; its vector, with its weight, is in the sum that was looked for.
+        sign: 1 where hits were to be like it, −1 where they were not.
+        picture: its file; None where it has none.
+        left_out: ids of the item that it is, or is a part of, and of that one's exact copies, ascending, which the hits
+            leave out for its sake.
+    """
+
+    part: Part
+    sign: int
+    picture: Path | Placed | None = None
+    left_out: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "part": printable(str(self.part)),
+            "sign": self.sign,
+            "weight": self.part.weight,
+            "left_out": list(self.left_out),
+        }
 
 
 @dataclass(frozen=True)
@@ -64,9 +103,17 @@ class Answer:
         hits: the best first.
         picture: the query's file; None for a text or a vector.
         left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
-        no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
+        no_match: whether the index has no match, whatever hits were filtered by; None where that was not calibrated.
+        no_copy: whether it has no picture that the query is an altered copy of; None where that was not calibrated.
+        fold: how many of the hits to keep, from the first on, so that the number of matches among them, less that of
+            others, is the greatest that can be expected; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
+        marks: the marks that the ranking was learned from; None where the query has none.
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
+        box: the part of the picture that was the query; None for all of it.
+        parts: what the question was made of, where it was asked in parts.
+        calibrated: whether the query is such that what was calibrated with whole pictures holds for its scores: a whole
+            picture or a vector, not words, a part of a picture, or several things at once.
     """
 
     query: str
@@ -77,7 +124,13 @@ class Answer:
     left_out: tuple[int, ...] = ()
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
+    marks: Heeded | None = None
     root: Root | None = None
+    fold: int | None = None
+    no_copy: bool | None = None
+    box: Box | None = None
+    parts: tuple[AskedPart, ...] = ()
+    calibrated: bool = True
 
     def __len__(self) -> int:
         """How many hits there are."""
@@ -98,7 +151,10 @@ class Answer:
 
     def __getitem__(self, which: int | slice) -> Hit | Answer:
         if isinstance(which, slice):
-            return dataclasses.replace(self, hits=self.hits[which])
+            hits, fold = self.hits[which], self.fold
+            if fold is not None:  # what lay before it still does
+                fold = len(self.hits[:fold][which]) if (which.step or 1) > 0 else None
+            return dataclasses.replace(self, hits=hits, fold=fold)
         return self.hits[which]
 
     def to_list(self) -> list[dict[str, Any]]:
@@ -120,10 +176,19 @@ class Answer:
     def _repr_html_(self) -> str:
         from retrieval.images.embedded import embedded  # here, as it brings Pillow
 
-        def tile(file: Path | Placed | None, alt: str, lines: Sequence[str], right: bool | None = None) -> Tile:
-            return Tile(None if file is None else embedded(file, SIDE), alt, lines, right)
+        def tile(
+            file: Path | Placed | None,
+            alt: str,
+            lines: Sequence[str],
+            right: bool | None = None,
+            box: Box | None = None,
+        ) -> Tile:
+            return Tile(None if file is None else embedded(file, SIDE, box), alt, lines, right)
 
-        shown_tiles = [tile(self.picture, "query", ["query", self.label or ""])]
+        shown_tiles = [
+            tile(one.picture, "query", ["like" if one.sign > 0 else "unlike", str(one.part)], box=one.part.box)
+            for one in self.parts
+        ] or [tile(self.picture, "query", ["query", self.label or ""], box=self.box)]
         for hit in self.hits[:SHOWN]:
             likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
             file = None if self.root is None else self.root / hit.path
@@ -138,18 +203,20 @@ class Answer:
 def hits_of(
     found: Sequence[tuple[float, Item]],
     label: str | None,
-    calibration: Calibration | None,
+    match: Reading | None,
+    copy: Reading | None,
     reranked: Sequence[float],
+    marks: Heeded | None = None,
 ) -> tuple[Hit, ...]:
     """What was found, best first, as hits of a query.
 
     Args:
-        found: each with its score. label: the query's. calibration: of the index.
-        reranked: the re-ranker's scores, NaN where there is none.
+        found: each with its score. label: the query's.
+        match, copy: what the index's calibrations say of them.
+        reranked: the re-ranker's scores, NaN where there is none. marks: what the ranking was learned from.
     """
-    chances: Sequence[float | None] = [None] * len(found)
-    if calibration is not None:
-        chances = calibration.probability([score for score, _ in found]).tolist()
+    said = {} if marks is None else {**dict.fromkeys(marks.right, True), **dict.fromkeys(marks.wrong, False)}
+    nothing = [None] * len(found)
     return tuple(
         Hit(
             rank=rank,
@@ -160,24 +227,22 @@ def hits_of(
             relevant=None if label is None or item.label is None else item.label == label,
             probability=chance,
             reranked=None if math.isnan(second) else second,
+            marked=said.get(item.id),
+            copy=copied,
+            evidence=why,
         )
-        for rank, ((score, item), chance, second) in enumerate(zip(found, chances, reranked, strict=True), 1)
+        for rank, ((score, item), second, chance, why, copied) in enumerate(
+            zip(
+                found,
+                reranked,
+                nothing if match is None else match.chances.tolist(),
+                nothing if match is None else match.evidence,
+                nothing if copy is None else copy.chances.tolist(),
+                strict=True,
+            ),
+            1,
+        )
     )
-
-
-def no_match(best: float | None, above: float | None, calibration: Calibration | None) -> bool | None:
-    """Whether the best score says that there is no match; None where that is not known.
-
-    Args:
-        best: the best score; None where nothing was found. above: the least score that was asked for.
-        calibration: of the index.
-    """
-    if calibration is None:
-        return None
-    if best is not None:
-        return best < calibration.no_match_below
-    # The best score is known to be below what was asked for.
-    return True if above is not None and above <= calibration.no_match_below else None
 
 
 def shown(probability: float, digits: int) -> str:
@@ -186,3 +251,9 @@ def shown(probability: float, digits: int) -> str:
     if probability < least / 2:
         return f"<{least:.{digits}f}"
     return f">{1 - least:.{digits}f}" if probability >= 1 - least / 2 else f"{probability:.{digits}f}"
+
+
+def spoken(evidence: Mapping[str, float]) -> str:
+    """The part of the evidence that speaks most for or against a match, against what holds of any hit, for people."""
+    word = max((word for word in evidence if word != "usual"), key=lambda word: abs(evidence[word]))
+    return f"{word} {evidence[word]:+.1f}"

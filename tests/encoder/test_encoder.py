@@ -81,6 +81,7 @@ def one_sentence(error: pytest.ExceptionInfo[RetrievalError]) -> str:
     return text
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_vectors_are_what_the_definition_says(folder: Path, runtime: encoder.Runtime, threads: int) -> None:
@@ -94,6 +95,7 @@ def test_vectors_are_what_the_definition_says(folder: Path, runtime: encoder.Run
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_the_batch_does_not_matter(folder: Path, runtime: encoder.Runtime) -> None:
     loaded = Encoder.load(folder, runtime=runtime, threads=1 if runtime == "torch" else 2)
@@ -108,6 +110,7 @@ def test_the_batch_does_not_matter(folder: Path, runtime: encoder.Runtime) -> No
     assert loaded.encode(pixels[:0]).shape == (0, 8)
 
 
+@pytest.mark.kernels
 def test_many_threads_may_share_an_encoder(folder: Path) -> None:
     pixels = pictures(40)
     for runtime in ("torch", "onnx"):
@@ -325,6 +328,7 @@ def test_an_interrupted_save_leaves_the_old_encoder(
     assert [path.name for path in damaged.parent.iterdir()] == ["encoder"]
 
 
+@pytest.mark.kernels
 def test_onnx_runtime_equals_torch_on_each_network() -> None:
     for name, options in (("convnet", OPTIONS), ("seed", {"dim": 16, "size": 16})):
         torch.manual_seed(0)

@@ -25,9 +25,11 @@ from retrieval.errors import RetrievalError
 from retrieval.images import reading
 from retrieval.images.perceptual import Hashes
 from retrieval.index import Index, NewItem
-from retrieval.traps.duplicates import Duplicates, find_duplicates, write_page
+from retrieval.traps.duplicates.find import find_duplicates
 from retrieval.traps.duplicates.grouping import Known, grouped
+from retrieval.traps.duplicates.page import write_page
 from retrieval.traps.duplicates.photographs import OneFile
+from retrieval.traps.duplicates.report import Duplicates
 
 
 def fingerprint(root: Path) -> dict[str, tuple[str, int]]:

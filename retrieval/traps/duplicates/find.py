@@ -17,7 +17,7 @@ from retrieval.base.machine import cores
 from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
-from retrieval.encoder.file_encoding import encode_files
+from retrieval.encoder.file_encoding import encode_readable
 from retrieval.errors import RetrievalError
 from retrieval.images import perceptual, reading
 from retrieval.index import Index
@@ -322,11 +322,8 @@ def _encoded(known: Known, model: str | Path, threads: int) -> npt.NDArray[np.fl
     paths = known.paths
     encoder = Encoder.load(model, threads=1)  # the threads that read encode, too
     vectors = np.full((len(paths), encoder.dim), np.nan, np.float32)
-    with bar(len(paths), "Encoding", "pictures") as shown:
-        for batch in encode_files(paths, encoder, "pillow", threads=threads, root=known.allowed):
-            read = [isinstance(picture, reading.ReadPicture) for picture in batch.pictures]
-            vectors[batch.start + np.flatnonzero(read)] = batch.vectors
-            shown.update(len(batch.pictures))
+    found, read = encode_readable(encoder, paths, "pictures", threads=threads, root=known.allowed)
+    vectors[read] = found
     return vectors
 
 

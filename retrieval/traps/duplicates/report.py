@@ -13,7 +13,7 @@ from retrieval.base.files import write_durably
 from retrieval.base.found import Found
 from retrieval.base.placed_files import Placed, Root
 from retrieval.base.table import csv_text
-from retrieval.base.text import aligned, printable
+from retrieval.base.text import aligned, plain, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.traps.duplicates.photographs import Seen
@@ -84,8 +84,7 @@ class Copy:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        shown = {name: value for name, value in vars(self).items() if name not in ("seen", "exactly", "sha256")}
-        return {**shown, "names": list(self.names), "files": list(self.files)}
+        return {name: plain(value) for name, value in vars(self).items() if name not in ("seen", "exactly", "sha256")}
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ class Duplicates(Found):
         """As JSON can hold it."""
         return {
             "root": printable(self.root),
-            "against": None if self.against is None else printable(self.against),
+            "against": plain(self.against),
             "keep": self.keep,
             "pictures": self.pictures,
             "in_groups": sum(1 + len(group.copies) for group in self.groups),
@@ -172,11 +171,8 @@ class Duplicates(Found):
             "shown_only": self.shown_only,
             "score": self.score,
             "bits": self.bits,
-            "groups": [
-                {"keep": group.kept.to_json(), "copies": [copy.to_json() for copy in group.copies]}
-                for group in self.groups
-            ],
-            "skipped": [one._asdict() for one in self.skipped],
+            "groups": [{"keep": plain(group.kept), "copies": plain(group.copies)} for group in self.groups],
+            "skipped": plain(self.skipped),
             "notes": list(self.notes),
         }
 
