@@ -36,7 +36,7 @@ from retrieval.index.records import (
     State,
     StructureRecord,
     Value,
-    attribute,
+    attributes_of,
     is_unicode,
     new_paths,
 )
@@ -557,25 +557,40 @@ class Index:
 
     # Changing it
 
-    def add(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
+    @property
+    def next_id(self) -> int:
+        """The id that the next item gets."""
+        return int(self._catalog.meta["next_id"])
+
+    def add(
+        self,
+        vectors: npt.NDArray[Any],
+        items: Sequence[NewItem],
+        attributes: Sequence[Mapping[str, Value | None]] = (),
+    ) -> npt.NDArray[np.int64]:
         """Add items and their vectors, all or none: one segment file and one transaction.
 
         Args:
             vectors: float32 (n, dim), unit rows; for binary codes also uint8 (n, dim / 8).
             items: n of them.
+            attributes: those of the items, as :meth:`attach` takes them, one mapping for each; or nothing.
 
         Returns:
             their ids (n,), which count on from the highest ever given.
 
         Raises:
-            RetrievalError: the vectors do not fit, a path is there already, or the disk is full.
+            RetrievalError: the vectors or an attribute do not fit, a path is there already, or the disk is full.
         """
         path = self._catalog.taken(new_paths(items))
         if path is not None:
             raise RetrievalError(
                 f"{path!r} is in the index {str(self.folder)!r} already; remove it first, or use upsert."
             )
-        return self.upsert(vectors, items)
+        if attributes and len(attributes) != len(items):
+            raise RetrievalError(
+                f"There are attributes of {len(attributes)} for {len(items)} items; give each its own."
+            )
+        return self._insert(vectors, items, (), [attributes_of(pairs) for pairs in attributes], new=True)
 
     def upsert(
         self,
@@ -590,11 +605,24 @@ class Index:
         `attributes`, one mapping for each item, which must all be new, these are theirs from the start.
         """
         self.must_write()
+        new_paths(items)
+        return self._insert(vectors, items, facts, attributes, new=False)
+
+    def _insert(
+        self,
+        vectors: npt.NDArray[Any],
+        items: Sequence[NewItem],
+        facts: Sequence[Facts],
+        attributes: Sequence[Mapping[str, Value | None]],
+        *,
+        new: bool,
+    ) -> npt.NDArray[np.int64]:
+        """Add items whose paths were looked at; `new`: and which none of the index has."""
+        self.must_write()
         vectors = checked(vectors, self.dim, self.storage, "vectors")
         if len(vectors) != len(items):
             raise RetrievalError(f"There are {len(vectors)} vectors for {len(items)} items; give one for each.")
-        new_paths(items)
-        first = int(self._catalog.meta["next_id"])
+        first = self.next_id
         ids = np.arange(first, first + len(items), dtype=np.int64)
         if not len(ids):
             return ids
@@ -602,7 +630,7 @@ class Index:
         self._write(
             merged,
             [(ids, vectors)],
-            lambda segment: self._catalog.add(segment, first, items, merged, facts, attributes),
+            lambda segment: self._catalog.add(segment, first, items, merged, facts, attributes, new=new),
         )
         return ids
 
@@ -641,10 +669,7 @@ class Index:
         """
         self.must_write()
         ids = self._known_ids(list(attributes))
-        kept = {
-            id_: {name: attribute(name, value) for name, value in pairs.items()}
-            for id_, pairs in zip(ids, attributes.values(), strict=True)
-        }
+        kept = {id_: attributes_of(pairs) for id_, pairs in zip(ids, attributes.values(), strict=True)}
         if kept:
             self._commit(lambda: self._catalog.attach(kept))
 
