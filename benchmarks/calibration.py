@@ -29,8 +29,9 @@ from typing import Any
 
 import faiss
 import numpy as np
+from command import markdown, show
 from index import clustered
-from turns import markdown, take_turns
+from turns import take_turns
 
 from retrieval import datasets
 from retrieval.base.machine import describe
@@ -60,7 +61,9 @@ def opened(source: str, model: str | None, limit: int | None) -> Iterator[Index]
             yield index
         return
     pictures = some(asking_part(datasets.load(source)), limit, np.random.default_rng(0))
-    found = encode(Encoder.load(model), pictures, Path(source).name)
+    encoder = Encoder.load(model)
+    encoder.optimise()
+    found = encode(encoder, pictures, Path(source).name)
     labels = [found.classes[label] if label >= 0 else None for label in found.labels.tolist()]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -155,10 +158,7 @@ def cost(args: argparse.Namespace) -> int:
                     **{key: row[key] for key in ("ratio", "least", "most")},
                 }
             )
-    if args.json:
-        print(json.dumps({"machine": describe(), "items": ITEMS, "seed": args.seed, "rows": rows}, indent=2))
-        return 0
-    print(f"{describe()}; {ITEMS:,} items, k = 10, seed {args.seed}, {args.rounds} rounds\n\n{markdown(rows)}")
+    show(args, rows, items=ITEMS, k=10)
     return 0
 
 
