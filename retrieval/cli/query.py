@@ -10,11 +10,12 @@ import tempfile
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
+from retrieval.cli import arranging
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
 from retrieval.search.answer import shown, spoken
@@ -40,6 +41,10 @@ query.py indexes/photos holiday.jpg -k 50 -0 | xargs -0 cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
 query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
+query.py indexes/photos holiday.jpg --above 0.6 --sort taken:desc -k 20 --facets   # the 20 newest matches
+query.py indexes/photos holiday.jpg --group-by near-duplicate   # or label, folder, day, any attribute
+query.py indexes/photos holiday.jpg --diverse                   # like the query, and unlike one another
+query.py indexes/photos holiday.jpg -k 50 --cursor              # page by page
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 query.py indexes/photos holiday.jpg --marks marks.jsonl   # learn from hits marked right and wrong (docs/marks.md)
 """
@@ -95,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where", metavar="FILTER", help='hits must match this, as label = "cat" and iso <= 400 (docs/filters.md)'
     )
+    arranging.add_arguments(parser)
     parser.add_argument(
         "--rerank",
         metavar="HOW",
@@ -153,13 +159,17 @@ def run(args: argparse.Namespace) -> int:
         _say_marks(reranker, answers)
         whys = _explained(search, answers) if args.explain else None
         if args.json:
-            print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
+            told = _as_json(search, answers, whys, skipped, grouped=args.group_by is not None)
+            print(json.dumps(told, indent=2, ensure_ascii=False))
         elif args.csv:
-            _print_csv(answers, search.reranker)
+            _print_csv(answers, search.reranker, grouped=args.group_by is not None)
         elif args.files or args.null:
             _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
             _print_tables(search, answers, args)
+        for answer in answers if args.cursor is not None and (args.csv or args.files or args.null) else ():
+            if answer.next is not None:
+                print(f"next page of {for_terminal(answer.query)}: --cursor {answer.next}", file=sys.stderr)
         if answers and (args.save or args.open):
             _draw(search.pictures, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
@@ -217,43 +227,26 @@ def _more_columns(reranker: Reranker | None) -> tuple[str, ...]:
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    where, above, include_self = args.where, args.above, args.include_self
-    k = 10 if args.k is None and args.above is None else args.k
-    if args.matches:
-        _require_calibrated(search, words=False, asked=bool(args.pictures or args.id or args.path or args.vectors))
-        _require_calibrated(search, words=True, asked=bool(args.text))
+    k, include_self = arranging.hits_wanted(args), args.include_self
+    asked: Any = {"where": args.where, "above": args.above, "arrange": arranging.arrangement(args)}
+    if args.matches and (args.pictures or args.id or args.path or args.vectors):
+        search.require_calibrated("labels")
+    if args.matches and args.text:
+        search.require_calibrated("words")
     if args.pictures:
         _refuse_parts(args.pictures)
-        answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
+        answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
     if args.id:
-        answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above)
+        answers += search.query_ids(args.id, k, include_self=include_self, **asked)
     if args.path:
-        answers += search.query_paths(args.path, k, include_self=include_self, where=where, above=above)
+        answers += search.query_paths(args.path, k, include_self=include_self, **asked)
     if args.vectors:
-        answers += search.query_file(args.vectors, k, where=where, above=above)
+        answers += search.query_file(args.vectors, k, **asked)
     if args.text:
-        answers += search.query_texts(args.text, k, where=where, above=above)
+        answers += search.query_texts(args.text, k, **asked)
     if args.like or args.unlike:
-        answers.append(
-            search.query_parts(args.like, args.unlike, k, include_self=include_self, where=where, above=above)
-        )
-    other = next((answer for answer in answers if not answer.calibrated), None)
-    if args.matches and other is not None:
-        raise RetrievalError(
-            f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
-        )
-    return [answer[: answer.fold] for answer in answers] if args.matches else answers
-
-
-def _require_calibrated(search: Search, *, words: bool, asked: bool) -> None:
-    """Refuse --matches where nobody knows which hits match."""
-    if not asked or ("words" if words else "labels") in search.calibrations:
-        return
-    raise RetrievalError(
-        f"The index {printable(search.folder)!r} has no calibration that could tell "
-        f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
-        f"{' --words' * words}` on it first."
-    )
+        answers.append(search.query_parts(args.like, args.unlike, k, include_self=include_self, **asked))
+    return answers
 
 
 def _refuse_parts(pictures: Sequence[str]) -> None:
@@ -282,8 +275,10 @@ def _as_json(
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
+    *,
+    grouped: bool,
 ) -> dict[str, object]:
-    names = (*COLUMNS[1:], *_more_columns(search.reranker))
+    names = (*COLUMNS[1:], *_more_columns(search.reranker), *[arranging.GROUP] * grouped)
 
     def hits(number: int) -> list[dict[str, object]]:
         found = [
@@ -309,6 +304,7 @@ def _as_json(
                 "no_copy": answer.no_copy,
                 "fold": answer.fold,
                 "hits": hits(number),
+                **arranging.as_json(answer),
             }
             for number, answer in enumerate(answers)
         ],
@@ -324,8 +320,8 @@ def _how(reranker: Reranker | None, answers: Sequence[Answer]) -> dict[str, obje
     return {} if reranker is None else {"rerank": reranker.name, "rerank_top": reranker.top}
 
 
-def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
-    more = _more_columns(reranker)
+def _print_csv(answers: Sequence[Answer], reranker: Reranker | None, *, grouped: bool) -> None:
+    more = (*_more_columns(reranker), *[arranging.GROUP] * grouped)
     sys.stdout.write(csv_text([(*COLUMNS, *more)]))
     for answer in answers:
         for hit in answer.hits:
@@ -335,7 +331,8 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
             row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance, copy)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
             marked = "" if hit.marked is None else int(hit.marked)
-            sys.stdout.write(csv_text([(*row, *(second, marked)[: len(more)])]))
+            last = {RERANKED: second, MARKED: marked, arranging.GROUP: hit.group or ""}
+            sys.stdout.write(csv_text([(*row, *(last[name] for name in more))]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
@@ -359,6 +356,7 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
         notes += _left_out(answer)
         if answer.marks is not None:
             notes.append(f"{len(answer.marks.right):,} marked right, {len(answer.marks.wrong):,} wrong")
+        notes += arranging.note(answer)
         if not answer.calibrated and search.calibration is not None:
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
@@ -366,7 +364,8 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
             which = " that the filter lets through" * (args.where is not None)
             which += "" if args.above is None else f" that scores {args.above:.3f} or more"
             which += " that may be a match" * args.matches
-            print(f"  nothing found: the index holds no other picture{which}")
+            there = "no more pages" if args.cursor else "nothing found"
+            print(f"  {there}: the index holds no other picture{which}")
             continue
         if answer.no_match:
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
@@ -390,6 +389,9 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
         for hit, label, second, chance, mark in zip(answer.hits, labels, seconds, chances[1:], marks, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
             path = for_terminal(hit.path)
+            heading = arranging.heading(answer, hit) if args.group_by is not None else None
+            if heading is not None:
+                print(heading)
             begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}{mark}  {hit.id:{ids}d}  "
             if colour and hit.relevant is not None:
                 line = f"{begin}\033[{32 if hit.relevant else 31}m{named}\033[0m{path}\n"
@@ -398,12 +400,26 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
                 print(begin + named + path)
             if hit.rank == answer.fold and hit is not answer.hits[-1] and not args.matches:
                 print(f"  {'- ' * 8}here the matches end, as far as can be told")
+        for line in arranging.footer(answer, paged=args.cursor is not None):
+            print(line)
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(
             f"\nordered by {reranker.name}; score is the inner product with the query"
             + ", and P(match) goes by that and what is nearest to the query" * calibrated
         )
+
+
+_SAID = {True: "right", False: "wrong", None: ""}
+"""What a hit was marked as."""
+
+
+def _left_out(answer: Answer) -> list[str]:
+    """What the hits do not have for the query's sake, in a few words; nothing of the query itself."""
+    if len(answer.parts) > 1 or (answer.parts and answer.parts[0].sign < 0):
+        return [f"{len(answer.left_out)} left out: its parts and their exact copies"] if answer.left_out else []
+    copies = len(answer.left_out) - 1
+    return [f"{copies} exact {'copy' if copies == 1 else 'copies'} left out"] if copies > 0 else []
 
 
 def _chances(answer: Answer) -> list[str]:
@@ -419,18 +435,6 @@ def _chances(answer: Answer) -> list[str]:
         "".join(f"  {cell:>{max(map(len, column))}}" for cell, column in zip(row, columns, strict=True))
         for row in zip(*columns, strict=True)
     ] or [""] * (len(answer) + 1)
-
-
-_SAID = {True: "right", False: "wrong", None: ""}
-"""What a hit was marked as."""
-
-
-def _left_out(answer: Answer) -> list[str]:
-    """What the hits do not have for the query's sake, in a few words; nothing of the query itself."""
-    if len(answer.parts) > 1 or (answer.parts and answer.parts[0].sign < 0):
-        return [f"{len(answer.left_out)} left out: its parts and their exact copies"] if answer.left_out else []
-    copies = len(answer.left_out) - 1
-    return [f"{copies} exact {'copy' if copies == 1 else 'copies'} left out"] if copies > 0 else []
 
 
 def _second(score: float | None) -> str:
