@@ -282,8 +282,8 @@ def test_a_structure_is_seen_to_where_nothing_has_changed(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be damaged; who builds it knows."""
-    from retrieval.tuning import default
     from retrieval.index.nearest import kinds
+    from retrieval.tuning import default
 
     seen: list[tuple[int, int | None]] = []
     monkeypatch.setattr(default, "default_structure", lambda index, memory: seen.append((len(index), memory)))
