@@ -4,9 +4,9 @@
     python benchmarks/first_picture.py
     python benchmarks/first_picture.py --json
 
-In turns: the first build ever (an empty cache folder), the next index of one picture, and a query by picture. Seconds of
-the processor, of all its cores together, beside those of the clock: where other programs are busy only the former say
-much.
+In turns: the first build ever (an empty cache folder), the next index of one picture, and a query by picture. Seconds
+of the processor, of all its cores together, beside those of the clock: where other programs are busy only the former
+say much.
 """
 
 from __future__ import annotations

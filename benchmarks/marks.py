@@ -16,7 +16,6 @@ the test pictures. Vectors are kept in --out, and made once.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import json
@@ -28,9 +27,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ending import status
+from command import markdown, options, put, status
 from numpy.typing import NDArray
-from recipes import table
 
 from retrieval import datasets
 from retrieval.base.machine import describe
@@ -250,14 +248,12 @@ LEARNED = "learned from marks"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("data", help="what `retrieval data cifar10 --to data` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the encoder and the vectors")
     parser.add_argument("--queries", type=int, default=500, help="to report on, for each encoder (default: 500)")
     parser.add_argument("--choosing", type=int, default=150, help="to choose on, for each encoder (default: 150)")
-    parser.add_argument("--seed", type=int, default=0, help="of the queries")
     parser.add_argument("--into", type=Path, metavar="PAGE", help="a page of the documentation to put the tables into")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     sets = encoded(datasets.load(args.data), args.out)
     best = choose(sets, args.choosing, args.seed)
@@ -285,7 +281,7 @@ def main() -> int:
     }
     text = (
         f"MAP@{DEPTH} of what is not marked yet, with 95 % intervals over {args.queries} queries for each encoder:\n\n"
-        f"{table(tables[0])}\n\nWhat the learned ranking gains, query by query:\n\n{table(tables[1])}\n\n"
+        f"{markdown(tables[0])}\n\nWhat the learned ranking gains, query by query:\n\n{markdown(tables[1])}\n\n"
         f"A query by id among {len(sets['trained', 'test'].rows):,} vectors of {sets['trained', 'test'].rows.shape[1]} "
         f"numbers takes {took['without']:.1f} ms of one core, and {took['with ten marks']:.1f} ms with ten marks. "
         f"{describe()}; seed {args.seed}. Of the weights that were tried on training pictures, "
@@ -293,10 +289,7 @@ def main() -> int:
         f"best, and for Rocchio {towards:g} and {away:g}."
     )
     if args.into is not None:
-        page = args.into.read_text(encoding="utf-8")
-        before, rest = page.split(PAGE[0])
-        after = rest.split(PAGE[1])[1]
-        args.into.write_text(f"{before}{PAGE[0]}\n\n{text}\n\n{PAGE[1]}{after}", encoding="utf-8")
+        put(args.into, (f"\n{text}\n", PAGE))
     print(json.dumps({**about, "rows": tables[0], "gains": tables[1]}, indent=2) if args.json else text)
     return 0
 

@@ -19,15 +19,15 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.encoder import Encoder as Encoder
     from retrieval.encoder import EncoderConfig as EncoderConfig
     from retrieval.encoder.pair_scorer import PairScorer as PairScorer
-    from retrieval.evaluation import EvaluationOptions as EvaluationOptions
-    from retrieval.evaluation import Report as Report
-    from retrieval.evaluation import compare_kept as compare_kept
-    from retrieval.evaluation import evaluate as evaluate
-    from retrieval.evaluation import evaluate_encoder as evaluate_encoder
-    from retrieval.evaluation import evaluate_index as evaluate_index
-    from retrieval.evaluation import evaluate_vectors as evaluate_vectors
+    from retrieval.evaluation.by_name import evaluate as evaluate
     from retrieval.evaluation.by_name import evaluate_gain as evaluate_gain
     from retrieval.evaluation.by_name import evaluate_one_shot as evaluate_one_shot
+    from retrieval.evaluation.of_encoder import evaluate_encoder as evaluate_encoder
+    from retrieval.evaluation.of_index import evaluate_index as evaluate_index
+    from retrieval.evaluation.of_vectors import evaluate_vectors as evaluate_vectors
+    from retrieval.evaluation.options import EvaluationOptions as EvaluationOptions
+    from retrieval.evaluation.paired_comparison import compare_kept as compare_kept
+    from retrieval.evaluation.report import Report as Report
     from retrieval.exchange import export_index as export_index
     from retrieval.exchange import import_index as import_index
     from retrieval.exchange import load_ann_benchmarks as load_ann_benchmarks
@@ -50,11 +50,14 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.report import write_report as write_report
     from retrieval.search.answer import Answer as Answer
     from retrieval.search.answer import Hit as Hit
+    from retrieval.search.arrangement import Arrangement as Arrangement
     from retrieval.search.calibration import Calibration as Calibration
     from retrieval.search.calibration import calibrate as calibrate
     from retrieval.search.explain import Explanation as Explanation
     from retrieval.search.explain import explain as explain
     from retrieval.search.explain import explain_answer as explain_answer
+    from retrieval.search.facets import Facet as Facet
+    from retrieval.search.facets import facets as facets
     from retrieval.search.heat_map import overlay as overlay
     from retrieval.search.learned import FromMarks as FromMarks
     from retrieval.search.marks import Asked as Asked
@@ -77,24 +80,26 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.training.pairs.pair_loop import train_pair as train_pair
     from retrieval.training.recipe import PRESETS as PRESETS
     from retrieval.training.recipe import Recipe as Recipe
-    from retrieval.traps.duplicates import Duplicates as Duplicates
-    from retrieval.traps.duplicates import find_duplicates as find_duplicates
-    from retrieval.traps.duplicates import move_copies as move_copies
-    from retrieval.traps.duplicates import undo_move as undo_move
-    from retrieval.tuning import tune as tune
+    from retrieval.traps.duplicates.find import find_duplicates as find_duplicates
+    from retrieval.traps.duplicates.move import move_copies as move_copies
+    from retrieval.traps.duplicates.move import undo_move as undo_move
+    from retrieval.traps.duplicates.report import Duplicates as Duplicates
+    from retrieval.tuning.tune_index import tune as tune
 
 _MODULES = ("datasets", "measures", "traps")
 
 _HOMES = {
     "Answer": "search.answer",
+    "Arrangement": "search.arrangement",
     "Asked": "search.marks",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
-    "Duplicates": "traps.duplicates",
+    "Duplicates": "traps.duplicates.report",
     "Encoder": "encoder",
     "EncoderConfig": "encoder",
-    "EvaluationOptions": "evaluation",
+    "EvaluationOptions": "evaluation.options",
     "Explanation": "search.explain",
+    "Facet": "search.facets",
     "FirstRanking": "search.rerank",
     "FromMarks": "search.learned",
     "HeadRecipe": "training.head_recipe",
@@ -109,7 +114,7 @@ _HOMES = {
     "PictureSet": "datasets",
     "Preprocessing": "images",
     "Recipe": "training.recipe",
-    "Report": "evaluation",
+    "Report": "evaluation.report",
     "Reranked": "search.rerank",
     "Search": "search.search",
     "Trained": "training.loop",
@@ -122,26 +127,27 @@ _HOMES = {
     "build": "ingest",
     "calibrate": "search.calibration",
     "compact": "ingest.compact",
-    "compare_kept": "evaluation",
+    "compare_kept": "evaluation.paired_comparison",
     "describe": "ingest.describe",
     "draw_answers": "search.results_picture",
     "draw_explanations": "search.results_picture",
-    "evaluate": "evaluation",
-    "evaluate_encoder": "evaluation",
+    "evaluate": "evaluation.by_name",
+    "evaluate_encoder": "evaluation.of_encoder",
     "evaluate_gain": "evaluation.by_name",
-    "evaluate_index": "evaluation",
+    "evaluate_index": "evaluation.of_index",
     "evaluate_one_shot": "evaluation.by_name",
-    "evaluate_vectors": "evaluation",
+    "evaluate_vectors": "evaluation.of_vectors",
     "explain": "search.explain",
     "explain_answer": "search.explain",
     "export_index": "exchange",
-    "find_duplicates": "traps.duplicates",
+    "facets": "search.facets",
+    "find_duplicates": "traps.duplicates.find",
     "get_data": "datasets.get_data",
     "hash_files": "images.perceptual",
     "import_index": "exchange",
     "load_ann_benchmarks": "exchange",
     "map_index": "ingest.map_index",
-    "move_copies": "traps.duplicates",
+    "move_copies": "traps.duplicates.move",
     "overlay": "search.heat_map",
     "read_marks": "search.marks",
     "remove_pictures": "ingest",
@@ -149,8 +155,8 @@ _HOMES = {
     "train": "training.loop",
     "train_head": "training.head.head_loop",
     "train_pair": "training.pairs.pair_loop",
-    "tune": "tuning",
-    "undo_move": "traps.duplicates",
+    "tune": "tuning.tune_index",
+    "undo_move": "traps.duplicates.move",
     "verify": "ingest.verify_index",
     "watch": "ingest.watch_folder",
     "write_report": "report",

@@ -10,14 +10,15 @@ import tempfile
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
+from retrieval.cli import arranging
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
-from retrieval.search.answer import shown
+from retrieval.search.answer import shown, spoken
 
 if TYPE_CHECKING:
     from retrieval.base.placed_files import Root
@@ -40,11 +41,15 @@ query.py indexes/photos holiday.jpg -k 50 -0 | xargs -0 cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
 query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
+query.py indexes/photos holiday.jpg --above 0.6 --sort taken:desc -k 20 --facets   # the 20 newest matches
+query.py indexes/photos holiday.jpg --group-by near-duplicate   # or label, folder, day, any attribute
+query.py indexes/photos holiday.jpg --diverse                   # like the query, and unlike one another
+query.py indexes/photos holiday.jpg -k 50 --cursor              # page by page
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 query.py indexes/photos holiday.jpg --marks marks.jsonl   # learn from hits marked right and wrong (docs/marks.md)
 """
 
-COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability")
+COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability", "copy")
 
 RERANKED, MARKED = "reranked", "marked"
 """One more column with --rerank, and both with --marks."""
@@ -63,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
     parser.add_argument(
-        "--matches", action="store_true", help="only hits above the threshold that `retrieval calibrate` has found"
+        "--matches",
+        action="store_true",
+        help="only the first hits, as far as more of them match than not by what `retrieval calibrate` has found",
     )
     more = parser.add_argument_group("other queries")
     more.add_argument(
@@ -93,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where", metavar="FILTER", help='hits must match this, as label = "cat" and iso <= 400 (docs/filters.md)'
     )
+    arranging.add_arguments(parser)
     parser.add_argument(
         "--rerank",
         metavar="HOW",
@@ -151,13 +159,17 @@ def run(args: argparse.Namespace) -> int:
         _say_marks(reranker, answers)
         whys = _explained(search, answers) if args.explain else None
         if args.json:
-            print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
+            told = _as_json(search, answers, whys, skipped, grouped=args.group_by is not None)
+            print(json.dumps(told, indent=2, ensure_ascii=False))
         elif args.csv:
-            _print_csv(answers, search.reranker)
+            _print_csv(answers, search.reranker, grouped=args.group_by is not None)
         elif args.files or args.null:
             _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
-            _print_tables(search, answers, filtered=args.where is not None, least=_least(search, args))
+            _print_tables(search, answers, args)
+        for answer in answers if args.cursor is not None and (args.csv or args.files or args.null) else ():
+            if answer.next is not None:
+                print(f"next page of {for_terminal(answer.query)}: --cursor {answer.next}", file=sys.stderr)
         if answers and (args.save or args.open):
             _draw(search.pictures, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
@@ -215,30 +227,25 @@ def _more_columns(reranker: Reranker | None) -> tuple[str, ...]:
 
 def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    where, above, include_self = args.where, _least(search, args), args.include_self
-    k = 10 if args.k is None and args.above is None else args.k
+    k, include_self = arranging.hits_wanted(args), args.include_self
+    asked: Any = {"where": args.where, "above": args.above, "arrange": arranging.arrangement(args)}
+    if args.matches and (args.pictures or args.id or args.path or args.vectors):
+        search.require_calibrated("labels")
     if args.matches and args.text:
-        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
+        search.require_calibrated("words")
     if args.pictures:
         _refuse_parts(args.pictures)
-        answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
+        answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
     if args.id:
-        answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above)
+        answers += search.query_ids(args.id, k, include_self=include_self, **asked)
     if args.path:
-        answers += search.query_paths(args.path, k, include_self=include_self, where=where, above=above)
+        answers += search.query_paths(args.path, k, include_self=include_self, **asked)
     if args.vectors:
-        answers += search.query_file(args.vectors, k, where=where, above=above)
+        answers += search.query_file(args.vectors, k, **asked)
     if args.text:
-        answers += search.query_texts(args.text, k, where=where, above=above)
+        answers += search.query_texts(args.text, k, **asked)
     if args.like or args.unlike:
-        answers.append(
-            search.query_parts(args.like, args.unlike, k, include_self=include_self, where=where, above=above)
-        )
-    other = next((answer for answer in answers if not answer.calibrated), None)
-    if args.matches and other is not None:
-        raise RetrievalError(
-            f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
-        )
+        answers.append(search.query_parts(args.like, args.unlike, k, include_self=include_self, **asked))
     return answers
 
 
@@ -250,17 +257,6 @@ def _refuse_parts(pictures: Sequence[str]) -> None:
         part = Part.parse(text) if ":" in text or "@" in text else None
         if part is not None and (part.kind != "file" or part.weight != 1):
             raise RetrievalError(f"There is no picture {printable(text)!r}; a part of one query is given to --like.")
-
-
-def _least(search: Search, args: argparse.Namespace) -> float | None:
-    """The least score that a hit must have."""
-    if not args.matches:
-        above: float | None = args.above
-        return above
-    from retrieval.search.calibration.record import match_threshold
-
-    threshold = match_threshold(search.index, search.calibration)
-    return threshold if args.above is None else max(threshold, args.above)
 
 
 def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanation | None]]:
@@ -279,11 +275,15 @@ def _as_json(
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
+    *,
+    grouped: bool,
 ) -> dict[str, object]:
-    names = (*COLUMNS[1:], *_more_columns(search.reranker))
+    names = (*COLUMNS[1:], *_more_columns(search.reranker), *[arranging.GROUP] * grouped)
 
     def hits(number: int) -> list[dict[str, object]]:
-        found = [{name: getattr(hit, name) for name in names} for hit in answers[number].hits]
+        found = [
+            {**{name: getattr(hit, name) for name in names}, "evidence": hit.evidence} for hit in answers[number].hits
+        ]
         for hit, why in zip(found, () if whys is None else whys[number], strict=False):
             hit["explanation"] = None if why is None else why.to_json()
         return found
@@ -301,7 +301,10 @@ def _as_json(
                 **({"parts": [part.to_json() for part in answer.parts]} if answer.parts else {}),
                 **({} if answer.marks is None else {"marks": answer.marks.to_json()}),
                 "no_match": answer.no_match,
+                "no_copy": answer.no_copy,
+                "fold": answer.fold,
                 "hits": hits(number),
+                **arranging.as_json(answer),
             }
             for number, answer in enumerate(answers)
         ],
@@ -317,18 +320,19 @@ def _how(reranker: Reranker | None, answers: Sequence[Answer]) -> dict[str, obje
     return {} if reranker is None else {"rerank": reranker.name, "rerank_top": reranker.top}
 
 
-def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
-    more = _more_columns(reranker)
+def _print_csv(answers: Sequence[Answer], reranker: Reranker | None, *, grouped: bool) -> None:
+    more = (*_more_columns(reranker), *[arranging.GROUP] * grouped)
     sys.stdout.write(csv_text([(*COLUMNS, *more)]))
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
-            chance = "" if hit.probability is None else f"{hit.probability:.6f}"
+            chance, copy = ("" if one is None else f"{one:.6f}" for one in (hit.probability, hit.copy))
             score = f"{hit.score:.6f}"
-            row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
+            row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance, copy)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
             marked = "" if hit.marked is None else int(hit.marked)
-            sys.stdout.write(csv_text([(*row, *(second, marked)[: len(more)])]))
+            last = {RERANKED: second, MARKED: marked, arranging.GROUP: hit.group or ""}
+            sys.stdout.write(csv_text([(*row, *(last[name] for name in more))]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
@@ -340,7 +344,7 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, least: float | None) -> None:
+def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Namespace) -> None:
     reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
@@ -352,47 +356,57 @@ def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, 
         notes += _left_out(answer)
         if answer.marks is not None:
             notes.append(f"{len(answer.marks.right):,} marked right, {len(answer.marks.wrong):,} wrong")
+        notes += arranging.note(answer)
         if not answer.calibrated and search.calibration is not None:
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            which = " that the filter lets through" * filtered + (
-                "" if least is None else f" that scores {least:.3f} or more"
-            )
-            print(f"  nothing found: the index holds no other picture{which}")
+            which = " that the filter lets through" * (args.where is not None)
+            which += "" if args.above is None else f" that scores {args.above:.3f} or more"
+            which += " that may be a match" * args.matches
+            there = "no more pages" if args.cursor else "nothing found"
+            print(f"  {there}: the index holds no other picture{which}")
             continue
         if answer.no_match:
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
             chance = "unknown" if best is None else shown(best, 2)
-            print(f"  no match in this index: the best hit is a true match with probability {chance}")
+            print(f"  no match in this index: the likeliest hit is a true match with probability {chance}")
+        elif answer.fold == 0:
+            print("  none of these hits is likelier a match than not")
         labels = [for_terminal(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
         broad = max(5, *map(terminal_width, labels))
         ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
-        calibrated = answer.hits[0].probability is not None
-        chances = ["" if hit.probability is None else f"  {shown(hit.probability, 3):>8}" for hit in answer.hits]
+        chances = _chances(answer)
         seconds = ["" if reranker is None else f"  {_second(hit.reranked):>8}" for hit in answer.hits]
         marks = ["" if answer.marks is None else f"  {_SAID[hit.marked]:5}" for hit in answer.hits]
         print(
-            f"  rank{'' if reranker is None else '  reranked'}  score {'  P(match)' * calibrated}"
+            f"  rank{'' if reranker is None else '  reranked'}  score {chances[0]}"
             f"{'' if answer.marks is None else '  mark '}  {'id':>{ids}}  "
             + (padded("label", broad) + "  " if labelled else "")
             + "path"
         )
-        for hit, label, second, chance, mark in zip(answer.hits, labels, seconds, chances, marks, strict=True):
+        for hit, label, second, chance, mark in zip(answer.hits, labels, seconds, chances[1:], marks, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
             path = for_terminal(hit.path)
+            heading = arranging.heading(answer, hit) if args.group_by is not None else None
+            if heading is not None:
+                print(heading)
             begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}{mark}  {hit.id:{ids}d}  "
             if colour and hit.relevant is not None:
                 line = f"{begin}\033[{32 if hit.relevant else 31}m{named}\033[0m{path}\n"
                 write_bytes(line.encode(sys.stdout.encoding, "backslashreplace"))
             else:
                 print(begin + named + path)
+            if hit.rank == answer.fold and hit is not answer.hits[-1] and not args.matches:
+                print(f"  {'- ' * 8}here the matches end, as far as can be told")
+        for line in arranging.footer(answer, paged=args.cursor is not None):
+            print(line)
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(
             f"\nordered by {reranker.name}; score is the inner product with the query"
-            + ", and P(match) belongs to that score" * calibrated
+            + ", and P(match) goes by that and what is nearest to the query" * calibrated
         )
 
 
@@ -406,6 +420,21 @@ def _left_out(answer: Answer) -> list[str]:
         return [f"{len(answer.left_out)} left out: its parts and their exact copies"] if answer.left_out else []
     copies = len(answer.left_out) - 1
     return [f"{copies} exact {'copy' if copies == 1 else 'copies'} left out"] if copies > 0 else []
+
+
+def _chances(answer: Answer) -> list[str]:
+    """P(match), what speaks most for or against it, and P(copy), where they are known: a heading, and for each hit."""
+    columns: list[list[str]] = []
+    if any(hit.probability is not None for hit in answer.hits):
+        columns.append(["P(match)", *("" if hit.probability is None else shown(hit.probability, 3) for hit in answer)])
+    if any(hit.evidence is not None for hit in answer.hits):
+        columns.append(["by", *("" if hit.evidence is None else spoken(hit.evidence) for hit in answer)])
+    if any(hit.copy is not None for hit in answer.hits):
+        columns.append(["P(copy)", *("" if hit.copy is None else shown(hit.copy, 3) for hit in answer)])
+    return [
+        "".join(f"  {cell:>{max(map(len, column))}}" for cell, column in zip(row, columns, strict=True))
+        for row in zip(*columns, strict=True)
+    ] or [""] * (len(answer) + 1)
 
 
 def _second(score: float | None) -> str:

@@ -334,7 +334,7 @@ def see_to_structure(index: Index, memory: int | None = None) -> bool:
     few = len(index) * index.dim <= FEW_NUMBERS
     if few and index.structure is None and index.tuning is None:
         return True  # without waiting for FAISS
-    from retrieval.tuning import default_structure  # here, as it brings FAISS
+    from retrieval.tuning.default import default_structure  # here, as it brings FAISS
 
     if memory is not None:
         memory = (memory - resident()) // 2  # it is tried on a part first, beside which it is built

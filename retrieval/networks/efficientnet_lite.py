@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from retrieval.networks.layers import Shares
 from retrieval.networks.published import PUBLISHED
-from retrieval.networks.shares import Shares
 
 STAGES = (
     # expansion, width, first stride, kernel

@@ -29,7 +29,7 @@ OTHERS = 100
 OTHERS_WEIGHT = 3.0
 """... and how much all of them count together, where a mark counts 1."""
 
-RIDGE = 1.0
+RIDGE = 3.0
 """How much the squared length of the regression's weights costs, halved."""
 
 CONSTANT = 10.0

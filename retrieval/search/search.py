@@ -31,16 +31,18 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
-from retrieval.search.answer import Answer, AskedPart, hits_of, no_match
+from retrieval.search.answer import Answer, AskedPart, hits_of
+from retrieval.search.arrangement import PLAIN, Arrangement, arranged
 from retrieval.search.combining import combined
 from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
-from retrieval.search.rerank.reranker import FirstRanking, unchanged
+from retrieval.search.rerank.reranker import FirstRanking, Reranked, unchanged
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
     from retrieval.search.calibration import Calibration
+    from retrieval.search.calibration.reading import Reader, Reading
     from retrieval.search.rerank import Reranker
 
 
@@ -171,13 +173,24 @@ class Search:
         return Path(self._restored.name)
 
     @cached_property
-    def calibration(self) -> Calibration | None:
-        """What scores in this index say; None where that is not known, and then the index's warnings may say why."""
+    def _readers(self) -> dict[str, Reader]:
         if self.index.calibration is None:
-            return None
-        from retrieval.search.calibration.record import stored  # here, because most indexes have none
+            return {}
+        from retrieval.search.calibration.reading import Reader  # here, because most indexes have none
+        from retrieval.search.calibration.record import stored
 
-        return stored(self.index)
+        return {about: Reader(self.index, one) for about, one in stored(self.index).items()}
+
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """What was calibrated for this index, by what it is about: "labels", "copies", "words". Where one cannot be
+        used the index's warnings say why."""
+        return {about: reader.calibration for about, reader in self._readers.items()}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What scores in this index say of labels; None where that is not known."""
+        return self.calibrations.get("labels")
 
     @cached_property
     def _classes(self) -> frozenset[str]:
@@ -194,6 +207,7 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
         skipped: list[images.Skipped] | None = None,
     ) -> list[Answer]:
         """Find what looks like these pictures.
@@ -209,6 +223,7 @@ class Search:
             include_self: leave nothing out.
             where: a filter that hits must match (``docs/filters.md``); if k others match, k come back.
             above: only hits of at least this score; with `k` None all of them.
+            arrange: how the hits are sorted, grouped, counted, paged or chosen; see :class:`.Arrangement`.
             skipped: takes in what cannot be read; without it that is an error.
 
         Returns:
@@ -217,7 +232,7 @@ class Search:
         Raises:
             RetrievalError: a picture cannot be read, the filter is wrong, or the index has no encoder that fits.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         left_out: list[images.Skipped] = []
         asked = pictures_of(pictures, left_out)
         questions: list[Question] = []
@@ -231,7 +246,7 @@ class Search:
             skipped.extend(left_out)
         elif left_out:
             raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
-        return self._answers(questions, np.concatenate(vectors), k, include_self, where, above)
+        return self._answers(questions, np.concatenate(vectors), k, include_self, where, above, arrange)
 
     def _encode_files(self, files: Sequence[Any], left_out: list[images.Skipped]) -> Iterator[Encoded]:
         from retrieval.encoder.file_encoding import encode_files
@@ -298,15 +313,16 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what looks like pictures of the index; no encoder is loaded.
 
         Raises:
             RetrievalError: an id is not in the index, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         items = self.index.items(ids)
-        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above)
+        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above, arrange)
 
     def query_paths(
         self,
@@ -316,14 +332,15 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """The same by path in the index: relative to its root, with `/` between the parts.
 
         Raises:
             RetrievalError: a path is not in the index, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
-        return self._of_items(paths, [self._found(path) for path in paths], k, include_self, where, above)
+        k = self._checked(k, where, above, arrange)
+        return self._of_items(paths, [self._found(path) for path in paths], k, include_self, where, above, arrange)
 
     def query_vectors(
         self,
@@ -333,6 +350,7 @@ class Search:
         names: Sequence[str] | None = None,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what is nearest to vectors; no encoder is loaded.
 
@@ -345,16 +363,22 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        return self._of_vectors(vectors, names, names or (), k, where, above)
+        return self._of_vectors(vectors, names, names or (), k, where, above, arrange)
 
     def query_file(
-        self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
+        self,
+        file: str | Path,
+        k: int | None = 10,
+        *,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         vectors = mapped(Path(file))
         rows = [f"[{row}]" for row in range(len(vectors) if vectors.ndim > 1 else 1)]
         names, files = [Path(file).name + row for row in rows], [f"{file}{row}" for row in rows]
-        return self._of_vectors(vectors, names, files, k, where, above)
+        return self._of_vectors(vectors, names, files, k, where, above, arrange)
 
     def _of_vectors(
         self,
@@ -364,27 +388,33 @@ class Search:
         k: int | None,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[Answer]:
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, how)
         rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
         names = names or [f"vector {row}" for row in range(len(rows))]
         asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
         questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
-        return self._answers(questions, rows, k, True, where, above)
+        return self._answers(questions, rows, k, True, where, above, how)
 
     def query_texts(
-        self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
+        self,
+        texts: Sequence[str],
+        k: int | None = 10,
+        *,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what these words describe, in an index that was built with a CLIP-like model.
 
         Raises:
             RetrievalError: the index's model knows pictures only, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         vectors = self.encoder.encode_text(texts)
-        # Words and pictures score otherwise than two pictures.
-        questions = [Question(text, calibrated=False, asked=self._asked([Part("text", text)])) for text in texts]
-        return self._answers(questions, vectors, k, True, where, above)
+        questions = [self._text(text) for text in texts]
+        return self._answers(questions, vectors, k, True, where, above, arrange)
 
     def query_parts(
         self,
@@ -395,6 +425,7 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> Answer:
         """Find what looks like several things at once, and unlike others: one question of many parts.
 
@@ -410,12 +441,12 @@ class Search:
             unlike: the same, of what hits are to be unlike. With nothing in `like` the least alike come first.
             k: how many hits the answer has, at most.
             include_self: leave nothing out.
-            where: a filter that hits must match. above: only hits of at least this score.
+            where: a filter that hits must match. above: only hits of at least this score. arrange: how they stand.
 
         Raises:
             RetrievalError: there is no part, one is wrong or cannot be read, or nothing is left of their sum.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         wanted, unwanted = parts_of(like), parts_of(unlike)
         parts = [*wanted, *unwanted]
         if not parts:
@@ -427,7 +458,7 @@ class Search:
         mixed = Question("", calibrated=False, asked=self._asked(wanted, unwanted))
         alone = questions[0] if signs == [1] else mixed
         question = replace(alone, query=spelled(wanted, unwanted), of=questions)
-        (answer,) = self._answers([question], vector[None], k, include_self, where, above)
+        (answer,) = self._answers([question], vector[None], k, include_self, where, above, arrange)
         left_out = [() if include_self else tuple(item.id for item in self._copies(one)) for one in questions]
         asked = map(AskedPart, parts, signs, (one.picture for one in questions), left_out)
         return replace(answer, parts=tuple(asked))
@@ -460,8 +491,7 @@ class Search:
                 )
             return self._encoded(Path(str(value)), part.box)
         if part.kind == "text":
-            question = Question(str(value), calibrated=False, asked=self._asked([part]))
-            return question, self.encoder.encode_text([str(value)])
+            return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named, asked=self._asked([part])), unit_rows(
                 part.vector(), self.index.dim, self.folder
@@ -470,6 +500,10 @@ class Search:
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
         return self._of_item(part.named, item), self.index.vectors([item.id])
+
+    def _text(self, text: str) -> Question:
+        # Words and pictures score otherwise than two pictures.
+        return Question(text, calibrated=False, words=True, asked=self._asked([Part("text", text)]))
 
     def _found(self, path: str) -> Item:
         item = self.index.find(path)
@@ -488,9 +522,12 @@ class Search:
         include_self: bool,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[Answer]:
         questions = [self._of_item(name, item) for name, item in zip(names, items, strict=True)]
-        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
+        return self._answers(
+            questions, self.index.vectors([item.id for item in items]), k, include_self, where, above, how
+        )
 
     def _of_item(self, name: str, item: Item) -> Question:
         return Question(name, self.pictures / item.path, item, item.sha256, item.label)
@@ -519,14 +556,22 @@ class Search:
         include_self: bool,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[Answer]:
         if not questions:
             return []
         copies = [self._copies(question) for question in questions]
         left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
+        digests = [
+            None if self.reranker else how.digest(self.index, one, above, where, include_self) for one in vectors
+        ]
+        how.require_same(digests)
         # a re-ranker may bring up what would not be among the first k
-        first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
-        ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above)
+        as_is = where is None and above is None and how.cursor is None
+        first_k = how.first(k) if self.reranker is None or k is None else max(k, self.reranker.top)
+        if self._readers and first_k is not None and as_is:
+            first_k = max(first_k, self._looked_at(copies))
+        ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above, how)
         found = [
             FirstRanking(
                 vector,
@@ -541,35 +586,125 @@ class Search:
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
+        asked = (questions, vectors, copies, ranked)
+        if how.matches:
+            ordered = self._within_fold(
+                asked, [one.first(how.first(k) if above is None else None) for one in ordered], as_is
+            )
+        pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
+        readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
-        wanted = {id_ for one in ordered for id_ in one.ids[:k].tolist()}
+        wanted = {id_ for page in pages for id_ in page.hits.ids.tolist()}
         known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
-        for question, same, first, one in zip(questions, copies, found, ordered, strict=True):
+        for question, same, first, page, said in zip(questions, copies, found, pages, readings, strict=True):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
             kept = [
-                (score, known[id_]) for score, id_ in zip(one.scores[:k].tolist(), one.ids[:k].tolist(), strict=True)
+                (score, known[id_])
+                for score, id_ in zip(page.hits.scores.tolist(), page.hits.ids.tolist(), strict=True)
             ]
-            # marks say more than the score does, from which alone that was measured
-            calibration = self.calibration if question.calibrated and one.heeded is None else None
+            marks = page.hits.heeded
+            # marks say more than what is asked for P, which was measured without them
+            told = {} if marks is not None else said
+            match, copy = told.get("words" if question.words else "labels"), told.get("copies")
             answers.append(
                 Answer(
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=hits_of(kept, label, calibration, one.reranked[:k].tolist(), one.heeded),
+                    hits=hits_of(kept, label, match, copy, page),
                     picture=question.picture,
                     left_out=first.excluded,
-                    no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
-                    unread=one.unread,
-                    marks=one.heeded,
+                    no_match=None if match is None else match.no_match,
+                    fold=match.fold if match is not None and how.as_ranked else None,
+                    no_copy=None if copy is None else copy.no_match,
+                    unread=page.hits.unread,
+                    marks=marks,
                     root=self.pictures,
+                    matches=page.matches,
+                    facets=page.facets,
+                    next=page.next,
                     box=question.box,
-                    calibrated=question.calibrated,
+                    calibrated="words" in self._readers if question.words else question.calibrated,
                 )
             )
         return answers
+
+    def _readings(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[np.float32],
+        copies: Sequence[Sequence[Item]],
+        ranked: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        hits: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        *,
+        as_is: bool,
+    ) -> list[dict[str, Reading]]:
+        """What the index's calibrations say of the hits. `as_is`: the ranking begins with the first hits of all."""
+        about = [("words",) if one.words else ("labels", "copies") * one.calibrated for one in questions]
+        if not any(name in self._readers for names in about for name in names):
+            return [{} for _ in questions]
+        from retrieval.search.calibration.reading import readings
+
+        own = [tuple(item.id for item in same) for same in copies]
+        if not as_is:
+            ranked = self._ranked(vectors, self._looked_at(copies), own, None, None, PLAIN)
+        return readings(self._readers, about, vectors, own, ranked, hits)
+
+    def _within_fold(
+        self,
+        asked: tuple[
+            Sequence[Question],
+            NDArray[np.float32],
+            Sequence[Sequence[Item]],
+            Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        ],
+        ordered: Sequence[Reranked],
+        as_is: bool,
+    ) -> list[Reranked]:
+        """The hits up to where the matches end, as far as can be told.
+
+        Raises:
+            RetrievalError: nobody can tell.
+        """
+        for question, one in zip(asked[0], ordered, strict=True):
+            if one.heeded is not None:
+                raise RetrievalError(
+                    "--matches is calibrated without marks, and these hits were learned from some; leave --marks out."
+                )
+            if not (question.calibrated or question.words):
+                raise RetrievalError(
+                    f"--matches is calibrated for whole pictures, and {question.query!r} scores otherwise; "
+                    "leave one of them out."
+                )
+            self.require_calibrated("words" if question.words else "labels")
+        readings = self._readings(*asked, [(one.scores, one.ids) for one in ordered], as_is=as_is)
+        names = ["words" if question.words else "labels" for question in asked[0]]
+        return [one.first(said[name].fold) for one, said, name in zip(ordered, readings, names, strict=True)]
+
+    def require_calibrated(self, about: str) -> None:
+        """Make sure that it can be told which hits match.
+
+        Args:
+            about: "labels", or "words".
+
+        Raises:
+            RetrievalError: nobody has calibrated that.
+        """
+        if about not in self.calibrations:
+            words = about == "words"
+            raise RetrievalError(
+                f"The index {printable(self.folder)!r} has no calibration that could tell "
+                f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
+                f"{' --words' * words}` on it first."
+            )
+
+    def _looked_at(self, copies: Sequence[Sequence[Item]]) -> int:
+        """How many hits a calibration looks at, the queries themselves among them."""
+        from retrieval.search.calibration.surroundings import DEPTH
+
+        return DEPTH + max(map(len, copies), default=0)
 
     def _ranked(
         self,
@@ -578,14 +713,20 @@ class Search:
         exclude: Sequence[tuple[int, ...]] | None,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Scores and ids of the index's own ranking for each query, best first."""
+        if how.goes_on(above):  # one more, to see whether another page comes
+            place = [how.place] * len(vectors)
+            best = self.index.search_after(vectors, (k or 0) + 1, place, exclude=exclude, where=where)
+            least = -np.inf if above is None else above
+            kept = [(ids >= 0) & (scores >= least) for scores, ids in zip(*best, strict=True)]
+            return [(scores[keep], ids[keep]) for scores, ids, keep in zip(*best, kept, strict=True)]
         if above is None:
             best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
             return [(scores[ids >= 0], ids[ids >= 0]) for scores, ids in zip(*best, strict=True)]
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
-        ends = limits[1:] if k is None else np.minimum(limits[1:], limits[:-1] + k)
-        spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
+        spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]
 
     def _asked(self, like: Sequence[Part], unlike: Sequence[Part] = ()) -> frozenset[str]:
@@ -607,7 +748,7 @@ class Search:
             return [question.item]
         return same
 
-    def _checked(self, k: int | None, where: str | None, above: float | None) -> int | None:
+    def _checked(self, k: int | None, where: str | None, above: float | None, how: Arrangement) -> int | None:
         """Refuse what is wrong before anything is read or encoded for it; k, but no more than there are items."""
         if k is None and above is None:
             raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
@@ -615,4 +756,5 @@ class Search:
             raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
         if where is not None:
             filters.compile(where, self.index.attribute_kinds())
+        how.check(self.index, k, above, self.reranker is not None)
         return None if k is None else min(whole(k, "k"), max(len(self.index), 1))

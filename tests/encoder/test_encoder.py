@@ -277,8 +277,18 @@ def test_saving_replaces_an_encoder_but_nothing_else(damaged: Path, tmp_path: Pa
     other.save(damaged)
     assert Encoder.load(damaged).hash == other.hash
     assert not (damaged / store.CARD).exists()  # the old one's card went with it
+    for name in ("notes.txt", "more/a", "network.onnx.bak"):  # what somebody put there stays
+        (damaged / name).parent.mkdir(exist_ok=True)
+        (damaged / name).write_text(name)
+    other.save(damaged)
+    assert all((damaged / name).read_text() == name for name in ("notes.txt", "more/a", "network.onnx.bak"))
+    assert Encoder.load(damaged).hash == other.hash
     precious = tmp_path / "photos"
     precious.mkdir()
+    (precious / "config.json").write_text('{"format": "something else"}')
+    with pytest.raises(RetrievalError, match="no encoder"):
+        other.save(precious)
+    (precious / "config.json").unlink()
     (precious / "cat.jpg").write_bytes(b"cat")
     with pytest.raises(RetrievalError) as error:
         other.save(precious)

@@ -15,13 +15,13 @@ from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.training import engine as engines
 from retrieval.training import loop, losses
-from retrieval.training.batches import Batch
+from retrieval.training.engine import Average
 from retrieval.training.hardware import choose_precision
 from retrieval.training.loop import train
 from retrieval.training.losses import contrastive
 from retrieval.training.processes import World
 from retrieval.training.recipe import Recipe
-from retrieval.training.weight_average import Average
+from retrieval.training.training_set import Batch
 
 pytestmark = pytest.mark.usefixtures("lean")
 

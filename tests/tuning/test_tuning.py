@@ -16,11 +16,14 @@ from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.nearest import kinds
-from retrieval.tuning import EXACT, default_structure, exploration, tune
+from retrieval.tuning import exploration
 from retrieval.tuning import tune_index as flow
 from retrieval.tuning.candidates import Candidate, candidates, estimate_bytes
+from retrieval.tuning.choice import EXACT
+from retrieval.tuning.default import default_structure
 from retrieval.tuning.exploration import NO_TIME
 from retrieval.tuning.plot import FILE
+from retrieval.tuning.tune_index import tune
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,12 @@ from vectors import clustered, make, named, unit
 
 from retrieval.index import Index
 from retrieval.index.nearest import kinds
-from retrieval.tuning import EXACT, default_structure, exploration, tune
 from retrieval.tuning import default as defaults
+from retrieval.tuning import exploration
 from retrieval.tuning.candidates import FEWEST, candidates
+from retrieval.tuning.choice import EXACT
+from retrieval.tuning.default import default_structure
+from retrieval.tuning.tune_index import tune
 
 
 @pytest.fixture(autouse=True)
