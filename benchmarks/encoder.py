@@ -6,8 +6,8 @@
 
 All take the same made-up pictures, uint8 in memory, and their vectors are compared first; the last line is `fast`,
 EfficientNet-Lite0, on as many of its own. Beside the ways to run the network it measures the two choices within
-`retrieval/encoder/onnx_runtime.py`: how many pictures go through the network at once, and that cores work on pictures of
-their own instead of sharing each picture.
+`retrieval/encoder/onnx_runtime.py`: how many pictures go through the network at once, and that cores work on pictures
+of their own instead of sharing each picture.
 """
 
 from __future__ import annotations
