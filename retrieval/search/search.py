@@ -108,6 +108,25 @@ class Search:
                 raise
         return search
 
+    def renewed(self) -> Self | None:
+        """The same, of what is in the index now, with the vectors and the network that this one has loaded.
+
+        Returns:
+            It, to be closed besides this one; None if another index took the place of this one.
+
+        Raises:
+            RetrievalError: what is there now is damaged.
+        """
+        index = self.index.renewed()
+        if index is None:
+            return None
+        search = type(self)(index, self.folder, self._model, self.reranker)
+        if "encoder" in self.__dict__:
+            search.__dict__["encoder"] = self.encoder
+        elif self._model is None:
+            search._held = HeldFolder(self.folder / ENCODER)
+        return search
+
     def close(self) -> None:
         """Let go of the index. Calling it twice is harmless."""
         self.index.close()
@@ -350,6 +369,26 @@ class Search:
         # Words and pictures score otherwise than two pictures.
         return self._answers([Question(text, calibrated=False) for text in texts], vectors, k, True, where, above)
 
+    def ask(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[Any],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> list[Answer]:
+        """Questions whose vectors are known, all together; an answer does not depend on what it is asked with.
+
+        Args:
+            questions: n of them. vectors: float32 (n, dim), unit rows; of binary codes also uint8 (n, dim / 8).
+
+        Raises:
+            RetrievalError: the filter is wrong.
+        """
+        return self._answers(questions, vectors, self._checked(k, where, above), include_self, where, above)
+
     def _of_items(
         self,
         names: Sequence[str],
@@ -392,7 +431,7 @@ class Search:
     ) -> list[Answer]:
         if not questions:
             return []
-        copies = [self._copies(question) for question in questions]
+        copies = [self.copies(question) for question in questions]
         left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
         # a re-ranker may bring up what would not be among the first k
         first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
@@ -445,7 +484,7 @@ class Search:
         spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
         return [(scores[span], ids[span]) for span in spans]
 
-    def _copies(self, question: Question) -> list[Item]:
+    def copies(self, question: Question) -> list[Item]:
         """The query itself, where it is in the index, and its exact copies, by ascending id."""
         same = self.index.find_sha256(question.sha256) if question.sha256 else []
         if question.item is not None and question.item not in same:  # vectors that belong to no file

@@ -1,0 +1,99 @@
+"""Answers as JSON: what :class:`retrieval.search.answer.Answer` has, as `retrieval query --json` prints it, and more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Response
+
+from retrieval.base.text import printable
+from retrieval.index import Item
+from retrieval.search.answer import Hit, shown
+from retrieval.search.search import Search
+from retrieval.service.asking import Found
+from retrieval.service.pictures import Pictures
+from retrieval.service.questions import Asked
+
+_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked")
+
+
+def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of the service."""
+    return Response(json.dumps(value, allow_nan=False), status, dict(headers or {}), "application/json")
+
+
+def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) -> dict[str, Any]:
+    """The answer to a question."""
+    answer = found.answer
+
+    def hit_json(hit: Hit) -> dict[str, Any]:
+        plain = {name: getattr(hit, name) for name in _OF_HIT} | {"same": hit.id in found.same}
+        item = found.items.get(hit.id)
+        return plain if item is None else plain | _shape(item, found.attributes[hit.id], pictures)
+
+    return {
+        "query": {
+            "query": answer.query,
+            "label": answer.label,
+            "id": answer.id,
+            "left_out": list(answer.left_out),
+            "parts": [
+                {
+                    "part": part.named,
+                    "sign": 1,
+                    "weight": 1.0,
+                    "id": answer.id,
+                    "sha256": part.value if part.kind == "upload" else None,
+                    "used": True,
+                    "why": None,
+                }
+                for part in asked.parts
+            ],
+        },
+        "hits": [hit_json(hit) for hit in answer.hits],
+        "fold": fold(search, found),
+        "no_match": answer.no_match,
+        "facets": None,
+        "cursor": None,
+        "left_out": [{"path": one.path, "reason": one.reason} for one in answer.unread],
+        "generation": found.generation,
+    }
+
+
+def fold(search: Search, found: Found) -> dict[str, Any]:
+    """Where the matches end: how many of the hits are above the threshold, and a sentence that says how sure that is."""
+    hits, calibration = found.answer.hits, search.calibration
+    if calibration is None:
+        return {
+            "matches": None,
+            "threshold": None,
+            "sentence": "Ordered by likeness; nobody has said yet where matches end.",
+            "advice": f"retrieval calibrate {printable(search.folder)}",
+        }
+    chances = [hit.probability for hit in hits if hit.score >= calibration.threshold]
+    matches = len(chances)
+    known = [chance for chance in chances if chance is not None]
+    if found.answer.no_match or not matches:
+        sentence = "Nothing in this collection matches."
+    elif not known:
+        sentence = f"{matches:,} above the threshold; how sure that is was measured for single pictures alone."
+    else:
+        sentence = f"{matches:,} {'matches' if matches == 1 else 'match'}; a match with P {shown(sum(known) / len(known), 2)}."
+    return {"matches": matches, "threshold": calibration.threshold, "sentence": sentence, "advice": None}
+
+
+def item_json(item: Item, attributes: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
+    """One picture of an index."""
+    return {"id": item.id, "path": item.path, "label": item.label} | _shape(item, attributes, pictures)
+
+
+def _shape(item: Item, attributes: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
+    return {
+        "width": item.width,
+        "height": item.height,
+        "colour": pictures.colour(item.sha256),
+        "taken": attributes.get("taken"),
+        "attributes": dict(attributes),
+    }

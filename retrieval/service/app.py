@@ -1,0 +1,85 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+
+from retrieval.base import progress
+from retrieval.errors import RetrievalError
+from retrieval.service import problems
+from retrieval.service.access import Guard
+from retrieval.service.problems import Problem
+from retrieval.service.routes_about import AboutRoutes
+from retrieval.service.routes_items import ItemRoutes
+from retrieval.service.routes_page import PageRoutes
+from retrieval.service.routes_search import SearchRoutes
+from retrieval.service.service import Service
+from retrieval.version import __version__
+
+ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes)
+"""Every group of paths."""
+
+
+def create_app(service: Service) -> Guard:
+    """The application, behind its guard.
+
+    Args:
+        service: what it serves; it is closed when the application ends.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="retrieval",
+        version=__version__,
+        root_path=service.settings.root_path,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False},
+        lifespan=lifespan,
+        exception_handlers={
+            Problem: _said,
+            RetrievalError: _said,
+            RequestValidationError: _not_valid,
+            404: _by_status,
+            405: _by_status,
+            400: _by_status,
+            Exception: _failed,
+        },
+    )
+    for routes in ROUTES:
+        routes(service).add_to(app)
+    return Guard(app, service.settings, service.metrics.request)
+
+
+async def _said(_: Request, error: Exception) -> Response:
+    return problems.of(error).response()
+
+
+async def _not_valid(_: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:])
+    return Problem(422, f"{where or 'The request'}: {first['msg']}.", "not-valid").response()
+
+
+async def _by_status(request: Request, error: HTTPException) -> Response:
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = f"There is nothing at {request.url.path[:200]!r} here."
+    if error.status_code == 405:
+        detail = f"{request.method} is not for {request.url.path[:200]!r}."
+    return Problem(error.status_code, detail, headers=error.headers).response()
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    progress.note("".join(traceback.format_exception(error)))
+    return problems.of(error).response()
