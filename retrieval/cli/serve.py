@@ -21,7 +21,10 @@ retrieval serve indexes/photos --token-file tokens.txt --host-name pictures.exam
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument(
-        "paths", metavar="PATH", nargs="+", help="an index, or a folder of pictures, which is built first (indexes/NAME)"
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="an index, or a folder of pictures, which is built first (indexes/NAME)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="the port to listen on (8000; 0: any)")
@@ -39,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-file",
         metavar="FILE",
-        help="lines `read TOKEN` and `write TOKEN`: who may see the pictures, and who may also change the index; needed "
-        "for other addresses than this machine's",
+        help="lines `read TOKEN` and `write TOKEN`: who may see the pictures, and who may also change the index; "
+        "needed for other addresses than this machine's",
     )
     parser.add_argument(
         "--write", action="store_true", help="without tokens: let everybody on this machine change the index"
@@ -73,5 +76,9 @@ def run(args: argparse.Namespace) -> int:
         write=args.write,
         uploads=None if args.uploads is None else Path(args.uploads),
     )
-    serve(args.paths, settings, open_page=args.open, mapped=args.mapped)
+    serve(args.paths, settings, listening=_say, open_page=args.open, mapped=args.mapped)
     return 0
+
+
+def _say(address: str) -> None:
+    print(address, flush=True)

@@ -2,9 +2,9 @@
 
 - The ``Host`` must be one that the service listens on, or was told of: a page elsewhere whose name somebody points to
   this machine (DNS rebinding) is turned away.
-- A token comes in ``Authorization: Bearer`` or, from the page, in a cookie that names no token: it is a keyed hash of one.
-- What changes anything or asks much (every method but GET and HEAD) must not come from a page elsewhere, which the browser
-  says in ``Sec-Fetch-Site`` and ``Origin``.
+- A token comes in ``Authorization: Bearer`` or, from the page, in a cookie, which holds a keyed hash of it.
+- What changes anything or asks much (every method but GET and HEAD) must not come from a page elsewhere; the browser
+  says so in ``Sec-Fetch-Site`` and ``Origin``.
 - Bytes, requests at a time and requests a second are bounded.
 - Every answer says to the browser that nothing but the service's own files may run in it.
 """

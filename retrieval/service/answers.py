@@ -1,4 +1,4 @@
-"""Answers as JSON: what :class:`retrieval.search.answer.Answer` has, as `retrieval query --json` prints it, and more."""
+"""Answers as JSON: what `retrieval query --json` prints, and more."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
 
 
 def fold(search: Search, found: Found) -> dict[str, Any]:
-    """Where the matches end: how many of the hits are above the threshold, and a sentence that says how sure that is."""
+    """Where the matches end: how many hits are above the threshold, and a sentence that says how sure that is."""
     hits, calibration = found.answer.hits, search.calibration
     if calibration is None:
         return {
@@ -80,7 +80,9 @@ def fold(search: Search, found: Found) -> dict[str, Any]:
     elif not known:
         sentence = f"{matches:,} above the threshold; how sure that is was measured for single pictures alone."
     else:
-        sentence = f"{matches:,} {'matches' if matches == 1 else 'match'}; a match with P {shown(sum(known) / len(known), 2)}."
+        sentence = (
+            f"{matches:,} {'matches' if matches == 1 else 'match'}; a match with P {shown(sum(known) / len(known), 2)}."
+        )
     return {"matches": matches, "threshold": calibration.threshold, "sentence": sentence, "advice": None}
 
 

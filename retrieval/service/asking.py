@@ -1,4 +1,4 @@
-"""Questions answered: pictures decoded side by side, then encoded and searched in the one lane, with others together."""
+"""Questions answered: pictures decoded side by side, then encoded and searched in the one lane, many together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -117,7 +117,8 @@ class Asker:
         above = match_threshold(search.index, search.calibration) if asked.above == "matches" else asked.above
         kind = (search, asked.k, asked.where, above, asked.same, asked.details, part.kind in ("id", "path"))
         together = partial(_answers, search, asked, above)
-        return await _waited(self.lane.submit(kind, _Ready(part, upload, vector), together))
+        found: Found = await _waited(self.lane.submit(kind, _Ready(part, upload, vector), together))
+        return found
 
     async def _vector(self, search: Search, upload: Upload) -> NDArray[np.float32]:
         """What the index's network makes of a picture; made once."""
@@ -176,7 +177,7 @@ def _resolved(search: Search, one: _Ready) -> tuple[Question, NDArray[np.float32
     part, index = one.part, search.index
     try:
         if part.kind in ("id", "path"):
-            item = index.items([int(part.value)])[0] if part.kind == "id" else index.find(str(part.value))  # type: ignore[arg-type]
+            item = index.items([int(part.value)])[0] if part.kind == "id" else index.find(str(part.value))
             if item is None:
                 return Problem(404, f"There is no picture {str(part.value)[:200]!r} in this index.", "no-such-item")
             name = f"id {item.id}" if part.kind == "id" else item.path

@@ -106,7 +106,8 @@ class Lane:
     def _take(self) -> list[_Waiting[Any, Any]]:
         """The job that waits the longest, and others of its kind."""
         first = self._waiting.popleft()
-        batch, others = [first], []
+        batch = [first]
+        others: list[_Waiting[Any, Any]] = []
         while self._waiting and len(batch) < first.most:
             one = self._waiting.popleft()
             (batch if one.kind == first.kind else others).append(one)

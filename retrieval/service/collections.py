@@ -68,7 +68,12 @@ class Collection:
     """
 
     def __init__(
-        self, name: str, folder: Path, *, mapped: bool = False, changed: Callable[[str, int, int], None] = lambda *_: None
+        self,
+        name: str,
+        folder: Path,
+        *,
+        mapped: bool = False,
+        changed: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self.name = name
         self.folder = folder

@@ -1,8 +1,8 @@
 """What is shown of the pictures: thumbnails, made anew without what a file says besides its pixels, and the files.
 
 Only a picture of an index is ever opened, by its id, and only where the index's owner lets its pictures lie
-(:mod:`retrieval.base.placed_files`). Thumbnails are kept in the user's cache folder by the content of the file that they
-are of, whatever index it is in.
+(:mod:`retrieval.base.placed_files`). Thumbnails are kept in the user's cache folder by the content of the file that
+they are of, whatever index it is in.
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ def opened(search: Search, item: Item) -> io.FileIO:
     try:
         return placed.open()
     except NotOpenedError as refused:
-        raise Problem(403, f"The picture {printable(item.path)!r} is not shown: {refused.reason}.", "not-shown") from None
+        raise Problem(
+            403, f"The picture {printable(item.path)!r} is not shown: {refused.reason}.", "not-shown"
+        ) from None
     except OSError as error:
         raise Problem(404, f"The picture {printable(item.path)!r} cannot be read: {failure(error)}.", "gone") from None
 

@@ -1,7 +1,7 @@
 """What is asked, as it comes over HTTP: read and checked before anything is done for it.
 
-A part names a picture by its id or path in the index, by the SHA-256 of one that was sent, or words; never a file of this
-machine and never an address elsewhere.
+A part names a picture by its id or path in the index, by the SHA-256 of one that was sent, or words; never a file of
+this machine, and never an address elsewhere.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Part:
 
     Attributes:
         kind: "id" or "path" of an item, "text", "upload" (the SHA-256 of a picture that was sent) or "vector".
-        value: it; of a vector its numbers, float64 (n,).
+        value: it; of a vector its numbers (n,), of any real type.
     """
 
     kind: Kind
-    value: str | int | NDArray[np.float64]
+    value: str | int | NDArray[Any]
 
     @property
     def named(self) -> str:
@@ -62,6 +62,8 @@ class Asked:
         return replace(self, parts=self.parts + parts)
 
 
+_FORMS = "give id:17, path:2019/a.jpg, text:a red dog or upload:SHA256"
+
 _LATER = ("unlike", "marks", "cursor", "sort", "group", "facets", "diverse", "rerank", "explain")
 """What the contract has and nothing here answers yet."""
 
@@ -77,7 +79,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        _refuse("The request is no JSON object; send one such as {\"like\": [\"id:17\"]}")
+        _refuse('The request is no JSON object; send one such as {"like": ["id:17"]}')
     return dict(found)
 
 
@@ -96,7 +98,7 @@ def read_npy(body: bytes) -> Part:
         rows = rows[0]
     if rows.ndim != 1 or rows.dtype.kind not in "fiu":
         _refuse(f"The vector is {rows.dtype} of shape {rows.shape}; send one row of numbers")
-    return Part("vector", rows.astype(np.float64))
+    return Part("vector", rows)
 
 
 def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
@@ -141,7 +143,7 @@ def read_part(given: object) -> Part:
             _refuse("Weights and boxes are not known to this service yet; leave them out")
         given = given.get("part")
     if not isinstance(given, str) or len(given) > limits.TEXT:
-        _refuse(f"A part of the question is {str(given)[:60]!r}; give id:17, path:2019/a.jpg, text:a red dog or upload:SHA256")
+        _refuse(f"A part of the question is {str(given)[:60]!r}; {_FORMS}")
     kind, colon, value = given.partition(":")
     if kind == "id" and value.isascii() and value.isdigit() and len(value) <= 18:
         return Part("id", int(value))
@@ -150,8 +152,10 @@ def read_part(given: object) -> Part:
     if kind in ("path", "text") and value.strip():
         return Part("path" if kind == "path" else "text", value)
     if kind in ("vector", "file") or not colon:
-        _refuse(f"{given[:60]!r} would be a file of the machine that the service runs on, which it does not open; send it")
-    _refuse(f"{given[:60]!r} is no part of a question; give id:17, path:2019/a.jpg, text:a red dog or upload:SHA256")
+        _refuse(
+            f"{given[:60]!r} would be a file of the machine that the service runs on, which it does not open; send it"
+        )
+    _refuse(f"{given[:60]!r} is no part of a question; {_FORMS}")
 
 
 def _refuse(sentence: str) -> NoReturn:

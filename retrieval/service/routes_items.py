@@ -11,14 +11,15 @@ from fastapi.responses import StreamingResponse
 
 from retrieval.images import kinds
 from retrieval.search.search import Search
-from retrieval.service import limits
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.pictures import SIDES, Thumbnail, media_of, opened
 from retrieval.service.problems import Problem
 from retrieval.service.routes_search import Filter, Hits, Id, Index
 from retrieval.service.service import Service, item_of
 
-Side = Annotated[int, Query(ge=1, le=SIDES[-1], description="pixels of the longer side; the next larger of a few is made")]
+Side = Annotated[
+    int, Query(ge=1, le=SIDES[-1], description="pixels of the longer side; the next larger of a few is made")
+]
 
 _BLOCK = 1 << 18
 

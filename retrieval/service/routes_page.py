@@ -15,8 +15,14 @@ from retrieval.service.questions import read_json
 from retrieval.service.service import Service
 
 _YEAR = 365 * 24 * 3600
-_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".html": "text/html",
-          ".svg": "image/svg+xml", ".json": "application/json", ".webmanifest": "application/manifest+json"}  # fmt: skip
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
 
 
 class PageRoutes:
@@ -107,4 +113,4 @@ def _parts() -> dict[str, bytes]:
 def _media(file: str) -> str:
     suffix = "." + file.rpartition(".")[2]
     media = _TYPES.get(suffix) or mimetypes.guess_type(file)[0] or "application/octet-stream"
-    return f"{media}; charset=utf-8" if media.startswith("text/") or suffix == ".js" else media
+    return f"{media}; charset=utf-8" if media.startswith("text/") else media

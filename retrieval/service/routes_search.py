@@ -107,4 +107,6 @@ class SearchRoutes:
             return read_asked({}, request.query_params).also((read_npy(body),))
         if media in ("application/json", ""):
             return read_asked(read_json(body), request.query_params)
-        raise Problem(415, f"{media[:60]!r} is no form of a question; send JSON, multipart/form-data or application/x-npy.")
+        raise Problem(
+            415, f"{media[:60]!r} is no form of a question; send JSON, multipart/form-data or application/x-npy."
+        )

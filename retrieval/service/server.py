@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from retrieval.base.progress import note
@@ -86,13 +86,19 @@ class Server:
 
 
 def serve(
-    paths: Sequence[str | Path], settings: Settings, *, open_page: bool = False, mapped: bool = False
+    paths: Sequence[str | Path],
+    settings: Settings,
+    *,
+    listening: Callable[[str], object],
+    open_page: bool = False,
+    mapped: bool = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
         paths: indexes, or folders of pictures, which are made into indexes first.
         settings: how.
+        listening: is told the address as soon as requests are taken in.
         open_page: show the page in a browser.
         mapped: search indexes where they lie on the disk.
 
@@ -100,7 +106,7 @@ def serve(
         RetrievalError: a path is neither, or the address cannot be listened on.
     """
     server = Server(paths, settings, cache=cache_folder(), mapped=mapped)
-    print(server.address, flush=True)
+    listening(server.address)
     if not settings.tokens:
         note(
             "WARNING: there is no token, so that everybody on this machine can see the pictures"
@@ -155,7 +161,9 @@ def _collections(
         number = 2
         while name in found:
             name, number = f"{printable(path.resolve().name)}-{number}", number + 1
-        found[name] = Collection(name, path if index else Path("indexes") / path.resolve().name, mapped=mapped, changed=metrics.index)
+        found[name] = Collection(
+            name, path if index else Path("indexes") / path.resolve().name, mapped=mapped, changed=metrics.index
+        )
         if not index:
             makes.append((found[name], path))
     return Collections(list(found.values())), makes
