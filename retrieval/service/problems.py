@@ -70,7 +70,7 @@ def of(error: Exception) -> Problem:
     if isinstance(error, FilterError):
         return Problem(400, str(error), "wrong-filter", {"where": error.position})
     if isinstance(error, UnreadableImage):
-        return Problem(422, str(error), "unreadable-picture")
+        return Problem(422, str(error), "unreadable-picture", {"reason": error.reason})
     if isinstance(error, WriterAtWorkError):
         return Problem(409, str(error), "writer-at-work", headers={"Retry-After": RETRY})
     if isinstance(error, RetrievalError):

@@ -1,0 +1,363 @@
+"""An index somewhere else, asked over HTTP as one on the disk is asked: :class:`Client` has the methods of
+:class:`retrieval.search.search.Search`.
+
+It needs nothing but the standard library and what makes pictures' files; `retrieval serve` answers it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self, cast
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import images
+from retrieval.base.placed_files import NotOpenedError, Placed, Root, open_file
+from retrieval.base.text import for_terminal, printable
+from retrieval.errors import RetrievalError
+from retrieval.images.folders import failure
+from retrieval.search.answer import Answer, Hit
+from retrieval.search.query import Picture, pictures_of
+
+TOKEN = "RETRIEVAL_TOKEN"  # noqa: S105 (the name of a variable)
+"""The environment variable that holds the token, where none is given."""
+
+_MOST = 1_000
+"""Hits that a service gives in one answer."""
+
+_TRIES = 6
+"""How often a question is put to a service that is busy."""
+
+_ANSWER = 256 * 2**20
+"""Bytes of an answer that are read."""
+
+_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked")
+
+
+def is_address(name: str) -> bool:
+    """Whether a text names a service, and no folder."""
+    return name.startswith(("http://", "https://"))
+
+
+class Client:
+    """An index that a service has open. Any number of threads may ask.
+
+    A picture that is asked with is sent there; where it lies here is not, so that it has no label but where it is, byte
+    for byte, in the index.
+
+    Args:
+        address: of the service (``http://127.0.0.1:8000``), for its first index, or of one of them
+            (``http://127.0.0.1:8000/i/photos``).
+        token: for a service that asks for one; by default what stands in the environment as ``RETRIEVAL_TOKEN``.
+        timeout: seconds that an answer may take to come.
+
+    Example:
+        >>> with Client("http://127.0.0.1:8000/i/photos") as search:          # doctest: +SKIP
+        ...     for hit in search.query("cat.jpg", k=5)[0].hits:
+        ...         print(hit.rank, hit.score, hit.path)
+
+    Raises:
+        RetrievalError: that is no address.
+    """
+
+    def __init__(self, address: str, token: str | None = None, *, timeout: float = 60.0) -> None:
+        self.address = address
+        try:
+            parts = urlsplit(address)
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            parts, self._host = urlsplit(""), ""
+        if parts.scheme not in ("http", "https") or not self._host or not address.isascii():
+            raise RetrievalError(f"{printable(address)!r} is no address; give one such as http://127.0.0.1:8000/i/photos.")
+        root, page, name = parts.path.rstrip("/").rpartition("/i/")
+        self._root, self._index = (root, unquote(name)) if page and "/" not in name else (parts.path.rstrip("/"), None)
+        self._secure = parts.scheme == "https"
+        self._token = os.environ.get(TOKEN) if token is None else token
+        self._timeout = timeout
+        self._local = threading.local()
+        self._open: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Let the connections go. Calling it twice is harmless."""
+        for connection in self._open:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.address!r})"
+
+    def info(self) -> dict[str, Any]:
+        """What the service says of the index.
+
+        Raises:
+            RetrievalError: it cannot be reached, refuses, or has no such index.
+        """
+        indexes = self._asked("GET", "/info")["indexes"]
+        for one in indexes:
+            if self._index in (None, one["name"]):
+                return dict(one)
+        raise RetrievalError(f"There is no index {self._index!r} at {self.address!r}.")
+
+    def query(
+        self,
+        pictures: Picture | Iterable[Picture],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+        skipped: list[images.Skipped] | None = None,
+    ) -> list[Answer]:
+        """See :meth:`retrieval.search.search.Search.query`."""
+        left_out: list[images.Skipped] = []
+        answers = []
+        for one in pictures_of(pictures, left_out):
+            name = printable(one) if isinstance(one, Path) else one.name
+            try:
+                data = _content(one) if isinstance(one, Path) else one.data
+                form, kind = _form(one.name, data)
+                answer = self._search(form, kind, k, include_self, where, above)
+            except images.UnreadableImage as problem:
+                left_out.append(images.Skipped(name, problem.reason))
+                continue
+            answers.append(replace(answer, query=name, picture=one if isinstance(one, Path) else None))
+        if skipped is not None:
+            skipped.extend(left_out)
+        elif left_out:
+            raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
+        return answers
+
+    def query_ids(
+        self,
+        ids: Sequence[int],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> list[Answer]:
+        """See :meth:`retrieval.search.search.Search.query_ids`."""
+        return [self._like(f"id:{id_}", k, include_self, where, above) for id_ in ids]
+
+    def query_paths(
+        self,
+        paths: Sequence[str],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> list[Answer]:
+        """See :meth:`retrieval.search.search.Search.query_paths`."""
+        return [self._like(f"path:{path}", k, include_self, where, above) for path in paths]
+
+    def query_vectors(
+        self,
+        vectors: NDArray[Any],
+        k: int | None = 10,
+        *,
+        names: Sequence[str] | None = None,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> list[Answer]:
+        """See :meth:`retrieval.search.search.Search.query_vectors`."""
+        rows = np.atleast_2d(np.asarray(vectors))
+        if rows.dtype.hasobject:
+            raise RetrievalError(f"The vectors are {rows.dtype} of shape {rows.shape}; give real numbers.")
+        answers = []
+        for number, row in enumerate(rows):
+            content = io.BytesIO()
+            np.save(content, row, allow_pickle=False)
+            answer = self._search(content.getvalue(), "application/x-npy", k, True, where, above)
+            answers.append(replace(answer, query=f"vector {number}" if names is None else names[number]))
+        return answers
+
+    def query_file(
+        self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
+    ) -> list[Answer]:
+        """See :meth:`retrieval.search.search.Search.query_file`."""
+        from retrieval.base.npy import mapped
+
+        vectors = mapped(Path(file))
+        count = len(vectors) if vectors.ndim > 1 else 1
+        names = [f"{Path(file).name}[{row}]" for row in range(count)]
+        return self.query_vectors(vectors, k, names=names, where=where, above=above)
+
+    def query_texts(
+        self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
+    ) -> list[Answer]:
+        """See :meth:`retrieval.search.search.Search.query_texts`."""
+        return [self._like(f"text:{text}", k, True, where, above) for text in texts]
+
+    def pictures(self, answers: Iterable[Answer], folder: Path, side: int = 256) -> Root:
+        """Small copies of the hits' pictures, fetched into a folder; of those that the service shows.
+
+        Returns:
+            What opens them by the hits' paths, as :attr:`retrieval.search.search.Search.pictures` does.
+        """
+        files = {}
+        for hit in {hit.path: hit for answer in answers for hit in answer}.values():
+            with contextlib.suppress(_RefusedError):
+                data = self._fetched("GET", f"/items/{hit.id}/thumbnail", {"s": str(side)})
+                (folder / f"{hit.id}.jpg").write_bytes(data)
+                files[hit.path] = f"{hit.id}.jpg"
+        return _Copies(folder, files=files)
+
+    # Inside
+
+    def _like(self, part: str, k: int | None, include_self: bool, where: str | None, above: float | None) -> Answer:
+        body = json.dumps({"like": [part]}).encode()
+        return self._search(body, "application/json", k, include_self, where, above)
+
+    def _search(
+        self, body: bytes, media: str, k: int | None, include_self: bool, where: str | None, above: float | None
+    ) -> Answer:
+        if k is None and above is None:
+            raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
+        if k is not None and k > _MOST:
+            raise RetrievalError(f"k is {k}; a service gives at most {_MOST:,} hits at a time.")
+        wanted = {"same": str(int(include_self)), "details": "0", "k": str(_MOST if k is None else k)}
+        if where is not None:
+            wanted["filter"] = where
+        if above is not None:
+            wanted["above"] = repr(float(above))
+        found = self._asked("POST", "/search", wanted, body, media)
+        if k is None and len(found["hits"]) == _MOST:
+            raise RetrievalError(f"More than {_MOST:,} pictures score {above} or more; give k, or a higher score.")
+        query = found["query"]
+        return Answer(
+            query=query["query"],
+            label=query["label"],
+            id=query["id"],
+            hits=tuple(Hit(**{name: hit[name] for name in _OF_HIT}) for hit in found["hits"]),
+            left_out=tuple(query["left_out"]),
+            no_match=found["no_match"],
+            unread=tuple(images.Skipped(one["path"], one["reason"]) for one in found["left_out"]),
+        )
+
+    def _asked(
+        self, method: str, path: str, wanted: Mapping[str, str] | None = None, body: bytes = b"", media: str = ""
+    ) -> dict[str, Any]:
+        data = self._fetched(method, path, wanted or {}, body, media)
+        try:
+            return cast(dict[str, Any], json.loads(data))
+        except (ValueError, RecursionError):
+            raise self._strange() from None
+
+    def _fetched(
+        self, method: str, path: str, wanted: Mapping[str, str], body: bytes = b"", media: str = ""
+    ) -> bytes:
+        """What the service answers.
+
+        Raises:
+            RetrievalError: with its sentence, or one that says why there is none.
+        """
+        named = {} if self._index is None or path == "/info" else {"index": self._index}
+        target = f"{quote(unquote(self._root))}{path}?{urlencode({**named, **wanted})}"
+        headers = {"Content-Type": media} if media else {}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        for attempt in range(1, _TRIES + 1):
+            status, data, after = self._once(method, target, body, headers)
+            if status < 300:
+                return data
+            if status not in (409, 429, 503) or attempt == _TRIES:
+                break
+            time.sleep(min(after * 1.5 ** (attempt - 1), 10))
+        raise self._refused(status, data)
+
+    def _once(
+        self, method: str, target: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytes, float]:
+        """Status, content, and the seconds after which to come again."""
+        for fresh in (False, True):  # a connection that was kept may have been closed meanwhile
+            connection = self._connection(fresh=fresh)
+            kept = connection.sock is not None
+            try:
+                connection.request(method, target, body or None, dict(headers))
+                answer = connection.getresponse()
+                data = answer.read(_ANSWER + 1)
+                if len(data) > _ANSWER:
+                    raise self._strange()
+                after = answer.headers.get("Retry-After", "")
+                return answer.status, data, float(after) if after.isdigit() else 1.0
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if fresh or not kept or isinstance(error, TimeoutError):
+                    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                    raise RetrievalError(f"The service {self.address!r} cannot be asked ({reason}).") from None
+        raise AssertionError("unreachable")
+
+    def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:
+        """This thread's."""
+        known: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if known is None:
+            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+            known = kind(self._host, self._port, timeout=self._timeout)
+            self._local.connection = known
+            self._open.append(known)
+        if fresh:
+            known.close()  # the next request opens it again
+        return known
+
+    def _refused(self, status: int, data: bytes) -> RetrievalError:
+        try:
+            said = json.loads(data)
+            detail, kind, reason = said["detail"], said["type"], said.get("reason")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return self._strange(f"status {status}")
+        if kind == "/problems/unreadable-picture" and isinstance(reason, str):
+            return images.UnreadableImage("", for_terminal(reason))
+        return _RefusedError(for_terminal(str(detail)))
+
+    def _strange(self, why: str = "it is no JSON") -> RetrievalError:
+        return RetrievalError(f"What answers at {self.address!r} is no service of this program ({why}).")
+
+
+@dataclass(frozen=True)
+class _Copies(Root):
+    """A folder of copies, by the paths that their pictures have elsewhere."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def __truediv__(self, name: str | os.PathLike[str]) -> Placed:
+        return Placed(self, self.files.get(os.fspath(name), "not shown"))
+
+
+class _RefusedError(RetrievalError):
+    """What a service did not do."""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with open_file(path) as file:
+            return file.readall()
+    except NotOpenedError as refused:
+        raise images.UnreadableImage(printable(path), refused.reason) from None
+    except OSError as error:
+        raise images.UnreadableImage(printable(path), failure(error)) from None
+
+
+def _form(name: str, data: bytes) -> tuple[bytes, str]:
+    """A picture as the form of a browser would send it, and what that is called."""
+    boundary = secrets.token_hex(16)
+    plain = "".join(letter if letter.isascii() and letter.isprintable() and letter not in '"\\' else "_" for letter in name)
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{plain}"\r\n\r\n'
+    return head.encode() + data + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"

@@ -1,0 +1,148 @@
+"""Questions over a socket: the same answers as in the process, and a sentence for whatever is wrong."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tiny
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+
+from served import form
+
+from retrieval.search.search import Search
+
+if TYPE_CHECKING:
+    from served import Served
+
+SIMPLE = ("rank", "id", "path", "label", "score", "relevant", "probability")
+
+
+def plain(answer: Any) -> list[dict[str, Any]]:
+    """The hits of an answer of :class:`Search`."""
+    return [{name: getattr(hit, name) for name in SIMPLE} for hit in answer.hits]
+
+
+def hits(said: Any) -> list[dict[str, Any]]:
+    assert said.status == 200, said
+    return [{name: hit[name] for name in SIMPLE} for hit in said.json["hits"]]
+
+
+def test_an_item_is_answered_as_in_the_process(served: Served, index: Path) -> None:
+    with Search.open(index) as search:
+        for id_ in (0, 3, 12):
+            (expected,) = search.query_ids([id_], 5)
+            said = served("POST", "/search?same=0", {"like": [f"id:{id_}"], "k": 5})
+            assert hits(said) == plain(expected)
+            assert said.json["query"]["left_out"] == list(expected.left_out)
+            assert said.json["generation"] == search.index.generation
+            assert hits(served("GET", f"/items/{id_}/similar?k=5&same=0")) == plain(expected)
+        (expected,) = search.query_paths(["dog/2.png"], 4, where='label = "cat"')
+        asked = {"like": ["path:dog/2.png"], "k": 4, "filter": 'label = "cat"', "same": False}
+        assert hits(served("POST", "/search", asked)) == plain(expected)
+
+
+def test_the_collections_own_picture_comes_first_and_is_marked(served: Served, photos: Path) -> None:
+    """cat/0.png and its exact copy, whether asked by id or sent."""
+    body, media = form([("x.png", (photos / "cat" / "0.png").read_bytes())])
+    for said in (served("POST", "/search?k=4", {"like": ["path:cat/0.png"]}), served("POST", "/search?k=4", body, media=media)):
+        found = said.json["hits"]
+        assert [hit["rank"] for hit in found] == [1, 2, 3, 4]
+        assert {hit["path"] for hit in found if hit["same"]} == {"cat/0.png", "dog/copy.png"}
+        assert [hit["same"] for hit in found] == [True, True, False, False]
+
+
+def test_even_where_the_search_does_not_find_it(served: Served, index: Path) -> None:
+    """More copies than hits are wanted: they are hits all the same, and no others."""
+    (hit,) = served("POST", "/search?k=1", {"like": ["path:dog/copy.png"]}).json["hits"]
+    assert hit["same"]
+    assert hit["score"] > 0.999
+
+
+def test_a_picture_that_is_sent(served: Served, index: Path, photos: Path) -> None:
+    content = io.BytesIO()
+    tiny.picture(7777, 40, 30).save(content, "PNG")
+    body, media = form([("evil\r\n/../x.png".replace("\r\n", ""), content.getvalue())])
+    with Search.open(index) as search:
+        (expected,) = search.query(content.getvalue(), 5)
+    said = served("POST", "/search?k=5", body, media=media)
+    assert hits(said) == [dict(hit, score=pytest.approx(hit["score"], abs=1e-6)) for hit in plain(expected)]
+    (part,) = said.json["query"]["parts"]
+    assert said.json["query"]["query"] == "x.png"
+    again = served("POST", "/search", {"like": [f"upload:{part['sha256']}"], "k": 5})
+    assert hits(again) == hits(said)
+    small = served("GET", f"/uploads/{part['sha256']}/thumbnail?s=64")
+    assert (small.status, small.headers["content-type"]) == (200, "image/jpeg")
+
+
+def test_vectors(served: Served, index: Path) -> None:
+    vector = np.random.default_rng(1).normal(size=16).astype(np.float32)
+    with Search.open(index) as search:
+        (expected,) = search.query_vectors(vector, 6)
+    content = io.BytesIO()
+    np.save(content, vector)
+    assert hits(served("POST", "/search?k=6", content.getvalue(), media="application/x-npy")) == plain(expected)
+    assert hits(served("POST", "/search", {"vector": vector.tolist(), "k": 6})) == [
+        dict(hit, score=pytest.approx(hit["score"], abs=1e-6)) for hit in plain(expected)
+    ]
+
+
+def test_a_least_score_gives_all_that_reach_it(served: Served, index: Path) -> None:
+    with Search.open(index) as search:
+        (expected,) = search.query_ids([3], None, above=0.9)
+    assert hits(served("POST", "/search?above=0.9&same=0", {"like": ["id:3"]})) == plain(expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        ({}, 400, "Give one"),
+        ({"like": ["id:999"]}, 400, "no item 999"),
+        ({"like": ["path:no/such.png"]}, 404, "no picture 'no/such.png'"),
+        ({"like": ["upload:" + "0" * 64]}, 404, "send it again"),
+        ({"like": ["text:a dog"]}, 400, "knows pictures only"),
+        ({"like": ["/etc/passwd"]}, 400, "does not open"),
+        ({"like": ["file:/etc/passwd"]}, 400, "does not open"),
+        ({"like": ["vector:/etc/passwd.npy"]}, 400, "does not open"),
+        ({"like": ["http://10.0.0.1/a.jpg"]}, 400, "no part of a question"),
+        ({"like": ["id:-1"]}, 400, "no part of a question"),
+        ({"like": [17]}, 400, "17"),
+        ({"like": ["id:3"], "k": 0}, 400, "k is"),
+        ({"like": ["id:3"], "k": 10**9}, 400, "k is"),
+        ({"like": ["id:3"], "k": "many"}, 400, "k is"),
+        ({"like": ["id:3"], "above": "nan"}, 400, "above"),
+        ({"like": ["id:3"], "above": "matches"}, 400, "retrieval calibrate"),
+        ({"like": ["id:3"], "filter": 'label = "dog'}, 400, "position 9"),
+        ({"like": ["id:3"], "filter": "x" * 5000}, 400, "filter"),
+        ({"vector": [1, "a"]}, 400, "list of numbers"),
+        ({"vector": [1, 2]}, 400, "shape"),
+        ({"vector": [0] * 16}, 400, "zero"),
+        ([1], 400, "no JSON object"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_a_problem_with_a_sentence(served: Served, asked: Any, status: int, words: str) -> None:
+    said, detail = served.problem("POST", "/search", asked)
+    assert (said, words in detail) == (status, True), detail
+
+
+def test_a_wrong_filter_says_where(served: Served) -> None:
+    found = served("POST", "/search", {"like": ["id:3"], "filter": "label = = 3"}).json
+    assert (found["type"], found["where"]) == ("/problems/wrong-filter", 9)
+
+
+def test_a_pickle_is_no_vector(served: Served) -> None:
+    content = io.BytesIO()
+    np.save(content, np.array([{}], dtype=object), allow_pickle=True)
+    status, detail = served.problem("POST", "/search", content.getvalue(), media="application/x-npy")
+    assert (status, ".npy" in detail) == (400, True)
+    assert served.problem("POST", "/search", b"x", media="application/x-npy")[0] == 400
+    assert served.problem("POST", "/search", b"x", media="text/plain")[0] == 415
+
+
+def test_json_that_is_none(served: Served) -> None:
+    for body in (b"{", b"[" * 100_000, b"\xff", b'{"like": NaN}'):
+        assert served.problem("POST", "/search", body, media="application/json")[0] == 400
