@@ -31,7 +31,7 @@ from retrieval.images.folders import failure
 from retrieval.search.answer import Answer, Hit
 from retrieval.search.query import Picture, pictures_of
 
-TOKEN = "RETRIEVAL_TOKEN"  # noqa: S105 (the name of a variable)
+TOKEN = "RETRIEVAL_TOKEN"
 """The environment variable that holds the token, where none is given."""
 
 _MOST = 1_000
@@ -80,7 +80,9 @@ class Client:
         except ValueError:
             parts, self._host = urlsplit(""), ""
         if parts.scheme not in ("http", "https") or not self._host or not address.isascii():
-            raise RetrievalError(f"{printable(address)!r} is no address; give one such as http://127.0.0.1:8000/i/photos.")
+            raise RetrievalError(
+                f"{printable(address)!r} is no address; give one such as http://127.0.0.1:8000/i/photos."
+            )
         root, page, name = parts.path.rstrip("/").rpartition("/i/")
         self._root, self._index = (root, unquote(name)) if page and "/" not in name else (parts.path.rstrip("/"), None)
         self._secure = parts.scheme == "https"
@@ -233,7 +235,7 @@ class Client:
             raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
         if k is not None and k > _MOST:
             raise RetrievalError(f"k is {k}; a service gives at most {_MOST:,} hits at a time.")
-        wanted = {"same": str(int(include_self)), "details": "0", "k": str(_MOST if k is None else k)}
+        wanted = {"same": str(int(include_self)), "details": "0", "hidden": "1", "k": str(_MOST if k is None else k)}
         if where is not None:
             wanted["filter"] = where
         if above is not None:
@@ -261,9 +263,7 @@ class Client:
         except (ValueError, RecursionError):
             raise self._strange() from None
 
-    def _fetched(
-        self, method: str, path: str, wanted: Mapping[str, str], body: bytes = b"", media: str = ""
-    ) -> bytes:
+    def _fetched(self, method: str, path: str, wanted: Mapping[str, str], body: bytes = b"", media: str = "") -> bytes:
         """What the service answers.
 
         Raises:
@@ -283,9 +283,7 @@ class Client:
             time.sleep(min(after * 1.5 ** (attempt - 1), 10))
         raise self._refused(status, data)
 
-    def _once(
-        self, method: str, target: str, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[int, bytes, float]:
+    def _once(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes, float]:
         """Status, content, and the seconds after which to come again."""
         for fresh in (False, True):  # a connection that was kept may have been closed meanwhile
             connection = self._connection(fresh=fresh)
@@ -358,6 +356,8 @@ def _content(path: Path) -> bytes:
 def _form(name: str, data: bytes) -> tuple[bytes, str]:
     """A picture as the form of a browser would send it, and what that is called."""
     boundary = secrets.token_hex(16)
-    plain = "".join(letter if letter.isascii() and letter.isprintable() and letter not in '"\\' else "_" for letter in name)
+    plain = "".join(
+        letter if letter.isascii() and letter.isprintable() and letter not in '"\\' else "_" for letter in name
+    )
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{plain}"\r\n\r\n'
     return head.encode() + data + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"

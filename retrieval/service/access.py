@@ -12,9 +12,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import ipaddress
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -52,6 +54,9 @@ _OPEN_BELOW = ("/static/", "/i/")
 """Paths that hold nothing of anybody's pictures: the page itself, which then asks for a token."""
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_DRAINED = 4 * limits.UPLOAD
+"""Bytes of a request that is refused that are read before it is told."""
+
 _KNOWN = 10_000
 """Addresses whose requests are counted at a time."""
 
@@ -126,18 +131,24 @@ class Guard:
         self._now += 1
         try:
             headers = dict(scope["headers"])
+            scope = self._below_root(scope)
             self._admit(scope, headers)
-            reading = _Body(receive, _most(scope, headers), headers)
-            scope["rest"] = reading.rest
-            await self._app(scope, reading, sending)
+            await self._app(scope, _Body(receive, _most(scope, headers), headers), sending)
         except Problem as problem:
             if started:
                 raise
+            await _drain(receive)
             await _answer(problem, sending)
         finally:
             self._now -= 1
             route = scope.get("route")
             self._seen(getattr(route, "path", "other"), status, time.perf_counter() - began)
+
+    def _below_root(self, scope: Scope) -> Scope:
+        """A request below the root path, whether the proxy takes that off what it hands on or not."""
+        root, path = self._settings.root_path, scope["path"]
+        inner = path.removeprefix(root) if path == root or path.startswith(root + "/") else path
+        return {**scope, "root_path": root, "path": root + inner}
 
     def _admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Refuse what may not be asked."""
@@ -156,7 +167,7 @@ class Guard:
             _refuse_foreign(headers, host)
         reads, writes = granted(self._settings, headers)
         scope["may_read"], scope["may_write"] = reads, writes
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = scope["path"].removeprefix(scope["root_path"])
         if not reads and path not in _OPEN and not path.startswith(_OPEN_BELOW):
             raise Problem(
                 401, "A token is needed; give it as `Authorization: Bearer TOKEN`, or on the page.", "token-needed",
@@ -212,28 +223,39 @@ class _Body:
         self._receive = receive
         self._most = most
         self._ends = time.monotonic() + limits.PATIENCE * most / limits.BODY
-        self.rest = most
+        self._rest = most
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > most:
             raise self._too_large()
 
     async def __call__(self) -> Message:
-        if self.rest <= 0:
-            return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), max(self._ends - time.monotonic(), 0.001))
+            left = self._ends - time.monotonic()
+            message = await asyncio.wait_for(self._receive(), None if left == math.inf else max(left, 0.001))
         except TimeoutError:
             raise Problem(408, "The request did not arrive in time; send it again.") from None
         if message["type"] == "http.request":
-            self.rest -= len(message.get("body", b""))
-            if self.rest < 0:
+            self._rest -= len(message.get("body", b""))
+            if self._rest < 0:
                 raise self._too_large()
             if not message.get("more_body"):
-                self.rest = 0
+                self._ends = math.inf  # what comes now is that the other side has hung up
         return message
 
     def _too_large(self) -> Problem:
         return Problem(413, f"The request is larger than {self._most / 2**20:.0f} MiB; send less.", "too-large")
+
+
+async def _drain(receive: Receive) -> None:
+    """Let who sends finish: one that is cut off while it sends does not see the answer."""
+    left = _DRAINED
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limits.PATIENCE):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
 
 
 async def _answer(problem: Problem, send: Send) -> None:

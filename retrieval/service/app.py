@@ -19,10 +19,11 @@ from retrieval.service.routes_about import AboutRoutes
 from retrieval.service.routes_items import ItemRoutes
 from retrieval.service.routes_page import PageRoutes
 from retrieval.service.routes_search import SearchRoutes
+from retrieval.service.routes_write import WriteRoutes
 from retrieval.service.service import Service
 from retrieval.version import __version__
 
-ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes)
+ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes)
 """Every group of paths."""
 
 
@@ -41,7 +42,6 @@ def create_app(service: Service) -> Guard:
     app = FastAPI(
         title="retrieval",
         version=__version__,
-        root_path=service.settings.root_path,
         docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False},

@@ -21,7 +21,7 @@ from retrieval.base.machine import cores
 from retrieval.errors import RetrievalError
 from retrieval.images.decoding import Wanted, decode
 from retrieval.images.reading import recorded_decoder
-from retrieval.index import Item
+from retrieval.index import Item, filters
 from retrieval.search.answer import Answer, hits_of
 from retrieval.search.calibration.record import match_threshold
 from retrieval.search.query import Question, unit_rows
@@ -115,6 +115,7 @@ class Asker:
         upload = self._uploads.get(str(part.value)) if part.kind == "upload" else None
         vector = None if upload is None else await self._vector(search, upload)
         above = match_threshold(search.index, search.calibration) if asked.above == "matches" else asked.above
+        asked = replace(asked, where=visible(search, asked.where, hidden=asked.hidden))
         kind = (search, asked.k, asked.where, above, asked.same, asked.details, part.kind in ("id", "path"))
         together = partial(_answers, search, asked, above)
         found: Found = await _waited(self.lane.submit(kind, _Ready(part, upload, vector), together))
@@ -144,6 +145,37 @@ class Asker:
         if "encoder" in search.__dict__:
             return search.encoder
         return await _waited(self.lane.submit((search, "encoder"), None, lambda some: [search.encoder] * len(some)))
+
+
+def item_of(search: Search, id_: int) -> Item:
+    """An item by its id.
+
+    Raises:
+        Problem: there is none.
+    """
+    try:
+        return search.index.items([id_])[0]
+    except RetrievalError as error:
+        raise Problem(404, f"There is no picture {id_} in this index.", "no-such-item") from error
+
+
+HIDDEN = "hidden"
+"""The attribute of pictures that are left out of answers."""
+
+
+def visible(search: Search, where: str | None, *, hidden: bool) -> str | None:
+    """A filter, and that a picture is not hidden.
+
+    Raises:
+        RetrievalError: the filter is wrong.
+    """
+    kinds = search.index.attribute_kinds()
+    if hidden or HIDDEN not in kinds:
+        return where
+    if where is None:
+        return f"{HIDDEN} missing"
+    filters.compile(where, kinds)  # by itself, so that it cannot end a bracket, and its error says the right place
+    return f"({where}) and {HIDDEN} missing"
 
 
 async def _waited(future: Any) -> Any:
@@ -177,7 +209,7 @@ def _resolved(search: Search, one: _Ready) -> tuple[Question, NDArray[np.float32
     part, index = one.part, search.index
     try:
         if part.kind in ("id", "path"):
-            item = index.items([int(part.value)])[0] if part.kind == "id" else index.find(str(part.value))
+            item = item_of(search, int(part.value)) if part.kind == "id" else index.find(str(part.value))
             if item is None:
                 return Problem(404, f"There is no picture {str(part.value)[:200]!r} in this index.", "no-such-item")
             name = f"id {item.id}" if part.kind == "id" else item.path
@@ -187,7 +219,7 @@ def _resolved(search: Search, one: _Ready) -> tuple[Question, NDArray[np.float32
         if one.upload is not None and one.vector is not None:
             return Question(one.upload.name, sha256=one.upload.sha256), one.vector
         return Question("vector 0"), unit_rows(np.asarray(part.value), index.dim, search.folder)[0]
-    except RetrievalError as error:
+    except (RetrievalError, Problem) as error:
         return error
 
 

@@ -47,7 +47,8 @@ class Asked:
     Attributes:
         parts: what it is made of. k: hits that are wanted. where: a filter that they match. above: the least score of
             theirs, or "matches": that from which on two pictures match. same: whether pictures of the collection that
-            the question is, come first, and are not left out. details: whether hits tell of their files, too.
+            the question is, come first, and are not left out. details: whether hits tell of their files, too. hidden:
+            whether hidden pictures may be hits.
     """
 
     parts: tuple[Part, ...]
@@ -56,6 +57,7 @@ class Asked:
     above: float | Literal["matches"] | None = None
     same: bool = True
     details: bool = True
+    hidden: bool = False
 
     def also(self, parts: tuple[Part, ...]) -> Asked:
         """The same with more parts."""
@@ -129,6 +131,7 @@ def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
         above=above,
         same=_flag(said.get("same", True), "same"),
         details=_flag(said.get("details", True), "details"),
+        hidden=_flag(said.get("hidden", False), "hidden"),
     )
 
 

@@ -12,10 +12,11 @@ from fastapi.responses import StreamingResponse
 from retrieval.images import kinds
 from retrieval.search.search import Search
 from retrieval.service.answers import as_json, item_json
+from retrieval.service.asking import item_of, visible
 from retrieval.service.pictures import SIDES, Thumbnail, media_of, opened
 from retrieval.service.problems import Problem
 from retrieval.service.routes_search import Filter, Hits, Id, Index
-from retrieval.service.service import Service, item_of
+from retrieval.service.service import Service
 
 Side = Annotated[
     int, Query(ge=1, le=SIDES[-1], description="pixels of the longer side; the next larger of a few is made")
@@ -40,11 +41,12 @@ class ItemRoutes:
 
     def items(
         self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None,
-        cursor: Annotated[str | None, Query(max_length=40, pattern="^[0-9]{1,18}$")] = None,
+        cursor: Annotated[str | None, Query(max_length=40, pattern="^[0-9]{1,18}$")] = None, hidden: bool = False,
     ) -> Response:  # fmt: skip
         """The pictures of an index, by ascending id, a page at a time."""
         with self._service.collection(request).lease() as search:
-            ids = search.index.ids() if not filter else search.index.select(filter)
+            where = visible(search, filter or None, hidden=hidden)
+            ids = search.index.ids() if where is None else search.index.select(where)
             start = 0 if cursor is None else int(np.searchsorted(ids, int(cursor), side="right"))
             some = ids[start : start + (k or 50)]
             found = self._told(search, some.tolist())

@@ -41,6 +41,7 @@ _BODY: dict[str, Any] = {
                         "above": {"oneOf": [{"type": "number"}, {"const": "matches"}]},
                         "same": {"type": "boolean"},
                         "details": {"type": "boolean"},
+                        "hidden": {"type": "boolean"},
                     },
                 }
             },
@@ -73,14 +74,14 @@ class SearchRoutes:
 
     async def search(
         self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None, above: Above = None,
-        same: Flag = None, details: Flag = None,
+        same: Flag = None, details: Flag = None, hidden: Flag = None,
     ) -> Response:  # fmt: skip
         """Find what looks like a picture, an item, a text or a vector."""
         return await self._answer(request, await self._asked(request))
 
     async def similar(
         self, request: Request, id: Id, index: Index = None, k: Hits = None, filter: Filter = None, above: Above = None,
-        same: Flag = None, details: Flag = None,
+        same: Flag = None, details: Flag = None, hidden: Flag = None,
     ) -> Response:  # fmt: skip
         """Find what looks like a picture of the index."""
         return await self._answer(request, read_asked({"like": [f"id:{id}"]}, request.query_params))

@@ -8,9 +8,6 @@ from typing import Any
 
 from fastapi import Request
 
-from retrieval.errors import RetrievalError
-from retrieval.index import Item
-from retrieval.search.search import Search
 from retrieval.service.asking import Asker
 from retrieval.service.collections import Collection, Collections
 from retrieval.service.metrics import Metrics
@@ -18,6 +15,7 @@ from retrieval.service.pictures import Pictures
 from retrieval.service.problems import Problem
 from retrieval.service.settings import Settings
 from retrieval.service.uploads import Uploads
+from retrieval.service.writing import Writer
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Service:
 
     Attributes:
         settings: how it was asked to run. collections: the indexes. asker: answers questions. uploads: pictures that
-            were sent. pictures: makes thumbnails. metrics: counts.
+            were sent. pictures: makes thumbnails. metrics: counts. writer: changes indexes.
     """
 
     settings: Settings
@@ -35,6 +33,7 @@ class Service:
     uploads: Uploads
     pictures: Pictures
     metrics: Metrics
+    writer: Writer
 
     @classmethod
     def of(cls, settings: Settings, collections: Collections, metrics: Metrics, cache: Path | None) -> Service:
@@ -44,7 +43,7 @@ class Service:
             cache: the folder of thumbnails; None for none.
         """
         uploads = Uploads()
-        return cls(settings, collections, Asker(uploads, metrics), uploads, Pictures(cache), metrics)
+        return cls(settings, collections, Asker(uploads, metrics), uploads, Pictures(cache), metrics, Writer())
 
     def collection(self, request: Request) -> Collection:
         """The one that a request means by `?index=`, or the first."""
@@ -52,20 +51,9 @@ class Service:
 
     def close(self) -> None:
         """Finish what was begun, and let everything go."""
+        self.writer.close()
         self.asker.close()
         self.collections.close()
-
-
-def item_of(search: Search, id_: int) -> Item:
-    """An item by its id.
-
-    Raises:
-        Problem: there is none.
-    """
-    try:
-        return search.index.items([id_])[0]
-    except RetrievalError as error:
-        raise Problem(404, f"There is no picture {id_} in this index.", "no-such-item") from error
 
 
 def require_writer(request: Request) -> None:

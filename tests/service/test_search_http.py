@@ -49,7 +49,10 @@ def test_an_item_is_answered_as_in_the_process(served: Served, index: Path) -> N
 def test_the_collections_own_picture_comes_first_and_is_marked(served: Served, photos: Path) -> None:
     """cat/0.png and its exact copy, whether asked by id or sent."""
     body, media = form([("x.png", (photos / "cat" / "0.png").read_bytes())])
-    for said in (served("POST", "/search?k=4", {"like": ["path:cat/0.png"]}), served("POST", "/search?k=4", body, media=media)):
+    for said in (
+        served("POST", "/search?k=4", {"like": ["path:cat/0.png"]}),
+        served("POST", "/search?k=4", body, media=media),
+    ):
         found = said.json["hits"]
         assert [hit["rank"] for hit in found] == [1, 2, 3, 4]
         assert {hit["path"] for hit in found if hit["same"]} == {"cat/0.png", "dog/copy.png"}
@@ -101,7 +104,7 @@ def test_a_least_score_gives_all_that_reach_it(served: Served, index: Path) -> N
     ("asked", "status", "words"),
     [
         ({}, 400, "Give one"),
-        ({"like": ["id:999"]}, 400, "no item 999"),
+        ({"like": ["id:999"]}, 404, "no picture 999"),
         ({"like": ["path:no/such.png"]}, 404, "no picture 'no/such.png'"),
         ({"like": ["upload:" + "0" * 64]}, 404, "send it again"),
         ({"like": ["text:a dog"]}, 400, "knows pictures only"),

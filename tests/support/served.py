@@ -82,8 +82,13 @@ def until(what: Any, seconds: float = 60) -> None:
 
 def form(files: Sequence[tuple[str, bytes]], **fields: str) -> tuple[bytes, str]:
     """A form as a browser sends it, and its media type."""
-    parts = [f'--B\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
+    parts = [
+        f'--B\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
     for name, data in files:
-        head = f'--B\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+        head = (
+            f'--B\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
+        )
         parts.append(head.encode() + data + b"\r\n")
     return b"".join(parts) + b"--B--\r\n", "multipart/form-data; boundary=B"
