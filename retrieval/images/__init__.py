@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from retrieval.base.placed_files import MAX_BYTES
+from retrieval.images.box import Box
 from retrieval.images.decoding import MAX_PIXELS, Decoder, Source, UnreadableImage, open_picture, read
 from retrieval.images.folders import Found, Skipped, find, is_system
 from retrieval.images.kinds import SUFFIXES
@@ -12,6 +13,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_PIXELS",
     "SUFFIXES",
+    "Box",
     "Decoder",
     "Found",
     "Pixels",

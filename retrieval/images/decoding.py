@@ -26,6 +26,7 @@ from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.images import camera_raw, kinds, mending, profiles, tiff
+from retrieval.images.box import Box
 from retrieval.images.colours import plain
 from retrieval.images.exif import Fact, facts
 from retrieval.images.folders import failure
@@ -129,6 +130,7 @@ class Wanted(NamedTuple):
         max_pixels: most that are decoded.
         room: where there must be enough memory first; None if whoever calls has seen to it.
         facts: whether to tell what the camera wrote beside it.
+        box: the part of it that is wanted, of the upright picture in its full size: give it with no `size`.
     """
 
     size: int | None = None
@@ -137,6 +139,7 @@ class Wanted(NamedTuple):
     max_pixels: int = MAX_PIXELS
     room: Room | None = SHARED
     facts: bool = False
+    box: Box | None = None
 
 
 def read(path: Source, p: Preprocessing, decoder: Decoder = "pillow") -> Pixels:
@@ -165,6 +168,7 @@ def open_picture(
     size: int | None = None,
     mode: Literal["RGB", "L"] | None = None,
     max_pixels: int = MAX_PIXELS,
+    box: Box | None = None,
 ) -> Image.Image:
     """A picture, upright and in plain colours, as a viewer shows it.
 
@@ -179,6 +183,7 @@ def open_picture(
             photograph. Very large pictures of other kinds are made smaller, too, but not below twice of this.
         mode: "RGB" or "L"; if None, "L" for grey pictures and "RGB" for all others.
         max_pixels: width × height of what is decoded above which the picture is refused before that.
+        box: only this part of it, in its full size.
 
     Returns:
         A loaded picture of mode "RGB" or "L" that no longer needs the file.
@@ -186,7 +191,8 @@ def open_picture(
     Raises:
         UnreadableImage: for whatever is wrong with the file.
     """
-    return _from(source, Wanted(size, mode, max_pixels=max_pixels), lambda picture: picture)
+    wanted = Wanted(size if box is None else None, mode, max_pixels=max_pixels, box=box)
+    return _from(source, wanted, lambda picture: picture)
 
 
 def _from(source: Source, wanted: Wanted, make: Callable[[Image.Image], _Done]) -> _Done:
@@ -463,7 +469,7 @@ class Header:
         if orientation in _TURNS:
             picture = picture.transpose(_TURNS[orientation])
         sideways = orientation in _SIDEWAYS
-        made = make(picture)
+        made = make(picture if wanted.box is None else self._part(picture, wanted.box))
         known = self._facts() if wanted.facts else {}
         self.__dict__.pop("picture", None)  # its memory is given back before that of the room is
         self._deep = None
@@ -579,6 +585,17 @@ class Header:
         except Exception:  # damaged metadata is no reason to do without the picture
             return {}
         return {} if exif is None else facts(exif)
+
+    def _part(self, picture: Image.Image, box: Box) -> Image.Image:
+        """A part of the upright picture.
+
+        Raises:
+            UnreadableImage: it lies beside it.
+        """
+        edges = box.edges(*picture.size)
+        if edges is None:
+            raise UnreadableImage(self._name, f"its {picture.width}×{picture.height} pixels have no part #{box}")
+        return picture.crop(edges)
 
     def _turn(self) -> int:
         """The EXIF orientation of the pixels."""

@@ -23,6 +23,7 @@ from retrieval.base.placed_files import NotOpenedError, Placed, Root, open_file
 from retrieval.base.text import printable
 from retrieval.base.threads import _Done, in_order
 from retrieval.errors import RetrievalError
+from retrieval.images.box import Box
 from retrieval.images.decoding import VERSION, Wanted, decode, needed_for, room_for
 from retrieval.images.exif import Fact
 from retrieval.images.folders import failure, mtime_of
@@ -104,6 +105,7 @@ def read_picture(
     decoder: images.Decoder,
     contents: Contents | None = None,
     room: Room | None = None,
+    box: Box | None = None,
 ) -> ReadPicture:
     """Read one file, once: its bytes are hashed and decoded from memory.
 
@@ -113,13 +115,15 @@ def read_picture(
         decoder: what decodes JPEGs.
         contents: what says whether these bytes need decoding; without it they are decoded.
         room: where there must be enough of it first; by default that of the whole process.
+        box: the part of the picture that the pixels show; by default all of it.
 
     Raises:
-        UnreadableImage: for whatever is wrong with the file.
+        UnreadableImage: for whatever is wrong with the file, or the box lies beside the picture.
         RetrievalError: the decoder is simplejpeg and not installed.
     """
     name = printable(path)
-    wanted = Wanted(p.size, p.mode, decoder, room=room or SHARED, facts=True)
+    size = p.size if box is None else None
+    wanted = Wanted(size, p.mode, decoder, room=room or SHARED, facts=True, box=box)
     with _opened(path) as (file, status), contextlib.ExitStack() as held:
         if status.st_size > _SMALL:  # it may be none, or need so much memory that the file had better wait
             reader = io.BufferedReader(file)

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from retrieval.base.notebook import SIDE, Tile, tiles
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retrieval.base.placed_files import Placed, Root
-    from retrieval.images import Skipped
+    from retrieval.images import Box, Skipped
     from retrieval.index import Item
     from retrieval.search.calibration import Calibration
+    from retrieval.search.parts import Part
 
 
 SHOWN = 30
@@ -52,6 +54,33 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class AskedPart:
+    """One part of a question of several, and what became of it.
+
+    Attributes:
+        part: as it was asked; its vector, with its weight, is in the sum that was looked for.
+        sign: 1 where hits were to be like it, −1 where they were not.
+        picture: its file; None where it has none.
+        left_out: ids of the item that it is, or is a part of, and of that one's exact copies, ascending, which the hits
+            leave out for its sake.
+    """
+
+    part: Part
+    sign: int
+    picture: Path | Placed | None = None
+    left_out: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "part": printable(str(self.part)),
+            "sign": self.sign,
+            "weight": self.part.weight,
+            "left_out": list(self.left_out),
+        }
+
+
+@dataclass(frozen=True)
 class Answer:
     """What was found for one query: a sequence of hits, the best first.
 
@@ -67,6 +96,8 @@ class Answer:
         no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
+        box: the part of the picture that was the query; None for all of it.
+        parts: what the question was made of, where it was asked in parts.
     """
 
     query: str
@@ -78,6 +109,8 @@ class Answer:
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
     root: Root | None = None
+    box: Box | None = None
+    parts: tuple[AskedPart, ...] = ()
 
     def __len__(self) -> int:
         """How many hits there are."""
@@ -120,10 +153,19 @@ class Answer:
     def _repr_html_(self) -> str:
         from retrieval.images.embedded import embedded  # here, as it brings Pillow
 
-        def tile(file: Path | Placed | None, alt: str, lines: Sequence[str], right: bool | None = None) -> Tile:
-            return Tile(None if file is None else embedded(file, SIDE), alt, lines, right)
+        def tile(
+            file: Path | Placed | None,
+            alt: str,
+            lines: Sequence[str],
+            right: bool | None = None,
+            box: Box | None = None,
+        ) -> Tile:
+            return Tile(None if file is None else embedded(file, SIDE, box), alt, lines, right)
 
-        shown_tiles = [tile(self.picture, "query", ["query", self.label or ""])]
+        shown_tiles = [
+            tile(one.picture, "query", ["like" if one.sign > 0 else "unlike", str(one.part)], box=one.part.box)
+            for one in self.parts
+        ] or [tile(self.picture, "query", ["query", self.label or ""], box=self.box)]
         for hit in self.hits[:SHOWN]:
             likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
             file = None if self.root is None else self.root / hit.path

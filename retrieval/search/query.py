@@ -16,6 +16,7 @@ from retrieval import images
 from retrieval.base.placed_files import Placed
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
+from retrieval.images.box import split
 from retrieval.index import Item
 from retrieval.index.vectors import directions
 
@@ -27,7 +28,10 @@ class Question:
     Attributes:
         query: as it was asked. picture: its file. item: itself, where it is in the index. sha256: of its file.
         label: where it is known.
-        calibrated: whether its scores are like those of pictures, so that what was calibrated with these holds.
+        calibrated: whether it is one picture and all of it, or its vector: then what was calibrated with these holds
+            for its scores, and it has the id and label of a copy in the index.
+        box: the part of the picture that it is; None for all of it.
+        of: what it is made of, where it was asked in parts.
     """
 
     query: str
@@ -36,6 +40,13 @@ class Question:
     sha256: str | None = None
     label: str | None = None
     calibrated: bool = True
+    box: images.Box | None = None
+    of: tuple[Question, ...] = ()
+
+    @property
+    def whole(self) -> Path | Placed | None:
+        """The file of the picture, if it is all of it."""
+        return self.picture if self.box is None else None
 
 
 Picture = str | Path | bytes | Image.Image | NDArray[Any]
@@ -59,23 +70,34 @@ class InMemory(NamedTuple):
     own: bool
 
 
-def pictures_of(given: Picture | Iterable[Picture], skipped: list[images.Skipped]) -> list[Path | InMemory]:
-    """Pictures one by one, with each folder replaced by the pictures in it.
+class Boxed(NamedTuple):
+    """A part of a picture."""
+
+    file: Path
+    box: images.Box
+
+
+def pictures_of(given: Picture | Iterable[Picture], skipped: list[images.Skipped]) -> list[Path | InMemory | Boxed]:
+    """Pictures one by one, with each folder replaced by the pictures in it, and a text `a.jpg#10,20,64,48` under which
+    no file lies by this part of the picture.
 
     Args:
         given: one, or many.
         skipped: takes in what a folder holds that is no picture to read.
 
     Raises:
-        RetrievalError: something is no picture of any kind.
+        RetrievalError: something is no picture of any kind, or a part is empty.
     """
     one = given.ndim < 4 if isinstance(given, np.ndarray) else isinstance(given, _ONE)
     if not one and (hasattr(given, "read") or not isinstance(given, Iterable)):
         raise _no_picture(given)
     several: Iterable[Any] = [given] if one else given  # type: ignore[assignment]
-    found: list[Path | InMemory] = []
+    found: list[Path | InMemory | Boxed] = []
     for number, picture in enumerate(several):
-        if isinstance(picture, str | Path):
+        boxed = _part_of_file(picture) if isinstance(picture, str) else None
+        if boxed is not None:
+            found.append(boxed)
+        elif isinstance(picture, str | Path):
             found += _picture_files([picture], skipped)
         elif isinstance(picture, bytes | bytearray | memoryview):
             found.append(InMemory(f"bytes {number}", bytes(picture), own=True))
@@ -117,6 +139,22 @@ def _written(picture: Image.Image | NDArray[Any]) -> bytes:
     except (OSError, ValueError, SyntaxError) as error:  # it may be read only now, or was closed
         raise RetrievalError(f"The picture {picture!r:.100} cannot be used ({error}); open it again.") from error
     return file.getvalue()
+
+
+def _part_of_file(text: str) -> Boxed | None:
+    """What a text says that ends like a box, if it is not the name of something."""
+    ended = split(text) if "#" in text else None
+    if ended is None or lies(text):
+        return None
+    return Boxed(Path(ended[0]), images.Box.parse(ended[1]))
+
+
+def lies(name: str) -> bool:
+    """Whether there is a file or a folder of this name."""
+    try:
+        return bool(name) and Path(name).exists()
+    except (OSError, ValueError):  # no possible name
+        return False
 
 
 def _picture_files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[Path]:

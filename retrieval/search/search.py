@@ -12,6 +12,7 @@ import io
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,14 +25,16 @@ from retrieval.base.given import whole
 from retrieval.base.held_folder import HeldFolder
 from retrieval.base.machine import cores
 from retrieval.base.npy import mapped
-from retrieval.base.placed_files import Root
+from retrieval.base.placed_files import Placed, Root
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
-from retrieval.search.answer import Answer, hits_of, no_match
-from retrieval.search.query import Picture, Question, pictures_of, placed, unit_rows
+from retrieval.search.answer import Answer, AskedPart, hits_of, no_match
+from retrieval.search.combining import combined
+from retrieval.search.parts import GivenPart, Part, parts_of, spelled
+from retrieval.search.query import Boxed, InMemory, Picture, Question, pictures_of, placed, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, unchanged
 
 if TYPE_CHECKING:
@@ -218,8 +221,8 @@ class Search:
         that name.
 
         Args:
-            pictures: one, or many: picture files; folders, all of whose pictures are queries; bytes of such files;
-                pictures of Pillow's; pixels uint8 (h, w, 3) or (h, w).
+            pictures: one, or many: picture files; parts of them, as the text ``a.jpg#10,20,64,48``; folders, all of
+                whose pictures are queries; bytes of such files; pictures of Pillow's; pixels uint8 (h, w, 3) or (h, w).
             k: how many hits an answer has, at most.
             include_self: leave nothing out.
             where: a filter that hits must match (``docs/filters.md``); if k others match, k come back.
@@ -238,7 +241,7 @@ class Search:
         questions: list[Question] = []
         vectors = [np.empty((0, self.index.dim), np.float32)]
         for in_files, some in itertools.groupby(asked, lambda one: isinstance(one, Path)):
-            encoded = self._encode_files if in_files else self._encode_in_memory
+            encoded = self._encode_files if in_files else self._encode_singly
             for question, rows in encoded(list(some), left_out):
                 questions += question
                 vectors.append(rows)
@@ -262,20 +265,48 @@ class Search:
                     left_out.append(picture)
             yield questions, batch.vectors
 
-    def _encode_in_memory(self, pictures: Sequence[Any], left_out: list[images.Skipped]) -> Iterator[Encoded]:
-        from retrieval.images.decoding import Wanted, decode
-        from retrieval.images.reading import recorded_decoder
-
-        p = self.encoder.config.preprocessing
-        wanted = Wanted(p.size, p.mode, recorded_decoder(self.index.decoder))
+    def _encode_singly(self, pictures: Sequence[Any], left_out: list[images.Skipped]) -> Iterator[Encoded]:
         for one in pictures:
             try:
-                pixels = decode(io.BytesIO(one.data), one.name, wanted, partial(images.prepare, p=p)).made
+                question, rows = self._encoded(*(one if isinstance(one, Boxed) else (one, None)))
             except images.UnreadableImage as problem:
                 left_out.append(images.Skipped(problem.path, problem.reason))
                 continue
-            sha256 = hashlib.sha256(one.data).hexdigest() if one.own else None
-            yield [Question(one.name, sha256=sha256)], self.encoder.encode(pixels[None])
+            yield [question], rows
+
+    def _encoded(
+        self, picture: Path | Placed | InMemory, box: images.Box | None, item: Item | None = None
+    ) -> tuple[Question, NDArray[np.float32]]:
+        """One picture, or a part of it, and its vector (1, dim).
+
+        Args:
+            picture: the whole of it. box: the part. item: whose file it is, if it is one of the index.
+
+        Raises:
+            UnreadableImage: it cannot be read, has no such part, or is not what the item was made of.
+        """
+        from retrieval.images.decoding import Wanted, decode
+        from retrieval.images.reading import read_picture, recorded_decoder
+
+        p, decoder = self.encoder.config.preprocessing, recorded_decoder(self.index.decoder)
+        pixels: images.Pixels | None
+        if isinstance(picture, InMemory):
+            wanted = Wanted(p.size if box is None else None, p.mode, decoder, box=box)
+            pixels = decode(io.BytesIO(picture.data), picture.name, wanted, partial(images.prepare, p=p)).made
+            question = Question(picture.name, sha256=hashlib.sha256(picture.data).hexdigest() if picture.own else None)
+        else:
+            read = read_picture(picture, p, decoder, box=box)
+            pixels = read.pixels
+            if item is None:
+                question = self._question(Path(picture), read.sha256)
+            elif item.sha256 in (read.sha256, None):  # an imported index need not have any
+                question = self._of_item(f"id {item.id}", item)
+            else:
+                raise images.UnreadableImage(printable(picture), "changed since it was indexed")
+        assert pixels is not None  # as no content counts as known
+        if box is not None:
+            question = replace(question, query=f"{question.query}#{box}", label=None, calibrated=False, box=box)
+        return question, self.encoder.encode(pixels[None])
 
     def query_ids(
         self,
@@ -310,16 +341,7 @@ class Search:
             RetrievalError: a path is not in the index, or the filter is wrong.
         """
         k = self._checked(k, where, above)
-        items = []
-        for path in paths:
-            item = self.index.find(path)
-            if item is None:
-                raise RetrievalError(
-                    f"There is no picture {path!r} in the index {printable(self.folder)!r}; "
-                    f"give a path relative to {printable(self.root)!r}."
-                )
-            items.append(item)
-        return self._of_items(paths, items, k, include_self, where, above)
+        return self._of_items(paths, [self._found(path) for path in paths], k, include_self, where, above)
 
     def query_vectors(
         self,
@@ -369,25 +391,91 @@ class Search:
         # Words and pictures score otherwise than two pictures.
         return self._answers([Question(text, calibrated=False) for text in texts], vectors, k, True, where, above)
 
-    def ask(
+    def query_parts(
         self,
-        questions: Sequence[Question],
-        vectors: NDArray[Any],
+        like: GivenPart | Iterable[GivenPart] = (),
+        unlike: GivenPart | Iterable[GivenPart] = (),
         k: int | None = 10,
         *,
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
-    ) -> list[Answer]:
-        """Questions whose vectors are known, all together; an answer does not depend on what it is asked with.
+    ) -> Answer:
+        """Find what looks like several things at once, and unlike others: one question of many parts.
+
+        The vector that is looked for is the weighted sum of the parts' unit vectors, those of `unlike` taken off,
+        scaled to unit length (:mod:`retrieval.search.combining`). Items of the index among the parts, and their exact
+        copies, are left out of the answer, those of `unlike`, too. How likely a hit is a true match is known where the
+        question is a single part to be like, and that is a whole picture or a vector: the question that it is without
+        parts.
 
         Args:
-            questions: n of them. vectors: float32 (n, dim), unit rows; of binary codes also uint8 (n, dim / 8).
+            like: one part or many, each as :meth:`.Part.of` takes it: ``"a.jpg#10%,0%,50%,100%@0.5"``, ``"id:17"``,
+                ``"path:2019/a.jpg"``, ``"text:a red dog"``, ``"vector:v.npy[3]"``, or what a program has in hand.
+            unlike: the same, of what hits are to be unlike. With nothing in `like` the least alike come first.
+            k: how many hits the answer has, at most.
+            include_self: leave nothing out.
+            where: a filter that hits must match. above: only hits of at least this score.
 
         Raises:
-            RetrievalError: the filter is wrong.
+            RetrievalError: there is no part, one is wrong or cannot be read, or nothing is left of their sum.
         """
-        return self._answers(questions, vectors, self._checked(k, where, above), include_self, where, above)
+        k = self._checked(k, where, above)
+        wanted, unwanted = parts_of(like), parts_of(unlike)
+        parts = [*wanted, *unwanted]
+        if not parts:
+            raise RetrievalError("The question has no part; say what the pictures are to be like or unlike.")
+        signs = [1] * len(wanted) + [-1] * len(unwanted)
+        questions, vectors = zip(*self._understood(parts), strict=True)
+        weights = [sign * part.weight for sign, part in zip(signs, parts, strict=True)]
+        vector = combined(vectors, weights, self.index.storage)
+        alone = questions[0] if signs == [1] else Question("", calibrated=False)
+        question = replace(alone, query=spelled(wanted, unwanted), of=questions)
+        (answer,) = self._answers([question], vector[None], k, include_self, where, above)
+        left_out = [() if include_self else tuple(item.id for item in self.copies(one)) for one in questions]
+        asked = map(AskedPart, parts, signs, (one.picture for one in questions), left_out)
+        return replace(answer, parts=tuple(asked))
+
+    def _understood(self, parts: Sequence[Part]) -> list[tuple[Question, NDArray[Any]]]:
+        """Each part by itself, and its vector (dim,) or code; all of them or none, since the answer would be to another
+        question."""
+        found, problems = [], []
+        for part in parts:
+            try:
+                question, rows = self._of_part(part)
+                found.append((question, rows[0]))
+            except RetrievalError as problem:
+                problems.append(problem)
+        if len(problems) > 1:
+            others = f"{len(problems) - 1} more of the {len(parts)} parts"
+            raise RetrievalError(f"{str(problems[0]).rstrip('.')}; nor can {others} of the question be used.")
+        if problems:
+            raise problems[0]
+        return found
+
+    def _of_part(self, part: Part) -> tuple[Question, NDArray[Any]]:
+        value = part.value
+        if isinstance(value, InMemory):
+            return self._encoded(value, part.box)
+        if part.kind == "file":
+            return self._encoded(Path(str(value)), part.box)
+        if part.kind == "text":
+            return Question(str(value), calibrated=False), self.encoder.encode_text([str(value)])
+        if part.kind == "vector":
+            return Question(part.named), unit_rows(part.vector(), self.index.dim, self.folder)
+        item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
+        if part.box is not None:
+            return self._encoded(self.pictures / item.path, part.box, item)
+        return self._of_item(part.named, item), self.index.vectors([item.id])
+
+    def _found(self, path: str) -> Item:
+        item = self.index.find(path)
+        if item is None:
+            raise RetrievalError(
+                f"There is no picture {path!r} in the index {printable(self.folder)!r}; "
+                f"give a path relative to {printable(self.root)!r}."
+            )
+        return item
 
     def _of_items(
         self,
@@ -398,11 +486,11 @@ class Search:
         where: str | None,
         above: float | None,
     ) -> list[Answer]:
-        questions = [
-            Question(name, self.pictures / item.path, item, item.sha256, item.label)
-            for name, item in zip(names, items, strict=True)
-        ]
+        questions = [self._of_item(name, item) for name, item in zip(names, items, strict=True)]
         return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
+
+    def _of_item(self, name: str, item: Item) -> Question:
+        return Question(name, self.pictures / item.path, item, item.sha256, item.label)
 
     def _question(self, file: Path, sha256: str) -> Question:
         item = None
@@ -437,7 +525,7 @@ class Search:
         first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
         ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above)
         found = [
-            FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.picture)
+            FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.whole)
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
@@ -446,7 +534,7 @@ class Search:
         known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
         for question, same, first, one in zip(questions, copies, found, ordered, strict=True):
-            item = question.item or (same[0] if same else None)
+            item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
             kept = [
                 (score, known[id_]) for score, id_ in zip(one.scores[:k].tolist(), one.ids[:k].tolist(), strict=True)
@@ -463,6 +551,7 @@ class Search:
                     no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
                     unread=one.unread,
                     root=self.pictures,
+                    box=question.box,
                 )
             )
         return answers
@@ -484,8 +573,11 @@ class Search:
         spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
         return [(scores[span], ids[span]) for span in spans]
 
-    def copies(self, question: Question) -> list[Item]:
-        """The query itself, where it is in the index, and its exact copies, by ascending id."""
+    def _copies(self, question: Question) -> list[Item]:
+        """The query itself, where it is in the index, and its exact copies, by ascending id; those of all its parts."""
+        if question.of:
+            found = {item.id: item for one in question.of for item in self.copies(one)}
+            return [found[id_] for id_ in sorted(found)]
         same = self.index.find_sha256(question.sha256) if question.sha256 else []
         if question.item is not None and question.item not in same:  # vectors that belong to no file
             return [question.item]
