@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import numpy as np
@@ -29,7 +29,8 @@ from retrieval.base.text import for_terminal, printable
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure
 from retrieval.search.answer import Answer, Hit
-from retrieval.search.query import Picture, pictures_of
+from retrieval.search.parts import GivenPart, Part, parts_of, spelled
+from retrieval.search.query import Boxed, InMemory, Picture, pictures_of
 
 TOKEN = "RETRIEVAL_TOKEN"
 """The environment variable that holds the token, where none is given."""
@@ -111,8 +112,7 @@ class Client:
         Raises:
             RetrievalError: it cannot be reached, refuses, or has no such index.
         """
-        indexes = self._asked("GET", "/info")["indexes"]
-        for one in indexes:
+        for one in self._asked("GET", "/info").get("indexes", ()):
             if self._index in (None, one["name"]):
                 return dict(one)
         raise RetrievalError(f"There is no index {self._index!r} at {self.address!r}.")
@@ -131,15 +131,18 @@ class Client:
         left_out: list[images.Skipped] = []
         answers = []
         for one in pictures_of(pictures, left_out):
-            name = printable(one) if isinstance(one, Path) else one.name
+            source, box = (one.source, one.box) if isinstance(one, Boxed) else (one, None)
+            name = source.name if isinstance(source, InMemory) else printable(source)
             try:
-                data = _content(one) if isinstance(one, Path) else one.data
-                form, kind = _form(one.name, data)
-                answer = self._search(form, kind, k, include_self, where, above)
+                data = source.data if isinstance(source, InMemory) else _content(source)
+                form, media = _form(source.name, data, **({} if box is None else {"box": str(box)}))
+                answer = self._search(form, media, k, include_self, where, above)
             except images.UnreadableImage as problem:
                 left_out.append(images.Skipped(name, problem.reason))
                 continue
-            answers.append(replace(answer, query=name, picture=one if isinstance(one, Path) else None))
+            query = name if box is None else f"{name}#{box}"
+            picture = None if isinstance(source, InMemory) else source
+            answers.append(replace(answer, query=query, picture=picture, box=box))
         if skipped is not None:
             skipped.extend(left_out)
         elif left_out:
@@ -222,7 +225,38 @@ class Client:
                 files[hit.path] = f"{hit.id}.jpg"
         return _Copies(folder, files=files)
 
+    def query_parts(
+        self,
+        like: GivenPart | Iterable[GivenPart] = (),
+        unlike: GivenPart | Iterable[GivenPart] = (),
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> Answer:
+        """See :meth:`retrieval.search.search.Search.query_parts`; what lies here is sent."""
+        wanted, unwanted = parts_of(like), parts_of(unlike)
+        body = {
+            side: [self._spelled(part) for part in parts] for side, parts in (("like", wanted), ("unlike", unwanted))
+        }
+        answer = self._search(json.dumps(body).encode(), "application/json", k, include_self, where, above)
+        return replace(answer, query=spelled(wanted, unwanted))
+
     # Inside
+
+    def _spelled(self, part: Part) -> dict[str, Any]:
+        """A part as the service takes it, which has been sent what lies here."""
+        if part.kind == "vector":
+            raise RetrievalError("A vector is no part of a question to a service; ask it by query_vectors.")
+        named = str(replace(part, weight=1.0, box=None))
+        if part.kind == "memory" or part.kind == "file":
+            picture = part.value if isinstance(part.value, InMemory) else Path(str(part.value))
+            data = picture.data if isinstance(picture, InMemory) else _content(picture)
+            form, media = _form(picture.name, data)
+            sent = self._asked("POST", "/uploads", body=form, media=media)
+            named = f"upload:{sent['uploads'][0]['sha256']}"
+        return {"part": named, "weight": part.weight, "box": None if part.box is None else str(part.box)}
 
     def _like(self, part: str, k: int | None, include_self: bool, where: str | None, above: float | None) -> Answer:
         body = json.dumps({"like": [part]}).encode()
@@ -241,27 +275,25 @@ class Client:
         if above is not None:
             wanted["above"] = repr(float(above))
         found = self._asked("POST", "/search", wanted, body, media)
-        if k is None and len(found["hits"]) == _MOST:
+        try:
+            answer = _read(found)
+        except (KeyError, TypeError, AttributeError):
+            raise self._strange() from None
+        if k is None and len(answer) == _MOST:
             raise RetrievalError(f"More than {_MOST:,} pictures score {above} or more; give k, or a higher score.")
-        query = found["query"]
-        return Answer(
-            query=query["query"],
-            label=query["label"],
-            id=query["id"],
-            hits=tuple(Hit(**{name: hit[name] for name in _OF_HIT}) for hit in found["hits"]),
-            left_out=tuple(query["left_out"]),
-            no_match=found["no_match"],
-            unread=tuple(images.Skipped(one["path"], one["reason"]) for one in found["left_out"]),
-        )
+        return answer
 
     def _asked(
         self, method: str, path: str, wanted: Mapping[str, str] | None = None, body: bytes = b"", media: str = ""
     ) -> dict[str, Any]:
         data = self._fetched(method, path, wanted or {}, body, media)
         try:
-            return cast(dict[str, Any], json.loads(data))
+            found = json.loads(data)
         except (ValueError, RecursionError):
-            raise self._strange() from None
+            found = None
+        if not isinstance(found, dict):
+            raise self._strange()
+        return found
 
     def _fetched(self, method: str, path: str, wanted: Mapping[str, str], body: bytes = b"", media: str = "") -> bytes:
         """What the service answers.
@@ -343,7 +375,21 @@ class _RefusedError(RetrievalError):
     """What a service did not do."""
 
 
-def _content(path: Path) -> bytes:
+def _read(found: Mapping[str, Any]) -> Answer:
+    """An answer as a service gives it."""
+    query = found["query"]
+    return Answer(
+        query=query["query"],
+        label=query["label"],
+        id=query["id"],
+        hits=tuple(Hit(**{name: hit[name] for name in _OF_HIT}) for hit in found["hits"]),
+        left_out=tuple(query["left_out"]),
+        no_match=found["no_match"],
+        unread=tuple(images.Skipped(one["path"], one["reason"]) for one in found["left_out"]),
+    )
+
+
+def _content(path: Path | Placed) -> bytes:
     try:
         with open_file(path) as file:
             return file.readall()
@@ -353,11 +399,16 @@ def _content(path: Path) -> bytes:
         raise images.UnreadableImage(printable(path), failure(error)) from None
 
 
-def _form(name: str, data: bytes) -> tuple[bytes, str]:
+def _form(name: str, data: bytes, **fields: str) -> tuple[bytes, str]:
     """A picture as the form of a browser would send it, and what that is called."""
     boundary = secrets.token_hex(16)
-    plain = "".join(
-        letter if letter.isascii() and letter.isprintable() and letter not in '"\\' else "_" for letter in name
+    named = "".join(one if one.isascii() and one.isprintable() and one not in '"\\' else "_" for one in name)
+    parts = [
+        *((f'name="{field}"', value.encode()) for field, value in fields.items()),
+        (f'name="file"; filename="{named}"', data),
+    ]
+    body = b"".join(
+        f"--{boundary}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode() + content + b"\r\n"
+        for head, content in parts
     )
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{plain}"\r\n\r\n'
-    return head.encode() + data + f"\r\n--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+    return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"

@@ -442,8 +442,7 @@ class Search:
         found, problems = [], []
         for part in parts:
             try:
-                question, rows = self._of_part(part)
-                found.append((question, rows[0]))
+                found.append(self.understood(part))
             except RetrievalError as problem:
                 problems.append(problem)
         if len(problems) > 1:
@@ -573,7 +572,36 @@ class Search:
         spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
         return [(scores[span], ids[span]) for span in spans]
 
-    def _copies(self, question: Question) -> list[Item]:
+    def ask(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[Any],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+    ) -> list[Answer]:
+        """Questions whose vectors are known, all together; an answer does not depend on what it is asked with.
+
+        Args:
+            questions: n of them. vectors: float32 (n, dim), unit rows; of binary codes also uint8 (n, dim / 8).
+
+        Raises:
+            RetrievalError: the filter is wrong.
+        """
+        return self._answers(questions, vectors, self._checked(k, where, above), include_self, where, above)
+
+    def understood(self, part: Part) -> tuple[Question, NDArray[Any]]:
+        """A part of a question by itself, and its vector (dim,) or code (dim / 8,).
+
+        Raises:
+            RetrievalError: there is no such thing, or it cannot be read.
+        """
+        question, rows = self._of_part(part)
+        return question, rows[0]
+
+    def copies(self, question: Question) -> list[Item]:
         """The query itself, where it is in the index, and its exact copies, by ascending id; those of all its parts."""
         if question.of:
             found = {item.id: item for one in question.of for item in self.copies(one)}

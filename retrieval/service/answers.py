@@ -41,15 +41,15 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
             "left_out": list(answer.left_out),
             "parts": [
                 {
-                    "part": part.named,
-                    "sign": 1,
-                    "weight": 1.0,
-                    "id": answer.id,
-                    "sha256": part.value if part.kind == "upload" else None,
+                    "part": printable(str(piece.part)),
+                    "sign": piece.sign,
+                    "weight": piece.part.weight,
+                    "id": found.ids[place],
+                    "sha256": piece.upload,
                     "used": True,
                     "why": None,
                 }
-                for part in asked.parts
+                for place, piece in enumerate(asked.pieces)
             ],
         },
         "hits": [hit_json(hit) for hit in answer.hits],

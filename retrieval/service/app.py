@@ -39,6 +39,11 @@ def create_app(service: Service) -> Guard:
         yield
         service.close()
 
+    async def said(_: Request, error: Exception) -> Response:
+        problem = problems.of(error)
+        problem.detail = service.collections.without_folders(problem.detail)
+        return problem.response()
+
     app = FastAPI(
         title="retrieval",
         version=__version__,
@@ -47,8 +52,8 @@ def create_app(service: Service) -> Guard:
         telemetry={"tracing": False},
         lifespan=lifespan,
         exception_handlers={
-            Problem: _said,
-            RetrievalError: _said,
+            Problem: said,
+            RetrievalError: said,
             RequestValidationError: _not_valid,
             404: _by_status,
             405: _by_status,
@@ -59,10 +64,6 @@ def create_app(service: Service) -> Guard:
     for routes in ROUTES:
         routes(service).add_to(app)
     return Guard(app, service.settings, service.metrics.request)
-
-
-async def _said(_: Request, error: Exception) -> Response:
-    return problems.of(error).response()
 
 
 async def _not_valid(_: Request, error: Any) -> Response:

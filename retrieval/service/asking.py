@@ -7,7 +7,7 @@ import io
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,20 +18,23 @@ from numpy.typing import NDArray
 
 from retrieval import images
 from retrieval.base.machine import cores
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.images.decoding import Wanted, decode
 from retrieval.images.reading import recorded_decoder
 from retrieval.index import Item, filters
 from retrieval.search.answer import Answer, hits_of
 from retrieval.search.calibration.record import match_threshold
+from retrieval.search.combining import combined
+from retrieval.search.parts import spelled
 from retrieval.search.query import Question, unit_rows
 from retrieval.search.search import Search
 from retrieval.service import limits
 from retrieval.service.batching import Lane
 from retrieval.service.metrics import Metrics
 from retrieval.service.problems import Problem, busy
-from retrieval.service.questions import Asked, Part
-from retrieval.service.uploads import Upload, Uploads
+from retrieval.service.questions import Asked, Piece
+from retrieval.service.uploads import Uploads
 
 _Done = TypeVar("_Done")
 
@@ -42,24 +45,38 @@ class Found:
 
     Attributes:
         answer: with the pictures of the collection that the question is, first.
-        same: their ids. items: of the hits, by id. attributes: likewise.
+        ids: of the parts of the question, in their order; None of one that the collection does not have.
+        same: all ids of theirs, and of exact copies. items: of the hits, by id. attributes: likewise.
         generation: of the index.
     """
 
     answer: Answer
+    ids: tuple[int | None, ...]
     same: frozenset[int]
     items: dict[int, Item]
     attributes: dict[int, dict[str, Any]]
     generation: int
 
 
+Known = tuple[Question, NDArray[Any]]
+"""A part of a question by itself, and its vector."""
+
+
 @dataclass(frozen=True)
 class _Ready:
-    """A question whose picture is a vector by now."""
+    """A question whose pictures are vectors by now.
 
-    part: Part
-    upload: Upload | None = None
-    vector: NDArray[np.float32] | None = None
+    Attributes:
+        pieces: what it is made of. known: for each, what is known already.
+    """
+
+    pieces: tuple[Piece, ...]
+    known: tuple[Known | None, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one whole thing, so that the collection may have it, too."""
+        return len(self.pieces) == 1 and self.pieces[0].plain
 
 
 class Asker:
@@ -109,26 +126,31 @@ class Asker:
         Raises:
             Problem, RetrievalError: it cannot be answered.
         """
-        if len(asked.parts) != 1:
-            raise Problem(400, "Give one picture, id, path, text or vector to look for.", "refused")
-        part = asked.parts[0]
-        upload = self._uploads.get(str(part.value)) if part.kind == "upload" else None
-        vector = None if upload is None else await self._vector(search, upload)
+        if not asked.pieces:
+            raise Problem(
+                400, "There is nothing to look for; give a picture, an id, a path, a text or a vector.", "refused"
+            )
+        ready = _Ready(asked.pieces, tuple([await self._sent(search, piece) for piece in asked.pieces]))
         above = match_threshold(search.index, search.calibration) if asked.above == "matches" else asked.above
         asked = replace(asked, where=visible(search, asked.where, hidden=asked.hidden))
-        kind = (search, asked.k, asked.where, above, asked.same, asked.details, part.kind in ("id", "path"))
+        coded = ready.alone and ready.pieces[0].part.kind in ("id", "path")  # of binary codes, no floats
+        kind = (search, asked.k, asked.where, above, asked.same, asked.details, coded)
         together = partial(_answers, search, asked, above)
-        found: Found = await _waited(self.lane.submit(kind, _Ready(part, upload, vector), together))
+        found: Found = await _waited(self.lane.submit(kind, ready, together))
         return found
 
-    async def _vector(self, search: Search, upload: Upload) -> NDArray[np.float32]:
-        """What the index's network makes of a picture; made once."""
-        key = (search.index.encoder_hash, search.index.decoder)
+    async def _sent(self, search: Search, piece: Piece) -> Known | None:
+        """A picture that was sent, or the part of it that is meant, and its vector, which is made once."""
+        if piece.upload is None:
+            return None
+        upload, box = self._uploads.get(piece.upload), piece.part.box
+        key = (search.index.encoder_hash, search.index.decoder, str(box))
         if key not in upload.vectors:
             began = time.perf_counter()
             encoder = await self._encoder(search)
             p = encoder.config.preprocessing
-            wanted = Wanted(p.size, p.mode, recorded_decoder(search.index.decoder), limits.PIXELS)
+            side = p.size if box is None else None
+            wanted = Wanted(side, p.mode, recorded_decoder(search.index.decoder), limits.PIXELS, box=box)
             pixels = await self.beside(
                 lambda: decode(io.BytesIO(upload.data), upload.name, wanted, partial(images.prepare, p=p)).made
             )
@@ -139,7 +161,10 @@ class Asker:
                     limits.PICTURES_TOGETHER,
                 )
             )  # fmt: skip
-        return upload.vectors[key]
+        question = Question(upload.name, sha256=upload.sha256)
+        if box is not None:
+            question = replace(question, query=f"{upload.name}#{box}", calibrated=False, box=box)
+        return question, upload.vectors[key]
 
     async def _encoder(self, search: Search) -> Any:
         if "encoder" in search.__dict__:
@@ -183,59 +208,70 @@ async def _waited(future: Any) -> Any:
 
 
 def _answers(search: Search, asked: Asked, above: float | None, some: Sequence[_Ready]) -> list[Found | Exception]:
-    """Questions that differ in their one part alone, answered together."""
-    found: list[Found | Exception] = []
-    resolved: list[tuple[Question, NDArray[np.float32]] | Exception] = [_resolved(search, one) for one in some]
+    """Questions that differ in their pieces alone, answered together."""
+    resolved = [_resolved(search, one) for one in some]
     good = [one for one in resolved if not isinstance(one, Exception)]
-    answers = iter(
-        search.ask(
-            [question for question, _ in good],
-            np.stack([vector for _, vector in good]) if good else np.empty((0, search.index.dim), np.float32),
-            asked.k,
-            include_self=asked.same,
-            where=asked.where,
-            above=above,
+    answers: Iterator[Answer] = iter(())
+    if good:
+        questions, vectors = zip(*good, strict=True)
+        answers = iter(
+            search.ask(questions, np.stack(vectors), asked.k, include_self=asked.same, where=asked.where, above=above)
         )
-    )
-    for one in resolved:
-        if isinstance(one, Exception):
-            found.append(one)
-        else:
-            found.append(_completed(search, asked, above, *one, next(answers)))
-    return found
+    return [
+        one if isinstance(one, Exception) else _completed(search, asked, above, ready.alone, *one, next(answers))
+        for ready, one in zip(some, resolved, strict=True)
+    ]
 
 
-def _resolved(search: Search, one: _Ready) -> tuple[Question, NDArray[np.float32]] | Exception:
-    part, index = one.part, search.index
+def _resolved(search: Search, ready: _Ready) -> Known | Exception:
+    """A question and its vector; or why there is none."""
     try:
-        if part.kind in ("id", "path"):
-            item = item_of(search, int(part.value)) if part.kind == "id" else index.find(str(part.value))
-            if item is None:
-                return Problem(404, f"There is no picture {str(part.value)[:200]!r} in this index.", "no-such-item")
-            name = f"id {item.id}" if part.kind == "id" else item.path
-            return Question(name, None, item, item.sha256, item.label), index.vectors([item.id])[0]
-        if part.kind == "text":
-            return Question(str(part.value), calibrated=False), search.encoder.encode_text([str(part.value)])[0]
-        if one.upload is not None and one.vector is not None:
-            return Question(one.upload.name, sha256=one.upload.sha256), one.vector
-        return Question("vector 0"), unit_rows(np.asarray(part.value), index.dim, search.folder)[0]
+        known = [found or _understood(search, piece) for piece, found in zip(ready.pieces, ready.known, strict=True)]
+        if ready.alone:
+            return known[0]
+        weights = [piece.sign * piece.part.weight for piece in ready.pieces]
+        vector = combined([vector for _, vector in known], weights, search.index.storage)
+        like, unlike = ([piece.part for piece in ready.pieces if piece.sign == sign] for sign in (1, -1))
+        return Question(spelled(like, unlike), calibrated=False, of=tuple(one for one, _ in known)), vector
     except (RetrievalError, Problem) as error:
         return error
 
 
+def _understood(search: Search, piece: Piece) -> Known:
+    part = piece.part
+    if piece.vector is not None:
+        return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.folder)[0]
+    if part.kind == "id":
+        item_of(search, int(str(part.value)))
+    elif part.kind == "path" and search.index.find(str(part.value)) is None:
+        raise Problem(404, f"There is no picture {str(part.value)[:200]!r} in this index.", "no-such-item")
+    try:
+        question, vector = search.understood(part)
+    except images.UnreadableImage as problem:  # which names the file as this machine has it
+        raise images.UnreadableImage(printable(part.named), problem.reason) from None
+    plain = {"id": f"id {part.value}", "path": str(part.value), "text": str(part.value)}  # as `retrieval query` says it
+    return (replace(question, query=plain[part.kind]) if piece.plain else question), vector
+
+
 def _completed(
-    search: Search, asked: Asked, above: float | None, question: Question, vector: NDArray[np.float32], answer: Answer
+    search: Search,
+    asked: Asked,
+    above: float | None,
+    alone: bool,
+    question: Question,
+    vector: NDArray[Any],
+    answer: Answer,
 ) -> Found:
     """An answer with the question itself first, where it is in the collection, and with what belongs to the hits."""
     hits = list(answer.hits)
-    same: frozenset[int] = frozenset()
-    if asked.same and (question.sha256 or question.item):
-        known = {item.id: item for item in search.copies(question)}
-        same = frozenset(known)
+    copies = [search.copies(one) for one in question.of or (question,)]
+    ids_of_parts = tuple(_id_of(one, items) for one, items in zip(question.of or (question,), copies, strict=True))
+    known = {item.id: item for items in copies for item in items}
+    same = frozenset(known if asked.same else ())
+    if same and alone:
         missed = [known[id_] for id_ in sorted(same - {hit.id for hit in hits})]
-        first = [hit for hit in hits if hit.id in same]
-        hits = first + [hit for hit in hits if hit.id not in same]
-        if missed and asked.where is None and vector.dtype == np.float32 and search.index.storage != "binary":
+        hits = [*(hit for hit in hits if hit.id in same), *(hit for hit in hits if hit.id not in same)]
+        if missed and asked.where is None and search.index.storage != "binary":
             scores = (search.index.vectors([item.id for item in missed]) @ vector).tolist()
             reached = [pair for pair in zip(scores, missed, strict=True) if above is None or pair[0] >= above]
             calibration = search.calibration if question.calibrated else None
@@ -246,4 +282,9 @@ def _completed(
     ids = [hit.id for hit in hits]
     items = {item.id: item for item in search.index.items(ids)} if asked.details and ids else {}
     attributes = dict(zip(ids, search.index.attributes(ids), strict=True)) if asked.details and ids else {}
-    return Found(replace(answer, hits=tuple(hits)), same, items, attributes, search.index.generation)
+    return Found(replace(answer, hits=tuple(hits)), ids_of_parts, same, items, attributes, search.index.generation)
+
+
+def _id_of(question: Question, copies: Sequence[Item]) -> int | None:
+    item = question.item or next(iter(copies), None)
+    return None if item is None else item.id

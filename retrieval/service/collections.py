@@ -107,6 +107,15 @@ class Collection:
                 opened.search.close()
 
     @property
+    def places(self) -> list[str]:
+        """Where it and its pictures lie, as errors name that; the longest first."""
+        opened = self._opened
+        found = {printable(self.folder), printable(self.folder.resolve())}
+        if opened is not None:
+            found |= {printable(opened.search.root), opened.search.pictures.real}
+        return sorted((place for place in found if len(place) > 1), key=len, reverse=True)
+
+    @property
     def ready(self) -> bool:
         """Whether there is something to search."""
         return self._opened is not None
@@ -198,6 +207,13 @@ class Collections:
             known = ", ".join(self._by_name)
             raise Problem(404, f"There is no index {name[:100]!r} here; there are {known}.", "no-such-index")
         return self._by_name[name]
+
+    def without_folders(self, text: str) -> str:
+        """A sentence for who asks, who need not know where the indexes and their pictures lie."""
+        for one in self.all:
+            for place in one.places:
+                text = text.replace(place, one.name)
+        return text
 
     def start(self) -> None:
         """Open what is there, and watch it from now on."""

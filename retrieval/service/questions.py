@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
@@ -16,28 +17,34 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.images import Box
+from retrieval.search.parts import Part
 from retrieval.service import limits
 from retrieval.service.problems import Problem
 
-Kind = Literal["id", "path", "text", "upload", "vector"]
+_UPLOAD = "upload:"
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of a question.
+class Piece:
+    """A part of a question, as it comes over HTTP.
 
     Attributes:
-        kind: "id" or "path" of an item, "text", "upload" (the SHA-256 of a picture that was sent) or "vector".
-        value: it; of a vector its numbers (n,), of any real type.
+        part: what it is. sign: 1 for what hits are to be like, −1 for what they are not.
+        upload: the SHA-256 of a picture that was sent, if it is one.
+        vector: its numbers (n,), of any real type, if it is a vector.
     """
 
-    kind: Kind
-    value: str | int | NDArray[Any]
+    part: Part
+    sign: int = 1
+    upload: str | None = None
+    vector: NDArray[Any] | None = None
 
     @property
-    def named(self) -> str:
-        """As it is called in an answer."""
-        return "vector" if self.kind == "vector" else f"{self.kind}:{self.value}"
+    def plain(self) -> bool:
+        """Whether it is a whole thing that hits are to be like."""
+        return self.sign == 1 and self.part.box is None
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,13 @@ class Asked:
     """A question.
 
     Attributes:
-        parts: what it is made of. k: hits that are wanted. where: a filter that they match. above: the least score of
+        pieces: what it is made of. k: hits that are wanted. where: a filter that they match. above: the least score of
             theirs, or "matches": that from which on two pictures match. same: whether pictures of the collection that
             the question is, come first, and are not left out. details: whether hits tell of their files, too. hidden:
             whether hidden pictures may be hits.
     """
 
-    parts: tuple[Part, ...]
+    pieces: tuple[Piece, ...]
     k: int | None = 50
     where: str | None = None
     above: float | Literal["matches"] | None = None
@@ -59,14 +66,14 @@ class Asked:
     details: bool = True
     hidden: bool = False
 
-    def also(self, parts: tuple[Part, ...]) -> Asked:
+    def also(self, pieces: tuple[Piece, ...]) -> Asked:
         """The same with more parts."""
-        return replace(self, parts=self.parts + parts)
+        return replace(self, pieces=pieces + self.pieces)
 
 
-_FORMS = "give id:17, path:2019/a.jpg, text:a red dog or upload:SHA256"
+_FORMS = "give id:17, path:2019/a.jpg or text:a red dog, or send a picture"
 
-_LATER = ("unlike", "marks", "cursor", "sort", "group", "facets", "diverse", "rerank", "explain")
+_LATER = ("marks", "cursor", "sort", "group", "facets", "diverse", "rerank", "explain")
 """What the contract has and nothing here answers yet."""
 
 
@@ -85,7 +92,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     return dict(found)
 
 
-def read_npy(body: bytes) -> Part:
+def read_npy(body: bytes) -> Piece:
     """One vector, as NumPy saves it; nothing in it is unpickled.
 
     Raises:
@@ -100,7 +107,7 @@ def read_npy(body: bytes) -> Part:
         rows = rows[0]
     if rows.ndim != 1 or rows.dtype.kind not in "fiu":
         _refuse(f"The vector is {rows.dtype} of shape {rows.shape}; send one row of numbers")
-    return Part("vector", rows)
+    return _vector(rows)
 
 
 def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
@@ -113,18 +120,17 @@ def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
     for name in _LATER:
         if said.get(name) not in (None, "", 0, "0", False, []):
             _refuse(f"{name!r} is not known to this service yet; leave it out")
-    like = said.get("like", [])
-    if not isinstance(like, list):
-        like = [like]
-    parts = [read_part(one) for one in like]
+    pieces = [read_piece(one, sign) for name, sign in (("like", 1), ("unlike", -1)) for one in _several(said.get(name))]
     if "vector" in said:
-        parts.append(Part("vector", _numbers(said["vector"])))
+        pieces.append(_vector(_numbers(said["vector"])))
+    if len(pieces) > limits.PARTS:
+        _refuse(f"The question has {len(pieces)} parts; give at most {limits.PARTS}")
     above = said.get("above")
     if above is not None and above != "matches":
         above = _number(above, "above")
     k = said.get("k")
     return Asked(
-        tuple(parts),
+        tuple(pieces),
         # As the command line has it: with a least score all that reach it, as far as one answer goes.
         k=(limits.HITS if above is not None else 50) if k is None else _whole(k, "k", 1, limits.HITS),
         where=_text(said.get("filter"), "filter"),
@@ -135,30 +141,54 @@ def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
     )
 
 
-def read_part(given: object) -> Part:
-    """One part: a text such as `id:17`, or an object {"part": ...}.
+def read_piece(given: object, sign: int = 1) -> Piece:
+    """One part: a text such as `id:17#10%,0%,50%,100%@0.5`, or an object {"part": ..., "weight": ..., "box": ...}.
 
     Raises:
-        Problem: it is none, or names a file of this machine.
+        Problem, RetrievalError: it is none, or names a file of this machine.
     """
+    weight, box = 1.0, None
     if isinstance(given, dict):
-        if given.get("box") is not None or given.get("weight", 1) != 1:
-            _refuse("Weights and boxes are not known to this service yet; leave them out")
+        weight = _number(given.get("weight", 1), "weight")
+        box = _box(given.get("box"))
         given = given.get("part")
     if not isinstance(given, str) or len(given) > limits.TEXT:
         _refuse(f"A part of the question is {str(given)[:60]!r}; {_FORMS}")
-    kind, colon, value = given.partition(":")
-    if kind == "id" and value.isascii() and value.isdigit() and len(value) <= 18:
-        return Part("id", int(value))
-    if kind == "upload" and len(value) == 64 and set(value) <= set("0123456789abcdef"):
-        return Part("upload", value)
-    if kind in ("path", "text") and value.strip():
-        return Part("path" if kind == "path" else "text", value)
-    if kind in ("vector", "file") or not colon:
-        _refuse(
-            f"{given[:60]!r} would be a file of the machine that the service runs on, which it does not open; send it"
-        )
-    _refuse(f"{given[:60]!r} is no part of a question; {_FORMS}")
+    part = Part.parse(given, files=False)
+    if weight != 1:
+        part = replace(part, weight=part.weight * weight)
+    if box is not None:
+        part = replace(part, box=box)
+    if part.kind in ("id", "path", "text"):
+        return Piece(part, sign)
+    if part.kind == "file" and str(part.value).startswith(_UPLOAD):
+        sha256 = str(part.value).removeprefix(_UPLOAD)
+        if _SHA256.fullmatch(sha256):
+            return Piece(part, sign, upload=sha256)
+    _refuse(
+        f"{given[:60]!r} is nothing that is opened here, be it a file of the service's machine or an address; {_FORMS}"
+    )
+
+
+def _vector(numbers: NDArray[Any]) -> Piece:
+    if not np.isfinite(numbers).all():
+        _refuse("The vector has a number that is not finite")
+    return Piece(Part("vector", tuple(numbers.astype(np.float64).tolist())), vector=numbers)
+
+
+def _several(given: object) -> list[object]:
+    return [] if given is None else given if isinstance(given, list) else [given]
+
+
+def _box(given: object) -> Box | None:
+    """A box as PART has it, or four numbers in pixels."""
+    if given is None or given == "":
+        return None
+    if isinstance(given, list) and len(given) == 4:
+        return Box(*(_number(one, "box") for one in given))
+    if not isinstance(given, str) or len(given) > 200:
+        _refuse(f"The box is {str(given)[:60]!r}; give x,y,width,height in pixels, or with a % behind each number")
+    return Box.parse(given)
 
 
 def _refuse(sentence: str) -> NoReturn:

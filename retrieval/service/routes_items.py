@@ -13,6 +13,7 @@ from retrieval.images import kinds
 from retrieval.search.search import Search
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import item_of, visible
+from retrieval.service.forms import FILES, read_form
 from retrieval.service.pictures import SIDES, Thumbnail, media_of, opened
 from retrieval.service.problems import Problem
 from retrieval.service.routes_search import Filter, Hits, Id, Index
@@ -37,6 +38,9 @@ class ItemRoutes:
         app.add_api_route("/items/{id}", self.item, methods=["GET"], tags=["items"])
         app.add_api_route("/items/{id}/thumbnail", self.thumbnail, methods=["GET"], tags=["items"])
         app.add_api_route("/items/{id}/image", self.image, methods=["GET"], tags=["items"])
+        app.add_api_route(
+            "/uploads", self.uploads, methods=["POST"], tags=["search"], openapi_extra=FILES, status_code=201
+        )
         app.add_api_route("/uploads/{sha256}/thumbnail", self.upload, methods=["GET"], tags=["items"])
 
     def items(
@@ -79,6 +83,11 @@ class ItemRoutes:
             item = item_of(search, id)
             small = await self._service.asker.beside(lambda: self._service.pictures.thumbnail(search, item, s))
             return _shown(request, small)
+
+    async def uploads(self, request: Request) -> Response:
+        """Send pictures that a question will name as `upload:SHA256`; they are kept for an hour."""
+        uploads, _ = await read_form(request, self._service)
+        return as_json({"uploads": [{"name": one.name, "sha256": one.sha256} for one in uploads]}, 201)
 
     async def upload(self, request: Request, sha256: str, s: Side = 256) -> Response:
         """A picture that was asked with, small."""

@@ -8,8 +8,9 @@ from fastapi import FastAPI, Path, Query, Request, Response
 
 from retrieval.service import limits
 from retrieval.service.answers import as_json, search_json
+from retrieval.service.forms import read_form
 from retrieval.service.problems import Problem
-from retrieval.service.questions import Asked, Part, read_asked, read_json, read_npy
+from retrieval.service.questions import Asked, read_asked, read_json, read_npy
 from retrieval.service.service import Service
 
 Id = Annotated[int, Path(ge=0, lt=2**63, description="the id of a picture")]
@@ -22,7 +23,15 @@ Flag = Annotated[bool | None, Query()]
 _PART: dict[str, Any] = {
     "oneOf": [
         {"type": "string", "description": "id:17, path:2019/a.jpg, text:a red dog or upload:SHA256"},
-        {"type": "object", "properties": {"part": {"type": "string"}}, "required": ["part"]},
+        {
+            "type": "object",
+            "properties": {
+                "part": {"type": "string"},
+                "weight": {"type": "number", "exclusiveMinimum": 0},
+                "box": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "number"}}]},
+            },
+            "required": ["part"],
+        },
     ]
 }
 
@@ -35,6 +44,7 @@ _BODY: dict[str, Any] = {
                     "type": "object",
                     "properties": {
                         "like": {"type": "array", "items": _PART, "maxItems": limits.PARTS},
+                        "unlike": {"type": "array", "items": _PART, "maxItems": limits.PARTS},
                         "vector": {"type": "array", "items": {"type": "number"}},
                         "k": {"type": "integer", "minimum": 1, "maximum": limits.HITS},
                         "filter": {"type": "string", "maxLength": limits.TEXT},
@@ -50,6 +60,7 @@ _BODY: dict[str, Any] = {
                     "type": "object",
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
+                        "box": {"type": "string", "description": "which part of the picture is meant"},
                         "json": {"type": "string", "description": "what the JSON form would be"},
                     },
                     "required": ["file"],
@@ -94,15 +105,14 @@ class SearchRoutes:
     async def _asked(self, request: Request) -> Asked:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media == "multipart/form-data":
-            async with request.form(max_files=limits.FILES, max_fields=8, max_part_size=limits.BODY) as form:
-                files = [one for one in form.getlist("file") if not isinstance(one, str)]
-                if not files:
-                    raise Problem(400, "The form has no picture; send one as the field `file`.", "refused")
-                said = form.get("json")
-                given = read_json(said.encode()) if isinstance(said, str) else {}
-                uploads = [self._service.uploads.put(one.filename or "", await one.read()) for one in files]
-            asked = read_asked(given, request.query_params)
-            return asked.also(tuple(Part("upload", one.sha256) for one in uploads))
+            uploads, fields = await read_form(request, self._service)
+            box = fields.get("box")
+            given = read_json(fields.get("json", "").encode())
+            sent = [{"part": f"upload:{one.sha256}", "box": box} for one in uploads]
+            like = given.get("like", [])
+            return read_asked(
+                {**given, "like": [*sent, *(like if isinstance(like, list) else [like])]}, request.query_params
+            )
         body = await request.body()
         if media in ("application/x-npy", "application/octet-stream"):
             return read_asked({}, request.query_params).also((read_npy(body),))

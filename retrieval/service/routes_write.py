@@ -18,6 +18,7 @@ from retrieval.index.records import Value
 from retrieval.service import limits
 from retrieval.service.answers import as_json
 from retrieval.service.asking import HIDDEN
+from retrieval.service.forms import FILES, read_form
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
 from retrieval.service.routes_search import Id, Index
@@ -62,8 +63,7 @@ class WriteRoutes:
         """Enter them."""
         ids = {"ids": {"type": "array", "items": {"type": "integer"}, "maxItems": MOST_IDS}}
         one, many = _body(_VALUES), _body({**ids, **_VALUES}, required=("ids",))
-        files = _body({"file": {"type": "string", "format": "binary"}}, "multipart/form-data", ("file",))
-        app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=files, status_code=201)
+        app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=FILES, status_code=201)
         app.add_api_route("/items", self.change_many, methods=["PATCH"], tags=["write"], openapi_extra=many)
         app.add_api_route("/items/{id}", self.change, methods=["PATCH"], tags=["write"], openapi_extra=one)
         app.add_api_route("/items/{id}", self.remove, methods=["DELETE"], tags=["write"])
@@ -118,11 +118,7 @@ class WriteRoutes:
         folder = self._service.settings.uploads
         if folder is None:
             raise Problem(403, "This service takes in no pictures; start it with --uploads FOLDER.", "no-uploads")
-        async with request.form(max_files=limits.FILES, max_fields=8, max_part_size=limits.BODY) as form:
-            files = [one for one in form.getlist("file") if not isinstance(one, str)]
-            if not files:
-                raise Problem(400, "The form has no picture; send one as the field `file`.", "refused")
-            uploads = [self._service.uploads.put(one.filename or "", await one.read()) for one in files]
+        uploads, _ = await read_form(request, self._service)
         for upload in uploads:
             await self._service.asker.beside(lambda upload=upload: _check(upload))  # type: ignore[misc]
         collection = self._service.collection(request)

@@ -21,13 +21,14 @@ class Upload:
 
     Attributes:
         name: that it was sent under, without folders. data: its bytes. sha256: of them.
-        vectors: what networks made of it, by the hash of the network and the name of what decoded it.
+        vectors: what networks made of it, by the hash of the network, the name of what decoded it, and the
+            part of the picture.
     """
 
     name: str
     data: bytes
     sha256: str
-    vectors: dict[tuple[str, str | None], NDArray[np.float32]] = field(default_factory=dict)
+    vectors: dict[tuple[str, str | None, str], NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Uploads:

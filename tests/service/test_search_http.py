@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
 from served import form
 
+from retrieval.images import Box
+from retrieval.search.parts import Part
 from retrieval.search.search import Search
 
 if TYPE_CHECKING:
@@ -103,16 +106,16 @@ def test_a_least_score_gives_all_that_reach_it(served: Served, index: Path) -> N
 @pytest.mark.parametrize(
     ("asked", "status", "words"),
     [
-        ({}, 400, "Give one"),
+        ({}, 400, "nothing to look for"),
         ({"like": ["id:999"]}, 404, "no picture 999"),
         ({"like": ["path:no/such.png"]}, 404, "no picture 'no/such.png'"),
         ({"like": ["upload:" + "0" * 64]}, 404, "send it again"),
         ({"like": ["text:a dog"]}, 400, "knows pictures only"),
-        ({"like": ["/etc/passwd"]}, 400, "does not open"),
-        ({"like": ["file:/etc/passwd"]}, 400, "does not open"),
-        ({"like": ["vector:/etc/passwd.npy"]}, 400, "does not open"),
-        ({"like": ["http://10.0.0.1/a.jpg"]}, 400, "no part of a question"),
-        ({"like": ["id:-1"]}, 400, "no part of a question"),
+        ({"like": ["/etc/passwd"]}, 400, "nothing that is opened here"),
+        ({"like": ["file:/etc/passwd"]}, 400, "nothing that is opened here"),
+        ({"like": ["vector:/etc/passwd.npy"]}, 400, "nothing that is opened here"),
+        ({"like": ["http://10.0.0.1/a.jpg"]}, 400, "nothing that is opened here"),
+        ({"like": ["id:-1"]}, 400, "no id of an item"),
         ({"like": [17]}, 400, "17"),
         ({"like": ["id:3"], "k": 0}, 400, "k is"),
         ({"like": ["id:3"], "k": 10**9}, 400, "k is"),
@@ -123,6 +126,13 @@ def test_a_least_score_gives_all_that_reach_it(served: Served, index: Path) -> N
         ({"like": ["id:3"], "filter": "x" * 5000}, 400, "filter"),
         ({"vector": [1, "a"]}, 400, "list of numbers"),
         ({"vector": [1, 2]}, 400, "shape"),
+        ({"like": ["id:3#9%,9"]}, 400, "no id of an item"),
+        ({"like": ["id:3@0"]}, 400, "weight"),
+        ({"like": [{"part": "id:3", "weight": -1}]}, 400, "weight"),
+        ({"like": [{"part": "id:3", "box": "1,2"}]}, 400, "#1,2"),
+        ({"like": [{"part": "id:3", "box": [500, 0, 5, 5]}]}, 422, "'id:3' cannot be read"),
+        ({"like": ["id:3"], "unlike": ["id:3"]}, 400, "cancel out"),
+        ({"like": ["id:3"] * 65}, 400, "65 parts"),
         ({"vector": [0] * 16}, 400, "zero"),
         ([1], 400, "no JSON object"),
     ],
@@ -149,3 +159,39 @@ def test_a_pickle_is_no_vector(served: Served) -> None:
 def test_json_that_is_none(served: Served) -> None:
     for body in (b"{", b"[" * 100_000, b"\xff", b'{"like": NaN}'):
         assert served.problem("POST", "/search", body, media="application/json")[0] == 400
+
+
+def test_a_question_of_many_parts(served: Served, index: Path, photos: Path) -> None:
+    """As in the process: weights, minus, parts of pictures, words of what each part is."""
+    data = (photos / "dog" / "1.png").read_bytes()
+    body, media = form([("d.png", data)])
+    sha256 = served("POST", "/search?k=1", body, media=media).json["query"]["parts"][0]["sha256"]
+    with Search.open(index) as search:
+        expected = search.query_parts(["id:3@0.5", data, "path:cat/4.png#0%,0%,50%,50%"], ["id:9@0.2"], 6)
+    asked = {
+        "like": [
+            {"part": "id:3", "weight": 0.5},
+            f"upload:{sha256}",
+            {"part": "path:cat/4.png", "box": "0%,0%,50%,50%"},
+        ],
+        "unlike": ["id:9@0.2"],
+        "k": 6,
+    }
+    said = served("POST", "/search?same=0", asked)
+    assert hits(said) == [dict(hit, score=pytest.approx(hit["score"], abs=1e-6)) for hit in plain(expected)]
+    parts = said.json["query"]["parts"]
+    assert [(part["sign"], part["weight"]) for part in parts] == [(1, 0.5), (1, 1), (1, 1), (-1, 0.2)]
+    assert [part["id"] is not None for part in parts] == [True] * 4
+    shown = served("POST", "/search", asked).json["hits"]
+    assert {hit["id"] for hit in shown if hit["same"]} <= {parts[0]["id"], parts[1]["id"], parts[3]["id"]}
+
+
+def test_a_part_of_a_picture_that_is_sent(served: Served, index: Path) -> None:
+    content = io.BytesIO()
+    tiny.picture(4711, 64, 64).save(content, "PNG")
+    body, media = form([("x.png", content.getvalue())])
+    sha256 = served("POST", "/search?k=1", body, media=media).json["query"]["parts"][0]["sha256"]
+    with Search.open(index) as search:
+        expected = search.query_parts(replace(Part.of(content.getvalue()), box=Box(0, 0, 32, 32)), k=5)
+    said = served("POST", "/search", {"like": [{"part": f"upload:{sha256}", "box": [0, 0, 32, 32]}], "k": 5})
+    assert hits(said) == [dict(hit, score=pytest.approx(hit["score"], abs=1e-6)) for hit in plain(expected)]

@@ -60,7 +60,7 @@ class Served:
 @contextlib.contextmanager
 def serving(*paths: Path, cache: Path | None = None, **settings: Any) -> Iterator[Served]:
     """A service of some indexes or folders."""
-    server = Server(paths, Settings(port=0, **settings), cache=cache)
+    server = Server(paths, Settings(**{"port": 0, **settings}), cache=cache)
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:
