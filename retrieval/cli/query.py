@@ -37,6 +37,8 @@ query.py indexes/photos holiday.jpg --where 'label = "beach" and modified >= 202
 query.py indexes/photos holiday.jpg --matches             # after `retrieval calibrate indexes/photos`
 query.py indexes/photos holiday.jpg -k 50 -0 | xargs -0 cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
+query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
+query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 """
 
@@ -50,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument("index", metavar="INDEX", help="the index's folder")
     parser.add_argument(
-        "pictures", metavar="PICTURE", nargs="*", help="a picture, or a folder, all of whose pictures are queries"
+        "pictures",
+        metavar="PICTURE",
+        nargs="*",
+        help="a picture, a part of one (a.jpg#x,y,width,height), or a folder, all of whose pictures are queries",
     )
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
@@ -67,6 +72,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument("--vectors", metavar="FILE", help="a .npy file of vectors, a query a row")
     more.add_argument(
         "--text", nargs="+", action="extend", default=[], help="words, where the index's model knows words"
+    )
+    many = parser.add_argument_group(
+        "one query of many parts",
+        "A PART is a picture, id:17, path:2019/a.jpg, text:WORDS or vector:v.npy[ROW]. Behind it may stand which part "
+        "of the picture it is, #x,y,width,height in pixels or with %% behind each number, and its weight, @0.5.",
+    )
+    many.add_argument(
+        "--like", nargs="+", action="extend", default=[], metavar="PART", help="what hits are to be like, all together"
+    )
+    many.add_argument(
+        "--unlike", nargs="+", action="extend", default=[], metavar="PART", help="what they are to be unlike"
     )
     parser.add_argument(
         "--where", metavar="FILTER", help='hits must match this, as label = "cat" and iso <= 400 (docs/filters.md)'
@@ -105,8 +121,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask, and print the answers."""
-    if not (args.pictures or args.id or args.path or args.vectors or args.text):
-        raise RetrievalError("There is nothing to look for; give a picture, or --id, --path, --vectors or --text.")
+    if not (args.pictures or args.id or args.path or args.vectors or args.text or args.like or args.unlike):
+        raise RetrievalError("There is nothing to look for; give a picture, --id, --path, --vectors, --text or --like.")
     if args.explain and not (args.save or args.open or args.json):
         raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")
     if args.rerank_top is not None and args.rerank is None:
@@ -131,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         elif args.files or args.null:
             _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
-            _print_tables(answers, search.reranker, filtered=args.where is not None, least=_least(search, args))
+            _print_tables(search, answers, filtered=args.where is not None, least=_least(search, args))
         if answers and (args.save or args.open):
             _draw(search.pictures, answers, whys, args.save, args.open)
         for warning in search.index.warnings:
@@ -143,8 +159,6 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
     answers: list[Answer] = []
     where, above, include_self = args.where, _least(search, args), args.include_self
     k = 10 if args.k is None and args.above is None else args.k
-    if args.matches and args.text:
-        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
     if args.pictures:
         answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
     if args.id:
@@ -155,6 +169,15 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
         answers += search.query_file(args.vectors, k, where=where, above=above)
     if args.text:
         answers += search.query_texts(args.text, k, where=where, above=above)
+    if args.like or args.unlike:
+        answers.append(
+            search.query_parts(args.like, args.unlike, k, include_self=include_self, where=where, above=above)
+        )
+    other = next((answer for answer in answers if not answer.calibrated), None)
+    if args.matches and other is not None:
+        raise RetrievalError(
+            f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
+        )
     return answers
 
 
@@ -204,6 +227,7 @@ def _as_json(
                 "label": answer.label,
                 "id": answer.id,
                 "left_out": list(answer.left_out),
+                **({"parts": [part.to_json() for part in answer.parts]} if answer.parts else {}),
                 "no_match": answer.no_match,
                 "hits": hits(number),
             }
@@ -234,7 +258,8 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filtered: bool, least: float | None) -> None:
+def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, least: float | None) -> None:
+    reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
         if position:
@@ -242,9 +267,9 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
         notes = [f"label {for_terminal(answer.label)}"] if answer.label is not None else []
         if answer.id is not None and not answer.query.startswith("id "):
             notes.append(f"id {answer.id}")
-        copies = len(answer.left_out) - 1
-        if copies > 0:
-            notes.append(f"{copies} exact {'copy' if copies == 1 else 'copies'} left out")
+        notes += _left_out(answer)
+        if not answer.calibrated and search.calibration is not None:
+            notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
             which = " that the filter lets through" * filtered + (
@@ -283,6 +308,14 @@ def _print_tables(answers: Sequence[Answer], reranker: Reranker | None, *, filte
             f"\nordered by {reranker.name}; score is the inner product with the query"
             + ", and P(match) belongs to that score" * calibrated
         )
+
+
+def _left_out(answer: Answer) -> list[str]:
+    """What the hits do not have for the query's sake, in a few words; nothing of the query itself."""
+    if len(answer.parts) > 1 or (answer.parts and answer.parts[0].sign < 0):
+        return [f"{len(answer.left_out)} left out: its parts and their exact copies"] if answer.left_out else []
+    copies = len(answer.left_out) - 1
+    return [f"{copies} exact {'copy' if copies == 1 else 'copies'} left out"] if copies > 0 else []
 
 
 def _second(score: float | None) -> str:

@@ -98,6 +98,8 @@ class Answer:
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
         box: the part of the picture that was the query; None for all of it.
         parts: what the question was made of, where it was asked in parts.
+        calibrated: whether the query is such that what was calibrated with whole pictures holds for its scores: a whole
+            picture or a vector, not words, a part of a picture, or several things at once.
     """
 
     query: str
@@ -111,6 +113,7 @@ class Answer:
     root: Root | None = None
     box: Box | None = None
     parts: tuple[AskedPart, ...] = ()
+    calibrated: bool = True
 
     def __len__(self) -> int:
         """How many hits there are."""

@@ -142,24 +142,25 @@ def explain_answer(
     from retrieval.images.reading import read_picture, recorded_decoder
 
     if answer.picture is None:
+        what = "several things at once" if len(answer.parts) > 1 else "no picture"
         raise RetrievalError(
-            f"The query {printable(answer.query)!r} is no picture, and only pictures have parts to explain a "
-            "hit by; ask with a picture, --id or --path."
+            f"The query {printable(answer.query)!r} is {what}, and only one picture has parts to explain a hit by; ask "
+            "with a picture, --id or --path."
         )
     decoder = recorded_decoder(search.index.decoder)
     p = search.encoder.config.preprocessing
     ids = [hit.id for hit in answer.hits] + ([] if answer.id is None else [answer.id])
     indexed = {item.id: item.sha256 for item in search.index.items(ids)}
 
-    def read(path: Path | Placed, id_: int | None) -> Pixels:
-        picture = read_picture(path, p, decoder)
+    def read(path: Path | Placed, id_: int | None, box: images.Box | None = None) -> Pixels:
+        picture = read_picture(path, p, decoder, box=box)
         sha256 = None if id_ is None else indexed[id_]
         if sha256 and picture.sha256 != sha256:  # an imported index need not have any
             raise images.UnreadableImage(printable(path), "changed since it was indexed")
         assert picture.pixels is not None  # as no content counts as known
         return picture.pixels
 
-    query = read(answer.picture, answer.id)
+    query = read(answer.picture, answer.id, answer.box)
     there: list[int] = []
     pixels: list[Pixels] = []
     for position, hit in enumerate(answer.hits):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
@@ -25,13 +26,15 @@ from retrieval.search.heat_map import colours, overlay
 
 if TYPE_CHECKING:
     from retrieval.base.placed_files import Placed, Root
-    from retrieval.search.answer import Answer, Hit
+    from retrieval.search.answer import Answer, AskedPart, Hit
     from retrieval.search.explain import Explanation, HeatMap
 
 TILE = 144
 """Side of the square that a picture is drawn in, frame included, pixels."""
 ROW = 12
 """Most hits beside one another; longer answers are broken into lines of equal length."""
+PARTS = 9
+"""Most parts of a question that are drawn."""
 QUERIES = 200
 """Most queries in one picture: a taller one is more than viewers open."""
 
@@ -157,8 +160,8 @@ def draw_explanations(
             row, column = divmod(position, columns)
             x, top = _left(column), y + row * (line + 2 * _GAP)
             _hit(canvas, hit, root, x, top)
-            for place, (path, heat) in enumerate(_pair(answer, hit, why, root)):
-                tile = _note("not explained", 15, _FAINT) if path is None else _thumbnail(path, heat, limit)
+            for place, (path, box, heat) in enumerate(_pair(answer, hit, why, root)):
+                tile = _note("not explained", 15, _FAINT) if path is None else _thumbnail(path, heat, limit, box)
                 _paste(canvas, tile, _PLAIN, x, top + _CELL + _FRAME + place * (TILE + _GAP))
         y += height + 3 * _GAP
     _write(canvas, Path(out))
@@ -167,11 +170,11 @@ def draw_explanations(
 
 def _pair(
     answer: Answer, hit: Hit, why: Explanation | None, root: Root
-) -> tuple[tuple[Path | Placed | None, HeatMap | None], ...]:
+) -> tuple[tuple[Path | Placed | None, images.Box | None, HeatMap | None], ...]:
     """What is drawn under a hit: the hit and its map, the query and its map."""
     if why is None:
-        return ((None, None), (None, None))
-    return ((root / hit.path, why.hit_map), (answer.picture, why.query_map))
+        return ((None, None, None), (None, None, None))
+    return ((root / hit.path, None, why.hit_map), (answer.picture, answer.box, why.query_map))
 
 
 def _legend(canvas: Image.Image, whys: Sequence[Explanation | None], limit: float, y: int) -> None:
@@ -209,16 +212,51 @@ def _left(column: int) -> int:
 
 def _query(canvas: Image.Image, answer: Answer, y: int) -> None:
     draw = ImageDraw.Draw(canvas)
+    if len(answer.parts) > 1 or any(one.sign < 0 for one in answer.parts):
+        _parts(canvas, answer.parts, y)
+        return
     if answer.picture is None:
         _paste(canvas, _note(answer.query, 17, _INK), _QUERY, _MARGIN, y)
         return
-    _paste(canvas, _thumbnail(answer.picture), _QUERY, _MARGIN, y)
-    name = printable(answer.picture.name)
+    _paste(canvas, _thumbnail(answer.picture, box=answer.box), _QUERY, _MARGIN, y)
+    name = printable(answer.picture.name) + ("" if answer.box is None else f"#{answer.box}")
     if answer.label is None:
         _centred(draw, name, _MARGIN, y + TILE + 7, 15, _INK)
     else:
         _centred(draw, answer.label, _MARGIN, y + TILE + 6, 17, _INK)
         _centred(draw, name, _MARGIN, y + TILE + 28, 13, _FAINT)
+
+
+def _parts(canvas: Image.Image, parts: Sequence[AskedPart], y: int) -> None:
+    """Several parts in the room of one query: those that hits are to be unlike in red and crossed out, and weights that
+    are not 1 at their feet."""
+    side = math.ceil(math.sqrt(min(len(parts), PARTS)))
+    step = TILE // side
+    inner = step - 4
+    for place, asked in enumerate(parts[:PARTS]):
+        part, colour = asked.part, _QUERY if asked.sign > 0 else _WRONG
+        if asked.picture is None:
+            words = str(part.value) if part.kind == "text" else part.named
+            picture = _note(printable(words), 17 if side == 1 else 12, _INK, inner)
+        else:
+            picture = _thumbnail(asked.picture, box=part.box, inner=inner)
+        tile = Image.new("RGB", (inner, inner), _MAT)
+        tile.paste(picture, ((inner - picture.width) // 2, (inner - picture.height) // 2))
+        draw = ImageDraw.Draw(tile)
+        if asked.sign < 0:
+            draw.line([(0, inner), (inner, 0)], fill=colour, width=2)
+        if part.weight != 1:
+            draw.text(
+                (inner - 3, inner - 2), f"@{part.weight:.3g}", _PAPER, _font("", 12), "rd", stroke_width=2,
+                stroke_fill=_INK,
+            )  # fmt: skip
+        draw.rectangle((0, 0, inner - 1, inner - 1), outline=colour, width=2)
+        row, column = divmod(place, side)
+        canvas.paste(tile, (_MARGIN + column * step + 2, y + row * step + 2))
+    draw = ImageDraw.Draw(canvas)
+    unlike = sum(asked.sign < 0 for asked in parts)
+    said = [f"{len(parts) - unlike} like"] * (unlike < len(parts)) + [f"{unlike} unlike"] * (unlike > 0)
+    _centred(draw, ", ".join(said), _MARGIN, y + TILE + 7, 15, _INK)
 
 
 def _hit(canvas: Image.Image, hit: Hit, root: Root, x: int, y: int) -> None:
@@ -231,14 +269,19 @@ def _hit(canvas: Image.Image, hit: Hit, root: Root, x: int, y: int) -> None:
     _centred(draw, under, x, y + TILE + 27, 15, ink)
 
 
-def _thumbnail(path: Path | Placed, heat: HeatMap | None = None, limit: float | None = None) -> Image.Image:
-    """One picture, whole, as large as a tile lets it be, under its map if it has one; a few words in place of one that
-    cannot be read."""
-    inner = TILE - 2 * _FRAME
+def _thumbnail(
+    path: Path | Placed,
+    heat: HeatMap | None = None,
+    limit: float | None = None,
+    box: images.Box | None = None,
+    inner: int = TILE - 2 * _FRAME,
+) -> Image.Image:
+    """One picture, or a part of it, as large as a tile lets it be, under its map if it has one; a few words in place of
+    one that cannot be read."""
     try:
-        picture = images.open_picture(path, size=inner, mode="RGB")
+        picture = images.open_picture(path, size=inner, mode="RGB", box=box)
     except images.UnreadableImage as problem:
-        return _note(problem.reason, 15, _FAINT)
+        return _note(problem.reason, 15, _FAINT, inner)
     scale = inner / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     # Lanczos both ways: enlarging a 32×32 picture by repeating its pixels shows the blocks, not the thing.
@@ -246,9 +289,8 @@ def _thumbnail(path: Path | Placed, heat: HeatMap | None = None, limit: float | 
     return tile if heat is None else overlay(tile, heat, limit)
 
 
-def _note(text: str, size: int, ink: Colour) -> Image.Image:
+def _note(text: str, size: int, ink: Colour, inner: int = TILE - 2 * _FRAME) -> Image.Image:
     """A square with a few words."""
-    inner = TILE - 2 * _FRAME
     tile = Image.new("RGB", (inner, inner), _MAT)
     font = _font(text, size)
     letters = max(6, int((inner - 12) / font.getlength("n")))

@@ -34,7 +34,7 @@ from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, AskedPart, hits_of, no_match
 from retrieval.search.combining import combined
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
-from retrieval.search.query import Boxed, InMemory, Picture, Question, pictures_of, placed, unit_rows
+from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, unchanged
 
 if TYPE_CHECKING:
@@ -457,6 +457,10 @@ class Search:
         if isinstance(value, InMemory):
             return self._encoded(value, part.box)
         if part.kind == "file":
+            if not lies(str(value)) and not Path(str(value)).suffix:
+                raise RetrievalError(
+                    f"There is no picture {part.named!r} here; if words are meant, write {'text:' + part.named!r}."
+                )
             return self._encoded(Path(str(value)), part.box)
         if part.kind == "text":
             return Question(str(value), calibrated=False), self.encoder.encode_text([str(value)])
@@ -551,6 +555,7 @@ class Search:
                     unread=one.unread,
                     root=self.pictures,
                     box=question.box,
+                    calibrated=question.calibrated,
                 )
             )
         return answers

@@ -47,8 +47,8 @@ class PairReranker:
             return Reranked(first.ids, first.scores, np.empty(0))
         if first.picture is None:
             raise RetrievalError(
-                f"{self.name!r} compares pictures, and one query is none; ask with a picture, --id or --path, or leave "
-                "--rerank out."
+                f"{self.name!r} compares whole pictures, and one query is none; ask with a picture, --id or --path, "
+                "or leave --rerank out."
             )
         p = self.scorer.preprocessing
         query = images.read(first.picture, p)
