@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval import datasets as datasets
     from retrieval import measures as measures
     from retrieval import traps as traps
+    from retrieval.client import Client as Client
     from retrieval.datasets import PictureSet as PictureSet
     from retrieval.datasets.get_data import get_data as get_data
     from retrieval.encoder import Encoder as Encoder
@@ -60,6 +61,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.results_picture import draw_answers as draw_answers
     from retrieval.search.results_picture import draw_explanations as draw_explanations
     from retrieval.search.search import Search as Search
+    from retrieval.service import serve as serve
     from retrieval.training.loop import Trained as Trained
     from retrieval.training.loop import train as train
     from retrieval.training.pair_recipe import PairRecipe as PairRecipe
@@ -79,6 +81,7 @@ _HOMES = {
     "Answer": "search.answer",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
+    "Client": "client",
     "Duplicates": "traps.duplicates",
     "Encoder": "encoder",
     "EncoderConfig": "encoder",
@@ -126,6 +129,7 @@ _HOMES = {
     "move_copies": "traps.duplicates",
     "overlay": "search.heat_map",
     "remove_pictures": "ingest",
+    "serve": "service",
     "sync": "ingest",
     "train": "training.loop",
     "train_pair": "training.pairs.pair_loop",

@@ -35,6 +35,7 @@ OF_VERBS = {
     "remove": "remove_pictures",
     "attach": "attach",
     "query": "Search",
+    "serve": "serve",
     "evaluate": "evaluate",
     "compare": "compare_kept",
     "calibrate": "calibrate",

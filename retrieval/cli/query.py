@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
+from retrieval.client import Client, is_address
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
 from retrieval.search.answer import shown
@@ -39,6 +41,7 @@ query.py indexes/photos holiday.jpg -k 50 -0 | xargs -0 cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
 query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
+query.py http://127.0.0.1:8000/i/photos holiday.jpg       # of a service (docs/serving.md)
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 """
 
@@ -50,7 +53,9 @@ RERANKED = "reranked"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument(
+        "index", metavar="INDEX", help="the index's folder, or its address at a service (retrieval serve)"
+    )
     parser.add_argument(
         "pictures",
         metavar="PICTURE",
@@ -127,19 +132,18 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")
     if args.rerank_top is not None and args.rerank is None:
         raise RetrievalError("--rerank-top says nothing without --rerank; give both, or leave it out.")
-    from retrieval.search import rerank
-    from retrieval.search.search import Search  # here, so that --help and wrong arguments do not wait for it
+    from retrieval.search import rerank  # here, so that --help and wrong arguments do not wait for it
 
     top = rerank.TOP if args.rerank_top is None else args.rerank_top
     reranker = None if args.rerank is None else rerank.load(args.rerank, top)
     skipped: list[Skipped] = []
-    with Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker) as search:
+    with _opened(args, reranker) as search:
         answers = _ask(search, args, skipped)
         for left_out in skipped:
             print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
         for unread in sorted({one for answer in answers for one in answer.unread}):
             print(f"{unread.path!r} is not ranked anew: {unread.reason}", file=sys.stderr)
-        whys = _explained(search, answers) if args.explain else None
+        whys = _explained(search, answers) if args.explain and not isinstance(search, Client) else None
         if args.json:
             print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
         elif args.csv:
@@ -149,13 +153,36 @@ def run(args: argparse.Namespace) -> int:
         else:
             _print_tables(search, answers, filtered=args.where is not None, least=_least(search, args))
         if answers and (args.save or args.open):
-            _draw(search.pictures, answers, whys, args.save, args.open)
-        for warning in search.index.warnings:
+            with (
+                search.copies_of(answers) if isinstance(search, Client) else _in_place(search, answers) as (seen, root)
+            ):
+                _draw(root, seen, whys, args.save, args.open)
+        for warning in search.warnings:
             print(warning, file=sys.stderr)
     return 0 if answers else 1
 
 
-def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
+def _opened(args: argparse.Namespace, reranker: Reranker | None) -> Search | Client:
+    """The index, here or where a service has it open."""
+    from retrieval.search.search import Search
+
+    if not is_address(args.index):
+        return Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker)
+    if args.model is not None or args.mapped or args.explain or reranker is not None:
+        raise RetrievalError(
+            "--model, --mapped, --rerank and --explain need an index on this machine; leave them out, or give its "
+            "folder."
+        )
+    return Client(args.index)
+
+
+@contextlib.contextmanager
+def _in_place(search: Search, answers: Sequence[Answer]) -> Iterator[tuple[Sequence[Answer], Root]]:
+    """The answers as they are, and what opens the files of their hits."""
+    yield answers, search.pictures
+
+
+def _ask(search: Search | Client, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
     where, above, include_self = args.where, _least(search, args), args.include_self
     k = 10 if args.k is None and args.above is None else args.k
@@ -181,14 +208,12 @@ def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> li
     return answers
 
 
-def _least(search: Search, args: argparse.Namespace) -> float | None:
+def _least(search: Search | Client, args: argparse.Namespace) -> float | None:
     """The least score that a hit must have."""
     if not args.matches:
         above: float | None = args.above
         return above
-    from retrieval.search.calibration.record import match_threshold
-
-    threshold = match_threshold(search.index, search.calibration)
+    threshold = search.match_threshold()
     return threshold if args.above is None else max(threshold, args.above)
 
 
@@ -204,7 +229,7 @@ def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanati
 
 
 def _as_json(
-    search: Search,
+    search: Search | Client,
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
@@ -258,7 +283,7 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, least: float | None) -> None:
+def _print_tables(search: Search | Client, answers: Sequence[Answer], *, filtered: bool, least: float | None) -> None:
     reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
@@ -268,7 +293,7 @@ def _print_tables(search: Search, answers: Sequence[Answer], *, filtered: bool, 
         if answer.id is not None and not answer.query.startswith("id "):
             notes.append(f"id {answer.id}")
         notes += _left_out(answer)
-        if not answer.calibrated and search.calibration is not None:
+        if not answer.calibrated and search.calibrated:
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:

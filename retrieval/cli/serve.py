@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-
-from retrieval.errors import RetrievalError
 
 HELP = "Serve indexes to browsers and programs: search by picture on a page, and over HTTP."
 EXAMPLES = """
@@ -57,26 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    try:
-        from retrieval.service.server import serve
-    except ImportError as error:
-        raise RetrievalError(
-            f"Serving needs {error.name}; install what it stands on (`pip install 'retrieval[serve]'`)."
-        ) from None
-    from retrieval.service.settings import Settings, read_tokens
+    from retrieval.service import serve  # here, so that --help and wrong arguments do not wait for it
 
-    readers, writers = read_tokens(args.token_file) if args.token_file else (frozenset(), frozenset())
-    settings = Settings(
+    serve(
+        args.paths,
         host=args.host,
         port=args.port,
-        host_names=tuple(args.host_name),
+        host_names=args.host_name,
         root_path=args.root_path,
-        readers=readers,
-        writers=writers,
+        token_file=args.token_file,
         write=args.write,
-        uploads=None if args.uploads is None else Path(args.uploads),
+        uploads=args.uploads,
+        mapped=args.mapped,
+        open_page=args.open,
+        listening=_say,
     )
-    serve(args.paths, settings, listening=_say, open_page=args.open, mapped=args.mapped)
     return 0
 
 

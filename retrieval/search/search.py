@@ -111,6 +111,26 @@ class Search:
                 raise
         return search
 
+    @property
+    def warnings(self) -> list[str]:
+        """What was found wrong with the index, and could be worked around."""
+        return self.index.warnings
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it is known what scores say."""
+        return self.calibration is not None
+
+    def match_threshold(self) -> float:
+        """The score from which on a hit counts as a match.
+
+        Raises:
+            RetrievalError: the index is not calibrated.
+        """
+        from retrieval.search.calibration.record import match_threshold
+
+        return match_threshold(self.index, self.calibration)
+
     def renewed(self) -> Self | None:
         """The same, of what is in the index now, with the vectors and the network that this one has loaded.
 

@@ -39,12 +39,14 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
             "label": answer.label,
             "id": answer.id,
             "left_out": list(answer.left_out),
+            "calibrated": answer.calibrated,
             "parts": [
                 {
                     "part": printable(str(piece.part)),
                     "sign": piece.sign,
                     "weight": piece.part.weight,
                     "id": found.ids[place],
+                    "left_out": [] if asked.same else list(found.copies[place]),
                     "sha256": piece.upload,
                     "used": True,
                     "why": None,

@@ -46,12 +46,14 @@ class Found:
     Attributes:
         answer: with the pictures of the collection that the question is, first.
         ids: of the parts of the question, in their order; None of one that the collection does not have.
+        copies: of each part the ids of it and of its exact copies.
         same: all ids of theirs, and of exact copies. items: of the hits, by id. attributes: likewise.
         generation: of the index.
     """
 
     answer: Answer
     ids: tuple[int | None, ...]
+    copies: tuple[tuple[int, ...], ...]
     same: frozenset[int]
     items: dict[int, Item]
     attributes: dict[int, dict[str, Any]]
@@ -282,7 +284,10 @@ def _completed(
     ids = [hit.id for hit in hits]
     items = {item.id: item for item in search.index.items(ids)} if asked.details and ids else {}
     attributes = dict(zip(ids, search.index.attributes(ids), strict=True)) if asked.details and ids else {}
-    return Found(replace(answer, hits=tuple(hits)), ids_of_parts, same, items, attributes, search.index.generation)
+    of_parts = tuple(tuple(item.id for item in some) for some in copies)
+    return Found(
+        replace(answer, hits=tuple(hits)), ids_of_parts, of_parts, same, items, attributes, search.index.generation
+    )
 
 
 def _id_of(question: Question, copies: Sequence[Item]) -> int | None:

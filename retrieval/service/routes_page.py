@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
-from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from fastapi import FastAPI, Request, Response
 
@@ -40,23 +41,27 @@ class PageRoutes:
         app.add_api_route("/session", self.begin, methods=["POST"], tags=["session"])
         app.add_api_route("/session", self.end, methods=["DELETE"], tags=["session"])
 
-    async def page(self) -> Response:
+    def page(self) -> Response:
         """The page."""
         return self._page()
 
-    async def page_of(self, name: str) -> Response:
+    def page_of(self, name: str) -> Response:
         """The page, about one index."""
         self._service.collections.named(name)
         return self._page()
 
-    async def static(self, file: str, request: Request) -> Response:
+    def static(self, file: str, request: Request) -> Response:
         """A part of the page."""
-        found = _parts().get(file)
-        if found is None:
+        part = _parts().get(file)
+        if part is None:
             raise Problem(404, f"The page has no part {file[:100]!r}.")
-        # With a version in the address it never changes.
+        content = part.read_bytes()
+        # With the version in the address it never changes; modules that import one another have none in theirs.
         kept = f"max-age={_YEAR}, immutable" if request.query_params.get("v") else "no-cache"
-        return Response(found, 200, {"Cache-Control": f"public, {kept}"}, _media(file))
+        headers = {"Cache-Control": f"public, {kept}", "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(b"", 304, headers)
+        return Response(content, 200, headers, _media(file))
 
     async def session(self, request: Request) -> Response:
         """What whoever asks may do."""
@@ -89,22 +94,23 @@ class PageRoutes:
 
     def _page(self) -> Response:
         """The page, which finds its parts and the service below the root path."""
-        root = self._service.settings.root_path
-        text = _parts()["index.html"].decode().replace("{{root}}", root)
+        parts = _parts()
+        version = hashlib.sha256(b"".join(parts[name].read_bytes() for name in sorted(parts))).hexdigest()[:12]
+        text = parts["index.html"].read_text("utf-8")
+        text = text.replace("{{root}}", self._service.settings.root_path).replace("{{version}}", version)
         return Response(text, 200, {"Cache-Control": "no-cache"}, "text/html; charset=utf-8")
 
 
-@cache
-def _parts() -> dict[str, bytes]:
+def _parts() -> dict[str, Traversable]:
     """Every file of the page by its path in the folder `page`."""
-    found: dict[str, bytes] = {}
+    found: dict[str, Traversable] = {}
 
-    def walk(folder: resources.abc.Traversable, before: str) -> None:
+    def walk(folder: Traversable, before: str) -> None:
         for entry in folder.iterdir():
             if entry.is_dir():
                 walk(entry, f"{before}{entry.name}/")
             else:
-                found[before + entry.name] = entry.read_bytes()
+                found[before + entry.name] = entry
 
     walk(resources.files("retrieval.service") / "page", "")
     return found

@@ -85,7 +85,7 @@ class Server:
         return bool(self._uvicorn.started)
 
 
-def serve(
+def run(
     paths: Sequence[str | Path],
     settings: Settings,
     *,

@@ -17,7 +17,7 @@ _LEVELS = ("read", "write")
 
 @dataclass(frozen=True)
 class Settings:
-    """What :func:`retrieval.service.server.serve` was asked for.
+    """What :func:`retrieval.service.serve` was asked for.
 
     Attributes:
         host: the address that it listens on. port: likewise; 0 for any that is free.

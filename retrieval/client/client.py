@@ -1,5 +1,4 @@
-"""An index somewhere else, asked over HTTP as one on the disk is asked: :class:`Client` has the methods of
-:class:`retrieval.search.search.Search`.
+"""The class :class:`Client`, which has the methods of :class:`retrieval.search.search.Search`.
 
 It needs nothing but the standard library and what makes pictures' files; `retrieval serve` answers it.
 """
@@ -7,18 +6,17 @@ It needs nothing but the standard library and what makes pictures' files; `retri
 from __future__ import annotations
 
 import contextlib
-import http.client
 import io
 import json
 import os
 import secrets
-import threading
-import time
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,23 +24,21 @@ from numpy.typing import NDArray
 from retrieval import images
 from retrieval.base.placed_files import NotOpenedError, Placed, Root, open_file
 from retrieval.base.text import for_terminal, printable
+from retrieval.client.connection import Connection, RefusedError
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure
-from retrieval.search.answer import Answer, Hit
+from retrieval.search.answer import Answer, AskedPart, Hit
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, pictures_of
+
+if TYPE_CHECKING:
+    from retrieval.search.rerank import Reranker
 
 TOKEN = "RETRIEVAL_TOKEN"
 """The environment variable that holds the token, where none is given."""
 
 _MOST = 1_000
 """Hits that a service gives in one answer."""
-
-_TRIES = 6
-"""How often a question is put to a service that is busy."""
-
-_ANSWER = 256 * 2**20
-"""Bytes of an answer that are read."""
 
 _OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked")
 
@@ -77,25 +73,24 @@ class Client:
         self.address = address
         try:
             parts = urlsplit(address)
-            self._host, self._port = parts.hostname or "", parts.port
+            host, port = parts.hostname or "", parts.port
         except ValueError:
-            parts, self._host = urlsplit(""), ""
-        if parts.scheme not in ("http", "https") or not self._host or not address.isascii():
+            parts, host, port = urlsplit(""), "", None
+        if parts.scheme not in ("http", "https") or not host or not address.isascii():
             raise RetrievalError(
                 f"{printable(address)!r} is no address; give one such as http://127.0.0.1:8000/i/photos."
             )
         root, page, name = parts.path.rstrip("/").rpartition("/i/")
-        self._root, self._index = (root, unquote(name)) if page and "/" not in name else (parts.path.rstrip("/"), None)
-        self._secure = parts.scheme == "https"
-        self._token = os.environ.get(TOKEN) if token is None else token
-        self._timeout = timeout
-        self._local = threading.local()
-        self._open: list[http.client.HTTPConnection] = []
+        self._index: str | None = unquote(name) if page and "/" not in name else None
+        self._connection = Connection(
+            address, host, port, secure=parts.scheme == "https", timeout=timeout,
+            root=quote(unquote(parts.path.rstrip("/") if self._index is None else root)),
+            token=os.environ.get(TOKEN) if token is None else token,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let the connections go. Calling it twice is harmless."""
-        for connection in self._open:
-            connection.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +137,7 @@ class Client:
                 continue
             query = name if box is None else f"{name}#{box}"
             picture = None if isinstance(source, InMemory) else source
-            answers.append(replace(answer, query=query, picture=picture, box=box))
+            answers.append(replace(answer, query=query, picture=picture, box=box, parts=()))
         if skipped is not None:
             skipped.extend(left_out)
         elif left_out:
@@ -191,7 +186,7 @@ class Client:
             content = io.BytesIO()
             np.save(content, row, allow_pickle=False)
             answer = self._search(content.getvalue(), "application/x-npy", k, True, where, above)
-            answers.append(replace(answer, query=f"vector {number}" if names is None else names[number]))
+            answers.append(replace(answer, query=f"vector {number}" if names is None else names[number], parts=()))
         return answers
 
     def query_file(
@@ -211,19 +206,76 @@ class Client:
         """See :meth:`retrieval.search.search.Search.query_texts`."""
         return [self._like(f"text:{text}", k, True, where, above) for text in texts]
 
-    def pictures(self, answers: Iterable[Answer], folder: Path, side: int = 256) -> Root:
-        """Small copies of the hits' pictures, fetched into a folder; of those that the service shows.
+    @property
+    def folder(self) -> str:
+        """Where the index lies: its address."""
+        return self.address
 
-        Returns:
-            What opens them by the hits' paths, as :attr:`retrieval.search.search.Search.pictures` does.
+    @property
+    def root(self) -> Path:
+        """The folder that the paths of the hits are relative to, which is not known here."""
+        return Path()
+
+    reranker: Reranker | None = None
+    """What orders hits anew: nothing."""
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        return self.info()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was found wrong with the index, and could be worked around."""
+        return [for_terminal(str(one)) for one in self._about.get("warnings", ())]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it is known what scores say."""
+        return bool(self._about.get("calibrated"))
+
+    def match_threshold(self) -> float:
+        """The score from which on a hit counts as a match.
+
+        Raises:
+            RetrievalError: the index is not calibrated.
         """
-        files = {}
-        for hit in {hit.path: hit for answer in answers for hit in answer}.values():
-            with contextlib.suppress(_RefusedError):
-                data = self._fetched("GET", f"/items/{hit.id}/thumbnail", {"s": str(side)})
-                (folder / f"{hit.id}.jpg").write_bytes(data)
-                files[hit.path] = f"{hit.id}.jpg"
-        return _Copies(folder, files=files)
+        threshold = (self._about.get("calibration") or {}).get("threshold")
+        if not isinstance(threshold, float):
+            raise RetrievalError(
+                f"The index {self.address!r} has no calibration that could tell matches from other hits; run "
+                "`retrieval calibrate` where it lies."
+            )
+        return threshold
+
+    @contextlib.contextmanager
+    def copies_of(self, answers: Sequence[Answer]) -> Iterator[tuple[list[Answer], Root]]:
+        """Small copies of the pictures of answers, fetched, as far as the service shows them.
+
+        Yields:
+            The answers, each with a picture of its query, and what opens the files of their hits by their paths. Both
+            are gone when the block ends.
+        """
+        with tempfile.TemporaryDirectory(prefix="retrieval-") as folder:
+            files = {}
+            for hit in {hit.path: hit for answer in answers for hit in answer}.values():
+                if self._copied(hit.id, Path(folder)):
+                    files[hit.path] = f"{hit.id}.jpg"
+            seen = []
+            for answer in answers:
+                if answer.picture is None and answer.id is not None and self._copied(answer.id, Path(folder)):
+                    answer = replace(answer, picture=Path(folder) / f"{answer.id}.jpg")
+                seen.append(answer)
+            yield seen, _Copies(Path(folder), files=files)
+
+    def _copied(self, id_: int, folder: Path) -> bool:
+        """Whether the thumbnail of an item could be fetched into a folder."""
+        file = folder / f"{id_}.jpg"
+        if not file.exists():
+            try:
+                file.write_bytes(self._fetched("GET", f"/items/{id_}/thumbnail", {"s": "256"}))
+            except (RefusedError, images.UnreadableImage):
+                return False
+        return True
 
     def query_parts(
         self,
@@ -241,7 +293,12 @@ class Client:
             side: [self._spelled(part) for part in parts] for side, parts in (("like", wanted), ("unlike", unwanted))
         }
         answer = self._search(json.dumps(body).encode(), "application/json", k, include_self, where, above)
-        return replace(answer, query=spelled(wanted, unwanted))
+        parts = [(part, 1) for part in wanted] + [(part, -1) for part in unwanted]
+        asked = (
+            AskedPart(part, sign, Path(str(part.value)) if part.kind == "file" else None, tuple(told.left_out))
+            for (part, sign), told in zip(parts, answer.parts, strict=False)
+        )
+        return replace(answer, query=spelled(wanted, unwanted), parts=tuple(asked))
 
     # Inside
 
@@ -260,7 +317,7 @@ class Client:
 
     def _like(self, part: str, k: int | None, include_self: bool, where: str | None, above: float | None) -> Answer:
         body = json.dumps({"like": [part]}).encode()
-        return self._search(body, "application/json", k, include_self, where, above)
+        return replace(self._search(body, "application/json", k, include_self, where, above), parts=())
 
     def _search(
         self, body: bytes, media: str, k: int | None, include_self: bool, where: str | None, above: float | None
@@ -278,7 +335,7 @@ class Client:
         try:
             answer = _read(found)
         except (KeyError, TypeError, AttributeError):
-            raise self._strange() from None
+            raise self._connection.strange() from None
         if k is None and len(answer) == _MOST:
             raise RetrievalError(f"More than {_MOST:,} pictures score {above} or more; give k, or a higher score.")
         return answer
@@ -292,73 +349,13 @@ class Client:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise self._strange()
+            raise self._connection.strange()
         return found
 
     def _fetched(self, method: str, path: str, wanted: Mapping[str, str], body: bytes = b"", media: str = "") -> bytes:
-        """What the service answers.
-
-        Raises:
-            RetrievalError: with its sentence, or one that says why there is none.
-        """
+        """See :meth:`Connection.fetch`; about the index that is meant."""
         named = {} if self._index is None or path == "/info" else {"index": self._index}
-        target = f"{quote(unquote(self._root))}{path}?{urlencode({**named, **wanted})}"
-        headers = {"Content-Type": media} if media else {}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        for attempt in range(1, _TRIES + 1):
-            status, data, after = self._once(method, target, body, headers)
-            if status < 300:
-                return data
-            if status not in (409, 429, 503) or attempt == _TRIES:
-                break
-            time.sleep(min(after * 1.5 ** (attempt - 1), 10))
-        raise self._refused(status, data)
-
-    def _once(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes, float]:
-        """Status, content, and the seconds after which to come again."""
-        for fresh in (False, True):  # a connection that was kept may have been closed meanwhile
-            connection = self._connection(fresh=fresh)
-            kept = connection.sock is not None
-            try:
-                connection.request(method, target, body or None, dict(headers))
-                answer = connection.getresponse()
-                data = answer.read(_ANSWER + 1)
-                if len(data) > _ANSWER:
-                    raise self._strange()
-                after = answer.headers.get("Retry-After", "")
-                return answer.status, data, float(after) if after.isdigit() else 1.0
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                if fresh or not kept or isinstance(error, TimeoutError):
-                    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-                    raise RetrievalError(f"The service {self.address!r} cannot be asked ({reason}).") from None
-        raise AssertionError("unreachable")
-
-    def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:
-        """This thread's."""
-        known: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if known is None:
-            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            known = kind(self._host, self._port, timeout=self._timeout)
-            self._local.connection = known
-            self._open.append(known)
-        if fresh:
-            known.close()  # the next request opens it again
-        return known
-
-    def _refused(self, status: int, data: bytes) -> RetrievalError:
-        try:
-            said = json.loads(data)
-            detail, kind, reason = said["detail"], said["type"], said.get("reason")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return self._strange(f"status {status}")
-        if kind == "/problems/unreadable-picture" and isinstance(reason, str):
-            return images.UnreadableImage("", for_terminal(reason))
-        return _RefusedError(for_terminal(str(detail)))
-
-    def _strange(self, why: str = "it is no JSON") -> RetrievalError:
-        return RetrievalError(f"What answers at {self.address!r} is no service of this program ({why}).")
+        return self._connection.fetch(method, path, {**named, **wanted}, body, media)
 
 
 @dataclass(frozen=True)
@@ -369,10 +366,6 @@ class _Copies(Root):
 
     def __truediv__(self, name: str | os.PathLike[str]) -> Placed:
         return Placed(self, self.files.get(os.fspath(name), "not shown"))
-
-
-class _RefusedError(RetrievalError):
-    """What a service did not do."""
 
 
 def _read(found: Mapping[str, Any]) -> Answer:
@@ -386,6 +379,8 @@ def _read(found: Mapping[str, Any]) -> Answer:
         left_out=tuple(query["left_out"]),
         no_match=found["no_match"],
         unread=tuple(images.Skipped(one["path"], one["reason"]) for one in found["left_out"]),
+        calibrated=query["calibrated"],
+        parts=tuple(AskedPart(Part("id", 0), one["sign"], None, tuple(one["left_out"])) for one in query["parts"]),
     )
 
 
