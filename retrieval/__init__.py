@@ -50,12 +50,16 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.report import write_report as write_report
     from retrieval.search.answer import Answer as Answer
     from retrieval.search.answer import Hit as Hit
+    from retrieval.search.arrangement import Arrangement as Arrangement
     from retrieval.search.calibration import Calibration as Calibration
     from retrieval.search.calibration import calibrate as calibrate
     from retrieval.search.explain import Explanation as Explanation
     from retrieval.search.explain import explain as explain
     from retrieval.search.explain import explain_answer as explain_answer
+    from retrieval.search.facets import Facet as Facet
+    from retrieval.search.facets import facets as facets
     from retrieval.search.heat_map import overlay as overlay
+    from retrieval.search.parts import Part as Part
     from retrieval.search.rerank import FirstRanking as FirstRanking
     from retrieval.search.rerank import Reranked as Reranked
     from retrieval.search.results_picture import draw_answers as draw_answers
@@ -79,6 +83,7 @@ _MODULES = ("datasets", "measures", "traps")
 
 _HOMES = {
     "Answer": "search.answer",
+    "Arrangement": "search.arrangement",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
     "Client": "client",
@@ -87,11 +92,13 @@ _HOMES = {
     "EncoderConfig": "encoder",
     "EvaluationOptions": "evaluation",
     "Explanation": "search.explain",
+    "Facet": "search.facets",
     "FirstRanking": "search.rerank",
     "Hit": "search.answer",
     "Index": "index",
     "NewItem": "index",
     "PRESETS": "training.recipe",
+    "Part": "search.parts",
     "PairRecipe": "training.pair_recipe",
     "PairScorer": "encoder.pair_scorer",
     "PictureSet": "datasets",
@@ -121,6 +128,7 @@ _HOMES = {
     "explain": "search.explain",
     "explain_answer": "search.explain",
     "export_index": "exchange",
+    "facets": "search.facets",
     "find_duplicates": "traps.duplicates",
     "get_data": "datasets.get_data",
     "hash_files": "images.perceptual",

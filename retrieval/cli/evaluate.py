@@ -21,7 +21,7 @@ HELP = (
 EXAMPLES = """
 retrieval evaluate runs/cifar10 data/cifar10.h5
 retrieval evaluate runs/cifar10 data/cifar10.h5 --classifier runs/classifier --save measured.json
-retrieval evaluate runs/cifar10 data/cifar10.h5 --within test --clustering --like pml
+retrieval evaluate runs/cifar10 data/cifar10.h5 --within test --clustering --as-in pml
 retrieval evaluate default my_photos/ --within train --limit 2000
 retrieval evaluate indexes/cifar10
 retrieval evaluate indexes/cifar10 --queries new_photos/ --duplicates drop --json
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rerank-top", type=int, metavar="N", help="how many hits it looks at (100)")
     parser.add_argument(
-        "--like",
+        "--as-in",
         choices=("pml", "oml"),
         help="also print what pytorch-metric-learning or open-metric-learning would, by its own definitions",
     )

@@ -11,11 +11,12 @@ import tempfile
 import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
+from retrieval.cli import arranging
 from retrieval.client import Client, is_address
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
@@ -42,6 +43,10 @@ query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
 query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
 query.py http://127.0.0.1:8000/i/photos holiday.jpg       # of a service (docs/serving.md)
+query.py indexes/photos holiday.jpg --above 0.6 --sort taken:desc -k 20 --facets   # the 20 newest matches
+query.py indexes/photos holiday.jpg --group-by near-duplicate   # or label, folder, day, any attribute
+query.py indexes/photos holiday.jpg --diverse                   # like the query, and unlike one another
+query.py indexes/photos holiday.jpg -k 50 --cursor              # page by page
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 """
 
@@ -60,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "pictures",
         metavar="PICTURE",
         nargs="*",
-        help="a picture, a part of one (a.jpg#x,y,width,height), or a folder, all of whose pictures are queries",
+        help="a picture, a part of one (a.jpg#x,y,width,height, in pixels or with %% behind each number), or a folder, "
+        "all of whose pictures are queries",
     )
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
@@ -78,13 +84,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--text", nargs="+", action="extend", default=[], help="words, where the index's model knows words"
     )
-    many = parser.add_argument_group(
-        "one query of many parts",
-        "A PART is a picture, id:17, path:2019/a.jpg, text:WORDS or vector:v.npy[ROW]. Behind it may stand which part "
-        "of the picture it is, #x,y,width,height in pixels or with %% behind each number, and its weight, @0.5.",
-    )
+    many = parser.add_argument_group("one query of many parts")
     many.add_argument(
-        "--like", nargs="+", action="extend", default=[], metavar="PART", help="what hits are to be like, all together"
+        "--like",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PART",
+        help="what hits are to be like, all together: a picture, id:17, path:2019/a.jpg, text:WORDS or "
+        "vector:v.npy[ROW], and behind it, if wanted, a part of the picture, #x,y,width,height, and a weight, @0.5 "
+        "(docs/searching.md)",
     )
     many.add_argument(
         "--unlike", nargs="+", action="extend", default=[], metavar="PART", help="what they are to be unlike"
@@ -92,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where", metavar="FILTER", help='hits must match this, as label = "cat" and iso <= 400 (docs/filters.md)'
     )
+    arranging.add_arguments(parser)
     parser.add_argument(
         "--rerank",
         metavar="HOW",
@@ -145,13 +155,17 @@ def run(args: argparse.Namespace) -> int:
             print(f"{unread.path!r} is not ranked anew: {unread.reason}", file=sys.stderr)
         whys = _explained(search, answers) if args.explain and not isinstance(search, Client) else None
         if args.json:
-            print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
+            told = _as_json(search, answers, whys, skipped, grouped=args.group_by is not None)
+            print(json.dumps(told, indent=2, ensure_ascii=False))
         elif args.csv:
-            _print_csv(answers, search.reranker)
+            _print_csv(answers, search.reranker, grouped=args.group_by is not None)
         elif args.files or args.null:
             _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
-            _print_tables(search, answers, filtered=args.where is not None, least=_least(search, args))
+            _print_tables(search, answers, args, least=_least(search, args))
+        for answer in answers if args.cursor is not None and (args.csv or args.files or args.null) else ():
+            if answer.next is not None:
+                print(f"next page of {for_terminal(answer.query)}: --cursor {answer.next}", file=sys.stderr)
         if answers and (args.save or args.open):
             with (
                 search.copies_of(answers) if isinstance(search, Client) else _in_place(search, answers) as (seen, root)
@@ -184,22 +198,22 @@ def _in_place(search: Search, answers: Sequence[Answer]) -> Iterator[tuple[Seque
 
 def _ask(search: Search | Client, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    where, above, include_self = args.where, _least(search, args), args.include_self
-    k = 10 if args.k is None and args.above is None else args.k
+    k, include_self = arranging.hits_wanted(args), args.include_self
+    asked: Any = {"where": args.where, "above": _least(search, args), "arrange": arranging.arrangement(args)}
+    if args.matches and args.text:
+        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
     if args.pictures:
-        answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
+        answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
     if args.id:
-        answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above)
+        answers += search.query_ids(args.id, k, include_self=include_self, **asked)
     if args.path:
-        answers += search.query_paths(args.path, k, include_self=include_self, where=where, above=above)
+        answers += search.query_paths(args.path, k, include_self=include_self, **asked)
     if args.vectors:
-        answers += search.query_file(args.vectors, k, where=where, above=above)
+        answers += search.query_file(args.vectors, k, **asked)
     if args.text:
-        answers += search.query_texts(args.text, k, where=where, above=above)
+        answers += search.query_texts(args.text, k, **asked)
     if args.like or args.unlike:
-        answers.append(
-            search.query_parts(args.like, args.unlike, k, include_self=include_self, where=where, above=above)
-        )
+        answers.append(search.query_parts(args.like, args.unlike, k, include_self=include_self, **asked))
     other = next((answer for answer in answers if not answer.calibrated), None)
     if args.matches and other is not None:
         raise RetrievalError(
@@ -233,8 +247,11 @@ def _as_json(
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
+    *,
+    grouped: bool,
 ) -> dict[str, object]:
     names = COLUMNS[1:] if search.reranker is None else (*COLUMNS[1:], RERANKED)
+    names = (*names, arranging.GROUP) if grouped else names
 
     def hits(number: int) -> list[dict[str, object]]:
         found = [{name: getattr(hit, name) for name in names} for hit in answers[number].hits]
@@ -255,6 +272,7 @@ def _as_json(
                 **({"parts": [part.to_json() for part in answer.parts]} if answer.parts else {}),
                 "no_match": answer.no_match,
                 "hits": hits(number),
+                **arranging.as_json(answer),
             }
             for number, answer in enumerate(answers)
         ],
@@ -262,8 +280,9 @@ def _as_json(
     }
 
 
-def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
-    sys.stdout.write(csv_text([COLUMNS if reranker is None else (*COLUMNS, RERANKED)]))
+def _print_csv(answers: Sequence[Answer], reranker: Reranker | None, *, grouped: bool) -> None:
+    more = [RERANKED] * (reranker is not None) + [arranging.GROUP] * grouped
+    sys.stdout.write(csv_text([(*COLUMNS, *more)]))
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
@@ -271,7 +290,8 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
             score = f"{hit.score:.6f}"
             row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
-            sys.stdout.write(csv_text([row if reranker is None else (*row, second)]))
+            last = [second] * (reranker is not None) + [hit.group or ""] * grouped
+            sys.stdout.write(csv_text([(*row, *last)]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
@@ -283,7 +303,9 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(search: Search | Client, answers: Sequence[Answer], *, filtered: bool, least: float | None) -> None:
+def _print_tables(
+    search: Search | Client, answers: Sequence[Answer], args: argparse.Namespace, *, least: float | None
+) -> None:
     reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
@@ -292,15 +314,16 @@ def _print_tables(search: Search | Client, answers: Sequence[Answer], *, filtere
         notes = [f"label {for_terminal(answer.label)}"] if answer.label is not None else []
         if answer.id is not None and not answer.query.startswith("id "):
             notes.append(f"id {answer.id}")
-        notes += _left_out(answer)
+        notes += [*_left_out(answer), *arranging.note(answer)]
         if not answer.calibrated and search.calibrated:
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            which = " that the filter lets through" * filtered + (
+            which = " that the filter lets through" * (args.where is not None) + (
                 "" if least is None else f" that scores {least:.3f} or more"
             )
-            print(f"  nothing found: the index holds no other picture{which}")
+            there = "no more pages" if args.cursor else "nothing found"
+            print(f"  {there}: the index holds no other picture{which}")
             continue
         if answer.no_match:
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
@@ -321,12 +344,17 @@ def _print_tables(search: Search | Client, answers: Sequence[Answer], *, filtere
         for hit, label, second, chance in zip(answer.hits, labels, seconds, chances, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
             path = for_terminal(hit.path)
+            heading = arranging.heading(answer, hit) if args.group_by is not None else None
+            if heading is not None:
+                print(heading)
             begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  "
             if colour and hit.relevant is not None:
                 line = f"{begin}\033[{32 if hit.relevant else 31}m{named}\033[0m{path}\n"
                 write_bytes(line.encode(sys.stdout.encoding, "backslashreplace"))
             else:
                 print(begin + named + path)
+        for line in arranging.footer(answer, paged=args.cursor is not None):
+            print(line)
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(

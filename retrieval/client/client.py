@@ -126,7 +126,7 @@ class Client:
         left_out: list[images.Skipped] = []
         answers = []
         for one in pictures_of(pictures, left_out):
-            source, box = (one.source, one.box) if isinstance(one, Boxed) else (one, None)
+            source, box = (one.file, one.box) if isinstance(one, Boxed) else (one, None)
             name = source.name if isinstance(source, InMemory) else printable(source)
             try:
                 data = source.data if isinstance(source, InMemory) else _content(source)

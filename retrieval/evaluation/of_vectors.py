@@ -73,9 +73,9 @@ def evaluate_vectors(
     if options.graded and not several:
         raise RetrievalError("every picture has one label, so there is nothing to grade: leave --graded out")
     if several:
-        if options.over == "classes" or options.like is not None or options.clustering:
+        if options.over == "classes" or options.as_in is not None or options.clustering:
             raise RetrievalError(
-                "pictures have several labels, so they are of no one class: leave --over classes, --like and "
+                "pictures have several labels, so they are of no one class: leave --over classes, --as-in and "
                 "--clustering out"
             )
         asked, gallery = asked.several(), None if gallery is None else gallery.several()

@@ -62,7 +62,7 @@ class EvaluationOptions:
         probe: also fit a linear SVM on the gallery, and judge it on the queries, where these are apart.
         classifier: of a model: a run trained with ``--loss softmax``, to be asked for the classes of the same queries.
         clustering: also cluster the queries, and compare with their labels.
-        like: also give the figures of pytorch-metric-learning ("pml") or open-metric-learning ("oml").
+        as_in: also give the figures of pytorch-metric-learning ("pml") or open-metric-learning ("oml").
         over: draw the intervals over "queries" or over "classes". None: over queries; of a model over classes where
             these are a sample, which is taken to be so where it was trained on none of them and there are
             :data:`.run.A_SAMPLE` or more.
@@ -85,7 +85,7 @@ class EvaluationOptions:
     probe: bool = True
     classifier: str | Path | None = None
     clustering: bool = False
-    like: Peer | None = None
+    as_in: Peer | None = None
     over: Unit | None = None
     duplicate_score: float | None = None
     traps: bool = False
@@ -100,7 +100,7 @@ class EvaluationOptions:
         check_limit(self.limit)
         checked_seed(self.seed)
         whole(self.neighbours, "neighbours")
-        for name, choices in (("within", get_args(Split)), ("like", get_args(Peer)), ("over", get_args(Unit))):
+        for name, choices in (("within", get_args(Split)), ("as_in", get_args(Peer)), ("over", get_args(Unit))):
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise RetrievalError(f"{name} is {value!r}: give {' or '.join(choices)}, or leave it out")

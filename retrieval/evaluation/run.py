@@ -227,9 +227,9 @@ class Evaluation:
         if self.options.clustering:
             with self.timed("clustering"):
                 found += figures.clustering(queries, seed=self.options.seed)
-        if self.options.like is not None:
-            with self.timed(f"as {self.options.like}"):
-                found += figures.of_peer(self.options.like, queries, gallery, own)
+        if self.options.as_in is not None:
+            with self.timed(f"as in {self.options.as_in}"):
+                found += figures.of_peer(self.options.as_in, queries, gallery, own)
         return found
 
     def _warn(self, rankings: measures.Rankings) -> None:

@@ -257,6 +257,12 @@ class Index:
         return self._catalog.newest()
 
     @property
+    def created(self) -> str | None:
+        """When it was made, as ISO 8601 has it."""
+        value = self._catalog.meta.get("created")
+        return None if value is None else str(value)
+
+    @property
     def encoder_hash(self) -> str:
         """Which model made its vectors."""
         return str(self._catalog.meta["encoder_hash"])
@@ -405,6 +411,32 @@ class Index:
         """The names of all attributes, and which of "number" and "text" their values have been."""
         return self._catalog.attribute_kinds()
 
+    def values(self, name: str, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[Value | None]:
+        """What these items have under one name, in their order; None for those that have nothing.
+
+        Args:
+            name: an attribute, or what every item has (:data:`retrieval.index.filters.BUILT_IN`; `modified` as
+                nanoseconds since 1970), or "folder", where the item lies.
+            ids: of items of the index.
+        """
+        wanted = whole_numbers(ids, "id")
+        found = self._catalog.values(name, wanted)
+        return [found.get(id_) for id_ in wanted]
+
+    def counts(
+        self, names: Sequence[str], ids: Sequence[int] | npt.NDArray[np.int64] | None = None
+    ) -> dict[str, dict[Value | None, int]]:
+        """How many items have each value, for each of some names.
+
+        Args:
+            names: as :meth:`values` takes them.
+            ids: of the items that are counted, each once; None for all.
+
+        Returns:
+            name → value → how many; what every item has also counts None, those that lack it.
+        """
+        return self._catalog.counts(names, None if ids is None else np.asarray(ids, np.int64))
+
     def select(self, where: str) -> npt.NDArray[np.int64]:
         """The ids, ascending, of the items that an expression matches; see :mod:`retrieval.index.filters`.
 
@@ -468,6 +500,46 @@ class Index:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
         return self._now.search(queries, k, left_out, None if where is None else self._chosen(where))
+
+    def search_after(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        after: Sequence[tuple[float, int]],
+        *,
+        exclude: Sequence[Sequence[int]] | None = None,
+        where: str | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """The k best that come after a place in the order of hits. Always exact: it looks at every vector.
+
+        Pages are made of it: wherever the place is, it costs the same, and what others add or remove before that place
+        moves nothing behind it.
+
+        Args:
+            queries, k, exclude, where: as :meth:`search` takes them.
+            after: for each query a score and an id, as a hit has them, whether or not there is such an item: what
+                scores less comes after it, or the same with a higher id. ``(math.inf, -1)`` is before all.
+
+        Returns:
+            as :meth:`search`.
+
+        Raises:
+            RetrievalError: as :meth:`search`; or a score is no number, or there is not one place for each query.
+        """
+        queries = checked(queries, self.dim, self.storage, "queries")
+        k = min(whole(k, "k"), len(self) + PADDED)
+        if k < 0:
+            raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
+        if len(after) != len(queries):
+            raise RetrievalError(f"There are {len(after)} places for {len(queries)} queries; give one for each.")
+        scores = np.array([score for score, _ in after], np.float32)
+        if np.isnan(scores).any():
+            raise RetrievalError("A score to go on after is not a number; give one from -1 to 1.")
+        given = whole_numbers([id_ for _, id_ in after], "id")
+        last = np.array([min(max(id_, -1), _NO_ID - 1) for id_ in given], np.int64)
+        left_out = None if exclude is None else _left_out(exclude, len(queries))
+        chosen = None if where is None else self._chosen(where)
+        return self._now.search_after(queries, k, (scores, last), left_out, chosen)
 
     def range_search(
         self,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from retrieval.base.placed_files import Placed, Root
     from retrieval.images import Box, Skipped
     from retrieval.index import Item
+    from retrieval.search.arrangement import Arranged
     from retrieval.search.calibration import Calibration
+    from retrieval.search.facets import Facet
     from retrieval.search.parts import Part
 
 
@@ -32,7 +34,7 @@ class Hit:
     """One picture of the index, as an answer.
 
     Attributes:
-        rank: 1 for the best.
+        rank: 1 for the first of the answer; on a later page it goes on from the page before.
         id: the picture's id in the index.
         path: where it lies, relative to the index's root, with ``/`` between the parts.
         label: its label, or None.
@@ -41,6 +43,7 @@ class Hit:
         probability: that it is a true match, by that score; None where that was not calibrated.
         reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
             hit, which then stands behind those that it did.
+        group: the name of its group, where the answer has groups; None also for those that belong in none.
     """
 
     rank: int
@@ -51,6 +54,7 @@ class Hit:
     relevant: bool | None
     probability: float | None = None
     reranked: float | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,9 @@ class Answer:
         no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
+        matches: how many pictures are within the cut-off, however few are shown; None where that was not counted.
+        facets: how many of the matches have each label, folder and attribute; None where that was not asked for.
+        next: the cursor of the next page; None where there is none.
         box: the part of the picture that was the query; None for all of it.
         parts: what the question was made of, where it was asked in parts.
         calibrated: whether the query is such that what was calibrated with whole pictures holds for its scores: a whole
@@ -111,6 +118,9 @@ class Answer:
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
     root: Root | None = None
+    matches: int | None = None
+    facets: tuple[Facet, ...] | None = None
+    next: str | None = None
     box: Box | None = None
     parts: tuple[AskedPart, ...] = ()
     calibrated: bool = True
@@ -172,7 +182,7 @@ class Answer:
         for hit in self.hits[:SHOWN]:
             likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
             file = None if self.root is None else self.root / hit.path
-            lines = [f"{hit.rank}: {hit.score:.3f}{likely}", hit.label or hit.path]
+            lines = [f"{hit.rank}: {hit.score:.3f}{likely}", hit.group or hit.label or hit.path]
             shown_tiles.append(tile(file, hit.path, lines, hit.relevant))
         more = len(self.hits) - SHOWN
         note = "nothing found" if not self.hits else f"and {more:,} more" if more > 0 else ""
@@ -184,14 +194,16 @@ def hits_of(
     found: Sequence[tuple[float, Item]],
     label: str | None,
     calibration: Calibration | None,
-    reranked: Sequence[float],
+    shown: Arranged,
 ) -> tuple[Hit, ...]:
-    """What was found, best first, as hits of a query.
+    """What is shown of what was found as hits of a query, in its order.
 
     Args:
         found: each with its score. label: the query's. calibration: of the index.
-        reranked: the re-ranker's scores, NaN where there is none.
+        shown: the same hits, with their groups and the re-ranker's scores, NaN where there is none.
     """
+    reranked = shown.hits.reranked.tolist()
+    groups = shown.groups or [None] * len(found)
     chances: Sequence[float | None] = [None] * len(found)
     if calibration is not None:
         chances = calibration.probability([score for score, _ in found]).tolist()
@@ -205,8 +217,11 @@ def hits_of(
             relevant=None if label is None or item.label is None else item.label == label,
             probability=chance,
             reranked=None if math.isnan(second) else second,
+            group=group,
         )
-        for rank, ((score, item), chance, second) in enumerate(zip(found, chances, reranked, strict=True), 1)
+        for rank, ((score, item), chance, second, group) in enumerate(
+            zip(found, chances, reranked, groups, strict=True), shown.before + 1
+        )
     )
 
 

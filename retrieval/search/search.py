@@ -32,6 +32,7 @@ from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, AskedPart, hits_of, no_match
+from retrieval.search.arrangement import PLAIN, Arrangement, arranged
 from retrieval.search.combining import combined
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
@@ -232,6 +233,7 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
         skipped: list[images.Skipped] | None = None,
     ) -> list[Answer]:
         """Find what looks like these pictures.
@@ -247,6 +249,7 @@ class Search:
             include_self: leave nothing out.
             where: a filter that hits must match (``docs/filters.md``); if k others match, k come back.
             above: only hits of at least this score; with `k` None all of them.
+            arrange: how the hits are sorted, grouped, counted, paged or chosen; see :class:`.Arrangement`.
             skipped: takes in what cannot be read; without it that is an error.
 
         Returns:
@@ -255,7 +258,7 @@ class Search:
         Raises:
             RetrievalError: a picture cannot be read, the filter is wrong, or the index has no encoder that fits.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         left_out: list[images.Skipped] = []
         asked = pictures_of(pictures, left_out)
         questions: list[Question] = []
@@ -269,7 +272,7 @@ class Search:
             skipped.extend(left_out)
         elif left_out:
             raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
-        return self._answers(questions, np.concatenate(vectors), k, include_self, where, above)
+        return self._answers(questions, np.concatenate(vectors), k, include_self, where, above, arrange)
 
     def _encode_files(self, files: Sequence[Any], left_out: list[images.Skipped]) -> Iterator[Encoded]:
         from retrieval.encoder.file_encoding import encode_files
@@ -336,15 +339,16 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what looks like pictures of the index; no encoder is loaded.
 
         Raises:
             RetrievalError: an id is not in the index, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         items = self.index.items(ids)
-        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above)
+        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above, arrange)
 
     def query_paths(
         self,
@@ -354,14 +358,15 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """The same by path in the index: relative to its root, with `/` between the parts.
 
         Raises:
             RetrievalError: a path is not in the index, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
-        return self._of_items(paths, [self._found(path) for path in paths], k, include_self, where, above)
+        k = self._checked(k, where, above, arrange)
+        return self._of_items(paths, [self._found(path) for path in paths], k, include_self, where, above, arrange)
 
     def query_vectors(
         self,
@@ -371,6 +376,7 @@ class Search:
         names: Sequence[str] | None = None,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what is nearest to vectors; no encoder is loaded.
 
@@ -383,33 +389,52 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
         names = names or [f"vector {row}" for row in range(len(rows))]
-        return self._answers([Question(name) for name in names], rows, k, True, where, above)
+        return self._answers([Question(name) for name in names], rows, k, True, where, above, arrange)
 
     def query_file(
-        self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
+        self,
+        file: str | Path,
+        k: int | None = 10,
+        *,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         vectors = mapped(Path(file))
         count = len(vectors) if vectors.ndim > 1 else 1
         return self.query_vectors(
-            vectors, k, names=[f"{Path(file).name}[{row}]" for row in range(count)], where=where, above=above
+            vectors,
+            k,
+            names=[f"{Path(file).name}[{row}]" for row in range(count)],
+            where=where,
+            above=above,
+            arrange=arrange,
         )
 
     def query_texts(
-        self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
+        self,
+        texts: Sequence[str],
+        k: int | None = 10,
+        *,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what these words describe, in an index that was built with a CLIP-like model.
 
         Raises:
             RetrievalError: the index's model knows pictures only, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         vectors = self.encoder.encode_text(texts)
         # Words and pictures score otherwise than two pictures.
-        return self._answers([Question(text, calibrated=False) for text in texts], vectors, k, True, where, above)
+        return self._answers(
+            [Question(text, calibrated=False) for text in texts], vectors, k, True, where, above, arrange
+        )
 
     def query_parts(
         self,
@@ -420,6 +445,7 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> Answer:
         """Find what looks like several things at once, and unlike others: one question of many parts.
 
@@ -435,12 +461,12 @@ class Search:
             unlike: the same, of what hits are to be unlike. With nothing in `like` the least alike come first.
             k: how many hits the answer has, at most.
             include_self: leave nothing out.
-            where: a filter that hits must match. above: only hits of at least this score.
+            where: a filter that hits must match. above: only hits of at least this score. arrange: how they stand.
 
         Raises:
             RetrievalError: there is no part, one is wrong or cannot be read, or nothing is left of their sum.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         wanted, unwanted = parts_of(like), parts_of(unlike)
         parts = [*wanted, *unwanted]
         if not parts:
@@ -451,7 +477,7 @@ class Search:
         vector = combined(vectors, weights, self.index.storage)
         alone = questions[0] if signs == [1] else Question("", calibrated=False)
         question = replace(alone, query=spelled(wanted, unwanted), of=questions)
-        (answer,) = self._answers([question], vector[None], k, include_self, where, above)
+        (answer,) = self._answers([question], vector[None], k, include_self, where, above, arrange)
         left_out = [() if include_self else tuple(item.id for item in self.copies(one)) for one in questions]
         asked = map(AskedPart, parts, signs, (one.picture for one in questions), left_out)
         return replace(answer, parts=tuple(asked))
@@ -508,9 +534,12 @@ class Search:
         include_self: bool,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[Answer]:
         questions = [self._of_item(name, item) for name, item in zip(names, items, strict=True)]
-        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
+        return self._answers(
+            questions, self.index.vectors([item.id for item in items]), k, include_self, where, above, how
+        )
 
     def _of_item(self, name: str, item: Item) -> Question:
         return Question(name, self.pictures / item.path, item, item.sha256, item.label)
@@ -539,28 +568,35 @@ class Search:
         include_self: bool,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[Answer]:
         if not questions:
             return []
         copies = [self.copies(question) for question in questions]
         left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
+        digests = [
+            None if self.reranker else how.digest(self.index, one, above, where, include_self) for one in vectors
+        ]
+        how.require_same(digests)
         # a re-ranker may bring up what would not be among the first k
-        first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
-        ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above)
+        first_k = how.first(k) if self.reranker is None or k is None else max(k, self.reranker.top)
+        ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above, how)
         found = [
             FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.whole)
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
+        pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
-        wanted = {id_ for one in ordered for id_ in one.ids[:k].tolist()}
+        wanted = {id_ for page in pages for id_ in page.hits.ids.tolist()}
         known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
-        for question, same, first, one in zip(questions, copies, found, ordered, strict=True):
+        for question, same, first, page in zip(questions, copies, found, pages, strict=True):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
             kept = [
-                (score, known[id_]) for score, id_ in zip(one.scores[:k].tolist(), one.ids[:k].tolist(), strict=True)
+                (score, known[id_])
+                for score, id_ in zip(page.hits.scores.tolist(), page.hits.ids.tolist(), strict=True)
             ]
             calibration = self.calibration if question.calibrated else None
             answers.append(
@@ -568,12 +604,19 @@ class Search:
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=hits_of(kept, label, calibration, one.reranked[:k].tolist()),
+                    hits=hits_of(kept, label, calibration, page),
                     picture=question.picture,
                     left_out=first.excluded,
-                    no_match=no_match(next(iter(first.scores.tolist()), None), above, calibration),
-                    unread=one.unread,
+                    no_match=no_match(
+                        next(iter(first.scores.tolist()), None),
+                        above,
+                        None if how.cursor else calibration,  # the best of a later page says nothing
+                    ),
+                    unread=page.hits.unread,
                     root=self.pictures,
+                    matches=page.matches,
+                    facets=page.facets,
+                    next=page.next,
                     box=question.box,
                     calibrated=question.calibrated,
                 )
@@ -587,14 +630,20 @@ class Search:
         exclude: Sequence[tuple[int, ...]] | None,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Scores and ids of the index's own ranking for each query, best first."""
+        if how.goes_on(above):  # one more, to see whether another page comes
+            place = [how.place] * len(vectors)
+            best = self.index.search_after(vectors, (k or 0) + 1, place, exclude=exclude, where=where)
+            least = -np.inf if above is None else above
+            kept = [(ids >= 0) & (scores >= least) for scores, ids in zip(*best, strict=True)]
+            return [(scores[keep], ids[keep]) for scores, ids, keep in zip(*best, kept, strict=True)]
         if above is None:
             best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
             return [(scores[ids >= 0], ids[ids >= 0]) for scores, ids in zip(*best, strict=True)]
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
-        ends = limits[1:] if k is None else np.minimum(limits[1:], limits[:-1] + k)
-        spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
+        spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]
 
     def ask(
@@ -636,7 +685,7 @@ class Search:
             return [question.item]
         return same
 
-    def _checked(self, k: int | None, where: str | None, above: float | None) -> int | None:
+    def _checked(self, k: int | None, where: str | None, above: float | None, how: Arrangement) -> int | None:
         """Refuse what is wrong before anything is read or encoded for it; k, but no more than there are items."""
         if k is None and above is None:
             raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
@@ -644,4 +693,5 @@ class Search:
             raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
         if where is not None:
             filters.compile(where, self.index.attribute_kinds())
+        how.check(self.index, k, above, self.reranker is not None)
         return None if k is None else min(whole(k, "k"), max(len(self.index), 1))

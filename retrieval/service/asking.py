@@ -200,9 +200,9 @@ def visible(search: Search, where: str | None, *, hidden: bool) -> str | None:
     if hidden or HIDDEN not in kinds:
         return where
     if where is None:
-        return f"{HIDDEN} missing"
+        return f"{HIDDEN} is missing"
     filters.compile(where, kinds)  # by itself, so that it cannot end a bracket, and its error says the right place
-    return f"({where}) and {HIDDEN} missing"
+    return f"({where}) and {HIDDEN} is missing"
 
 
 async def _waited(future: Any) -> Any:

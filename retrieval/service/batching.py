@@ -117,7 +117,9 @@ class Lane:
 
 def _do(batch: Sequence[_Waiting[Any, Any]]) -> None:
     try:
-        results = batch[0].together([one.job for one in batch])
+        results = list(batch[0].together([one.job for one in batch]))
+        if len(results) != len(batch):
+            raise ValueError(f"{len(results)} results of {len(batch)} jobs")
     except RetrievalError as error:
         if len(batch) > 1:  # one of them spoils it for the others
             for one in batch:

@@ -185,7 +185,8 @@ def _box(given: object) -> Box | None:
     if given is None or given == "":
         return None
     if isinstance(given, list) and len(given) == 4:
-        return Box(*(_number(one, "box") for one in given))
+        x, y, width, height = (_number(one, "box") for one in given)
+        return Box(x, y, width, height)
     if not isinstance(given, str) or len(given) > 200:
         _refuse(f"The box is {str(given)[:60]!r}; give x,y,width,height in pixels, or with a % behind each number")
     return Box.parse(given)

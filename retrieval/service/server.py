@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import webbrowser
@@ -115,10 +116,11 @@ def run(
         )
     if open_page:
         threading.Timer(0.5, webbrowser.open, [server.address]).start()
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn stops, and then hands the signal on
     try:
         server.run()
-    except KeyboardInterrupt:  # uvicorn hands on what stopped it
-        note("Stopped.")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _listening(settings: Settings) -> socket.socket:

@@ -80,7 +80,7 @@ def test_classifier_answers_the_largest_logit(run):
 
 
 def test_verb_prints_json(run, data, capsys):
-    more = ["--clustering", "--like", "oml", "--over", "classes"]
+    more = ["--clustering", "--as-in", "oml", "--over", "classes"]
     assert main(["evaluate", str(run), str(data), "--within", "test", "--json", "--limit", "30", *more]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["over"] == "classes" and {"NMI", "AMI", "oml cmc@5"} <= values["measures"].keys()

@@ -124,7 +124,7 @@ def test_queries_of_another_set_share_classes_by_name():
 
 def test_a_clustering_and_the_peers_figures_are_there_when_asked_for():
     report = evaluate_encoder(
-        PixelEncoder(), shapes(120, 0), options=EvaluationOptions(within="test", clustering=True, like="pml")
+        PixelEncoder(), shapes(120, 0), options=EvaluationOptions(within="test", clustering=True, as_in="pml")
     )
     test = shapes(120, 0).select("test")
     vectors = PixelEncoder().encode(test.pixels)
@@ -135,7 +135,7 @@ def test_a_clustering_and_the_peers_figures_are_there_when_asked_for():
     assert report.to_json()["measures"]["NMI"]["low"] is None
     assert report.to_json()["measures"]["pml precision_at_1"]["chance"] is None
     assert re.search(r"pml precision_at_1 +0\.\d+ +open +–", report.table())
-    other = evaluate_encoder(PixelEncoder(), shapes(120, 0), options=EvaluationOptions(like="oml", probe=False))
+    other = evaluate_encoder(PixelEncoder(), shapes(120, 0), options=EvaluationOptions(as_in="oml", probe=False))
     train = shapes(120, 0).select("train")
     theirs = like_oml(vectors, test.labels, PixelEncoder().encode(train.pixels), train.labels, ks=(1, 5, 10))
     assert other["oml map@5"].value == theirs["map"][5]

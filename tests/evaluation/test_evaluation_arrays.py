@@ -122,7 +122,7 @@ def test_codes_are_ranked_by_hamming_distance_with_expected_ties(files, monkeypa
     codes = np.packbits(np.concatenate([vectors, vectors[:, :4]], axis=1) > 0, axis=1)
     np.save(files / "codes.npy", codes)
     report = evaluate_vectors(
-        files / "codes.npy", files / "gallery_labels.npy", options=EvaluationOptions(codes=True, like="oml")
+        files / "codes.npy", files / "gallery_labels.npy", options=EvaluationOptions(codes=True, as_in="oml")
     )
     expected = rank(codes, labels)
     for name in ("P@10", "mAP", "NDCG"):
@@ -335,7 +335,7 @@ def test_an_index_of_codes_is_ranked_by_its_codes(tmp_path):
     index = Index.create(tmp_path / "index", 64, root=".", encoder_hash="codes", details={}, storage="binary")
     with index:
         index.add(vectors, [NewItem(f"{i}", CLASSES[label]) for i, label in enumerate(pictures.labels)])
-        report = evaluate_index(index, options=EvaluationOptions(like="pml"))
+        report = evaluate_index(index, options=EvaluationOptions(as_in="pml"))
         expected = rank(np.packbits(vectors > 0, axis=1), pictures.labels)
         assert report["mAP"].value == pytest.approx(expected.values["mAP"].mean())
         assert 0.5 < report["AUC"].value <= 1 and report.per_query["id"].tolist() == index.ids().tolist()

@@ -621,6 +621,23 @@ def test_only_matches(calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ask(capsys, query_verb, calibrated, "--text", "shoe", "--matches")
 
 
+def test_of_several_parts_it_is_not_known(calibrated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for several in (["--like", "id:3", "id:4@0.1"], ["--unlike", "id:3"], ["--like", "id:3", "--unlike", "id:40"]):
+        code, out, err = ask(capsys, query_verb, calibrated, *several, "-k", 3)
+        assert (code, err) == (0, "") and out.splitlines()[0].endswith("P(match) is not known)")
+        assert "P(match)" not in out.splitlines()[1]
+        _, out, _ = ask(capsys, query_verb, calibrated, *several, "-k", 3, "--json")
+        (answer,) = json.loads(out)["answers"]
+        assert answer["no_match"] is None and {hit["probability"] for hit in answer["hits"]} == {None}
+        with pytest.raises(RetrievalError, match=r"calibrated for whole pictures, and '(un)?like id:3.* otherwise"):
+            ask(capsys, query_verb, calibrated, *several, "--matches")
+    answers = [
+        json.loads(ask(capsys, query_verb, calibrated, *alone, "--matches", "--json")[1])["answers"][0]
+        for alone in (["--id", 3], ["--like", "id:3@7"])
+    ]
+    assert answers[0]["hits"] == answers[1]["hits"] and answers[0]["hits"][0]["probability"] > 0.5
+
+
 def test_without_a_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     indexed(tmp_path / "index", *classes(4, 5)).close()
     code, out, _ = ask(capsys, query_verb, tmp_path / "index", "--id", 3)

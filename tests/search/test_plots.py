@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from retrieval.errors import RetrievalError
+from retrieval.images import Box
 from retrieval.search import results_picture
-from retrieval.search.answer import Answer, Hit
+from retrieval.search.answer import Answer, AskedPart, Hit
+from retrieval.search.parts import Part
 
 GREEN, RED, GREY, DARK = (28, 143, 70), (214, 48, 49), (202, 207, 214), (52, 62, 78)
 
@@ -102,6 +104,32 @@ def test_long_answers_are_broken_into_lines(root: Path) -> None:
 def test_a_text_or_a_vector_and_an_answer_without_hits(root: Path) -> None:
     text = draw(root, Answer("a red shoe " * 20, None, None, hits(None)), Answer("v.npy[3]", None, None, ()))
     assert has(text, DARK).sum() > 2 * 4 * results_picture.TILE
+
+
+def test_a_part_of_a_picture_is_what_is_drawn(root: Path) -> None:
+    picture = Image.new("RGB", (400, 100), (0, 0, 255))
+    picture.paste((200, 100, 0), (0, 0, 100, 100))
+    picture.save(root / "half.png")
+    drawn = draw(root, Answer("q", None, None, (), root / "half.png", box=Box(0, 0, 100, 100)))
+    assert has(drawn, (200, 100, 0)).sum() > 0.9 * (results_picture.TILE - 10) ** 2
+    assert not has(drawn, (0, 0, 255)).any()
+
+
+def test_every_part_of_a_question_is_drawn(root: Path) -> None:
+    Image.new("RGB", (64, 64), (200, 100, 0)).save(root / "b.png")
+    asked = [
+        AskedPart(Part("file", "a.png"), 1, root / "a.png"),
+        AskedPart(Part("file", "b.png", 0.5), -1, root / "b.png"),
+        AskedPart(Part("text", "words"), 1),
+        AskedPart(Part("id", 3), 1, root / "gone.png"),
+    ]
+    drawn = draw(root, Answer("like ...", None, None, hits(None), parts=tuple(asked)))
+    query = drawn[:, : results_picture.TILE + 28]
+    where = [np.argwhere(has(query, colour)).mean(axis=0) for colour in ((0, 0, 255), (200, 100, 0))]
+    assert where[0][0] == pytest.approx(where[1][0], abs=5) and where[1][1] - where[0][1] > results_picture.TILE // 3
+    assert has(query, RED).any() and has(query, DARK).any()
+    for parts in (asked[:1], asked[1:2], 5 * asked):
+        draw(root, Answer("like ...", None, None, hits(None), parts=tuple(parts)))
 
 
 def test_there_is_a_limit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

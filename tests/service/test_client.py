@@ -72,6 +72,8 @@ def test_the_same_answers(client: Client, search: Search, photos: Path, tmp_path
     np.save(tmp_path / "v.npy", vectors)
     same(client.query_file(tmp_path / "v.npy", 3), search.query_file(tmp_path / "v.npy", 3))
     same(client.query(photos / "cat" / "1.png", 3), search.query(photos / "cat" / "1.png", 3))
+    part = f"{photos / 'cat' / '1.png'}#0,0,20,20"
+    same(client.query([part, photos / "dog" / "1.png"], 3), search.query([part, photos / "dog" / "1.png"], 3))
     content = io.BytesIO()
     tiny.picture(99).save(content, "PNG")
     same(client.query([content.getvalue(), np.asarray(tiny.picture(98))], 3),
