@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
@@ -28,6 +28,8 @@ from retrieval.client.connection import Connection, RefusedError
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure
 from retrieval.search.answer import Answer, AskedPart, Hit
+from retrieval.search.arrangement import FIRST, PLAIN, Arrangement
+from retrieval.search.facets import Facet
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, pictures_of
 
@@ -40,7 +42,35 @@ TOKEN = "RETRIEVAL_TOKEN"
 _MOST = 1_000
 """Hits that a service gives in one answer."""
 
-_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked")
+_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked", "group")
+
+
+class _Wanted(NamedTuple):
+    """What an answer is to have, besides what is asked for."""
+
+    k: int | None
+    include_self: bool
+    where: str | None
+    above: float | None
+    arrange: Arrangement
+
+    def in_address(self) -> dict[str, str]:
+        """As it stands in the address of a request."""
+        how = self.arrange
+        found = {
+            "same": str(int(self.include_self)),
+            "details": "0",
+            "hidden": "1",
+            "k": str(_MOST if self.k is None else self.k),
+            "filter": self.where,
+            "above": None if self.above is None else repr(float(self.above)),
+            "sort": how.sort,
+            "group": how.group_by,
+            "facets": "1" if how.facets else None,
+            "cursor": how.cursor,
+            "diverse": None if how.diverse is None else repr(float(how.diverse)),
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def is_address(name: str) -> bool:
@@ -120,6 +150,7 @@ class Client:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
         skipped: list[images.Skipped] | None = None,
     ) -> list[Answer]:
         """See :meth:`retrieval.search.search.Search.query`."""
@@ -131,7 +162,7 @@ class Client:
             try:
                 data = source.data if isinstance(source, InMemory) else _content(source)
                 form, media = _form(source.name, data, **({} if box is None else {"box": str(box)}))
-                answer = self._search(form, media, k, include_self, where, above)
+                answer = self._search(form, media, _Wanted(k, include_self, where, above, arrange))
             except images.UnreadableImage as problem:
                 left_out.append(images.Skipped(name, problem.reason))
                 continue
@@ -152,9 +183,11 @@ class Client:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """See :meth:`retrieval.search.search.Search.query_ids`."""
-        return [self._like(f"id:{id_}", k, include_self, where, above) for id_ in ids]
+        wanted = _Wanted(k, include_self, where, above, arrange)
+        return [self._like(f"id:{id_}", wanted) for id_ in ids]
 
     def query_paths(
         self,
@@ -164,9 +197,11 @@ class Client:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """See :meth:`retrieval.search.search.Search.query_paths`."""
-        return [self._like(f"path:{path}", k, include_self, where, above) for path in paths]
+        wanted = _Wanted(k, include_self, where, above, arrange)
+        return [self._like(_exactly(f"path:{path}"), wanted) for path in paths]
 
     def query_vectors(
         self,
@@ -176,6 +211,7 @@ class Client:
         names: Sequence[str] | None = None,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """See :meth:`retrieval.search.search.Search.query_vectors`."""
         rows = np.atleast_2d(np.asarray(vectors))
@@ -185,12 +221,18 @@ class Client:
         for number, row in enumerate(rows):
             content = io.BytesIO()
             np.save(content, row, allow_pickle=False)
-            answer = self._search(content.getvalue(), "application/x-npy", k, True, where, above)
+            answer = self._search(content.getvalue(), "application/x-npy", _Wanted(k, True, where, above, arrange))
             answers.append(replace(answer, query=f"vector {number}" if names is None else names[number], parts=()))
         return answers
 
     def query_file(
-        self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
+        self,
+        file: str | Path,
+        k: int | None = 10,
+        *,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """See :meth:`retrieval.search.search.Search.query_file`."""
         from retrieval.base.npy import mapped
@@ -198,13 +240,19 @@ class Client:
         vectors = mapped(Path(file))
         count = len(vectors) if vectors.ndim > 1 else 1
         names = [f"{Path(file).name}[{row}]" for row in range(count)]
-        return self.query_vectors(vectors, k, names=names, where=where, above=above)
+        return self.query_vectors(vectors, k, names=names, where=where, above=above, arrange=arrange)
 
     def query_texts(
-        self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
+        self,
+        texts: Sequence[str],
+        k: int | None = 10,
+        *,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """See :meth:`retrieval.search.search.Search.query_texts`."""
-        return [self._like(f"text:{text}", k, True, where, above) for text in texts]
+        return [self._like(_exactly(f"text:{text}"), _Wanted(k, True, where, above, arrange)) for text in texts]
 
     @property
     def folder(self) -> str:
@@ -286,13 +334,16 @@ class Client:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> Answer:
         """See :meth:`retrieval.search.search.Search.query_parts`; what lies here is sent."""
         wanted, unwanted = parts_of(like), parts_of(unlike)
         body = {
             side: [self._spelled(part) for part in parts] for side, parts in (("like", wanted), ("unlike", unwanted))
         }
-        answer = self._search(json.dumps(body).encode(), "application/json", k, include_self, where, above)
+        answer = self._search(
+            json.dumps(body).encode(), "application/json", _Wanted(k, include_self, where, above, arrange)
+        )
         parts = [(part, 1) for part in wanted] + [(part, -1) for part in unwanted]
         asked = (
             AskedPart(part, sign, Path(str(part.value)) if part.kind == "file" else None, tuple(told.left_out))
@@ -315,30 +366,34 @@ class Client:
             named = f"upload:{sent['uploads'][0]['sha256']}"
         return {"part": named, "weight": part.weight, "box": None if part.box is None else str(part.box)}
 
-    def _like(self, part: str, k: int | None, include_self: bool, where: str | None, above: float | None) -> Answer:
+    def _like(self, part: str, wanted: _Wanted) -> Answer:
         body = json.dumps({"like": [part]}).encode()
-        return replace(self._search(body, "application/json", k, include_self, where, above), parts=())
+        return replace(self._search(body, "application/json", wanted), parts=())
 
-    def _search(
-        self, body: bytes, media: str, k: int | None, include_self: bool, where: str | None, above: float | None
-    ) -> Answer:
-        if k is None and above is None:
+    def _search(self, body: bytes, media: str, wanted: _Wanted) -> Answer:
+        """One question, answered in as many pages as it takes where all hits are wanted, or very many."""
+        k, arrange = wanted.k, wanted.arrange
+        if k is None and wanted.above is None:
             raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
-        if k is not None and k > _MOST:
-            raise RetrievalError(f"k is {k}; a service gives at most {_MOST:,} hits at a time.")
-        wanted = {"same": str(int(include_self)), "details": "0", "hidden": "1", "k": str(_MOST if k is None else k)}
-        if where is not None:
-            wanted["filter"] = where
-        if above is not None:
-            wanted["above"] = repr(float(above))
-        found = self._asked("POST", "/search", wanted, body, media)
+        if arrange != PLAIN or (k is not None and k <= _MOST):
+            if k is not None and k > _MOST:
+                raise RetrievalError(f"k is {k}; a service gives at most {_MOST:,} arranged hits at a time.")
+            return self._page(body, media, wanted)
+        answer = self._page(body, media, wanted._replace(k=_MOST, arrange=Arrangement(cursor=FIRST)))
+        hits = list(answer.hits)
+        following = answer.next
+        while following is not None and (k is None or len(hits) < k):
+            page = self._page(body, media, wanted._replace(k=_MOST, arrange=Arrangement(cursor=following)))
+            hits += page.hits
+            following = page.next
+        matches = len(hits) if wanted.above is not None and following is None else None
+        return replace(answer, hits=tuple(hits[:k]), next=None, matches=matches)
+
+    def _page(self, body: bytes, media: str, wanted: _Wanted) -> Answer:
         try:
-            answer = _read(found)
+            return _read(self._asked("POST", "/search", wanted.in_address(), body, media))
         except (KeyError, TypeError, AttributeError):
             raise self._connection.strange() from None
-        if k is None and len(answer) == _MOST:
-            raise RetrievalError(f"More than {_MOST:,} pictures score {above} or more; give k, or a higher score.")
-        return answer
 
     def _asked(
         self, method: str, path: str, wanted: Mapping[str, str] | None = None, body: bytes = b"", media: str = ""
@@ -368,6 +423,11 @@ class _Copies(Root):
         return Placed(self, self.files.get(os.fspath(name), "not shown"))
 
 
+def _exactly(part: str) -> str:
+    """A part whose name is not to be read as one with a weight or a box."""
+    return part + "#0%,0%,100%,100%@1"
+
+
 def _read(found: Mapping[str, Any]) -> Answer:
     """An answer as a service gives it."""
     query = found["query"]
@@ -379,6 +439,9 @@ def _read(found: Mapping[str, Any]) -> Answer:
         left_out=tuple(query["left_out"]),
         no_match=found["no_match"],
         unread=tuple(images.Skipped(one["path"], one["reason"]) for one in found["left_out"]),
+        matches=found["matches"],
+        facets=None if found["facets"] is None else tuple(map(Facet.from_json, found["facets"])),
+        next=found["cursor"],
         calibrated=query["calibrated"],
         parts=tuple(AskedPart(Part("id", 0), one["sign"], None, tuple(one["left_out"])) for one in query["parts"]),
     )

@@ -655,6 +655,7 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Questions whose vectors are known, all together; an answer does not depend on what it is asked with.
 
@@ -664,7 +665,8 @@ class Search:
         Raises:
             RetrievalError: the filter is wrong.
         """
-        return self._answers(questions, vectors, self._checked(k, where, above), include_self, where, above)
+        k = self._checked(k, where, above, arrange)
+        return self._answers(questions, vectors, k, include_self, where, above, arrange)
 
     def understood(self, part: Part) -> tuple[Question, NDArray[Any]]:
         """A part of a question by itself, and its vector (dim,) or code (dim / 8,).

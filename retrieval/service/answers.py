@@ -16,7 +16,7 @@ from retrieval.service.asking import Found
 from retrieval.service.pictures import Pictures
 from retrieval.service.questions import Asked
 
-_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked")
+_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked", "group")
 
 
 def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -57,8 +57,9 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
         "hits": [hit_json(hit) for hit in answer.hits],
         "fold": fold(search, found),
         "no_match": answer.no_match,
-        "facets": None,
-        "cursor": None,
+        "matches": answer.matches,
+        "facets": None if answer.facets is None else [facet.to_json() for facet in answer.facets],
+        "cursor": answer.next,
         "left_out": [{"path": one.path, "reason": one.reason} for one in answer.unread],
         "generation": found.generation,
     }

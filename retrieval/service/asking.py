@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,8 @@ from retrieval.errors import RetrievalError
 from retrieval.images.decoding import Wanted, decode
 from retrieval.images.reading import recorded_decoder
 from retrieval.index import Item, filters
-from retrieval.search.answer import Answer, hits_of
+from retrieval.search.answer import Answer, Hit
+from retrieval.search.arrangement import FIRST, PLAIN, Arrangement
 from retrieval.search.calibration.record import match_threshold
 from retrieval.search.combining import combined
 from retrieval.search.parts import spelled
@@ -136,9 +136,10 @@ class Asker:
         above = match_threshold(search.index, search.calibration) if asked.above == "matches" else asked.above
         asked = replace(asked, where=visible(search, asked.where, hidden=asked.hidden))
         coded = ready.alone and ready.pieces[0].part.kind in ("id", "path")  # of binary codes, no floats
-        kind = (search, asked.k, asked.where, above, asked.same, asked.details, coded)
+        kind = (search, asked.k, asked.where, above, asked.same, asked.details, asked.arrange, coded)
         together = partial(_answers, search, asked, above)
-        found: Found = await _waited(self.lane.submit(kind, ready, together))
+        most = 1 if asked.arrange.cursor else limits.TOGETHER  # a cursor goes on with one question
+        found: Found = await _waited(self.lane.submit(kind, ready, together, most))
         return found
 
     async def _sent(self, search: Search, piece: Piece) -> Known | None:
@@ -186,6 +187,8 @@ def item_of(search: Search, id_: int) -> Item:
         raise Problem(404, f"There is no picture {id_} in this index.", "no-such-item") from error
 
 
+_PAGED = Arrangement(cursor=FIRST)
+
 HIDDEN = "hidden"
 """The attribute of pictures that are left out of answers."""
 
@@ -217,7 +220,15 @@ def _answers(search: Search, asked: Asked, above: float | None, some: Sequence[_
     if good:
         questions, vectors = zip(*good, strict=True)
         answers = iter(
-            search.ask(questions, np.stack(vectors), asked.k, include_self=asked.same, where=asked.where, above=above)
+            search.ask(
+                questions,
+                np.stack(vectors),
+                asked.k,
+                include_self=asked.same,
+                where=asked.where,
+                above=above,
+                arrange=asked.arrange,
+            )
         )
     return [
         one if isinstance(one, Exception) else _completed(search, asked, above, ready.alone, *one, next(answers))
@@ -270,17 +281,14 @@ def _completed(
     ids_of_parts = tuple(_id_of(one, items) for one, items in zip(question.of or (question,), copies, strict=True))
     known = {item.id: item for items in copies for item in items}
     same = frozenset(known if asked.same else ())
-    if same and alone:
+    if same and alone and asked.arrange in (PLAIN, _PAGED):
         missed = [known[id_] for id_ in sorted(same - {hit.id for hit in hits})]
         hits = [*(hit for hit in hits if hit.id in same), *(hit for hit in hits if hit.id not in same)]
-        if missed and asked.where is None and search.index.storage != "binary":
-            scores = (search.index.vectors([item.id for item in missed]) @ vector).tolist()
-            reached = [pair for pair in zip(scores, missed, strict=True) if above is None or pair[0] >= above]
-            calibration = search.calibration if question.calibrated else None
-            hits = [*hits_of(reached, answer.label, calibration, [math.nan] * len(reached)), *hits]
-        if above is None:
-            hits = hits[: asked.k]
+        if asked.arrange == PLAIN and asked.where is None and search.index.storage != "binary":
+            # An approximate structure may not find them.
+            hits = [*_hits_of_items(search, missed, vector, above, answer), *hits][: asked.k if above is None else None]
         hits = [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
+    hits = hits[: limits.HITS]  # groups may have more
     ids = [hit.id for hit in hits]
     items = {item.id: item for item in search.index.items(ids)} if asked.details and ids else {}
     attributes = dict(zip(ids, search.index.attributes(ids), strict=True)) if asked.details and ids else {}
@@ -288,6 +296,22 @@ def _completed(
     return Found(
         replace(answer, hits=tuple(hits)), ids_of_parts, of_parts, same, items, attributes, search.index.generation
     )
+
+
+def _hits_of_items(
+    search: Search, items: Sequence[Item], vector: NDArray[Any], above: float | None, answer: Answer
+) -> list[Hit]:
+    """Items as hits, their ranks left open; those that score enough."""
+    if not items:
+        return []
+    found = []
+    calibration = search.calibration if answer.calibrated else None
+    for item, score in zip(items, (search.index.vectors([item.id for item in items]) @ vector).tolist(), strict=True):
+        relevant = None if answer.label is None or item.label is None else item.label == answer.label
+        chance = None if calibration is None else float(calibration.probability(score))
+        if above is None or score >= above:
+            found.append(Hit(0, item.id, item.path, item.label, score, relevant, chance))
+    return found
 
 
 def _id_of(question: Question, copies: Sequence[Item]) -> int | None:

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.images import Box
+from retrieval.search.arrangement import PLAIN, Arrangement
+from retrieval.search.diverse import LAMBDA
 from retrieval.search.parts import Part
 from retrieval.service import limits
 from retrieval.service.problems import Problem
@@ -55,7 +57,7 @@ class Asked:
         pieces: what it is made of. k: hits that are wanted. where: a filter that they match. above: the least score of
             theirs, or "matches": that from which on two pictures match. same: whether pictures of the collection that
             the question is, come first, and are not left out. details: whether hits tell of their files, too. hidden:
-            whether hidden pictures may be hits.
+            whether hidden pictures may be hits. arrange: how the hits are sorted, grouped, counted, paged or chosen.
     """
 
     pieces: tuple[Piece, ...]
@@ -65,6 +67,7 @@ class Asked:
     same: bool = True
     details: bool = True
     hidden: bool = False
+    arrange: Arrangement = PLAIN
 
     def also(self, pieces: tuple[Piece, ...]) -> Asked:
         """The same with more parts."""
@@ -73,7 +76,7 @@ class Asked:
 
 _FORMS = "give id:17, path:2019/a.jpg or text:a red dog, or send a picture"
 
-_LATER = ("marks", "cursor", "sort", "group", "facets", "diverse", "rerank", "explain")
+_LATER = ("marks", "rerank", "explain")
 """What the contract has and nothing here answers yet."""
 
 
@@ -132,12 +135,32 @@ def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
     return Asked(
         tuple(pieces),
         # As the command line has it: with a least score all that reach it, as far as one answer goes.
-        k=(limits.HITS if above is not None else 50) if k is None else _whole(k, "k", 1, limits.HITS),
+        k=(50 if above is None or "cursor" in said else limits.HITS) if k is None else _whole(k, "k", 1, limits.HITS),
         where=_text(said.get("filter"), "filter"),
         above=above,
         same=_flag(said.get("same", True), "same"),
         details=_flag(said.get("details", True), "details"),
         hidden=_flag(said.get("hidden", False), "hidden"),
+        arrange=_arrangement(said),
+    )
+
+
+def _arrangement(said: Mapping[str, Any]) -> Arrangement:
+    cursor, diverse = said.get("cursor"), said.get("diverse")
+    if cursor is not None and not (isinstance(cursor, str) and len(cursor) <= limits.TEXT):
+        _refuse("The cursor is none that an answer came with; leave it empty for the first page")
+    if diverse in (True, "true"):
+        diverse = LAMBDA
+    elif diverse in (None, False, "", "false"):
+        diverse = None
+    else:
+        diverse = _number(diverse, "diverse")
+    return Arrangement(
+        _text(said.get("sort"), "sort"),
+        _text(said.get("group"), "group"),
+        _flag(said.get("facets", False), "facets"),
+        cursor,
+        diverse,
     )
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from retrieval.images import kinds
+from retrieval.search.arrangement import FIRST
+from retrieval.search.facets import facets
 from retrieval.search.search import Search
+from retrieval.service import listing
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import item_of, visible
 from retrieval.service.forms import FILES, read_form
 from retrieval.service.pictures import SIDES, Thumbnail, media_of, opened
 from retrieval.service.problems import Problem
-from retrieval.service.routes_search import Filter, Hits, Id, Index
+from retrieval.service.routes_search import Cursor, Filter, Hits, Id, Index, Name
 from retrieval.service.service import Service
 
 Side = Annotated[
@@ -35,6 +37,7 @@ class ItemRoutes:
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
         app.add_api_route("/items", self.items, methods=["GET"], tags=["items"])
+        app.add_api_route("/facets", self.facets, methods=["GET"], tags=["items"])
         app.add_api_route("/items/{id}", self.item, methods=["GET"], tags=["items"])
         app.add_api_route("/items/{id}/thumbnail", self.thumbnail, methods=["GET"], tags=["items"])
         app.add_api_route("/items/{id}/image", self.image, methods=["GET"], tags=["items"])
@@ -44,25 +47,30 @@ class ItemRoutes:
         app.add_api_route("/uploads/{sha256}/thumbnail", self.upload, methods=["GET"], tags=["items"])
 
     def items(
-        self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None,
-        cursor: Annotated[str | None, Query(max_length=40, pattern="^[0-9]{1,18}$")] = None, hidden: bool = False,
+        self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None, sort: Name = None,
+        cursor: Cursor = None, hidden: bool = False,
     ) -> Response:  # fmt: skip
-        """The pictures of an index, by ascending id, a page at a time."""
+        """The pictures of an index, by ascending id or sorted, a page at a time."""
         with self._service.collection(request).lease() as search:
             where = visible(search, filter or None, hidden=hidden)
-            ids = search.index.ids() if where is None else search.index.select(where)
-            start = 0 if cursor is None else int(np.searchsorted(ids, int(cursor), side="right"))
-            some = ids[start : start + (k or 50)]
-            found = self._told(search, some.tolist())
-            more = start + len(some) < len(ids)
+            page = listing.page(search.index, where, sort or None, cursor or FIRST, k or 50)
             return as_json(
                 {
-                    "items": found,
-                    "total": len(ids),
-                    "cursor": str(some[-1]) if more else None,
+                    "items": self._told(search, page.ids.tolist()),
+                    "total": page.total,
+                    "cursor": page.next,
                     "generation": search.index.generation,
                 }
             )
+
+    def facets(self, request: Request, index: Index = None, filter: Filter = None, hidden: bool = False) -> Response:
+        """How many pictures have each label, folder and attribute."""
+        with self._service.collection(request).lease() as search:
+            where = visible(search, filter or None, hidden=hidden)
+            ids = None if where is None else search.index.select(where)
+            counted = [facet.to_json() for facet in facets(search.index, ids)]
+            total = len(search.index) if ids is None else len(ids)
+            return as_json({"facets": counted, "total": total, "generation": search.index.generation})
 
     def item(self, request: Request, id: Id, index: Index = None) -> Response:
         """All that is known of a picture."""

@@ -19,6 +19,13 @@ Hits = Annotated[int | None, Query(ge=1, le=limits.HITS, description="hits that 
 Filter = Annotated[str | None, Query(max_length=limits.TEXT, description="a filter that hits match (docs/filters.md)")]
 Above = Annotated[str | None, Query(max_length=40, description="the least score of a hit, or `matches`")]
 Flag = Annotated[bool | None, Query()]
+Name = Annotated[
+    str | None, Query(max_length=limits.TEXT, description="as `retrieval query` takes it (docs/searching.md)")
+]
+Cursor = Annotated[
+    str | None, Query(max_length=limits.TEXT, description="empty: the first page; or what an answer said")
+]
+Diverse = Annotated[float | None, Query(ge=0, le=1, description="hits that are unlike one another, too (0.7)")]
 
 _PART: dict[str, Any] = {
     "oneOf": [
@@ -49,6 +56,11 @@ _BODY: dict[str, Any] = {
                         "k": {"type": "integer", "minimum": 1, "maximum": limits.HITS},
                         "filter": {"type": "string", "maxLength": limits.TEXT},
                         "above": {"oneOf": [{"type": "number"}, {"const": "matches"}]},
+                        "sort": {"type": "string"},
+                        "group": {"type": "string"},
+                        "facets": {"type": "boolean"},
+                        "cursor": {"type": "string"},
+                        "diverse": {"type": "number", "minimum": 0, "maximum": 1},
                         "same": {"type": "boolean"},
                         "details": {"type": "boolean"},
                         "hidden": {"type": "boolean"},
@@ -84,16 +96,41 @@ class SearchRoutes:
         app.add_api_route("/items/{id}/similar", self.similar, methods=["GET"], tags=["search"])
 
     async def search(
-        self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None, above: Above = None,
-        same: Flag = None, details: Flag = None, hidden: Flag = None,
-    ) -> Response:  # fmt: skip
+        self,
+        request: Request,
+        index: Index = None,
+        k: Hits = None,
+        filter: Filter = None,
+        above: Above = None,
+        same: Flag = None,
+        details: Flag = None,
+        hidden: Flag = None,
+        sort: Name = None,
+        group: Name = None,
+        facets: Flag = None,
+        cursor: Cursor = None,
+        diverse: Diverse = None,
+    ) -> Response:
         """Find what looks like a picture, an item, a text or a vector."""
         return await self._answer(request, await self._asked(request))
 
     async def similar(
-        self, request: Request, id: Id, index: Index = None, k: Hits = None, filter: Filter = None, above: Above = None,
-        same: Flag = None, details: Flag = None, hidden: Flag = None,
-    ) -> Response:  # fmt: skip
+        self,
+        request: Request,
+        id: Id,
+        index: Index = None,
+        k: Hits = None,
+        filter: Filter = None,
+        above: Above = None,
+        same: Flag = None,
+        details: Flag = None,
+        hidden: Flag = None,
+        sort: Name = None,
+        group: Name = None,
+        facets: Flag = None,
+        cursor: Cursor = None,
+        diverse: Diverse = None,
+    ) -> Response:
         """Find what looks like a picture of the index."""
         return await self._answer(request, read_asked({"like": [f"id:{id}"]}, request.query_params))
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,11 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 from served import serving
 
 from retrieval.client import Client
+from retrieval.client import client as client_module
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
+from retrieval.ingest import build
+from retrieval.search.arrangement import Arrangement
 from retrieval.search.search import Search
 
 if TYPE_CHECKING:
@@ -80,6 +84,49 @@ def test_the_same_answers(client: Client, search: Search, photos: Path, tmp_path
          search.query([content.getvalue(), np.asarray(tiny.picture(98))], 3))  # fmt: skip
     like, unlike = ["id:3@0.5", content.getvalue(), "path:cat/4.png#0%,0%,50%,50%"], ["id:9@0.2"]
     same([client.query_parts(like, unlike, 5)], [search.query_parts(like, unlike, 5)])
+
+
+@pytest.mark.parametrize(
+    ("arrange", "above"),
+    [
+        (Arrangement(sort="path:desc"), None), (Arrangement(sort="width", facets=True), 0.2),
+        (Arrangement(group_by="label", facets=True), 0.2), (Arrangement(diverse=0.5), None),
+        (Arrangement(cursor=""), None),
+        (Arrangement(sort="path", cursor=""), 0.2),
+    ],
+)  # fmt: skip
+def test_arranged_answers(client: Client, search: Search, arrange: Arrangement, above: float | None) -> None:
+    """Sorted, grouped, counted, chosen, and page by page to the end."""
+    mine, theirs = ({"arrange": arrange, "above": above} for _ in range(2))
+    for _ in range(5):
+        (found,), (expected,) = client.query_ids([3], 4, **mine), search.query_ids([3], 4, **theirs)
+        same([found], [expected])
+        assert (found.matches, found.facets, found.next) == (expected.matches, expected.facets, expected.next)
+        assert [hit.group for hit in found] == [hit.group for hit in expected]
+        if found.next is None:
+            break
+        mine["arrange"] = theirs["arrange"] = replace(arrange, cursor=found.next)
+
+
+def test_all_hits_in_as_many_pages_as_it_takes(client: Client, search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_MOST", 3)
+    same(client.query_ids([3], None, above=-1), search.query_ids([3], None, above=-1))
+    same(client.query_ids([3], 8), search.query_ids([3], 8))
+
+
+def test_names_that_look_like_weights_and_boxes(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path / "odd"
+    root.mkdir()
+    names = ["a@2.png@0.5", "b#0,0,5,5", "id:3"]
+    for number, name in enumerate(names):
+        tiny.picture(number).save(root / name, "PNG")
+    build(root, tmp_path / "index", model=tiny.model(tmp_path_factory), threads=1)
+    with (
+        serving(tmp_path / "index") as service,
+        Client(service.address) as client,
+        Search.open(tmp_path / "index") as one,
+    ):
+        same(client.query_paths(names, 2), one.query_paths(names, 2))
 
 
 def test_what_cannot_be_read(client: Client, search: Search, tmp_path: Path) -> None:

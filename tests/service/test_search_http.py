@@ -195,3 +195,59 @@ def test_a_part_of_a_picture_that_is_sent(served: Served, index: Path) -> None:
         expected = search.query_parts(replace(Part.of(content.getvalue()), box=Box(0, 0, 32, 32)), k=5)
     said = served("POST", "/search", {"like": [{"part": f"upload:{sha256}", "box": [0, 0, 32, 32]}], "k": 5})
     assert hits(said) == [dict(hit, score=pytest.approx(hit["score"], abs=1e-6)) for hit in plain(expected)]
+
+
+def test_pages_facets_and_groups(served: Served, index: Path) -> None:
+    """Page by page to the end: each picture once, the question itself first."""
+    asked: dict[str, Any] = {"like": ["path:cat/0.png"], "k": 4, "cursor": ""}
+    pages = []
+    while asked["cursor"] is not None:
+        said = served("POST", "/search", asked).json
+        pages.append(said["hits"])
+        asked["cursor"] = said["cursor"]
+    assert [len(page) for page in pages] == [4, 4, 4, 1]
+    found = [hit for page in pages for hit in page]
+    assert [hit["rank"] for hit in found] == list(range(1, 14))
+    assert len({hit["id"] for hit in found}) == 13
+    assert [hit["same"] for hit in found[:3]] == [True, True, False]
+    with Search.open(index) as search:
+        (expected,) = search.query_paths(["cat/0.png"], 13, include_self=True)
+    assert sorted((hit["score"], hit["id"]) for hit in found) == sorted((hit.score, hit.id) for hit in expected)
+    said = served(
+        "POST", "/search", {"like": ["id:3"], "above": 0, "facets": True, "group": "label", "sort": "path"}
+    ).json
+    assert said["matches"] == len(said["hits"])
+    counted = {facet["name"]: facet for facet in said["facets"]}
+    assert sum(one["count"] for one in counted["label"]["values"]) == said["matches"]
+    assert [hit["group"] for hit in said["hits"]] == [hit["label"] for hit in said["hits"]]
+    for wrong in ({"cursor": "x"}, {"cursor": 7}, {"sort": "nothing"}, {"group": "nothing"}, {"diverse": 2}):
+        assert served.problem("POST", "/search", {"like": ["id:3"], **wrong})[0] == 400
+    first = served("POST", "/search", {"like": ["id:3"], "k": 2, "cursor": ""}).json["cursor"]
+    status, detail = served.problem("POST", "/search", {"like": ["id:4"], "k": 2, "cursor": first})
+    assert (status, "cursor" in detail) == (400, True)
+
+
+@pytest.mark.parametrize("sort", [None, "path:desc", "size"])
+def test_the_collection_page_by_page(served: Served, index: Path, sort: str | None) -> None:
+    path = "/items?k=5" + (f"&sort={sort}" if sort else "")
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while cursor is not None:
+        said = served("GET", f"{path}&cursor={cursor}").json
+        found += said["items"]
+        cursor = said["cursor"]
+        assert said["total"] == 13
+    keys = {None: lambda item: item["id"], "path:desc": lambda item: item["path"], "size": lambda item: item["id"]}
+    expected = sorted(found, key=keys[sort], reverse=sort == "path:desc")
+    assert len({item["id"] for item in found}) == 13
+    if sort != "size":
+        assert found == expected
+    assert served.problem("GET", "/items?sort=nothing")[0] == 400
+    assert served.problem("GET", "/items?cursor=nothing")[0] == 400
+
+
+def test_facets_of_the_collection(served: Served) -> None:
+    said = served("GET", "/facets?filter=label%20%3D%20%22cat%22").json
+    assert said["total"] == 6
+    (label,) = [facet for facet in said["facets"] if facet["name"] == "label"]
+    assert label["values"] == [{"value": "cat", "count": 6}]
