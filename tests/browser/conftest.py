@@ -141,7 +141,7 @@ def page(request: pytest.FixtureRequest, browser: Any, running: Running) -> Iter
     width, height = WIDTHS[request.param]
     context = browser.new_context(viewport={"width": width, "height": height}, has_touch=request.param == "narrow")
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(8_000)
     trouble: list[str] = []
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
