@@ -19,11 +19,12 @@ from retrieval.service.routes_about import AboutRoutes
 from retrieval.service.routes_items import ItemRoutes
 from retrieval.service.routes_page import PageRoutes
 from retrieval.service.routes_search import SearchRoutes
+from retrieval.service.routes_views import ViewRoutes
 from retrieval.service.routes_write import WriteRoutes
 from retrieval.service.service import Service
 from retrieval.version import __version__
 
-ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes)
+ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes, ViewRoutes)
 """Every group of paths."""
 
 
