@@ -81,7 +81,9 @@ def test_a_picture_is_pasted_or_dropped(page: Any, pictures: Path, how: str) -> 
 def test_what_cannot_be_looked_for_is_told_in_the_service_s_sentence(
     page: Any, running: Running, tmp_path: Path
 ) -> None:
-    for content, said in ((b"no picture", "picture"), (b"\xff\xd8" + bytes(40 * 2**20), "larger")):
+    from retrieval.service import limits
+
+    for content, said in ((b"no picture", "picture"), (b"\xff\xd8" + bytes(limits.UPLOAD), "larger")):
         (tmp_path / "query.jpg").write_bytes(content)
         page.set_input_files("#file", tmp_path / "query.jpg")
         page.wait_for_selector("dialog [role=alert], #results [role=alert]")
