@@ -57,7 +57,7 @@ function show(item, items, actions, explain) {
   stage.append(...[turn(-1, "‹", "The one before"), turn(1, "›", "The next one"),
     make("div", { class: "top" },
       button("✕", "Back", () => box.close()), button("−", "Smaller", () => zoom(1 / 1.3)), button("+", "Larger", () => zoom(1.3)),
-      asked ? button("why", "Which parts make it a hit", () => why(stage, item, true)) : null)].filter(Boolean));
+      asked ? button("why", "why: which parts make it a hit", () => why(stage, item, true)) : null)].filter(Boolean));
   const side = make("aside", { class: "side", "aria-label": "What is known of it" });
   box.replaceChildren(make("div", { class: "in" }, stage, side));
   drawn = { item, items, actions, stage, side, zoom };

@@ -36,6 +36,7 @@ export function listen() {
   file.addEventListener("change", () => { askWith(file.files); file.value = ""; });
   $("#ask").addEventListener("submit", (event) => {
     event.preventDefault();
+    $("#words").blur(); // the keys are for the pictures now
     const text = $("#words").value.trim();
     if (/^(id:)?\d+$/.test(text)) state.go({ ...state.fresh, where: state.now.where, like: [text.replace("id:", "")] });
     else if (text) state.go({ ...state.fresh, where: state.now.where, words: text });

@@ -33,7 +33,8 @@ export function question(s, about) {
   const like = s.like.map(state.asPart);
   if (s.words && about.words) like.push("text:" + s.words);
   return {
-    like, unlike: s.unlike.map(state.asPart), filter: whereOf(s, about) || undefined, sort: s.sort || undefined,
+    like, unlike: s.unlike.map(state.asPart), above: s.sort ? about.calibration?.threshold : undefined, // sorted within the matches
+    filter: whereOf(s, about) || undefined, sort: s.sort || undefined,
     group: s.group || undefined, diverse: s.diverse || undefined, marks: s.marked ? marksOf(s) : undefined,
   };
 }
@@ -93,7 +94,9 @@ export async function draw(s, about, again = false) {
   const head = make("div", { class: "head" }, make("h1", {}, "…"));
   const fold = make("div", {});
   const end = make("div", { style: { height: "1px" } });
-  place.replaceChildren(head, make("div", { class: "skeleton", style: { height: "336px" } }));
+  // What is shown stays until there is something else.
+  if (place.querySelector(".tile")) place.classList.add("stale");
+  else place.replaceChildren(head, make("div", { class: "skeleton", style: { height: "336px" } }));
   const mine = { key: key(s), abort, above, below, head, fold, cursor: null, loading: false, folded: false, total: 0 };
   running = mine;
   mine.dress = () => { above.dressed(); below.dressed(); drawMarks(mine, s); };
@@ -122,7 +125,10 @@ export async function draw(s, about, again = false) {
     answer = await next(null);
   } catch (error) {
     if (error.name === "AbortError") return;
-    head.replaceChildren(make("h1", {}, "Not answered"));
+    running = null;
+    place.classList.remove("stale");
+    if (error.status === 0) return;
+    head.replaceChildren(make("h1", { id: "count" }, "Not answered"));
     place.replaceChildren(head, make("p", { class: "nothing", role: "alert" }, error.message));
     drawFacets(null, s);
     wrongFilter(error);
@@ -130,6 +136,8 @@ export async function draw(s, about, again = false) {
   }
   if (abort.signal.aborted) return;
   wrongFilter(null);
+  place.classList.remove("stale");
+  scrollTo(0, 0);
   place.replaceChildren(head, above.place, fold, below.place, end);
   put(mine, answer);
   drawHead(mine, answer, s, about);
@@ -162,7 +170,7 @@ function put(mine, answer) {
   mine.cursor = answer.cursor;
   mine.generation = answer.generation;
   const matches = answer.fold?.matches;
-  const sorted = state.now.sort && !/^-?score$/.test(state.now.sort);
+  const sorted = Boolean(state.now.sort);
   if (matches === null || matches === undefined || sorted || answer.wall) {
     mine.above.add(grouped(mine, hits));
   } else {
@@ -213,9 +221,9 @@ function drawHead(mine, answer, s, about) {
 }
 
 function sorting(s, about) {
-  const choices = { "": "likeness", "-taken": "newest", taken: "oldest", path: "name", label: "label", "-size": "largest file" };
-  for (const name of Object.keys(about.attributes || {})) if (!(name in choices) && name !== "taken") choices[name] = name;
-  if (!about.attributes?.taken) { delete choices["-taken"]; delete choices.taken; choices["-modified"] = "newest"; choices.modified = "oldest"; }
+  const time = about.attributes?.taken ? "taken" : "modified";
+  const choices = { "": "likeness", [`${time}:desc`]: "newest", [`${time}:asc`]: "oldest", path: "name", label: "label", "size:desc": "largest file" };
+  for (const name of Object.keys(about.attributes || {})) if (name !== "taken") choices[name] = name;
   if (s.sort && !(s.sort in choices)) choices[s.sort] = s.sort;
   const select = make("select", { id: "sort", "aria-label": "Sort by", onchange: () => state.go({ sort: select.value }) },
     Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.sort }, text)));
