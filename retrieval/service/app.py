@@ -16,6 +16,7 @@ from retrieval.service import problems
 from retrieval.service.access import Guard
 from retrieval.service.problems import Problem
 from retrieval.service.routes_about import AboutRoutes
+from retrieval.service.routes_duplicates import DuplicateRoutes
 from retrieval.service.routes_items import ItemRoutes
 from retrieval.service.routes_page import PageRoutes
 from retrieval.service.routes_search import SearchRoutes
@@ -24,7 +25,7 @@ from retrieval.service.routes_write import WriteRoutes
 from retrieval.service.service import Service
 from retrieval.version import __version__
 
-ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes, ViewRoutes)
+ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes, ViewRoutes, DuplicateRoutes)
 """Every group of paths."""
 
 

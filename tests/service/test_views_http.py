@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
-from served import Served, serving
+from served import Served, serving, until
 
 from retrieval.index import Index
 from retrieval.index.vectors import as_numbers
@@ -29,7 +31,9 @@ def own(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A folder of pictures with copies, and its index."""
     root = tiny.folder(tmp_path / "own", each=4)
     (root / "dog" / "copy.png").write_bytes((root / "cat" / "0.png").read_bytes())
-    tiny.picture(1, 64, 64).save(root / "dog" / "larger.png")
+    smooth = tiny.picture(1).resize((256, 256), Image.Resampling.BICUBIC)
+    smooth.save(root / "dog" / "larger.png")
+    smooth.resize((128, 128)).save(root / "cat" / "1.png")
     build(root, tmp_path / "index", model=tiny.model(tmp_path_factory), threads=1)
     return root, tmp_path / "index"
 
@@ -155,3 +159,111 @@ def test_names_in_an_archive_are_safe_and_each_is_there_once() -> None:
         safe_name(path, taken) for path in ("../../a.jpg", "/a.jpg", "A.jpg", "c:\\x\\con.txt", "b/\x1b[2J.", "..")
     ]
     assert names == ["a.jpg", "a (2).jpg", "A (3).jpg", "c_/x/_con.txt", "b/_[2J", "picture"]
+
+
+# Duplicates
+
+
+def ready(service: Served, path: str) -> Any:
+    """What is there once it is made."""
+    until(lambda: service("GET", path).json["state"] != "making")
+    return service("GET", path).json
+
+
+def test_groups_of_copies_say_what_differs(writable: Served) -> None:
+    found = ready(writable, "/duplicates")
+    assert found["total"] == {"exact": 1, "near": 1, "similar": 0}
+    exact, near = sorted(found["groups"], key=lambda group: group["kind"])
+    assert [(item["path"], item["kind"]) for item in exact["items"]] == [
+        ("cat/0.png", "kept"), ("dog/copy.png", "exact"),
+    ]  # fmt: skip
+    assert "the same bytes" in exact["items"][1]["difference"]
+    assert "in dog" in exact["items"][1]["difference"]
+    assert [item["path"] for item in near["items"]] == ["dog/larger.png", "cat/1.png"]
+    assert near["items"][1]["difference"].startswith("smaller")
+    assert [group["kind"] for group in writable("GET", "/duplicates?kind=near").json["groups"]] == ["near"]
+    assert writable("GET", "/duplicates?k=1").json["cursor"] == 1
+
+
+def test_a_rule_says_which_one_stays(writable: Served, own: tuple[Path, Path]) -> None:
+    ready(writable, "/duplicates")
+    found = ready(writable, "/duplicates?rule=folder:cat")
+    assert {group["items"][0]["path"] for group in found["groups"]} == {"cat/0.png", "cat/1.png"}
+    os.utime(own[0] / "cat" / "1.png", (1, 1))
+    asked = writable("POST", "/duplicates/preview", {"rule": "folder:cat", "kinds": ["exact"]}).json
+    assert (asked["groups"], asked["keep"], asked["go"], asked["some"]) == (1, 1, 1, ["dog/copy.png"])
+    assert asked["bytes"] == (own[0] / "dog" / "copy.png").stat().st_size
+    for rule in ("smallest", "folder:nowhere", "folder:/etc", "folder:../"):
+        assert writable.problem("POST", "/duplicates/preview", {"rule": rule})[0] == 400
+
+
+def test_what_was_found_is_kept_over_a_tag_and_a_restart(own: tuple[Path, Path], tmp_path: Path) -> None:
+    with serving(own[1], write=True, cache=tmp_path / "cache") as service:
+        before = ready(service, "/duplicates")["groups"]
+        service("PATCH", "/items/0", {"tag": "x"})
+        assert service("GET", "/duplicates").json["state"] == "ready"
+    (own[0] / "cat" / "0.png").write_bytes(b"changed")  # it would be found if it was looked at
+    with serving(own[1], cache=tmp_path / "cache") as service:
+        assert [group["id"] for group in ready(service, "/duplicates")["groups"]] == [group["id"] for group in before]
+
+
+def test_decisions_are_kept_in_the_index_and_taken_back(writable: Served, own: tuple[Path, Path]) -> None:
+    ready(writable, "/duplicates")
+    assert (
+        writable("POST", "/duplicates/decisions", {"rule": "largest", "kinds": ["exact", "near"]}).json["decided"] == 4
+    )
+    with Index.open(own[1]) as index:
+        assert len(index.select('duplicate = "go"')) == 2
+    listed = writable("POST", "/duplicates/list", {})
+    rows = list(csv.DictReader(io.StringIO(listed.body.decode())))
+    assert {row["path"] for row in rows if row["keep"] == "no"} == {"dog/copy.png", "cat/1.png"}
+    group = writable("GET", "/duplicates?kind=near").json["groups"][0]
+    assert [item["decided"] for item in group["items"]] == ["keep", "go"]
+    writable("POST", "/duplicates/decisions", {"decisions": {str(group["items"][1]["id"]): None}})
+    assert writable("GET", "/duplicates").json["decided"] == {"keep": 2, "go": 1}
+    writable("DELETE", "/duplicates/decisions")
+    assert writable("GET", "/duplicates").json["decided"] == {"keep": 0, "go": 0}
+
+
+def test_a_move_takes_what_is_decided_and_comes_back(own: tuple[Path, Path], tmp_path: Path) -> None:
+    root, index = own
+    before = {path: path.read_bytes() for path in root.rglob("*.png")}
+    with serving(index, write=True, move_to=tmp_path / "moved") as service:
+        groups = ready(service, "/duplicates")["groups"]
+        # the smaller of two is to stay, against the rule
+        near = next(group for group in groups if group["kind"] == "near")
+        larger, smaller = (str(item["id"]) for item in near["items"])
+        service("POST", "/duplicates/decisions", {"decisions": {larger: "go", smaller: "keep"}})
+        would = service("POST", "/duplicates/move", {"dry_run": True}).json
+        assert (would["moved"], would["left"], would["undo"]) == (["dog/larger.png"], [], None)
+        assert (root / "dog" / "larger.png").exists()
+        done = service("POST", "/duplicates/move", {}).json
+        assert done["moved"] == ["dog/larger.png"]
+        assert not (root / "dog" / "larger.png").exists()
+        assert larger not in [str(item["id"]) for item in service("GET", "/items?k=100").json["items"]]
+        after = service("GET", "/duplicates").json
+        assert (after["total"]["near"], after["moves"]["undo"]) == (0, [done["undo"]])
+        assert service.problem("POST", "/duplicates/undo", {"undo": "../undo-20260101-000000.json"})[0] == 404
+        back = service("POST", "/duplicates/undo", {"undo": done["undo"]}).json
+        assert back["back"] == ["dog/larger.png"]
+        assert service("GET", "/duplicates").json["total"]["near"] == 1
+        assert service("GET", "/duplicates").json["moves"]["undo"] == []
+    assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
+
+
+def test_the_last_of_a_group_stays_whatever_is_decided(own: tuple[Path, Path], tmp_path: Path) -> None:
+    with serving(own[1], write=True, move_to=tmp_path / "moved") as service:
+        group = next(group for group in ready(service, "/duplicates")["groups"] if group["kind"] == "exact")
+        service("POST", "/duplicates/decisions", {"decisions": {str(item["id"]): "go" for item in group["items"]}})
+        done = service("POST", "/duplicates/move", {}).json
+        assert (done["moved"], [one["path"] for one in done["left"]]) == (["dog/copy.png"], ["cat/0.png"])
+
+
+@pytest.mark.parametrize("path", ["/duplicates/decisions", "/duplicates/move", "/duplicates/undo"])
+def test_who_may_only_read_decides_nothing(served: Served, path: str) -> None:
+    assert served.problem("POST", path, {})[0] == 403
+
+
+def test_files_are_moved_only_where_the_service_was_started_for_it(writable: Served) -> None:
+    status, sentence = writable.problem("POST", "/duplicates/move", {})
+    assert (status, "--move-to" in sentence) == (403, True)

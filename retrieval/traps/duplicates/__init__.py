@@ -6,7 +6,7 @@ them back.
 
 from __future__ import annotations
 
-from retrieval.traps.duplicates.find import find_duplicates, is_an_index
+from retrieval.traps.duplicates.find import duplicates_of, find_duplicates, is_an_index
 from retrieval.traps.duplicates.move import Moved, Undone, checked_target, move_copies, undo_move
 from retrieval.traps.duplicates.page import write_page
 from retrieval.traps.duplicates.report import Copy, Duplicates, Group, output
@@ -18,6 +18,7 @@ __all__ = [
     "Moved",
     "Undone",
     "checked_target",
+    "duplicates_of",
     "find_duplicates",
     "is_an_index",
     "move_copies",
