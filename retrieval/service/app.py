@@ -18,6 +18,7 @@ from retrieval.service.problems import Problem
 from retrieval.service.routes_about import AboutRoutes
 from retrieval.service.routes_duplicates import DuplicateRoutes
 from retrieval.service.routes_items import ItemRoutes
+from retrieval.service.routes_map import MapRoutes
 from retrieval.service.routes_page import PageRoutes
 from retrieval.service.routes_search import SearchRoutes
 from retrieval.service.routes_views import ViewRoutes
@@ -25,7 +26,7 @@ from retrieval.service.routes_write import WriteRoutes
 from retrieval.service.service import Service
 from retrieval.version import __version__
 
-ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes, ViewRoutes, DuplicateRoutes)
+ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes, ViewRoutes, DuplicateRoutes, MapRoutes)
 """Every group of paths."""
 
 

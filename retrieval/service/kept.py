@@ -102,13 +102,14 @@ class Kept:
             return Found(entry.value, entry.building)
 
     def contents(self, search: Search) -> str:
-        """A hash of what a collection holds: its files and its network, but no attribute."""
+        """A hash of what a collection holds: its files, labels and network, but no attribute."""
         if search not in self._contents:
             index = search.index
             hashed = xxhash.xxh3_128(f"{index.encoder_hash}\n{index.root}\n{index.dim} {index.storage}\n".encode())
             hashed.update(index.ids().tobytes())
             for path, seen in index.known().items():
                 hashed.update(f"{path}\0{seen}\n".encode(errors="surrogatepass"))
+            hashed.update("\0".join(label or "" for label in index.labels()).encode(errors="surrogatepass"))
             self._contents[search] = hashed.hexdigest()
         return self._contents[search]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +21,12 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
 from served import Served, serving, until
 
+from retrieval.evaluation.by_name import evaluate
 from retrieval.index import Index
 from retrieval.index.vectors import as_numbers
 from retrieval.ingest import build
 from retrieval.service.export import cell, safe_name
+from retrieval.service.map import coloured, laid_out
 from retrieval.service.wall import farthest_first
 
 
@@ -267,3 +271,103 @@ def test_who_may_only_read_decides_nothing(served: Served, path: str) -> None:
 def test_files_are_moved_only_where_the_service_was_started_for_it(writable: Served) -> None:
     status, sentence = writable.problem("POST", "/duplicates/move", {})
     assert (status, "--move-to" in sentence) == (403, True)
+
+
+# Label errors
+
+
+@pytest.fixture
+def mislabelled(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service of two classes that are easy to tell apart, with one picture of a cat among the dogs."""
+    root = tmp_path / "mixed"
+    for number, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        base = np.asarray(tiny.picture(100 * number)).astype(np.int64)
+        for one in range(9):
+            noise = np.random.default_rng(one + 50 * number).integers(-9, 10, base.shape)
+            Image.fromarray(np.clip(base + noise, 0, 255).astype(np.uint8)).save(root / name / f"{one}.png")
+    (root / "cat" / "8.png").rename(root / "dog" / "cat.png")
+    build(root, tmp_path / "index", model=tiny.model(tmp_path_factory), threads=1)
+    with serving(tmp_path / "index", write=True) as service:
+        yield service
+
+
+def test_a_suspected_label_is_kept_or_corrected(mislabelled: Served) -> None:
+    found = ready(mislabelled, "/label-errors")
+    assert [(one["item"]["path"], one["label"], one["suggested"]) for one in found["items"]] == [
+        ("dog/cat.png", "dog", "cat")
+    ]
+    assert {item["label"] for item in found["items"][0]["neighbours"]} == {"cat"}
+    assert (found["labels"], found["total"]) == (["cat", "dog"], {"open": 1, "decided": 0})
+    mislabelled("PATCH", f"/items/{found['items'][0]['id']}", {"label_corrected": "cat"})
+    assert mislabelled("GET", "/label-errors").json["items"] == []
+    assert mislabelled("GET", "/label-errors?decided=1").json["items"][0]["decided"] == "cat"
+
+
+# The map
+
+
+def test_the_map_has_every_picture_once(writable: Served, own: tuple[Path, Path]) -> None:
+    about = ready(writable, "/map")
+    data = writable("GET", "/map/points").body
+    n = about["n"]
+    places = np.frombuffer(data, "<f4", 2 * n).reshape(n, 2)
+    ids = np.frombuffer(data, "<i8", n, 8 * n)
+    with Index.open(own[1]) as index:
+        assert ids.tolist() == index.ids().tolist()
+        labels = index.labels()
+    assert len(data) == 16 * n
+    assert places.min() >= 0 and places.max() == 1
+    found = writable("GET", "/map/colours?by=label").json
+    names = [one["value"] for one in found["values"]]
+    assert [names[code] for code in base64.b64decode(found["codes"])] == labels
+    writable("PATCH", "/items/0", {"hidden": True})
+    assert (writable("GET", "/map").json["n"], len(writable("GET", "/map/points").body)) == (n - 1, 16 * (n - 1))
+    assert writable.problem("GET", "/map/colours?by=nothing")[0] == 404
+
+
+def test_neighbours_lie_together_also_those_that_are_no_anchors() -> None:
+    rng = np.random.default_rng(0)
+    centres = np.eye(8, dtype=np.float32)[:3]
+    kinds = np.repeat(np.arange(3), 40)
+    rows = centres[kinds] + 0.1 * rng.normal(size=(120, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    for anchors in (200, 60):
+        places = laid_out(rows, anchors)
+        apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+        np.fill_diagonal(apart, np.inf)
+        assert (kinds[apart.argmin(axis=1)] == kinds).mean() > 0.95
+        assert places.min() >= 0 and places.max() == pytest.approx(1)
+
+
+def test_a_map_of_next_to_nothing() -> None:
+    for n in range(5):
+        assert laid_out(np.eye(8, dtype=np.float32)[:n]).shape == (n, 2)
+    assert np.isfinite(laid_out(np.ones((20, 4), np.float32) / 2)).all()
+
+
+def test_colours_tell_the_most_frequent_values_apart() -> None:
+    found = coloured(["a", "b", "a", None, *(f"c{number:02d}" for number in range(20))])
+    codes = list(base64.b64decode(found["codes"]))
+    assert [(one["value"], one["count"]) for one in found["values"]][:2] == [("a", 2), ("b", 1)]
+    assert found["values"][-1] == {"value": None, "count": 11}
+    assert (codes[:4], codes[-1], found["none"]) == ([0, 1, 0, 255], 11, 1)
+    numbers = coloured([float(number) for number in range(100)])
+    counts = [one["count"] for one in numbers["values"]]
+    assert (len(counts), sum(counts), min(counts), max(counts)) == (8, 100, 12, 13)
+
+
+# Compare
+
+
+def test_what_was_measured_of_two_indexes(index: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(index, tmp_path / name)
+    with serving(tmp_path / "a", tmp_path / "b") as service:
+        assert service("GET", "/compare?index=a&with=b").json == {"figures": None}
+        for name in ("a", "b"):
+            evaluate(str(tmp_path / name)).save(tmp_path / f"{name}.json")
+        found = service("GET", "/compare?index=a&with=b").json["figures"]
+        assert found["queries"] == 13
+        assert next(iter(found["measures"].values()))["difference"]["value"] == 0
+        assert service.problem("GET", "/compare?index=a&with=c")[0] == 404
