@@ -8,13 +8,15 @@ import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 
 from retrieval.search.search import Search
-from retrieval.service import comparison, label_errors
+from retrieval.service import comparison, export, label_errors
 from retrieval.service import map as maps
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.map import Layout
 from retrieval.service.problems import Problem
+from retrieval.service.questions import read_json
 from retrieval.service.routes_search import Index
+from retrieval.service.routes_views import IDS
 from retrieval.service.routes_write import LABEL
 from retrieval.service.service import Service
 
@@ -22,6 +24,9 @@ By = Annotated[str, Query(max_length=200, description="label, or the name of an 
 After = Annotated[int | None, Query(ge=0, lt=2**31, description="how many to pass over")]
 Some = Annotated[int, Query(ge=1, le=200, description="pictures that are wanted")]
 With = Annotated[str, Query(alias="with", description="the other index")]
+
+_ITEMS = 10_000
+"""Pictures that are told of at once."""
 
 _LABELS = 500
 """Labels that may be chosen from."""
@@ -38,6 +43,7 @@ class MapRoutes:
         app.add_api_route("/map", self.map, methods=["GET"], tags=["map"])
         app.add_api_route("/map/points", self.points, methods=["GET"], tags=["map"])
         app.add_api_route("/map/colours", self.colours, methods=["GET"], tags=["map"])
+        app.add_api_route("/map/items", self.items, methods=["POST"], tags=["map"], openapi_extra=IDS)
         app.add_api_route("/label-errors", self.label_errors, methods=["GET"], tags=["label errors"])
         app.add_api_route("/compare", self.compare, methods=["GET"], tags=["compare"])
 
@@ -69,6 +75,14 @@ class MapRoutes:
             else:
                 raise Problem(404, f"No picture of this index has {by[:60]!r}.", "no-such-attribute")
             return as_json({"by": by, **maps.coloured(values)})
+
+    async def items(self, request: Request, index: Index = None) -> Response:
+        """Some pictures by their ids, in that order."""
+        ids = export.ids_of(read_json(await request.body()).get("ids"), _ITEMS)
+        with self._service.collection(request).lease() as search:
+            export.known(search, ids)
+            told = zip(search.index.items(ids), search.index.attributes(ids), strict=True)
+            return as_json({"items": [item_json(item, more, self._service.pictures) for item, more in told]})
 
     def label_errors(
         self, request: Request, index: Index = None, cursor: After = None, k: Some = 20, decided: bool = False

@@ -26,7 +26,7 @@ from retrieval.service.service import Service
 Some = Annotated[int, Query(ge=1, le=wall.MOST, description="pictures that are wanted")]
 Part = Annotated[str, Query(min_length=1, description="id:17, path:2019/a.jpg or upload:SHA256")]
 
-_IDS: dict[str, Any] = {
+IDS: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -40,6 +40,7 @@ _IDS: dict[str, Any] = {
         },
     }
 }
+"""What OpenAPI says of a body that names pictures."""
 
 
 class ViewRoutes:
@@ -53,8 +54,8 @@ class ViewRoutes:
         """Enter them."""
         app.add_api_route("/wall", self.wall, methods=["GET"], tags=["items"])
         app.add_api_route("/items/{id}/heat", self.heat, methods=["GET"], tags=["items"])
-        app.add_api_route("/export/csv", self.csv, methods=["POST"], tags=["export"], openapi_extra=_IDS)
-        app.add_api_route("/export/zip", self.zip, methods=["POST"], tags=["export"], openapi_extra=_IDS)
+        app.add_api_route("/export/csv", self.csv, methods=["POST"], tags=["export"], openapi_extra=IDS)
+        app.add_api_route("/export/zip", self.zip, methods=["POST"], tags=["export"], openapi_extra=IDS)
 
     async def wall(self, request: Request, index: Index = None, k: Some = 120) -> Response:
         """Varied pictures of the collection, as unlike one another as can be, and what it has of each kind."""

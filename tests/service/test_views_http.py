@@ -283,10 +283,10 @@ def mislabelled(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     for number, name in enumerate(("cat", "dog")):
         (root / name).mkdir(parents=True)
         base = np.asarray(tiny.picture(100 * number)).astype(np.int64)
-        for one in range(9):
+        for one in range(12):
             noise = np.random.default_rng(one + 50 * number).integers(-9, 10, base.shape)
             Image.fromarray(np.clip(base + noise, 0, 255).astype(np.uint8)).save(root / name / f"{one}.png")
-    (root / "cat" / "8.png").rename(root / "dog" / "cat.png")
+    (root / "cat" / "11.png").rename(root / "dog" / "cat.png")
     build(root, tmp_path / "index", model=tiny.model(tmp_path_factory), threads=1)
     with serving(tmp_path / "index", write=True) as service:
         yield service
