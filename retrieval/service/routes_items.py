@@ -16,9 +16,9 @@ from retrieval.service import listing
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import item_of, visible
 from retrieval.service.forms import FILES, read_form
+from retrieval.service.parameters import Cursor, Filter, Hits, Id, Index, Sort
 from retrieval.service.pictures import SIDES, Thumbnail, media_of, opened
 from retrieval.service.problems import Problem
-from retrieval.service.routes_search import Cursor, Filter, Hits, Id, Index, Name
 from retrieval.service.service import Service
 
 Side = Annotated[
@@ -47,7 +47,7 @@ class ItemRoutes:
         app.add_api_route("/uploads/{sha256}/thumbnail", self.upload, methods=["GET"], tags=["items"])
 
     def items(
-        self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None, sort: Name = None,
+        self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None, sort: Sort = None,
         cursor: Cursor = None, hidden: bool = False,
     ) -> Response:  # fmt: skip
         """The pictures of an index, by ascending id or sorted, a page at a time."""

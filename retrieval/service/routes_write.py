@@ -19,9 +19,9 @@ from retrieval.service import limits
 from retrieval.service.answers import as_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.forms import FILES, read_form
+from retrieval.service.parameters import Id, Index
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
-from retrieval.service.routes_search import Id, Index
 from retrieval.service.service import Service, require_writer
 from retrieval.service.uploads import Upload
 
