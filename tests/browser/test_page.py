@@ -20,7 +20,7 @@ def picture(pictures: Path, name: str = "beach/00.jpg") -> dict[str, Any]:
 
 def settled(page: Any) -> None:
     """Wait until the answer is there."""
-    page.wait_for_selector("#count:not(:has-text('…'))")
+    page.wait_for_selector("#results:not(.stale) #count:not(:has-text('…'))")
     page.wait_for_load_state("networkidle")
 
 
