@@ -168,6 +168,15 @@ def test_matches_are_sorted_within_the_fold(page: Any) -> None:
     page.wait_for_function("() => document.querySelector('.tile .under').textContent.includes('2010')")
 
 
+def test_matches_are_grouped(page: Any) -> None:
+    ask_for(page, 3)
+    page.select_option("#group", "label")
+    page.wait_for_url("**group=label*")
+    settled(page)
+    assert page.inner_text(".group >> nth=0") in ("beach", "forest", "<b>town")
+    assert tiles(page)
+
+
 def test_facets_narrow_and_free(page: Any) -> None:
     ask_for(page, 3)
     if page.width == "narrow":
