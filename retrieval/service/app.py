@@ -16,6 +16,7 @@ from retrieval.service import problems
 from retrieval.service.access import Guard
 from retrieval.service.problems import Problem
 from retrieval.service.routes_about import AboutRoutes
+from retrieval.service.routes_explain import ExplainRoutes
 from retrieval.service.routes_items import ItemRoutes
 from retrieval.service.routes_page import PageRoutes
 from retrieval.service.routes_search import SearchRoutes
@@ -23,7 +24,7 @@ from retrieval.service.routes_write import WriteRoutes
 from retrieval.service.service import Service
 from retrieval.version import __version__
 
-ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes)
+ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes, ExplainRoutes)
 """Every group of paths."""
 
 
