@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.results_picture import draw_explanations as draw_explanations
     from retrieval.search.search import Search as Search
     from retrieval.service import serve as serve
+    from retrieval.service.agents import serve_agents as serve_agents
     from retrieval.training.loop import Trained as Trained
     from retrieval.training.loop import train as train
     from retrieval.training.pair_recipe import PairRecipe as PairRecipe
@@ -138,6 +139,7 @@ _HOMES = {
     "overlay": "search.heat_map",
     "remove_pictures": "ingest",
     "serve": "service",
+    "serve_agents": "service.agents",
     "sync": "ingest",
     "train": "training.loop",
     "train_pair": "training.pairs.pair_loop",
