@@ -107,6 +107,7 @@ def serve_agents(index: str | Path) -> None:
 
 def _told(tool: Any, refusal: type[Exception]) -> Any:
     """A tool whose errors are told to the agent as they are, a sentence each."""
+
     @functools.wraps(tool)
     def told(*args: Any, **options: Any) -> Any:
         try:
