@@ -22,14 +22,15 @@ from retrieval.search.search import Search
 from retrieval.service import limits
 from retrieval.service.answers import as_json
 from retrieval.service.asking import item_of, item_of_part, waited
-from retrieval.service.parameters import Id, Index
+from retrieval.service.parameters import PART, Id, Index, shown
 from retrieval.service.pictures import SIDES
 from retrieval.service.problems import Problem
 from retrieval.service.questions import Piece, read_piece
 from retrieval.service.service import Service, require_writer
 
 Asked = Annotated[
-    str, Query(max_length=limits.TEXT, description="the question: id:17, path:2019/a.jpg or upload:SHA256")
+    str,
+    Query(max_length=limits.TEXT, pattern=PART, description="the question: id:17, path:2019/a.jpg or upload:SHA256"),
 ]
 Of = Annotated[Literal["hit", "query"], Query(description="over which of the two the map lies")]
 Side = Annotated[int, Query(ge=16, le=SIDES[-1], description="pixels of the longer side")]
@@ -43,7 +44,8 @@ class ExplainRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        app.add_api_route("/items/{id}/heat", self.heat, methods=["GET"], tags=["search"])
+        drawn = {"response_class": Response, "responses": shown("image/png")}
+        app.add_api_route("/items/{id}/heat", self.heat, methods=["GET"], tags=["search"], **drawn)
         app.add_api_route("/calibrate", self.calibrate, methods=["POST"], tags=["write"])
 
     async def heat(
@@ -65,10 +67,10 @@ class ExplainRoutes:
                 asker.lane.submit((search, "explain"), pixels, lambda some: [explain(encoder, *one) for one in some], 1)
             )
             map_ = found.query_map if of == "query" else found.hit_map
-            shown = await asker.beside(partial(self._picture, search, piece if of == "query" else hit, s))
+            picture = await asker.beside(partial(self._picture, search, piece if of == "query" else hit, s))
             most = max(float(np.abs(one.values).max()) for one in (found.query_map, found.hit_map))
             content = io.BytesIO()
-            overlay(shown, map_, most or None).save(content, "PNG")
+            overlay(picture, map_, most or None).save(content, "PNG")
         return Response(content.getvalue(), 200, {"Cache-Control": "private, max-age=60"}, "image/png")
 
     def _pixels(self, search: Search, piece: Piece) -> images.Pixels:

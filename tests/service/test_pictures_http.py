@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,14 @@ from PIL import Image, ImageChops
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
-from served import form, serving
+from served import form, serving, until
 
 from retrieval.index import Index, NewItem
 from retrieval.ingest import build
 from retrieval.search.explain import explain_answer
 from retrieval.search.heat_map import overlay
 from retrieval.search.search import Search
-from retrieval.service import pictures
+from retrieval.service import limits, pictures
 from retrieval.service.pictures import DiskCache
 from retrieval.service.uploads import Uploads, plain_name
 
@@ -170,6 +171,19 @@ def test_uploads_are_forgotten_in_time_and_size(monkeypatch: pytest.MonkeyPatch)
     now[0] = 25
     with pytest.raises(Exception, match="send it again"):
         kept.get(first.sha256)
+
+
+def test_few_send_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that sends slowly, and another that then finds no room."""
+    monkeypatch.setattr(limits, "UPLOADS", 1)
+    body, media = form([("a.png", b"x" * 1000)])
+    head = f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.server.port)) as slow:
+        slow.sendall(head.encode() + body[:500])
+        until(lambda: served("POST", "/uploads", body, media=media).status == 503)
+        slow.sendall(body[500:])
+        assert b" 201 " in slow.recv(4096)
+    assert served("POST", "/uploads", body, media=media).status == 201
 
 
 def test_names_of_uploads() -> None:
