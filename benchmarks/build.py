@@ -16,7 +16,6 @@ can do both at the speed of one: `of what sharing allows` compares with 1 / (1/d
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -30,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import options, show
 from textures import write_photos, write_tiny
-from turns import markdown
 
 from retrieval import images
-from retrieval.base.machine import cores, describe
+from retrieval.base.machine import cores
 from retrieval.encoder import Encoder, EncoderConfig
 from retrieval.images.reading import choose_decoder, recorded_decoder
 
@@ -130,15 +129,12 @@ def built(report: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, rounds=5)
     parser.add_argument("case", choices=["tiny", "photos"])
     parser.add_argument("--folder", type=Path, help="pictures of your own")
     parser.add_argument("--pictures", type=int, help="how many to make (10,000 tiny ones, 200 photos)")
     parser.add_argument("--model", help="another model than the case's")
     parser.add_argument("--decoder", default="auto", choices=["auto", "pillow", "simplejpeg"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -149,12 +145,7 @@ def main() -> int:
             write(folder, args.pictures or count, args.seed)
         model = args.model or ("default" if args.case == "photos" else str(small_network(work / "run", args.seed)))
         found = measure(folder, model, choose_decoder(args.decoder), args.rounds, work)
-    found = {"machine": describe(), "seed": args.seed, "rounds": args.rounds, "case": args.case, **found}
-    if args.json:
-        print(json.dumps(found, indent=2))
-    else:
-        print(f"{found['machine']}; seed {args.seed}, {args.rounds} rounds; pictures per second, medians\n")
-        print(markdown([{name: value for name, value in found.items() if name not in ("machine", "seed", "rounds")}]))
+    show(args, [{"case": args.case, **found}], figures="pictures per second, medians")
     return 0
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recipes import table
+from command import markdown
 from systems.codes import BITS, DATA, LOSSES, NAMES
 
 
@@ -49,7 +49,7 @@ def main() -> int:
     if not found:
         print(f"{args.out} holds no codes of this size; run benchmarks/family.py first.", file=sys.stderr)
         return 1
-    print(table(found))
+    print(markdown(found))
     return 0
 
 

@@ -11,18 +11,17 @@ network at once, and that cores work on pictures of their own instead of sharing
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable
 from unittest import mock
 
 import numpy as np
 import torch
+from command import options, show
 from torch.nn import functional as F
-from turns import markdown, take_turns
+from turns import take_turns
 
-from retrieval.base.machine import cores, describe
+from retrieval.base.machine import cores
 from retrieval.encoder import onnx_runtime
 from retrieval.encoder.onnx_runtime import OnnxRunner
 from retrieval.encoder.runtime_check import TOLERANCE, sample_pictures
@@ -75,11 +74,8 @@ def ways(threads: int) -> dict[str, Run]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, rounds=7)
     parser.add_argument("--pictures", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     pixels = sample_pictures(args.pictures, PREPROCESSING, args.seed)
     rows = []
@@ -103,8 +99,7 @@ def main() -> int:
                     "largest difference": differences[name],
                 }
             )
-    about = {"machine": describe(), "seed": args.seed, "pictures": args.pictures, "rounds": args.rounds}
-    print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{markdown(rows)}\n\n{about}")
+    show(args, rows, pictures=args.pictures)
     return 0
 
 

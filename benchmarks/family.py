@@ -17,14 +17,13 @@ not measured again. The table goes to stdout, as Markdown or --json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from ending import status
+from command import options, status
 from systems import codes, drlim, energy, one_shot, pairs, probes, triplets
 from systems.page import everything, table
 from systems.rows import Measure, MissingDataError, Row, Size, keep, kept
@@ -84,14 +83,13 @@ def put(page: Path, *parts: tuple[str, tuple[str, str]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, seed=False)
     parser.add_argument("data", type=Path, help="folder with the data sets")
     parser.add_argument("--out", type=Path, default=Path("runs/family"), help="where rows and trainings are kept")
     parser.add_argument("--size", choices=("small", "medium", "full"), default="medium")
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, metavar="NAME", help=", ".join(SYSTEMS))
     parser.add_argument("--into", type=Path, metavar="PAGE", help="a page of the documentation to put the tables into")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="where to draw one plot a family")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     found = dict(rows(args.data, args.out, args.size, args.only or list(SYSTEMS)))
     text = table(found, FAMILIES)

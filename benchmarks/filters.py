@@ -22,8 +22,6 @@ the processor's, per query, ratios against `exact`.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 import time
@@ -33,10 +31,10 @@ from typing import Any
 
 import faiss
 import numpy as np
+from command import options, show
 from index import clustered, fill, give_graph
-from turns import markdown, take_turns
+from turns import take_turns
 
-from retrieval.base.machine import describe
 from retrieval.index import Index
 
 K = 10
@@ -115,13 +113,10 @@ def measure(
 
 def main() -> int:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, rounds=7)
     parser.add_argument("--items", type=int, default=60_000, help="vectors in the index (60,000)")
     parser.add_argument("--dim", type=int, default=128, help="numbers in a vector (128)")
     parser.add_argument("--queries", type=int, default=200, help="of which recall is the mean (200)")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each way, of 20 queries (7)")
-    parser.add_argument("--seed", type=int, default=0, help="of vectors and filters (0)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it, too")
     args = parser.parse_args()
     faiss.omp_set_num_threads(1)
@@ -146,12 +141,7 @@ def main() -> int:
             structure = graph.info()["structure"]
     if args.plot is not None:
         draw(rows, args.plot)
-    about = {"machine": describe(), "items": args.items, "dim": args.dim, "seed": args.seed, "rounds": args.rounds}
-    if args.json:
-        print(json.dumps({**about, "structure": structure, "rows": rows}, indent=2))
-        return 0
-    print(f"{about['machine']}; {args.items:,} × {args.dim}, seed {args.seed}, {args.rounds} rounds\n")
-    print(markdown([_flat(row) for row in rows]))
+    show(args, rows, [_flat(row) for row in rows], items=args.items, dim=args.dim, structure=structure)
     return 0
 
 

@@ -17,10 +17,8 @@ take turns, and a ratio is of one turn each. Tables are Markdown; --json for pro
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
-import json
 import os
 import sqlite3
 import subprocess
@@ -34,10 +32,10 @@ from typing import Any
 
 import faiss
 import numpy as np
+from command import options, show
 from contest.data import clustered
 from turns import take_turns
 
-from retrieval.base.machine import describe
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
 from retrieval.search import Answer, Search
@@ -256,34 +254,25 @@ def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+MEASURES: dict[str, Callable[[int, int, Path], list[dict[str, Any]]]] = {
+    "overhead": overhead,
+    "opening": opening,
+    "million": million,
+    "pages": pages,
+    "facets": counting,
+    "structure": structure,
+}
+
+
 def main() -> int:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("overhead", "opening", "million", "pages", "facets", "structure"))
-    parser.add_argument("--rounds", type=int, default=30, help="turns of each side (30)")
-    parser.add_argument("--seed", type=int, default=0, help="of the vectors (0)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = options(__doc__, rounds=30)
+    parser.add_argument("what", choices=tuple(MEASURES))
     args = parser.parse_args()
     faiss.omp_set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        measures = {
-            "overhead": overhead,
-            "opening": opening,
-            "million": million,
-            "pages": pages,
-            "facets": counting,
-            "structure": structure,
-        }
-        rows = measures[args.what](args.rounds, args.seed, Path(folder))
-    if args.json:
-        print(json.dumps({"machine": describe(), "seed": args.seed, "rounds": args.rounds, "rows": rows}, indent=2))
-        return 0
-    print(f"{describe()}; seed {args.seed}, {args.rounds} rounds\n")
-    names = list(rows[0])
-    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
-    for row in rows:
-        cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
-        print("| " + " | ".join(cells) + " |")
+        rows = MEASURES[args.what](args.rounds, args.seed, Path(folder))
+    show(args, rows)
     return 0
 
 

@@ -11,23 +11,19 @@ table goes to stdout, as Markdown or --json.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ending import status
-from recipes import figures, table
+from command import once, options, show, status
+from recipes import by_validation, figures
 
 from retrieval import datasets
-from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
-from retrieval.encoder import Encoder
-from retrieval.evaluation import EvaluationOptions, evaluate_encoder
 from retrieval.training.loop import train
 from retrieval.training.losses import NAMES
 from retrieval.training.recipe import Recipe
@@ -51,23 +47,15 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 
 def measure(pictures: PictureSet, out: Path, base: Recipe, names: list[str]) -> list[dict[str, Any]]:
     """A row a loss, written down as soon as it is known."""
-    rows = []
-    for name in names:
-        run = out / name.replace(", ", "-").replace(" ", "-")
-        result = run / "result.json"
-        if not result.is_file():
-            trained = train(pictures, run, base.replace(**CANDIDATES[name]), warn=print_warning)
-            report = evaluate_encoder(
-                Encoder.load(run),
-                pictures.select("train"),
-                queries=pictures.select("val"),
-                options=EvaluationOptions(probe=False),
-            )
-            about = {"--loss": name, "lr": trained.recipe.lr, "seconds": round(trained.seconds)}
-            measured = {measure: value for measure, value in figures(report).items() if measure in MEASURES}
-            result.write_text(json.dumps({**about, **measured}))
-        rows.append(json.loads(result.read_text()))
-    return rows
+
+    def loss(name: str, run: Path) -> dict[str, Any]:
+        trained = train(pictures, run, base.replace(**CANDIDATES[name]), warn=print_warning)
+        measured = figures(by_validation(run, pictures))
+        about = {"--loss": name, "lr": trained.recipe.lr, "seconds": round(trained.seconds)}
+        return about | {measure: value for measure, value in measured.items() if measure in MEASURES}
+
+    runs = {name: out / name.replace(", ", "-").replace(" ", "-") for name in names}
+    return [once(run / "result.json", partial(loss, name, run)) for name, run in runs.items()]
 
 
 def some(pictures: PictureSet, count: int) -> PictureSet:
@@ -79,20 +67,18 @@ def some(pictures: PictureSet, count: int) -> PictureSet:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, seed=False)
     parser.add_argument("data", help="what `retrieval data cifar10 --to data` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trainings and their results")
     parser.add_argument("--pictures", type=int, default=8000, help="training pictures (default: 8,000)")
     parser.add_argument("--epochs", type=int, default=4, help="passes over them (default: 4)")
     parser.add_argument("--widths", default="16,32,64", help="filters of each stage (default: 16,32,64)")
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), help="these alone")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     base = Recipe(widths=args.widths, epochs=args.epochs)
     pictures = some(datasets.load(args.data), args.pictures)
     rows = measure(pictures, args.out, base, args.only)
-    about = {"command": " ".join(sys.argv), "machine": describe(), "seed": base.seed}
-    print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{table(rows)}\n\n{about}")
+    show(args, rows, command=" ".join(sys.argv), seed=base.seed)
     return 0
 
 

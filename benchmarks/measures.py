@@ -42,9 +42,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from turns import markdown
-
-from retrieval.base.machine import describe
+from command import options, show
 
 Vectors = np.ndarray
 Side = tuple[Vectors, np.ndarray]
@@ -266,12 +264,9 @@ def compare(what: str, share: int, rounds: int, seed: int) -> list[dict[str, Any
 
 def main() -> int:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, rounds=3)
     parser.add_argument("--small", action="store_true", help="a tenth of the queries")
     parser.add_argument("--only", choices=TASKS, nargs="+", default=list(TASKS), help="these tasks (all)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each side (3)")
-    parser.add_argument("--seed", type=int, default=0, help="of the vectors (0)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run is not None:
@@ -279,10 +274,7 @@ def main() -> int:
         print(json.dumps(measure(what, side, int(queries), int(items), args.seed)))
         return 0
     rows = [row for what in args.only for row in compare(what, 10 if args.small else 1, args.rounds, args.seed)]
-    if args.json:
-        print(json.dumps({"machine": describe(), "seed": args.seed, "rounds": args.rounds, "rows": rows}, indent=2))
-        return 0
-    print(f"{describe()}; seed {args.seed}, {args.rounds} rounds\n\n{markdown(rows)}")
+    show(args, rows)
     return 0
 
 

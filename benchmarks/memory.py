@@ -12,8 +12,6 @@ of a build of 12 PNG files of 6000 × 4000 with transparency, on 4 threads. The 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -23,11 +21,9 @@ from typing import Any
 
 import numpy as np
 from build import TOP, small_network
+from command import options, show
 from PIL import Image
 from textures import write_tiny
-from turns import markdown
-
-from retrieval.base.machine import describe
 
 BUILD = """
 import sys
@@ -66,11 +62,9 @@ def write_large(folder: Path, count: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--pictures", type=int, nargs="+", default=[1_000, 10_000, 40_000])
     parser.add_argument("--memory", default="1500MB")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -92,12 +86,7 @@ def main() -> int:
             write_large(large, 12)
             rows.append({"--memory": limit, "pictures": "12 of 24 megapixels"})
             rows[-1]["first build"] = round(peak(large, work / f"large index {limit}", model, memory))
-    found = {"machine": describe(), "seed": args.seed, "MB at the peak": rows}
-    if args.json:
-        print(json.dumps(found, indent=2))
-    else:
-        print(f"{found['machine']}; seed {args.seed}; MB at the peak\n")
-        print(markdown(rows))
+    show(args, rows, figures="MB at the peak")
     return 0
 
 

@@ -38,12 +38,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from command import markdown, status
 from contest.data import Floats, Task, clustered, fashion, indexed, prepare
 from contest.report import WAYS, plot, ratio_table, speed_table
 from contest.rounds import Results, hold
 from contest.systems import FACTORIES, PEERS, ours
-from ending import status
-from turns import markdown
 
 from retrieval.base.machine import describe
 

@@ -11,8 +11,6 @@ against `python -c "import numpy"`.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -20,10 +18,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from command import options, show
 from textures import write_photos
-from turns import markdown, take_turns
+from turns import take_turns
 
-from retrieval.base.machine import describe
 from retrieval.index import Index
 from retrieval.ingest import build
 
@@ -38,11 +36,8 @@ def process(*arguments: object) -> Callable[[], object]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, rounds=15)
     parser.add_argument("--index", type=Path)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         index = args.index
@@ -68,14 +63,7 @@ def main() -> int:
             args.rounds,
         )
     rows = [{"process": what, **row} for part in (by_picture, by_id) for what, row in part.items()]
-    if args.json:
-        about = {"machine": describe(), "seed": args.seed, "rounds": args.rounds, "pictures": pictures}
-        print(json.dumps({**about, "rows": rows}, indent=2))
-    else:
-        print(
-            f"{describe()}; seed {args.seed}, {args.rounds} rounds, an index of {pictures:,}; ratios to the row above\n"
-        )
-        print(markdown(rows))
+    show(args, rows, pictures=pictures, ratios="to the row above")
     return 0
 
 

@@ -13,18 +13,16 @@ as Markdown or --json.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ending import status
+from command import once, options, show, status
 
 from retrieval import datasets
-from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
@@ -50,19 +48,18 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 def choose(pictures: PictureSet, out: Path, epochs: int, names: list[str]) -> list[dict[str, Any]]:
     """Every candidate on the validation pictures; each row is written as soon as it is known."""
     known = with_validation(pictures)
+
+    def candidate(name: str) -> dict[str, Any]:
+        train(known, out / name, DEFAULT.replace(epochs=epochs, **CANDIDATES[name]), warn=print_warning)
+        return {"name": name, **figures(by_validation(out / name, known))}
+
+    return [once(out / name / "result.json", partial(candidate, name)) for name in names]
+
+
+def by_validation(run: Path, known: PictureSet) -> Report:
+    """The validation pictures asked for among those that the run was trained on."""
     queries, gallery = known.select("val"), known.select("train")
-    results = []
-    for name in names:
-        result = out / name / "result.json"
-        if not result.is_file():
-            train(known, out / name, DEFAULT.replace(epochs=epochs, **CANDIDATES[name]), warn=print_warning)
-            report = evaluate_encoder(
-                Encoder.load(out / name), gallery, queries=queries, options=EvaluationOptions(probe=False)
-            )
-            row = {"name": name, **figures(report)}
-            result.write_text(json.dumps(row))
-        results.append(json.loads(result.read_text()))
-    return results
+    return evaluate_encoder(Encoder.load(run), gallery, queries=queries, options=EvaluationOptions(probe=False))
 
 
 def with_validation(pictures: PictureSet) -> PictureSet:
@@ -84,26 +81,23 @@ def compare(pictures: PictureSet, out: Path, minutes: float) -> list[dict[str, A
         "default": DEFAULT.replace(epochs=1000, minutes=minutes),
         "default network as a classifier": DEFAULT.replace(epochs=1000, minutes=minutes, loss="softmax"),
     }
-    results = []
-    for name, recipe in recipes.items():
-        run = out / name.partition(":")[0].replace(" ", "-")
-        result = run / "result.json"
-        if not result.is_file():
-            trained = train(pictures, run, recipe, warn=print_warning)
-            encoder = Encoder.load(run)
-            classifier = run if recipe.loss == "softmax" else None
-            to_train = evaluate_encoder(encoder, pictures, options=EvaluationOptions(classifier=classifier))
-            to_test = evaluate_encoder(encoder, pictures, options=EvaluationOptions(within="test"))
-            row = {
-                "name": name,
-                "epochs": trained.recipe.epochs,
-                "seconds": round(trained.seconds),
-                **figures(to_train),
-                **{f"{key}, test among test": value for key, value in figures(to_test).items()},
-            }
-            result.write_text(json.dumps(row))
-        results.append(json.loads(result.read_text()))
-    return results
+
+    def measured(name: str, run: Path) -> dict[str, Any]:
+        trained = train(pictures, run, recipes[name], warn=print_warning)
+        encoder = Encoder.load(run)
+        classifier = run if recipes[name].loss == "softmax" else None
+        to_train = evaluate_encoder(encoder, pictures, options=EvaluationOptions(classifier=classifier))
+        to_test = evaluate_encoder(encoder, pictures, options=EvaluationOptions(within="test"))
+        return {
+            "name": name,
+            "epochs": trained.recipe.epochs,
+            "seconds": round(trained.seconds),
+            **figures(to_train),
+            **{f"{key}, test among test": value for key, value in figures(to_test).items()},
+        }
+
+    runs = {name: out / name.partition(":")[0].replace(" ", "-") for name in recipes}
+    return [once(run / "result.json", partial(measured, name, run)) for name, run in runs.items()]
 
 
 def figures(report: Report) -> dict[str, list[float]]:
@@ -111,36 +105,21 @@ def figures(report: Report) -> dict[str, list[float]]:
     return {m.name: [round(x, 4) for x in (m.value, m.low, m.high)] for m in report.measures}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown; figures as percentages with their intervals."""
-    names = list(dict.fromkeys(key for row in rows for key in row))
-
-    def cell(value: Any) -> str:
-        if isinstance(value, list):
-            return "{:.1f} ({:.1f}–{:.1f})".format(*(100 * x for x in value))
-        return "" if value is None else str(value)
-
-    lines = [names, ["---"] * len(names), *([cell(row.get(name)) for name in names] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, seed=False)
     parser.add_argument("what", choices=("choose", "compare"))
     parser.add_argument("data", help="what `retrieval data cifar10 --to data` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trainings and their results")
     parser.add_argument("--epochs", type=int, default=2, help="choose: epochs of each candidate (default: 2)")
     parser.add_argument("--minutes", type=float, default=4, help="compare: for each training (default: 4)")
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), help="choose: these alone")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     pictures = datasets.load(args.data)
     if args.what == "choose":
         rows = choose(pictures, args.out, args.epochs, args.only)
     else:
         rows = compare(pictures, args.out, args.minutes)
-    about = {"command": " ".join(sys.argv), "machine": describe(), "seed": DEFAULT.seed}
-    print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{table(rows)}\n\n{about}")
+    show(args, rows, command=" ".join(sys.argv), seed=DEFAULT.seed)
     return 0
 
 

@@ -18,20 +18,20 @@ table goes to stdout, as Markdown or --json.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from ending import status
-from recipes import table, with_validation
+from command import markdown, once, options, status
+from recipes import with_validation
 from systems import codes
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -92,6 +92,20 @@ class Record(NamedTuple):
     mirrored: bool = False
 
 
+OMNIGLOT = Recipe(
+    size=32,
+    widths="32,64,128",
+    loss="supcon",
+    classes_per_batch=120,
+    pictures_per_class=4,
+    augment="affine",
+    quarter_turns=True,
+    weight_decay=5e-3,
+    epochs=16,
+    validation=0,
+)
+"""What all recipes for Omniglot share: those of its two small parts go on for longer."""
+
 RECORDS = {
     "cifar10": Record(
         Recipe(loss="softmax", widths="64,256,256", bias_rate=16, weight_decay=5e-3, epochs=10, validation=0),
@@ -128,51 +142,9 @@ RECORDS = {
         ),
         by=by_distance,
     ),
-    "omniglot": Record(
-        Recipe(
-            size=32,
-            widths="32,64,128",
-            loss="supcon",
-            classes_per_batch=120,
-            pictures_per_class=4,
-            augment="affine",
-            quarter_turns=True,
-            weight_decay=5e-3,
-            epochs=16,
-            validation=0,
-        ),
-        learns="images_background.zip",
-    ),
-    "omniglot-small1": Record(
-        Recipe(
-            size=32,
-            widths="32,64,128",
-            loss="supcon",
-            classes_per_batch=120,
-            pictures_per_class=4,
-            augment="affine",
-            quarter_turns=True,
-            weight_decay=5e-3,
-            epochs=48,
-            validation=0,
-        ),
-        learns="images_background_small1.zip",
-    ),
-    "omniglot-small2": Record(
-        Recipe(
-            size=32,
-            widths="32,64,128",
-            loss="supcon",
-            classes_per_batch=120,
-            pictures_per_class=4,
-            augment="affine",
-            quarter_turns=True,
-            weight_decay=5e-3,
-            epochs=48,
-            validation=0,
-        ),
-        learns="images_background_small2.zip",
-    ),
+    "omniglot": Record(OMNIGLOT, learns="images_background.zip"),
+    "omniglot-small1": Record(OMNIGLOT.replace(epochs=48), learns="images_background_small1.zip"),
+    "omniglot-small2": Record(OMNIGLOT.replace(epochs=48), learns="images_background_small2.zip"),
 }
 
 
@@ -194,18 +166,7 @@ class Choice(NamedTuple):
 CHOICES = {
     # each candidate looks at about as many pictures of its size
     "choose-omniglot": Choice(
-        Recipe(
-            size=32,
-            widths="32,64,128",
-            loss="supcon",
-            classes_per_batch=60,
-            pictures_per_class=4,
-            augment="affine",
-            quarter_turns=True,
-            weight_decay=5e-4,
-            epochs=2,
-            validation=0,
-        ),
+        OMNIGLOT.replace(classes_per_batch=60, weight_decay=5e-4, epochs=2),
         {
             "as kept": {"classes_per_batch": 120, "weight_decay": 5e-3},
             "half the batch, a tenth of the decay": {},
@@ -349,23 +310,18 @@ def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict
         learned, asked = held_out(datasets.load(data / "images_background.zip"))
     else:
         learned = with_validation(datasets.load(data))
-    rows = []
-    for name in names:
-        run = out / name
-        result = run / "result.json"
-        if not result.is_file():
-            if not finished(run):
-                recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
-                train(learned, run, recipe, resume=True, warn=print_warning)
-            encoder = Encoder.load(run)
-            found = (
-                by_characters(encoder, asked)
-                if choice.by is None
-                else compared(choice.by, encoder, learned.select("val"), learned.select("train"), False)
-            )
-            write_durably(result, json.dumps({"candidate": name, **found}).encode())
-        rows.append(json.loads(result.read_text()))
-    return rows
+
+    def candidate(name: str, run: Path) -> dict[str, Any]:
+        if not finished(run):
+            recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
+            train(learned, run, recipe, resume=True, warn=print_warning)
+        encoder = Encoder.load(run)
+        if choice.by is None:
+            return {"candidate": name, **by_characters(encoder, asked)}
+        found = compared(choice.by, encoder, learned.select("val"), learned.select("train"), False)
+        return {"candidate": name, **found}
+
+    return [once(out / name / "result.json", partial(candidate, name, out / name)) for name in names]
 
 
 def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
@@ -380,7 +336,7 @@ def shown(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of the table for a record or a candidate: one figure each, in percent."""
     if "figures" not in row:
         return [row]
-    others = {name: value for name, value in row.items() if name not in ("record", "figures")}
+    others = {name: str(value) for name, value in row.items() if name not in ("record", "figures")}
     return [
         {
             "record": row["record"],
@@ -397,13 +353,12 @@ def ends(interval: measures.Interval) -> list[float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, seed=False)
     parser.add_argument("what", choices=(*RECORDS, *CHOICES, "table"))
     parser.add_argument("data", type=Path, nargs="?", help="the picture set, or Omniglot's folder")
     parser.add_argument("--out", type=Path, default=Path("runs/records"), help="folder for the trainings")
     candidates = dict.fromkeys(name for choice in CHOICES.values() for name in choice.candidates)
     parser.add_argument("--only", nargs="+", choices=candidates, help="choose-…: these candidates alone")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.what != "table" and args.data is None:
         parser.error(f"{args.what} needs the data")
@@ -419,7 +374,7 @@ def main() -> int:
     print(
         json.dumps({"machine": describe(), "rows": rows}, indent=2)
         if args.json
-        else table([one for row in rows for one in shown(row)])
+        else markdown([one for row in rows for one in shown(row)])
     )
     return 0
 

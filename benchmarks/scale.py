@@ -33,9 +33,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from build import TOP, small_network
-from ending import status
+from command import markdown, status
 from textures import write_tiny
-from turns import markdown
 
 from retrieval.base.machine import describe
 

@@ -10,9 +10,7 @@ GPU that keeps up with the disk). Before anything is timed, the pictures of both
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
 import sys
 import tempfile
 import time
@@ -21,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from command import options, show
 from PIL import Image
 from torch import Tensor
-from turns import markdown, take_turns
+from turns import take_turns
 
 from retrieval import datasets
-from retrieval.base.machine import describe
 from retrieval.images import Preprocessing
 from retrieval.training import training_set
 
@@ -51,12 +49,9 @@ def one_by_one(source: training_set.Source, batches: Iterable[np.ndarray]) -> It
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, rounds=3)
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--size", type=int, default=32, help="side of the network's input")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     training_set.IN_MEMORY = 0
     with tempfile.TemporaryDirectory() as name:
@@ -95,8 +90,7 @@ def main() -> int:
                     "most": result["ahead"]["most"],
                 }
             )
-    about = {"machine": describe(), "seed": args.seed, "rounds": args.rounds, "pictures": args.pictures}
-    print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{markdown(rows)}\n\n{about}")
+    show(args, rows, pictures=args.pictures)
     return 0
 
 

@@ -10,19 +10,17 @@ along the sphere on which they lie) are compared first, in float32, and must agr
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable
 
 import torch
+from command import options, show
 from pytorch_metric_learning import distances, losses, miners, reducers
 from torch import Tensor
 from torch.nn import functional as F
-from turns import markdown, take_turns
+from turns import take_turns
 
 from retrieval import networks
-from retrieval.base.machine import describe
 from retrieval.training.losses.triplet import TripletLoss
 
 MARGIN = 0.2
@@ -56,11 +54,7 @@ def value_and_gradient(loss: Loss, embeddings: Tensor, labels: Tensor) -> tuple[
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = options(__doc__, rounds=15).parse_args()
     torch.manual_seed(args.seed)
     network = networks.create("convnet").to(memory_format=torch.channels_last)
     pictures = torch.randn(250, 3, 32, 32).to(memory_format=torch.channels_last)
@@ -97,8 +91,7 @@ def main() -> int:
                     "largest difference": difference,
                 }
             )
-    about = {"machine": describe(), "seed": args.seed, "rounds": args.rounds}
-    print(json.dumps({**about, "rows": rows}, indent=2) if args.json else f"{markdown(rows)}\n\n{about}")
+    show(args, rows)
     return 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 
 def take_turns(
@@ -41,14 +40,3 @@ def take_turns(
             "most": ratios[-1],
         }
     return out
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """A table; numbers with three significant digits."""
-
-    def cell(value: Any) -> str:
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, ["---"] * len(names), *([cell(row.get(name, "")) for name in names] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

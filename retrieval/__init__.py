@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.ingest.attach import attach as attach
     from retrieval.ingest.compact import compact as compact
     from retrieval.ingest.describe import describe as describe
+    from retrieval.ingest.map_index import map_index as map_index
     from retrieval.ingest.verify_index import verify as verify
     from retrieval.ingest.watch_folder import watch as watch
     from retrieval.report import write_report as write_report
@@ -66,6 +67,10 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.results_picture import draw_explanations as draw_explanations
     from retrieval.search.search import Search as Search
     from retrieval.service import serve as serve
+    from retrieval.service.agents import serve_agents as serve_agents
+    from retrieval.training.head.head_loop import TrainedHead as TrainedHead
+    from retrieval.training.head.head_loop import train_head as train_head
+    from retrieval.training.head_recipe import HeadRecipe as HeadRecipe
     from retrieval.training.loop import Trained as Trained
     from retrieval.training.loop import train as train
     from retrieval.training.pair_recipe import PairRecipe as PairRecipe
@@ -94,6 +99,7 @@ _HOMES = {
     "Explanation": "search.explain",
     "Facet": "search.facets",
     "FirstRanking": "search.rerank",
+    "HeadRecipe": "training.head_recipe",
     "Hit": "search.answer",
     "Index": "index",
     "NewItem": "index",
@@ -108,6 +114,7 @@ _HOMES = {
     "Reranked": "search.rerank",
     "Search": "search.search",
     "Trained": "training.loop",
+    "TrainedHead": "training.head.head_loop",
     "TrainedPair": "training.pairs.pair_loop",
     "add_index": "ingest.add_index",
     "add_pictures": "ingest",
@@ -134,12 +141,15 @@ _HOMES = {
     "hash_files": "images.perceptual",
     "import_index": "exchange",
     "load_ann_benchmarks": "exchange",
+    "map_index": "ingest.map_index",
     "move_copies": "traps.duplicates",
     "overlay": "search.heat_map",
     "remove_pictures": "ingest",
     "serve": "service",
+    "serve_agents": "service.agents",
     "sync": "ingest",
     "train": "training.loop",
+    "train_head": "training.head.head_loop",
     "train_pair": "training.pairs.pair_loop",
     "tune": "tuning",
     "undo_move": "traps.duplicates",

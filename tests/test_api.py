@@ -36,6 +36,7 @@ OF_VERBS = {
     "attach": "attach",
     "query": "Search",
     "serve": "serve",
+    "mcp": "serve_agents",
     "evaluate": "evaluate",
     "compare": "compare_kept",
     "calibrate": "calibrate",

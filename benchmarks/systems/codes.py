@@ -8,16 +8,15 @@ choose nothing; what was chosen on pictures held out of the training set docs/ha
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from command import once
 
 from retrieval import datasets, measures
-from retrieval.base.files import write_durably
 from retrieval.datasets import PictureSet
 from retrieval.evaluation.labelled_vectors import Labelled, encode
 from retrieval.training.recipe import Recipe
@@ -88,25 +87,24 @@ def measured(
     known: PictureSet, test: PictureSet, trunk: Path, loss: str, bits: int, epochs: int, run: Path
 ) -> dict[str, Any]:
     """One code: trained, tested, and written down in its run's folder; or what stands there already."""
-    kept = run / "figures.json"
-    if not kept.is_file():
-        recipe = Recipe(
-            net="divide-and-encode",
-            init=str(trunk),
-            loss=loss,
-            dim=bits,
-            margin=MARGIN * bits if loss == "hdml" else None,
-            epochs=epochs,
-            validation=0,
-            seed=SEED,
-        )
+    recipe = Recipe(
+        net="divide-and-encode",
+        init=str(trunk),
+        loss=loss,
+        dim=bits,
+        margin=MARGIN * bits if loss == "hdml" else None,
+        epochs=epochs,
+        validation=0,
+        seed=SEED,
+    )
+
+    def figures() -> dict[str, Any]:
         encoder, seconds, _ = trained(known, run, recipe)
         started = time.perf_counter()
         error, precision = by_distance(*(encode(encoder, side, "pictures") for side in (test, known)))
-        figures = {"kNN error": error, "mAP": precision, "seconds": seconds + time.perf_counter() - started}
-        write_durably(kept, json.dumps(figures).encode())
-    found: dict[str, Any] = json.loads(kept.read_text())
-    return found
+        return {"kNN error": error, "mAP": precision, "seconds": seconds + time.perf_counter() - started}
+
+    return once(run / "figures.json", figures)
 
 
 def drawn(pictures: PictureSet, split: str, count: int | None) -> PictureSet:

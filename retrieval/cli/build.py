@@ -23,12 +23,19 @@ build_index.py my_photos                              # into indexes/my_photos, 
 build_index.py data/cifar10/test --model runs/cifar10 --out indexes/cifar10
 build_index.py shoes --labels shoes.csv               # a list with the columns path, label
 build_index.py my_photos --model hf:openai/clip-vit-base-patch32 --overwrite
+build_index.py --vectors-of indexes/my_photos --model runs/head --out indexes/mine   # after train --net head
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("images", metavar="IMAGES", help="a folder of pictures, nested as it may be")
+    parser.add_argument("images", metavar="IMAGES", nargs="?", help="a folder of pictures, nested as it may be")
+    parser.add_argument(
+        "--vectors-of",
+        metavar="INDEX",
+        help="in place of IMAGES: map the vectors of this index with --model, a head over its encoder; ids, labels and "
+        "attributes come along, and nothing is encoded",
+    )
     parser.add_argument(
         "--model",
         metavar="MODEL",
@@ -106,6 +113,10 @@ def add_means(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, and say what was done."""
+    if (args.images is None) == (args.vectors_of is None):
+        raise RetrievalError("Give a folder of pictures, or --vectors-of an index: one of the two.")
+    if args.vectors_of is not None:
+        return _map(args)
     from retrieval.ingest import build  # here, so that --help and wrong arguments do not wait for it
 
     out = Path(args.out) if args.out is not None else _default_out(args.images)
@@ -126,6 +137,32 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     print_report(report, as_json=args.json)
+    return _tuned(args, out)
+
+
+def _map(args: argparse.Namespace) -> int:
+    """Make an index of another one's vectors, and say so."""
+    if args.model is None or args.out is None:
+        raise RetrievalError("--vectors-of goes with --model, a head, and --out, the new index; give both.")
+    for name in ("labels", "decoder", "outside", "hidden", "gps", "checksum", "threads", "batch", "memory"):
+        if getattr(args, name) not in (None, False, "auto"):
+            raise RetrievalError(f"--{name} says nothing with --vectors-of, which reads no pictures; leave it out.")
+    from retrieval.ingest.map_index import map_index
+
+    count = map_index(args.vectors_of, args.out, model=args.model, vectors=args.vectors, overwrite=args.overwrite)
+    if args.json:
+        print(
+            json.dumps(
+                {"index": printable(args.out), "total": count, "vectors_of": printable(args.vectors_of)}, indent=2
+            )
+        )
+    else:
+        print(f"{printable(args.out)}: {count:,} pictures, with the vectors of {printable(args.vectors_of)} mapped")
+    return _tuned(args, Path(args.out))
+
+
+def _tuned(args: argparse.Namespace, out: Path) -> int:
+    """Tune, if it is asked for."""
     if args.recall is not None or args.latency is not None:
         from retrieval.cli.tune import tune_index
 

@@ -118,6 +118,7 @@ def _model(folder: Path, described: dict[str, Any]) -> Lines:
         ("texts", "understood" if described.get("text") else None),
         ("classes", some if classes else None),
         ("trained on", described.get("trained_on") or None),
+        *(("learned", gain) for gain in described.get("gain", ())),
         ("on disk", show_bytes(described["bytes"])),
         ("created", described.get("created") or None),
     ]

@@ -203,6 +203,7 @@ def _ask(search: Search | Client, args: argparse.Namespace, skipped: list[Skippe
     if args.matches and args.text:
         raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
     if args.pictures:
+        _refuse_parts(args.pictures)
         answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
     if args.id:
         answers += search.query_ids(args.id, k, include_self=include_self, **asked)
@@ -220,6 +221,16 @@ def _ask(search: Search | Client, args: argparse.Namespace, skipped: list[Skippe
             f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
         )
     return answers
+
+
+def _refuse_parts(pictures: Sequence[str]) -> None:
+    """See that none of the pictures is a part that would make one query with others."""
+    from retrieval.search.parts import Part
+
+    for text in pictures:
+        part = Part.parse(text) if ":" in text or "@" in text else None
+        if part is not None and (part.kind != "file" or part.weight != 1):
+            raise RetrievalError(f"There is no picture {printable(text)!r}; a part of one query is given to --like.")
 
 
 def _least(search: Search | Client, args: argparse.Namespace) -> float | None:

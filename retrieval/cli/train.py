@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import RetrievalError
+from retrieval.networks import HEAD
 from retrieval.networks.pairs import NAMES
+from retrieval.training.head_recipe import CLOSED, HeadRecipe
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.recipe import CHOICES, PRESETS, Recipe
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 
 HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together; or a pair network."
 PAIRS_TOO = {
-    "net": f"; or a pair network: {', '.join(NAMES)}",
+    "net": f"; or a pair network: {', '.join(NAMES)}; or {HEAD}: a layer over the vectors of an encoder, in seconds",
+    "loss": f"; head: {CLOSED}, in closed form, unless one is named",
     "pairs_per_batch": "; also of the pair networks that see both pictures at once",
     "classes_per_batch": "; also of the pair networks comparison and siamese (there 32)",
     "pictures_per_class": "; also of the pair networks comparison and siamese (there 4)",
@@ -34,13 +37,15 @@ train_triplet.py data/cifar10.h5 --out runs/seed --recipe seed --epochs 3
 train_triplet.py data/cifar10.h5 --out runs/classifier --loss softmax
 train_triplet.py data/cifar10.h5 --out runs/codes --init runs/cifar10 --net divide-and-encode --loss csq --bits 48
 train_triplet.py data/cifar10.h5 --out runs/pair --net two-channel --hits-of runs/cifar10
+train_triplet.py indexes/photos --out runs/head --net head         # on the vectors of an index with labels
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
-        help="class folders, a CSV (path,label,split), an HDF5 file of `retrieval data`, Omniglot, MNIST, CIFAR-10",
+        help="class folders, a CSV (path,label,split), an HDF5 file of `retrieval data`, Omniglot, MNIST, CIFAR-10; "
+        "with --net head also an index with labels",
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="folder for the run (runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished training in RUN")
@@ -54,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("choices of the recipe (defaults are those of --recipe default)")
     shared = {field.name for field in dataclasses.fields(Recipe)}
-    own = [field for field in dataclasses.fields(PairRecipe) if field.name not in shared]
+    own = [field for kind in (PairRecipe, HeadRecipe) for field in dataclasses.fields(kind) if field.name not in shared]
     for field in (*dataclasses.fields(Recipe), *own):
         if field.type == "bool":
             flag = "--" + field.name.replace("_", "-")
@@ -63,6 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = "" if field.default in (None, "auto") else f" (default: {field.default})"
         kind = {"str": str, "int": int, "float": float}[str(field.type).partition(" ")[0]]
         choices = CHOICES.get(field.name)
+        if field.name == "loss":
+            choices = (*CHOICES["loss"], CLOSED)
         group.add_argument(
             "--" + field.name.replace("_", "-"),
             *([field.metadata["also"]] if "also" in field.metadata else []),
@@ -79,18 +86,23 @@ def run(args: argparse.Namespace) -> int:
     from retrieval.base import progress
     from retrieval.training import loop, run_folder
 
-    names = {field.name for kind in (Recipe, PairRecipe) for field in dataclasses.fields(kind)}
+    names = {field.name for kind in (Recipe, PairRecipe, HeadRecipe) for field in dataclasses.fields(kind)}
     chosen: dict[str, Any] = {name: value for name, value in vars(args).items() if name in names}
     if args.resume and run_folder.finished(args.out):
         if progress.speaks():
             print(f"{args.out} is trained already; there is nothing to resume.")
         return 0
+    if chosen.get("net") == HEAD:
+        return run_head(args, chosen)
     if chosen.get("net") in NAMES or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
         return run_pair(args, chosen)
     if "trunk" in chosen:
         raise RetrievalError(f"--trunk {chosen['trunk']} goes with --net comparison; add that, or use --net alone.")
     if "hits_of" in chosen:
         raise RetrievalError(f"--hits-of {chosen['hits_of']} goes with a pair network; choose one with --net.")
+    for name in ("on", "shrinkage", "mix"):
+        if name in chosen:
+            raise RetrievalError(f"--{name} {chosen[name]} goes with --net {HEAD}; add that, or leave it out.")
     # an unfinished training knows its own choices: they need not be repeated
     silent = args.resume and not chosen and args.recipe == "default"
     trained = loop.train(
@@ -117,15 +129,7 @@ def run_pair(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
     from retrieval import datasets
     from retrieval.training.pairs.pair_loop import train_pair
 
-    known = {field.name for field in dataclasses.fields(PairRecipe)}
-    foreign = (
-        [name for name in chosen if name not in known]
-        + ["recipe"] * (args.recipe != "default")
-        + ["tensorboard"] * args.tensorboard
-    )
-    if foreign:
-        flag = "--" + foreign[0].replace("_", "-")
-        raise RetrievalError(f"{flag} does not go with a pair network; leave it out, or choose another --net.")
+    refuse_others(args, chosen, PairRecipe, "a pair network")
     trained = train_pair(
         datasets.load(args.data),
         args.out,
@@ -140,6 +144,47 @@ def run_pair(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
     ]
     show(trained, "pair", {"validation": measures}, shown, args.json)
     return 0
+
+
+def run_head(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
+    """Train a head with the choices that were made."""
+    from retrieval.training.head.head_loop import train_head
+
+    refuse_others(args, chosen, HeadRecipe, f"--net {HEAD}")
+    trained = train_head(args.data, args.out, HeadRecipe(**chosen), resume=args.resume, warn=print_warning)
+    if args.json:
+        values = {
+            "run": str(trained.folder),
+            "recipe": dataclasses.asdict(trained.recipe),
+            "choice": dataclasses.asdict(trained.choice),
+            "dim": trained.dim,
+            "gains": [gain.to_json() for gain in trained.gains],
+            "text": trained.text,
+            "seconds": round(trained.seconds, 1),
+        }
+        print(json.dumps(values, indent=2))
+        return 0
+    print(f"Learned in {trained.seconds:,.0f} s: {trained.folder / 'encoder'}, {trained.dim:,} numbers a vector")
+    print(f"Made of: {trained.choice}")
+    print(*(f"Gain on {gain}" for gain in trained.gains), sep="\n")
+    return 0
+
+
+def refuse_others(args: argparse.Namespace, chosen: dict[str, Any], kind: type, what: str) -> None:
+    """Refuse choices that a kind of training does not have.
+
+    Args:
+        kind: its recipe. what: it is called.
+    """
+    known = {field.name for field in dataclasses.fields(kind)}
+    foreign = (
+        [name for name in chosen if name not in known]
+        + ["recipe"] * (args.recipe != "default")
+        + ["tensorboard"] * args.tensorboard
+    )
+    if foreign:
+        flag = "--" + foreign[0].replace("_", "-")
+        raise RetrievalError(f"{flag} does not go with {what}; leave it out, or choose another --net.")
 
 
 def show(trained: Outcome[Any, Any], what: str, quality: dict[str, Any], shown: list[str], as_json: bool) -> None:

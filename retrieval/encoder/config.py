@@ -26,6 +26,7 @@ class EncoderConfig:
         trained_on: a few words about the training data.
         normalised: vectors are of unit length. Always true; it stands here for whoever reads the file.
         text: the encoder also turns texts into vectors.
+        gain: what a head gained over the encoder below it, a sentence each; empty where this is no head.
         created: when, as ISO 8601; filled in when the encoder is saved.
     """
 
@@ -37,6 +38,7 @@ class EncoderConfig:
     trained_on: str = ""
     normalised: bool = field(default=True)
     text: bool = False
+    gain: tuple[str, ...] = ()
     created: str = ""
 
     def __post_init__(self) -> None:
@@ -45,9 +47,18 @@ class EncoderConfig:
                 "The encoder's configuration says normalised: false; only vectors of unit length are supported."
             )
 
+    @property
+    def transformers(self) -> bool:
+        """Whether it is a model of the library transformers, or a head over one."""
+        return self.network.startswith("hf:") or str(self.options.get("base", "")).startswith("hf:")
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which :meth:`from_json` makes the same configuration."""
-        return dataclasses.asdict(self) | {"options": dict(self.options), "classes": list(self.classes)}
+        return dataclasses.asdict(self) | {
+            "options": dict(self.options),
+            "classes": list(self.classes),
+            "gain": list(self.gain),
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EncoderConfig:
@@ -56,12 +67,15 @@ class EncoderConfig:
         Raises:
             KeyError, TypeError, ValueError, RetrievalError: `values` do not describe one.
         """
-        made = {
+        made: dict[str, Any] = {
             "options": dict(values["options"]),
             "preprocessing": Preprocessing(**values["preprocessing"]),
             "classes": tuple(values["classes"]),
+            "gain": tuple(map(str, values.get("gain", ()))),
         }
-        config = cls(**{one.name: values[one.name] for one in dataclasses.fields(cls)} | made)
+        known = {one.name: values[one.name] for one in dataclasses.fields(cls) if one.name not in made}
+
+        config = cls(**known, **made)
         for value, kind in ((config.network, str), (config.dim, int), (config.text, bool)):
             if not isinstance(value, kind):
                 raise TypeError(f"{value!r} is no {kind.__name__}")
@@ -77,10 +91,11 @@ class EncoderConfig:
             SHA-256 in hexadecimal over everything that a vector depends on. Names, dates and the training's
             data are left out, and so are the runtime and where a pretrained model was found.
         """
+        # Which weights a network began with says nothing once they are known.
+        options = {name: value for name, value in self.options.items() if name != "pretrained"}
         functional = {
             "network": "hf" if self.network.startswith("hf:") else self.network,
-            # Which weights a network began with says nothing once they are known.
-            "options": {name: value for name, value in self.options.items() if name != "pretrained"},
+            "options": options | ({"base": "hf"} if "base" in options and self.transformers else {}),
             "dim": self.dim,
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "normalised": self.normalised,

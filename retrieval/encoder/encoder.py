@@ -7,20 +7,23 @@ import datetime
 from collections.abc import Sequence
 from ctypes import CDLL
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import images
+from retrieval import images, networks
 from retrieval.base.machine import cores
+from retrieval.base.text import printable
 from retrieval.encoder import store
 from retrieval.encoder.config import EncoderConfig
+from retrieval.encoder.head_map import HeadMap
 from retrieval.encoder.onnx_runtime import OnnxRunner
 from retrieval.encoder.runtime_check import Comparison, compare
 from retrieval.encoder.shares import VectorShares
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
+from retrieval.index.records import is_unicode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -127,9 +130,79 @@ class Encoder:
         frozen = copy.deepcopy(network).cpu().eval().requires_grad_(False)
         return cls(config, weights.digest(frozen), frozen, card=card, threads=threads)
 
+    def with_head(
+        self,
+        head: HeadMap,
+        *,
+        classes: Sequence[str] = (),
+        trained_on: str = "",
+        text: bool = False,
+        gain: Sequence[str] = (),
+        card: str = "",
+    ) -> Encoder:
+        """The encoder of a head over this one.
+
+        Args:
+            head: what maps this encoder's vectors.
+            classes, trained_on: what the head learned, and from what.
+            text: it may also map the vectors of texts.
+            gain: what was gained, a sentence each.
+            card: its card, Markdown.
+
+        Raises:
+            RetrievalError: this encoder makes codes, or is a head itself.
+        """
+        import torch
+
+        from retrieval.networks.head import Head
+
+        config = self.config
+        if config.network == networks.HEAD:
+            raise RetrievalError("The encoder is a head already; train another one on the encoder below it.")
+        rest = None if head.rest is None else {"rest.weight": head.rest[0], "rest.bias": head.rest[1]}
+        options: dict[str, Any] = {
+            "base": config.network,
+            "options": {**config.options, **({"pretrained": False} if networks.pretrained(config.network) else {})},
+            "base_dim": self.dim,
+            "base_hash": self.hash,
+            "size": len(head.weight),
+            "kept": head.dim - len(head.weight),
+            "plain": bool(head.mix) and head.rest is None,
+            "mix": head.mix,
+        }
+        if config.transformers:
+            options["options"] = dict(config.options)
+        network = Head(**{**options, "base": self._loaded_network()})
+        weights = {"layer.weight": head.weight, "layer.bias": head.bias, **(rest or {})}
+        network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()}, strict=False)
+        return Encoder.of(
+            network,
+            EncoderConfig(
+                network=networks.HEAD,
+                options=options,
+                dim=head.dim,
+                preprocessing=config.preprocessing,
+                classes=tuple(classes),
+                trained_on=trained_on,
+                text=text and config.text,
+                gain=tuple(gain),
+            ),
+            card=card or None,
+            threads=self._threads,
+        )
+
+    def head(self) -> tuple[str, HeadMap] | None:
+        """The hash of the encoder below and what maps its vectors, if this is a head that was saved; else None.
+
+        Raises:
+            RetrievalError: its files are not the ones that were saved.
+        """
+        if self.config.network != networks.HEAD or not isinstance(self._source, store.Saved):
+            return None
+        return str(self.config.options["base_hash"]), HeadMap.of(self._source)
+
     @classmethod
     def _pretrained(cls, name: str, threads: int | None) -> Encoder:
-        from retrieval import networks
         from retrieval.encoder import weights
 
         network = networks.create(name).eval().requires_grad_(False)
@@ -212,8 +285,13 @@ class Encoder:
             float32 (n, dim), C-contiguous, rows of unit length.
 
         Raises:
-            RetrievalError: this encoder knows pictures only.
+            RetrievalError: this encoder knows pictures only, or a text is not Unicode.
         """
+        if not self.config.text and str(self.config.options.get("base", "")).startswith("hf:"):
+            raise RetrievalError(
+                "Words are not looked for through this head: its training did not show that they find as much as "
+                "before; build the index with the encoder below it to search by text."
+            )
         if not self.config.text:
             raise RetrievalError(
                 f"The encoder {self.config.network!r} knows pictures only; to search by text, build the "
@@ -221,6 +299,9 @@ class Encoder:
             )
         if not texts:
             return np.empty((0, self.dim), np.float32)
+        wrong = next((text for text in texts if not is_unicode(text)), None)
+        if wrong is not None:
+            raise RetrievalError(f"The text {printable(wrong)!r} is not Unicode; type it anew.")
         import torch
         from torch.nn import functional as F
 

@@ -13,6 +13,9 @@ from retrieval.encoder import store
 from retrieval.errors import RetrievalError
 from retrieval.networks.unfilled import fill, misfits, unfilled
 
+_FOREIGN = ("model.", "base.model.")
+"""How the names of a transformers model's own weights begin."""
+
 
 def digest(network: nn.Module) -> str:
     """SHA-256 over the names, types, shapes and values of all weights, whatever file format they came in."""
@@ -30,9 +33,10 @@ def write(network: nn.Module, folder: Path) -> None:
     from retrieval.networks.backbone import Backbone
 
     state = network.state_dict()
-    if isinstance(network, Backbone):
-        network.save(folder / store.BACKBONE)
-        state = {name: weight for name, weight in state.items() if name.startswith("embedding.")}
+    backbone = getattr(network, "base", network)
+    if isinstance(backbone, Backbone):
+        backbone.save(folder / store.BACKBONE)
+        state = {name: weight for name, weight in state.items() if not name.startswith(_FOREIGN)}
     if state:
         plain = {name: weight.detach().cpu().contiguous() for name, weight in state.items()}
         (folder / store.WEIGHTS).write_bytes(save(plain))
@@ -47,7 +51,7 @@ def restore(saved: store.Saved) -> nn.Module:
         RetrievalError: its files are not the ones that were saved, or do not fit its configuration.
     """
     config = saved.config
-    if config.network.startswith("hf:"):
+    if config.transformers:
         return _pretrained(saved)
     options = dict(config.options)
     if networks.pretrained(config.network):
@@ -64,15 +68,19 @@ def restore(saved: store.Saved) -> nn.Module:
 
 
 def _pretrained(saved: store.Saved) -> nn.Module:
-    """A transformers model with its own files; ours has the weights of the layer after it, where there is one."""
-    with torch.random.fork_rng(devices=[]):  # making that layer draws random weights; nobody else's may change
-        network = networks.create(f"hf:{saved.backbone()}", **saved.config.options)
+    """A transformers model with its own files; ours has the weights of the layers after it, where there are any."""
+    config, here = saved.config, f"hf:{saved.backbone()}"
+    with torch.random.fork_rng(devices=[]):  # making those layers draws random weights; nobody else's may change
+        if config.network.startswith("hf:"):
+            network = networks.create(here, **config.options)
+        else:
+            network = networks.create(config.network, **{**config.options, "base": here})
     if store.WEIGHTS in saved.files:
         try:
             missing, unexpected = network.load_state_dict(_read(saved), strict=False)
         except RuntimeError as error:
             raise _unfit(saved, str(error).strip().splitlines()[-1].strip()) from None
-        if unexpected or any(name.startswith("embedding.") for name in missing):
+        if unexpected or any(not name.startswith(_FOREIGN) for name in missing):
             raise _unfit(saved, f"{len(missing)} weights missing, {len(unexpected)} unknown")
     return network.eval().requires_grad_(False)
 

@@ -54,6 +54,7 @@ def evaluate_encoder(
     run = Evaluation(subject, data, options)
     if within in ("train", "val") and encoder.config.trained_on == pictures.name:
         run.notes.append(f"The encoder was trained on {pictures.name}, and these pictures may have been among them.")
+    run.notes += encoder.config.gain
     if limit is not None:
         run.notes.append(
             f"At most {limit:,} pictures a side were drawn: only compare with figures of equally many pictures."

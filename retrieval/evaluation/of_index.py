@@ -10,7 +10,7 @@ import numpy as np
 from retrieval.base.given import seeded
 from retrieval.base.text import numbered
 from retrieval.datasets import PictureSet
-from retrieval.encoder import Encoder
+from retrieval.encoder import Encoder, store
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import trap_search
 from retrieval.evaluation.labelled_vectors import Labelled, asking_part, drawn, encode, some
@@ -18,6 +18,7 @@ from retrieval.evaluation.options import DEFAULT, DRAWN, WHOLE, EvaluationOption
 from retrieval.evaluation.report import Report
 from retrieval.evaluation.run import Evaluation
 from retrieval.index import Index
+from retrieval.index.folder import ENCODER
 from retrieval.index.vectors import code_rows
 
 
@@ -46,6 +47,7 @@ def evaluate_index(
     options.check("index", subject)
     gallery = indexed(index)
     run = Evaluation(subject, "its own pictures", options, options.over or "queries")
+    run.notes += _gained(index)
     generator = seeded(options.seed)
     if queries is None:
         limit = options.limit
@@ -122,3 +124,11 @@ def indexed(index: Index) -> Labelled:
         rows=np.arange(len(ids)),
         ids=ids,
     )
+
+
+def _gained(index: Index) -> tuple[str, ...]:
+    """What the head gained whose vectors an index holds, if they are a head's."""
+    try:
+        return store.Saved.open(index.folder / ENCODER).config.gain
+    except RetrievalError:  # it was imported without one, or its copy is damaged, which is no matter here
+        return ()

@@ -396,6 +396,21 @@ class Catalog(Database):
         with self.change() as (connection, now):
             self._replace_segments(connection, now, segment, merged)
 
+    def become(self, segments: Sequence[SegmentRecord], meta: Mapping[str, object]) -> None:
+        """Turn a copy into the catalog of another index with the same items: its segments are these, it has no
+        structure and nothing that was measured, and what was removed is forgotten."""
+        with self.change() as (connection, now):
+            for table in ("segments", "structures", "garbage"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608
+            connection.executemany(
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
+                [(one.id, one.file, one.rows, one.size, one.checksum, now) for one in segments],
+            )
+            connection.execute("DELETE FROM meta WHERE key IN ('tuning', 'calibration')")
+            for key, value in meta.items():
+                self.put(connection, key, value)
+        self.purge()
+
     def purge(self) -> None:
         """Forget removed items and attributes for good, which no reader may still want to see."""
         with self.change() as (connection, now):

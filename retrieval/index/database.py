@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from retrieval.base import moments
+from retrieval.base.files import TEMPORARY, name_durably
 from retrieval.errors import RetrievalError
 from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
 from retrieval.index.segments import STORAGES
@@ -84,6 +85,17 @@ class Database:
         self._connection.close()
         if self._copy is not None:
             self._copy.cleanup()
+
+    def copy_to(self, path: Path) -> None:
+        """Write all of it, as it is now, into a file that is not there yet.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        temporary = path.with_name(path.name + TEMPORARY)
+        with self.damage_is_said(), contextlib.closing(sqlite3.connect(temporary)) as other:
+            self._connection.backup(other)
+        name_durably(temporary, path)
 
     def keep_in_memory(self) -> None:
         """Keep more of the file in memory, for who goes through all of it."""

@@ -25,6 +25,7 @@ from retrieval.base.placed_files import Root
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
+from retrieval.index.catalog import FILE as CATALOG
 from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
 from retrieval.index.records import (
@@ -738,6 +739,44 @@ class Index:
             return
         self._commit(lambda: self._catalog.set_structure(record))
         self._sweep()
+
+    def copy_mapped(
+        self,
+        folder: Path,
+        make: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]],
+        *,
+        dim: int,
+        encoder_hash: str,
+        details: Mapping[str, object],
+        storage: str = "float32",
+    ) -> None:
+        """Write another index with the same items, ids, labels and attributes, and other vectors. Memory is bounded.
+
+        Args:
+            folder: an empty one, or with nothing but an ``encoder`` folder.
+            make: what turns some rows of this index (m, dim), as they are stored, into the other's unit rows.
+            dim, encoder_hash, details, storage: of the other, as :meth:`create` takes them.
+
+        Raises:
+            RetrievalError: a segment is damaged, the disk is full, or this index was changed by somebody meanwhile.
+        """
+        folders.make(folder)
+        self._catalog.copy_to(folder / CATALOG)
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        with contextlib.closing(Catalog(folder, write=True)) as other:
+            if other.generation != self.generation:
+                raise RetrievalError(f"The index {str(self.folder)!r} was changed meanwhile; try again.")
+            folders.remove_orphans(folder, other)  # which makes the folders, too
+            removed, records = self._state.removed, []
+            for segment in self._now.segments:
+                count = len(segment.live(removed))
+                if count:
+                    blocks = ((ids, make(rows)) for ids, rows in segment.live_blocks(removed))
+                    width = segments.columns(dim, storage)
+                    records.append(segments.write_segment(folder, segment.record.id, blocks, count, width, storage))
+            libraries = {"sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)}
+            about = {"dim": dim, "storage": storage, "encoder_hash": encoder_hash, "created": now}
+            other.become(records, {**about, "libraries": libraries, "details": dict(details)})
 
     def compact(self) -> None:
         """Write all vectors into one segment, without those that were removed.

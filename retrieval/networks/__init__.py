@@ -33,7 +33,10 @@ TABLE = {
 """Name → class."""
 
 NAMES = tuple(TABLE)
-"""What ``--net`` takes, besides ``hf:NAME_OR_FOLDER``."""
+"""What ``--net`` takes, besides ``hf:NAME_OR_FOLDER`` and :data:`HEAD`."""
+
+HEAD = "head"
+"""A layer over the vectors of another encoder (:mod:`retrieval.networks.head`), trained in a way of its own."""
 
 
 class EmbeddingNetwork(Protocol):
@@ -57,14 +60,15 @@ def create(name: str, **options: Any) -> nn.Module:
     """
     if name.startswith("hf:"):
         options["source"] = name.removeprefix("hf:")
-    elif name not in TABLE:
+    elif name not in (*TABLE, HEAD):
         raise RetrievalError(f"There is no network {name!r}; choose one of {', '.join(NAMES)} or hf:NAME.")
     return made(architecture(name), f"network {name!r}", options)
 
 
 def architecture(name: str, table: Mapping[str, str] = TABLE) -> Any:
     """The class of a network."""
-    place = "retrieval.networks.backbone.Backbone" if name.startswith("hf:") else table[name]
+    elsewhere = {HEAD: "retrieval.networks.head.Head"}
+    place = "retrieval.networks.backbone.Backbone" if name.startswith("hf:") else {**table, **elsewhere}[name]
     module, _, own = place.rpartition(".")
     return getattr(importlib.import_module(module), own)
 

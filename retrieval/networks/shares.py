@@ -19,7 +19,7 @@ class Shares(NamedTuple):
     Attributes:
         positions: (n, h, w, dim), the type of the weights. ``positions.sum((1, 2)) + constant`` is the network's
             output, which is not of unit length.
-        constant: (dim,), what comes from no position: the last layer's bias.
+        constant: (dim,), or (n, dim), what comes from no position: the last layer's bias.
         box: what the h × w cells cover: left, top, right and bottom in pixels of the network's input. The middle of a
             cell is the middle of what its position sees (its receptive field: Araujo, Norris and Sim 2019, "Computing
             Receptive Fields of Convolutional Neural Networks"), so that the box may leave a margin, or reach over the

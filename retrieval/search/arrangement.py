@@ -82,7 +82,8 @@ class Arrangement:
             index: that is asked. vector: float32 (d,), the query's. above: the least score. asked: what else decides.
         """
         paged = self.group_by is None and self.diverse is None and (self.sort is None or above is not None)
-        return paging.digest(index, vector, above, self.sort, *asked) if paged else None
+        least = None if above is None else float(above)
+        return paging.digest(index, vector, least, self.sort, *asked) if paged else None
 
     def require_same(self, digests: Sequence[str | None]) -> None:
         """Make sure that the cursor goes on with what is asked now.
@@ -121,21 +122,16 @@ class Arrangement:
             if reranked:
                 raise RetrievalError("--diverse is an order of its own; leave it or --rerank out.")
         if self.cursor is not None:
-            unended = above is None
-            ended = "give --above or --matches, or leave --cursor out"
-            for wrong, said, remedy in (
-                (self.diverse is not None, "--diverse chooses its hits all together", "leave it or --cursor out"),
-                (reranked, "--rerank orders only the first hits anew", "leave it or --cursor out"),
-                (self.group_by is not None, "--group-by has no pages", "leave it or --cursor out"),
-                (
-                    above is None and self.sort is not None,
-                    "--sort has pages only where a score ends the matches",
-                    ended,
-                ),
-                (unended and self.facets, "--facets on a page counts what a score ends", ended),
+            endless, out = above is None, "leave it or --cursor out"
+            for wrong, said in (
+                (self.diverse is not None, f"--diverse chooses its hits all together; {out}"),
+                (reranked, f"--rerank orders only the first hits anew; {out}"),
+                (self.group_by is not None, f"--group-by has no pages; {out}"),
+                (endless and self.sort is not None, "--sort has pages where a score ends the matches; give --above"),
+                (endless and self.facets, "--facets counts on a page what is above a score; give --above"),
             ):
                 if wrong:
-                    raise RetrievalError(f"{said}; {remedy}.")
+                    raise RetrievalError(f"{said}.")
             if k is None:
                 raise RetrievalError("A page has some number of hits; say how many (-k).")
             if self.cursor != FIRST:
@@ -201,7 +197,7 @@ def arranged(
         counted = found.ids if bounded else chosen.ids
         return Arranged(chosen, None, len(counted), facets(index, counted) if how.facets else None)
     if above is None and how.cursor is None:
-        found = _at(found, np.arange(len(found.ids))[:k])
+        found = _at(found, slice(k))
     matches = None if how.goes_on(above) else len(found.ids)
     told = facets(index, found.ids) if how.facets else None
     values: list[Value | None] | None = None
@@ -217,18 +213,17 @@ def arranged(
         if bounded and k is not None:
             k = _hits_in(names, k)
     end = len(found.ids) if k is None else min(start + k, len(found.ids))
-    part = np.arange(start, end)
     next_ = None
-    more = end < len(found.ids) or (above is None and how.cursor is None and len(part) == k)
-    if digest is not None and len(part) and more:
+    more = end < len(found.ids) or (above is None and how.cursor is None and end - start == k)
+    if digest is not None and end > start and more:
         value = None if values is None else values[end - 1]
-        last = Cursor(digest, float(found.scores[end - 1]), int(found.ids[end - 1]), before + len(part), value)
+        last = Cursor(digest, float(found.scores[end - 1]), int(found.ids[end - 1]), before + end - start, value)
         next_ = str(last)
-    return Arranged(_at(found, part), names and names[start:end], matches, told, before, next_)
+    return Arranged(_at(found, slice(start, end)), names and names[start:end], matches, told, before, next_)
 
 
-def _at(found: Reranked, places: NDArray[np.int64]) -> Reranked:
-    return Reranked(found.ids[places], found.scores[places], found.reranked[places], found.unread)
+def _at(found: Reranked, places: NDArray[np.int64] | slice) -> Reranked:
+    return found._replace(ids=found.ids[places], scores=found.scores[places], reranked=found.reranked[places])
 
 
 def _sorting(index: Index, sort: str) -> tuple[str | None, bool]:

@@ -35,6 +35,10 @@ def known_name(index: Index, name: str, also: Sequence[str], purpose: str) -> st
     """
     bare = name[1:-1] if len(name) > 2 and name[0] == name[-1] == "`" else name
     attributes = index.attribute_kinds()
+    if bare == FOLDER and bare != name:
+        raise RetrievalError(
+            f"Every item has a folder, so that the attribute {name} is hidden by it; call it otherwise."
+        )
     if bare not in attributes and (bare != name or bare not in (*BUILT_IN, FOLDER)):
         own = sorted(attributes)
         more = f" and {len(own) - MOST_NAMED:,} more" if len(own) > MOST_NAMED else ""

@@ -142,10 +142,10 @@ def explain_answer(
     from retrieval.images.reading import read_picture, recorded_decoder
 
     if answer.picture is None:
-        what = "several things at once" if len(answer.parts) > 1 else "no picture"
+        what = "is not one picture to be like" if answer.parts else "is no picture"
         raise RetrievalError(
-            f"The query {printable(answer.query)!r} is {what}, and only one picture has parts to explain a hit by; ask "
-            "with a picture, --id or --path."
+            f"The query {printable(answer.query)!r} {what}, and only a picture has parts to explain a hit by; ask with "
+            "one, --id or --path."
         )
     decoder = recorded_decoder(search.index.decoder)
     p = search.encoder.config.preprocessing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ MOST = 20_000
 """Matches among which near-duplicates are looked for, at most: all are compared with all."""
 
 _BLOCK = 256
-"""Matches that are compared with all others at a time."""
+"""Matches that are compared at a time with all that are in no group yet."""
 
 _DAY = 24 * 60 * 60 * 1_000_000
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
@@ -108,27 +108,21 @@ def near_duplicates(index: Index, ids: NDArray[np.int64], alike: float) -> list[
             f"There are {len(ids):,} matches, and near-duplicates are looked for among at most {MOST:,}; "
             "raise --above or lower -k."
         )
-    heads = np.full(len(ids), -1, np.int64)
-    for place, others in _like(index.vectors(ids), alike):
-        if heads[place] < 0:
-            heads[place] = place
-            mine = others[heads[others] < 0]
-            heads[mine] = place
-    found: list[int] = heads.tolist()
-    return found
-
-
-def _like(vectors: NDArray[Any], alike: float) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """For each vector the places of all that are so like to it, by exact scores."""
     from retrieval.index.nearest.exact import range_search
     from retrieval.index.nearest.hamming import hamming_range_search
 
+    vectors = index.vectors(ids)
     search: Any = hamming_range_search if vectors.dtype == np.uint8 else range_search
-    places = np.arange(len(vectors))
-    for start in range(0, len(vectors), _BLOCK):
-        some = vectors[start : start + _BLOCK]
-        for place, (_, others) in enumerate(search(some, vectors, places, alike), start):
-            yield place, others
+    heads, left = np.full(len(ids), -1, np.int64), np.arange(len(ids))
+    while len(left):
+        some = left[:_BLOCK]
+        for place, (_, others) in zip(some.tolist(), search(vectors[some], vectors[left], left, alike), strict=True):
+            if heads[place] < 0:
+                heads[others[heads[others] < 0]] = place
+                heads[place] = place
+        left = left[heads[left] < 0]
+    found: list[int] = heads.tolist()
+    return found
 
 
 def together(names: Sequence[str | None]) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from retrieval.index import Index
 from retrieval.index.records import Value
 
 _LARGEST = 2**63
+_NUMBERS = (int, float)
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def read(text: str) -> Cursor:
         id_, shown = int(rest[1]), int(rest[2])
         value = json.loads(unquote(rest[3], errors="strict")) if len(rest) > 3 else None
         right = len(rest) <= 4 and -1 <= score <= 1 and 0 <= id_ < _LARGEST and 0 <= shown < _LARGEST
-        right &= value is None or type(value) in (str, int, float)
-        right &= value is None or isinstance(value, str) or math.isfinite(value)
+        right = right and (
+            value is None or isinstance(value, str) or (type(value) in _NUMBERS and math.isfinite(value))
+        )
     except (ValueError, IndexError, OverflowError, RecursionError):
         right = False
     if not right:
@@ -72,11 +74,11 @@ def digest(index: Index, vector: NDArray[np.float32], *asked: object) -> str:
     """What tells one question to one index from others, in 16 letters.
 
     Args:
-        index: the index. vector: the query's. asked: whatever else decides on the hits and their order, as JSON can
-            hold it.
+        index: the index. vector: the query's. asked: whatever else decides on the hits and their order, texts and
+            numbers.
     """
     about = [index.created, index.encoder_hash, index.storage, *asked]
-    content = json.dumps(about).encode() + np.ascontiguousarray(vector).tobytes()
+    content = repr(about).encode() + np.ascontiguousarray(vector).tobytes()
     return hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -134,7 +134,8 @@ class Part:
 
         Args:
             text: as the module says.
-            files: look whether a file lies under the name; without that the disk has no say.
+            files: look whether a file lies under the name; without that the disk has no say, as it should have none in
+                what a stranger asks.
 
         Raises:
             RetrievalError: there is nothing in it, or a weight, a box or an id is none.

@@ -17,6 +17,7 @@ from retrieval.service.access import Guard
 from retrieval.service.problems import Problem
 from retrieval.service.routes_about import AboutRoutes
 from retrieval.service.routes_duplicates import DuplicateRoutes
+from retrieval.service.routes_explain import ExplainRoutes
 from retrieval.service.routes_items import ItemRoutes
 from retrieval.service.routes_map import MapRoutes
 from retrieval.service.routes_page import PageRoutes
@@ -26,7 +27,19 @@ from retrieval.service.routes_write import WriteRoutes
 from retrieval.service.service import Service
 from retrieval.version import __version__
 
-ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes, ViewRoutes, DuplicateRoutes, MapRoutes)
+_PROBLEM = {"description": "A problem (RFC 9457).", "content": {problems.MEDIA: {"schema": {"type": "object"}}}}
+
+ROUTES = (
+    PageRoutes,
+    AboutRoutes,
+    SearchRoutes,
+    ItemRoutes,
+    WriteRoutes,
+    ExplainRoutes,
+    ViewRoutes,
+    DuplicateRoutes,
+    MapRoutes,
+)
 """Every group of paths."""
 
 
@@ -54,6 +67,7 @@ def create_app(service: Service) -> Guard:
         redoc_url=None,
         telemetry={"tracing": False},
         lifespan=lifespan,
+        responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
         exception_handlers={
             Problem: said,
             RetrievalError: said,
@@ -79,9 +93,21 @@ async def _by_status(request: Request, error: HTTPException) -> Response:
     detail = str(error.detail)
     if error.status_code == 404:
         detail = f"There is nothing at {request.url.path[:200]!r} here."
+    headers = dict(error.headers or {})
     if error.status_code == 405:
         detail = f"{request.method} is not for {request.url.path[:200]!r}."
-    return Problem(error.status_code, detail, headers=error.headers).response()
+        headers["Allow"] = ", ".join(sorted(_allowed(request)))
+    return Problem(error.status_code, detail, headers=headers).response()
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of all routes that a path has."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        for method in getattr(route, "methods", None) or ():
+            if route.matches({**request.scope, "method": method})[0].name == "FULL":
+                found.add(method)
+    return found
 
 
 async def _failed(_: Request, error: Exception) -> Response:

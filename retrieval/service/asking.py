@@ -26,7 +26,7 @@ from retrieval.search.answer import Answer, Hit
 from retrieval.search.arrangement import FIRST, PLAIN, Arrangement
 from retrieval.search.calibration.record import match_threshold
 from retrieval.search.combining import combined
-from retrieval.search.parts import spelled
+from retrieval.search.parts import Part, spelled
 from retrieval.search.query import Question, unit_rows
 from retrieval.search.search import Search
 from retrieval.service import limits
@@ -139,7 +139,7 @@ class Asker:
         kind = (search, asked.k, asked.where, above, asked.same, asked.details, asked.arrange, coded)
         together = partial(_answers, search, asked, above)
         most = 1 if asked.arrange.cursor else limits.TOGETHER  # a cursor goes on with one question
-        found: Found = await _waited(self.lane.submit(kind, ready, together, most))
+        found: Found = await waited(self.lane.submit(kind, ready, together, most))
         return found
 
     async def _sent(self, search: Search, piece: Piece) -> Known | None:
@@ -150,7 +150,7 @@ class Asker:
         key = (search.index.encoder_hash, search.index.decoder, str(box))
         if key not in upload.vectors:
             began = time.perf_counter()
-            encoder = await self._encoder(search)
+            encoder = await self.encoder(search)
             p = encoder.config.preprocessing
             side = p.size if box is None else None
             wanted = Wanted(side, p.mode, recorded_decoder(search.index.decoder), limits.PIXELS, box=box)
@@ -158,7 +158,7 @@ class Asker:
                 lambda: decode(io.BytesIO(upload.data), upload.name, wanted, partial(images.prepare, p=p)).made
             )
             self._metrics.stage("decode", time.perf_counter() - began)
-            upload.vectors[key] = await _waited(
+            upload.vectors[key] = await waited(
                 self.lane.submit(
                     (search.index.encoder_hash, "encode"), pixels, lambda some: list(encoder.encode(np.stack(some))),
                     limits.PICTURES_TOGETHER,
@@ -169,10 +169,11 @@ class Asker:
             question = replace(question, query=f"{upload.name}#{box}", calibrated=False, box=box)
         return question, upload.vectors[key]
 
-    async def _encoder(self, search: Search) -> Any:
+    async def encoder(self, search: Search) -> Any:
+        """The network of an index, loaded in the lane where nobody has yet."""
         if "encoder" in search.__dict__:
             return search.encoder
-        return await _waited(self.lane.submit((search, "encoder"), None, lambda some: [search.encoder] * len(some)))
+        return await waited(self.lane.submit((search, "encoder"), None, lambda some: [search.encoder] * len(some)))
 
 
 def item_of(search: Search, id_: int) -> Item:
@@ -185,6 +186,20 @@ def item_of(search: Search, id_: int) -> Item:
         return search.index.items([id_])[0]
     except RetrievalError as error:
         raise Problem(404, f"There is no picture {id_} in this index.", "no-such-item") from error
+
+
+def item_of_part(search: Search, part: Part) -> Item:
+    """The item that a part of a question names.
+
+    Raises:
+        Problem: there is none.
+    """
+    if part.kind == "id":
+        return item_of(search, int(str(part.value)))
+    item = search.index.find(str(part.value))
+    if item is None:
+        raise Problem(404, f"There is no picture {str(part.value)[:200]!r} in this index.", "no-such-item")
+    return item
 
 
 _PAGED = Arrangement(cursor=FIRST)
@@ -208,7 +223,8 @@ def visible(search: Search, where: str | None, *, hidden: bool) -> str | None:
     return f"({where}) and {HIDDEN} is missing"
 
 
-async def _waited(future: Any) -> Any:
+async def waited(future: Any) -> Any:
+    """What becomes of something that was handed to the lane."""
     return await asyncio.wrap_future(future)
 
 
@@ -254,10 +270,8 @@ def _understood(search: Search, piece: Piece) -> Known:
     part = piece.part
     if piece.vector is not None:
         return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.folder)[0]
-    if part.kind == "id":
-        item_of(search, int(str(part.value)))
-    elif part.kind == "path" and search.index.find(str(part.value)) is None:
-        raise Problem(404, f"There is no picture {str(part.value)[:200]!r} in this index.", "no-such-item")
+    if part.kind in ("id", "path"):
+        item_of_part(search, part)
     try:
         question, vector = search.understood(part)
     except images.UnreadableImage as problem:  # which names the file as this machine has it

@@ -37,7 +37,10 @@ async def read_form(request: Request, service: Service) -> tuple[list[Upload], d
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "multipart/form-data":
         raise Problem(415, f"{media[:60]!r} is no form; send multipart/form-data with a picture as the field `file`.")
-    async with request.form(max_files=limits.FILES, max_fields=8, max_part_size=limits.BODY) as form:
+    async with (
+        service.uploads.arriving(),
+        request.form(max_files=limits.FILES, max_fields=8, max_part_size=limits.BODY) as form,
+    ):
         files = [one for one in form.getlist("file") if not isinstance(one, str)]
         if not files:
             raise Problem(400, "The form has no picture; send one as the field `file`.", "refused")

@@ -11,6 +11,9 @@ UPLOAD = 64 * 2**20
 PIXELS = 100_000_000
 """Width × height of an uploaded picture, as it is decoded: beyond this it is none that a camera makes."""
 
+UPLOADS = 16
+"""Requests that send pictures at a time: what they send lies in memory or on the disk until it is read."""
+
 FILES = 16
 """Pictures in one request."""
 

@@ -15,6 +15,7 @@ from retrieval.search.search import Search
 from retrieval.service import metrics
 from retrieval.service.answers import as_json
 from retrieval.service.collections import Collection
+from retrieval.service.parameters import shown
 from retrieval.service.problems import Problem
 from retrieval.service.service import Service
 from retrieval.version import __version__
@@ -32,7 +33,8 @@ class AboutRoutes:
         app.add_api_route("/info", self.info, methods=["GET"], tags=["about"])
         app.add_api_route("/healthz", self.healthz, methods=["GET"], tags=["about"])
         app.add_api_route("/readyz", self.readyz, methods=["GET"], tags=["about"])
-        app.add_api_route("/metrics", self.metrics, methods=["GET"], tags=["about"])
+        text = {"response_class": Response, "responses": shown("text/plain")}
+        app.add_api_route("/metrics", self.metrics, methods=["GET"], tags=["about"], **text)
 
     def info(self) -> Response:
         """What is served here."""

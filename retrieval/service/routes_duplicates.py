@@ -19,9 +19,9 @@ from retrieval.service.collections import Collection
 from retrieval.service.duplicates import GO, KEEP, KINDS, Copies, Member
 from retrieval.service.export import cell
 from retrieval.service.kept import Found
+from retrieval.service.parameters import Index, shown
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
-from retrieval.service.routes_search import Index
 from retrieval.service.service import Service, require_writer
 
 MOST = 100_000
@@ -63,7 +63,8 @@ class DuplicateRoutes:
         add("/duplicates/preview", self.preview, methods=["POST"], openapi_extra=rule, **one)
         add("/duplicates/decisions", self.decide, methods=["POST"], openapi_extra=by, **one)
         add("/duplicates/decisions", self.take_back, methods=["DELETE"], **one)
-        add("/duplicates/list", self.list, methods=["POST"], openapi_extra=by, **one)
+        table = {"responses": shown("text/csv"), "response_class": Response}
+        add("/duplicates/list", self.list, methods=["POST"], openapi_extra=by, **one, **table)
         move = _body(dry_run={"type": "boolean"})
         add("/duplicates/move", self.move, methods=["POST"], openapi_extra=move, **one)
         add("/duplicates/undo", self.undo, methods=["POST"], openapi_extra=_body(undo={"type": "string"}), **one)

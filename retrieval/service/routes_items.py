@@ -16,9 +16,9 @@ from retrieval.service import listing
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import item_of, visible
 from retrieval.service.forms import FILES, read_form
+from retrieval.service.parameters import Cursor, Filter, Hits, Id, Index, Sort, shown
 from retrieval.service.pictures import SIDES, Thumbnail, media_of, opened
 from retrieval.service.problems import Problem
-from retrieval.service.routes_search import Cursor, Filter, Hits, Id, Index, Name
 from retrieval.service.service import Service
 
 Side = Annotated[
@@ -39,15 +39,17 @@ class ItemRoutes:
         app.add_api_route("/items", self.items, methods=["GET"], tags=["items"])
         app.add_api_route("/facets", self.facets, methods=["GET"], tags=["items"])
         app.add_api_route("/items/{id}", self.item, methods=["GET"], tags=["items"])
-        app.add_api_route("/items/{id}/thumbnail", self.thumbnail, methods=["GET"], tags=["items"])
-        app.add_api_route("/items/{id}/image", self.image, methods=["GET"], tags=["items"])
+        small = {"response_class": Response, "responses": {**shown("image/jpeg"), 304: {"description": "as before"}}}
+        app.add_api_route("/items/{id}/thumbnail", self.thumbnail, methods=["GET"], tags=["items"], **small)
+        whole = {"response_class": Response, "responses": shown("image/*", "application/octet-stream")}
+        app.add_api_route("/items/{id}/image", self.image, methods=["GET"], tags=["items"], **whole)
         app.add_api_route(
             "/uploads", self.uploads, methods=["POST"], tags=["search"], openapi_extra=FILES, status_code=201
         )
-        app.add_api_route("/uploads/{sha256}/thumbnail", self.upload, methods=["GET"], tags=["items"])
+        app.add_api_route("/uploads/{sha256}/thumbnail", self.upload, methods=["GET"], tags=["items"], **small)
 
     def items(
-        self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None, sort: Name = None,
+        self, request: Request, index: Index = None, k: Hits = None, filter: Filter = None, sort: Sort = None,
         cursor: Cursor = None, hidden: bool = False,
     ) -> Response:  # fmt: skip
         """The pictures of an index, by ascending id or sorted, a page at a time."""

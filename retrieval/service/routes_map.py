@@ -13,9 +13,9 @@ from retrieval.service import map as maps
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.map import Layout
+from retrieval.service.parameters import Index, shown
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
-from retrieval.service.routes_search import Index
 from retrieval.service.routes_views import IDS
 from retrieval.service.routes_write import LABEL
 from retrieval.service.service import Service
@@ -41,7 +41,8 @@ class MapRoutes:
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
         app.add_api_route("/map", self.map, methods=["GET"], tags=["map"])
-        app.add_api_route("/map/points", self.points, methods=["GET"], tags=["map"])
+        raw: Any = {"responses": shown("application/octet-stream"), "response_class": Response}
+        app.add_api_route("/map/points", self.points, methods=["GET"], tags=["map"], **raw)
         app.add_api_route("/map/colours", self.colours, methods=["GET"], tags=["map"])
         app.add_api_route("/map/items", self.items, methods=["POST"], tags=["map"], openapi_extra=IDS)
         app.add_api_route("/label-errors", self.label_errors, methods=["GET"], tags=["label errors"])

@@ -26,6 +26,18 @@ _TYPES = {
 }
 
 
+_TOKEN = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]}
+            }
+        },
+    }
+}
+
+
 class PageRoutes:
     """Args: service: whose."""
 
@@ -38,7 +50,7 @@ class PageRoutes:
         app.add_api_route("/i/{name}", self.page_of, methods=["GET"], include_in_schema=False)
         app.add_api_route("/static/{file:path}", self.static, methods=["GET"], include_in_schema=False)
         app.add_api_route("/session", self.session, methods=["GET"], tags=["session"])
-        app.add_api_route("/session", self.begin, methods=["POST"], tags=["session"])
+        app.add_api_route("/session", self.begin, methods=["POST"], tags=["session"], openapi_extra=_TOKEN)
         app.add_api_route("/session", self.end, methods=["DELETE"], tags=["session"])
 
     def page(self) -> Response:

@@ -1,8 +1,7 @@
-"""The wall, what explains a hit, and what one takes along."""
+"""The wall, and what one takes along."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Annotated, Any
 from weakref import WeakKeyDictionary
@@ -16,15 +15,13 @@ from retrieval.search.facets import facets
 from retrieval.search.search import Search
 from retrieval.service import export, wall
 from retrieval.service.answers import as_json, item_json
-from retrieval.service.asking import item_of, visible
+from retrieval.service.asking import visible, waited
 from retrieval.service.collections import Collection
-from retrieval.service.heat import heat
-from retrieval.service.questions import read_json, read_piece
-from retrieval.service.routes_search import Id, Index
+from retrieval.service.parameters import Index, shown
+from retrieval.service.questions import read_json
 from retrieval.service.service import Service
 
 Some = Annotated[int, Query(ge=1, le=wall.MOST, description="pictures that are wanted")]
-Part = Annotated[str, Query(min_length=1, description="id:17, path:2019/a.jpg or upload:SHA256")]
 
 IDS: dict[str, Any] = {
     "requestBody": {
@@ -33,7 +30,7 @@ IDS: dict[str, Any] = {
             "application/json": {
                 "schema": {
                     "type": "object",
-                    "properties": {"ids": {"type": "array", "items": {"type": "integer"}}},
+                    "properties": {"ids": {"type": "array", "items": {"type": "integer"}, "minItems": 1}},
                     "required": ["ids"],
                 }
             }
@@ -53,15 +50,23 @@ class ViewRoutes:
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
         app.add_api_route("/wall", self.wall, methods=["GET"], tags=["items"])
-        app.add_api_route("/items/{id}/heat", self.heat, methods=["GET"], tags=["items"])
-        app.add_api_route("/export/csv", self.csv, methods=["POST"], tags=["export"], openapi_extra=IDS)
-        app.add_api_route("/export/zip", self.zip, methods=["POST"], tags=["export"], openapi_extra=IDS)
+        add: Any = app.add_api_route
+        for path, made, media in (("csv", self.csv, "text/csv"), ("zip", self.zip, "application/zip")):
+            add(
+                f"/export/{path}",
+                made,
+                methods=["POST"],
+                tags=["export"],
+                openapi_extra=IDS,
+                responses=shown(media),
+                response_class=Response,
+            )
 
     async def wall(self, request: Request, index: Index = None, k: Some = 120) -> Response:
         """Varied pictures of the collection, as unlike one another as can be, and what it has of each kind."""
         with self._service.collection(request).lease() as search:
             if search not in self._walls:
-                self._walls[search] = await asyncio.wrap_future(
+                self._walls[search] = await waited(
                     self._service.asker.lane.submit((search, "wall"), None, lambda some: [_wall(search)] * len(some))
                 )
             made = self._walls[search]
@@ -74,18 +79,6 @@ class ViewRoutes:
                     "facets": made["facets"],
                     "generation": search.index.generation,
                 }
-            )
-
-    async def heat(self, request: Request, id: Id, query: Part, index: Index = None) -> Response:
-        """Which parts of a picture make it like a query, as a JPEG of it."""
-        piece = read_piece(query)
-        with self._service.collection(request).lease() as search:
-            item = item_of(search, id)
-            drawn = self._service.asker.lane.submit(
-                (search, "heat"), piece, lambda some: [heat(search, item, piece, self._service.uploads)], 1
-            )
-            return Response(
-                await asyncio.wrap_future(drawn), 200, {"Cache-Control": "private, max-age=60"}, "image/jpeg"
             )
 
     async def csv(self, request: Request, index: Index = None) -> Response:

@@ -19,9 +19,9 @@ from retrieval.service import limits
 from retrieval.service.answers import as_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.forms import FILES, read_form
+from retrieval.service.parameters import Id, Index
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
-from retrieval.service.routes_search import Id, Index
 from retrieval.service.service import Service, require_writer
 from retrieval.service.uploads import Upload
 
@@ -40,8 +40,8 @@ _SUFFIXES = {
 }  # fmt: skip
 
 _VALUES: dict[str, Any] = {
-    TAG: {"type": ["string", "null"], "maxLength": LETTERS},
-    LABEL: {"type": ["string", "null"], "maxLength": LETTERS},
+    TAG: {"type": ["string", "null"], "minLength": 1, "maxLength": LETTERS},
+    LABEL: {"type": ["string", "null"], "minLength": 1, "maxLength": LETTERS},
     HIDDEN: {"type": "boolean"},
 }
 
@@ -49,7 +49,8 @@ _VALUES: dict[str, Any] = {
 def _body(
     properties: dict[str, Any], media: str = "application/json", required: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "required": list(required)}
+    least = {"minProperties": 1 + len(required), "additionalProperties": False}
+    schema = {"type": "object", "properties": properties, "required": list(required), **least}
     return {"requestBody": {"required": True, "content": {media: {"schema": schema}}}}
 
 
@@ -61,7 +62,7 @@ class WriteRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        ids = {"ids": {"type": "array", "items": {"type": "integer"}, "maxItems": MOST_IDS}}
+        ids = {"ids": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MOST_IDS}}
         one, many = _body(_VALUES), _body({**ids, **_VALUES}, required=("ids",))
         app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=FILES, status_code=201)
         app.add_api_route("/items", self.change_many, methods=["PATCH"], tags=["write"], openapi_extra=many)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.service import limits
-from retrieval.service.problems import Problem
+from retrieval.service.problems import Problem, busy
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,24 @@ class Uploads:
         self._seconds = seconds
         self._size = size
         self._held = 0
+        self._arriving = 0
         self._lock = threading.Lock()
         self._all: OrderedDict[str, tuple[Upload, float]] = OrderedDict()
+
+    @contextlib.asynccontextmanager
+    async def arriving(self) -> AsyncIterator[None]:
+        """While a request sends pictures.
+
+        Raises:
+            Problem: too many others do.
+        """
+        if self._arriving >= limits.UPLOADS:
+            raise busy("Too many pictures are being sent at a time")
+        self._arriving += 1  # from the one thread of the event loop
+        try:
+            yield
+        finally:
+            self._arriving -= 1
 
     def put(self, name: str, data: bytes) -> Upload:
         """Keep a file; what was used longest ago makes room for it."""

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 
 from retrieval.base.machine import describe
+from retrieval.training.head_recipe import HeadRecipe
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.recipe import Recipe
 
 
 def card(
-    recipe: Recipe | PairRecipe,
+    recipe: Recipe | PairRecipe | HeadRecipe,
     title: str,
     facts: Sequence[str],
     *,

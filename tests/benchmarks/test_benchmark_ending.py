@@ -1,4 +1,4 @@
-"""How benchmarks end (benchmarks/ending.py), seen from outside: a mistake is a sentence, Ctrl-C loses nothing."""
+"""How benchmarks end (benchmarks/command.py), seen from outside: a mistake is a sentence, Ctrl-C loses nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     (tmp_path / "ending_test.py").write_text(
         "import sys, time\n"
         f"sys.path.insert(0, {str(BENCHMARKS)!r})\n"
-        "from ending import status\n"
+        "from command import status\n"
         "def main():\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"

@@ -20,7 +20,7 @@ def picture(pictures: Path, name: str = "beach/00.jpg") -> dict[str, Any]:
 
 def settled(page: Any) -> None:
     """Wait until the answer is there."""
-    page.wait_for_selector("#count:not(:has-text('…'))")
+    page.wait_for_selector("#results:not(.stale) #count:not(:has-text('…'))")
     page.wait_for_load_state("networkidle")
 
 
@@ -166,6 +166,15 @@ def test_matches_are_sorted_within_the_fold(page: Any) -> None:
     page.wait_for_url("**sort=taken:asc*")
     settled(page)
     page.wait_for_function("() => document.querySelector('.tile .under').textContent.includes('2010')")
+
+
+def test_matches_are_grouped(page: Any) -> None:
+    ask_for(page, 3)
+    page.select_option("#group", "label")
+    page.wait_for_url("**group=label*")
+    settled(page)
+    assert page.inner_text(".group >> nth=0") in ("beach", "forest", "<b>town")
+    assert tiles(page)
 
 
 def test_facets_narrow_and_free(page: Any) -> None:

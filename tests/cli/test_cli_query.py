@@ -60,9 +60,11 @@ def test_like_and_unlike_are_one_query(photos, capsys, monkeypatch):
         ),
         (["--like", "photos/cat/0.png", "--unlike", "id:0"], "cancel out"),
         (["--like", "photos/cat/0.png@0"], "The weight 0"),
+        (["photos/cat/0.png", "id:1"], "There is no picture 'id:1'; a part of one query is given to --like"),
+        (["photos/cat/0.png@2"], "a part of one query is given to --like"),
         (["--like=-1"], "There is no picture './-1' here"),
         (["--like", "text:dog#1,2,3,4"], "no part #1,2,3,4"),
-        (["--like", "photos/cat/0.png", "id:1", "--explain", "--json"], "is several things at once"),
+        (["--like", "photos/cat/0.png", "id:1", "--explain", "--json"], "is not one picture to be like"),
         (["--like", "two\nlines"], "There is no picture 'two\\nlines' here"),
     ],
 )

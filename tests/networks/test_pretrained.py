@@ -19,6 +19,7 @@ from sklearn.datasets import load_sample_image
 
 from retrieval import images, networks
 from retrieval.encoder import Encoder, EncoderConfig, encoder, save_trained, store
+from retrieval.encoder.head_map import HeadMap
 from retrieval.errors import RetrievalError
 from retrieval.networks.backbone import Backbone
 from retrieval.networks.backbone_input import preprocessing_of
@@ -184,6 +185,8 @@ def test_texts_are_where_transformers_puts_them(make: Any, models: Path, saved: 
     np.testing.assert_allclose(ours.encode_text(texts[1:2]), vectors[1:2], atol=1e-5)
     assert np.linalg.norm(vectors[0] - vectors[1]) > 1e-3
     assert ours.encode_text([]).shape == (0, ours.dim)
+    with pytest.raises(RetrievalError, match=r"a cat\\\\xff' is not Unicode"):
+        ours.encode_text(["a cat", "a cat\udcff"])
 
 
 def test_a_picture_query_needs_neither_torch_nor_transformers(saved: Path) -> None:
@@ -379,3 +382,28 @@ def test_parts_that_disagree_are_one_sentence(
         (tmp_path / name).write_text(json.dumps(said | changes))
     with pytest.raises(RetrievalError, match=says):
         Encoder.load(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_head_over_a_model_keeps_the_model_with_it(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bool
+) -> None:
+    monkeypatch.setattr(encoder, "compare", tiny.only_vectors)
+    base = Encoder.load(f"hf:{models / 'clip'}")
+    random = np.random.default_rng(0)
+    layers = [random.standard_normal((rows, base.dim)).astype(np.float32) for rows in (3, 5)]
+    head = HeadMap(layers[0], np.ones(3, np.float32), (layers[1], np.zeros(5, np.float32)), 0.5)
+    base.with_head(head, text=text).save(tmp_path / "head")
+    loaded = Encoder.load(tmp_path / "head")
+    assert (loaded.dim, loaded.hash) == (8, base.with_head(head, text=text).hash)
+    p = base.config.preprocessing
+    pixels = random.integers(0, 256, (3, p.size, p.size, 3), np.uint8)
+    np.testing.assert_allclose(loaded.encode(pixels), head(base.encode(pixels)), atol=1e-5)
+    if text:
+        np.testing.assert_allclose(loaded.encode_text(["a cat"]), head(base.encode_text(["a cat"])), atol=1e-5)
+    else:
+        with pytest.raises(RetrievalError, match="Words are not looked for through this head"):
+            loaded.encode_text(["a cat"])
+    loaded.save(tmp_path / "again")
+    found = Encoder.load(tmp_path / "again").head()
+    assert found is not None and found[0] == base.hash

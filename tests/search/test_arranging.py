@@ -22,7 +22,9 @@ from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
 from retrieval.search.answer import Answer
 from retrieval.search.arrangement import FIRST, Arrangement
+from retrieval.search.grouping import ALIKE
 from retrieval.search.search import Search
+from retrieval.traps.near_duplicates import SCORE
 
 N = 420
 ABOVE = 0.35
@@ -242,6 +244,11 @@ def test_pages_are_the_exact_ranking(asked: tuple[Search, Model], where: str | N
             asked_for: Any = {"k": k, "where": where, "above": above, "include_self": include_self}
             found = pages(lambda cursor: search.query_ids([7], arrange=Arrangement(cursor=cursor), **asked_for)[0])  # noqa: B023
             assert found == expected
+            if above is not None:  # counted on every page
+                (last,) = search.query_ids([7], arrange=Arrangement(facets=True, cursor=FIRST), **asked_for)
+                while last.next is not None and k > 13:
+                    (last,) = search.query_ids([7], arrange=Arrangement(facets=True, cursor=last.next), **asked_for)
+                assert last.matches == len(expected) and (k == 13 or shown(last)[-1] == expected[-1])
 
 
 def test_a_plain_answer_goes_on_in_pages(asked: tuple[Search, Model]) -> None:
@@ -366,6 +373,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({"group_by": "nothing"}, {}, "There is no 'nothing' to group by; there are day, near-duplicate, id"),
     ({"group_by": "day:nothing"}, {}, "There is no 'nothing' to take the day of"),
+    ({"sort": "`folder`"}, {}, "hidden by it; call it otherwise"),
     ({"group_by": "day:camera"}, {}, "'camera' of these matches is no date"),
     ({"group_by": "near-duplicate:x"}, {}, "'x' is no similarity"),
     ({"group_by": "near-duplicate:1.5"}, {}, "'1.5' is no similarity"),
@@ -376,8 +384,8 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"diverse": 0.5}, {"k": None, "above": 0.2}, "say how many"),
     ({"diverse": 0.5, "cursor": FIRST}, {}, "leave it or --cursor out"),
     ({"group_by": "label", "cursor": FIRST}, {}, "leave it or --cursor out"),
-    ({"sort": "iso", "cursor": FIRST}, {}, "give --above or --matches"),
-    ({"facets": True, "cursor": FIRST}, {}, "give --above or --matches"),
+    ({"sort": "iso", "cursor": FIRST}, {}, "give --above"),
+    ({"facets": True, "cursor": FIRST}, {}, "give --above"),
     ({"cursor": FIRST}, {"k": None, "above": 0.2}, "A page has some number of hits"),
 ]
 
@@ -404,6 +412,10 @@ def test_an_attribute_called_like_something_else_stands_in_backticks(small: Path
     with Search.open(small) as search:
         (answer,) = search.query_ids([1], 9, arrange=Arrangement("`score`"))
         assert [hit.id for hit in answer] == sorted((hit.id for hit in answer), reverse=True)
+
+
+def test_near_duplicates_are_those_of_dedup() -> None:
+    assert ALIKE == SCORE
 
 
 def test_too_many_are_not_compared_with_all(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,7 +447,31 @@ def test_the_command_arranges(small: Path, capsys: pytest.CaptureFixture[str]) -
     out, err = told("--cursor", "-k", "3", "-f")
     assert len(out.splitlines()) == 3 and "next page of id 7: --cursor " in err
     out, _ = told("--group-by", "label", "--csv")
-    assert out.splitlines()[0].endswith("probability,group") and len(out.splitlines()) == 60
+    assert out.splitlines()[0].endswith(",group") and len(out.splitlines()) == 60
     assert main([*ask, "--facets", "--csv"]) == 1
     assert "--facets has no place" in capsys.readouterr().err
     assert main([*ask, "-k", "3", "--diverse"]) == 0 and main([*ask, "-k", "3", "--diverse", "0.2"]) == 0
+
+
+def test_every_way_of_asking_arranges(small: Path, tmp_path: Path) -> None:
+    with Search.open(small) as search:
+        vector = search.index.vectors([7])
+        np.save(tmp_path / "v.npy", vector)
+
+        class KnowsWords:
+            def encode_text(self, texts: list[str]) -> np.ndarray:
+                return vector
+
+        search.__dict__["encoder"] = KnowsWords()
+        how = Arrangement("iso:desc", "label")
+        answers = [
+            search.query_ids([7], 20, include_self=True, arrange=how)[0],
+            search.query_paths(["1/7.png"], 20, include_self=True, arrange=how)[0],
+            search.query_vectors(vector, 20, arrange=how)[0],
+            search.query_file(tmp_path / "v.npy", 20, arrange=how)[0],
+            search.query_texts(["a bird"], 20, arrange=how)[0],
+            search.query_parts("id:7", k=20, include_self=True, arrange=how),
+        ]
+    hits = [[(hit.rank, hit.id, hit.group) for hit in answer] for answer in answers]
+    assert all(mine == hits[0] for mine in hits) and hits[0] != sorted(hits[0], key=lambda hit: hit[1])
+    assert "l1" in answers[0]._repr_html_()

@@ -201,6 +201,21 @@ def test_include_self_leaves_nothing_out(indexed: Search) -> None:
     assert indexed.query_parts(["id:4", "id:9@0.001"], ["id:3@0.001"], 3).left_out == (3, 4, 9)
 
 
+@pytest.mark.parametrize("how", ["alpha-qe", "k-reciprocal"])
+def test_a_reranker_takes_the_sum_like_any_vector(indexed: Search, how: str) -> None:
+    vectors = clustered(3, DIM, 6)
+    weights = [2.0, 1.0, -0.5]
+    parts = [Part("vector", tuple(row), abs(weight)) for row, weight in zip(vectors.tolist(), weights, strict=True)]
+    with Search.open(indexed.folder, reranker=how) as search:
+        answer = search.query_parts(parts[:2], parts[2], 20)
+        vector = np.array(defined(vectors.tolist(), weights, search.index.storage), np.float32)
+        (plain,) = search.query_vectors(vector, 20)
+    assert len(answer) == 20
+    for hit, other in zip(answer, plain, strict=True):
+        assert hit.score == pytest.approx(other.score, abs=1e-6)
+        assert hit.reranked == pytest.approx(other.reranked, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("like", "unlike", "says"),
     [
@@ -357,6 +372,8 @@ def test_a_question_of_every_kind_of_part(
     ]  # fmt: skip
     assert (answer.id, answer.label, answer.picture, answer.calibrated) == (None, None, None, False)
     assert {hit.relevant for hit in answer} == {None}
+    shown = answer._repr_html_()
+    assert shown.count("data:image/jpeg") == 4 + len(answer) and shown.count(">unlike<") == 3
 
 
 def test_a_file_of_an_item_is_read_where_its_owner_lets_it_lie(root: Path, model: Path, tmp_path: Path) -> None:

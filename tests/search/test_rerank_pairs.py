@@ -66,8 +66,15 @@ def test_a_pair_network_sees_query_and_hits(pictures, tmp_path):
 
 def test_a_pair_network_needs_pictures(pictures):
     with Search.open(pictures, reranker=PairReranker(Beside(), "beside")) as search:
-        with pytest.raises(RetrievalError, match="compares pictures"):
-            search.query_vectors(np.eye(16)[:1], 3)
+        for ask in (
+            lambda: search.query_vectors(np.eye(16)[:1], 3),
+            lambda: search.query_parts(["id:1", "id:2"]),
+            lambda: search.query_parts(unlike="id:1"),
+            lambda: search.query_parts("path:cat/1.png#0,0,9,9"),
+        ):
+            with pytest.raises(RetrievalError, match="compares whole pictures"):
+                ask()
+        assert search.query_parts("id:1", k=3).hits == search.query_ids([1], 3)[0].hits
         (answer,) = search.query_ids([1], 3)
         assert answer.hits[0].reranked is not None
         gone = search.index.find("cat/2.png")

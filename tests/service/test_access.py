@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -168,6 +169,7 @@ def test_requests_that_are_none(served: Served) -> None:
 def test_other_methods_and_paths_are_problems(served: Served) -> None:
     assert served.problem("PUT", "/search", {})[0] == 405
     assert served.problem("GET", "/search")[0] == 405
+    assert served("PUT", "/items/1", {}).headers["allow"] == "DELETE, GET, PATCH"
     for path in ("/../../etc/passwd", "/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/docs",
                  "/items/1/image/../../x", "/items/99999999999999999999", "/items/x", "/i/nowhere"):  # fmt: skip
         assert served.problem("GET", path)[0] in (404, 422)
@@ -222,3 +224,17 @@ def test_an_address_that_is_taken(served: Served, index: Path) -> None:
 
     with pytest.raises(RetrievalError, match="cannot be listened on"):
         Server([index], Settings(port=served.server.port))
+
+
+def test_openapi_says_every_path(served: Served) -> None:
+    """And of each what it takes and that its errors are problems; it names no address elsewhere."""
+    said = served("GET", "/openapi.json")
+    paths = said.json["paths"]
+    assert {"/search", "/items", "/items/{id}", "/items/{id}/heat", "/facets", "/uploads", "/info"} <= paths.keys()
+    for path, methods in paths.items():
+        for method, told in methods.items():
+            assert "application/problem+json" in told["responses"]["4XX"]["content"], (method, path)
+            assert ("requestBody" in told) == (method in ("post", "patch") and path != "/calibrate"), (method, path)
+            named = {one["name"] for one in told.get("parameters", ()) if one["in"] == "path"}
+            assert named == set(re.findall(r"\{(\w+)\}", path)), path
+    assert b"://" not in said.body

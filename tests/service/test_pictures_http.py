@@ -5,21 +5,25 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tiny
-from PIL import Image
+from PIL import Image, ImageChops
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
-from served import form, serving
+from served import form, serving, until
 
 from retrieval.index import Index, NewItem
 from retrieval.ingest import build
-from retrieval.service import pictures
+from retrieval.search.explain import explain_answer
+from retrieval.search.heat_map import overlay
+from retrieval.search.search import Search
+from retrieval.service import limits, pictures
 from retrieval.service.pictures import DiskCache
 from retrieval.service.uploads import Uploads, plain_name
 
@@ -169,6 +173,19 @@ def test_uploads_are_forgotten_in_time_and_size(monkeypatch: pytest.MonkeyPatch)
         kept.get(first.sha256)
 
 
+def test_few_send_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that sends slowly, and another that then finds no room."""
+    monkeypatch.setattr(limits, "UPLOADS", 1)
+    body, media = form([("a.png", b"x" * 1000)])
+    head = f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.server.port)) as slow:
+        slow.sendall(head.encode() + body[:500])
+        until(lambda: served("POST", "/uploads", body, media=media).status == 503)
+        slow.sendall(body[500:])
+        assert b" 201 " in slow.recv(4096)
+    assert served("POST", "/uploads", body, media=media).status == 201
+
+
 def test_names_of_uploads() -> None:
     assert plain_name("C:\\Users\\me\\a.jpg") == "a.jpg"
     assert plain_name("../../etc/passwd") == "passwd"
@@ -214,3 +231,27 @@ def test_hidden_names_and_odd_names(tmp_path: Path, tmp_path_factory: pytest.Tem
         for item in found:
             said = service("GET", f"/items/{item['id']}/image")
             assert said.body == (root / item["path"]).read_bytes()
+
+
+def test_the_heat_map_of_a_hit(served: Served, index: Path, photos: Path) -> None:
+    """That of `explain`, over the hit or over the question, be that an item or a picture that was sent."""
+    hit = id_of(index, "cat/3.png")
+    body, media = form([("x.png", (photos / "dog" / "1.png").read_bytes())])
+    sha256 = served("POST", "/uploads", body, media=media).json["uploads"][0]["sha256"]
+    with Search.open(index) as search:
+        (answer,) = search.query_paths(["dog/1.png"], 13)
+        place = [one.id for one in answer.hits].index(hit)
+        found = explain_answer(search, answer)[place]
+        assert found is not None
+    most = max(float(abs(one.values).max()) for one in (found.query_map, found.hit_map))
+    for of, path, heat in (("hit", "cat/3.png", found.hit_map), ("query", "dog/1.png", found.query_map)):
+        small = served("GET", f"/items/{id_of(index, path)}/thumbnail?s=64").body
+        expected = overlay(Image.open(io.BytesIO(small)).convert("RGB"), heat, most)
+        for query in ("path:dog/1.png", f"upload:{sha256}"):
+            said = served("GET", f"/items/{hit}/heat?query={query}&of={of}&s=64")
+            assert (said.status, said.headers["content-type"]) == (200, "image/png")
+            drawn = Image.open(io.BytesIO(said.body))
+            assert ImageChops.difference(drawn, expected).convert("L").getextrema()[1] <= 12  # JPEG, once more
+    assert served.problem("GET", f"/items/{hit}/heat?query=text:dog")[0] == 400
+    assert served.problem("GET", f"/items/{hit}/heat?query=id:777")[0] == 404
+    assert served.problem("GET", f"/items/{hit}/heat")[0] == 422

@@ -243,7 +243,8 @@ def test_the_collection_page_by_page(served: Served, index: Path, sort: str | No
     if sort != "size":
         assert found == expected
     assert served.problem("GET", "/items?sort=nothing")[0] == 400
-    assert served.problem("GET", "/items?cursor=nothing")[0] == 400
+    assert served.problem("GET", "/items?cursor=nothing")[0] == 422
+    assert served.problem("GET", f"/items?cursor={'0' * 16}:0.0:1:1")[0] == 400  # of another question
 
 
 def test_facets_of_the_collection(served: Served) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +15,17 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
 from retrieval.cli import main
+
+if TYPE_CHECKING:
+    from served import Served
 
 
 @contextmanager
@@ -71,3 +79,22 @@ def test_what_cannot_be_served(index: Path, tmp_path: Path, capsys: pytest.Captu
     ):
         assert main(["serve", *map(str, arguments)]) == 1
         assert words in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+def test_the_page_of_the_documentation_is_true(served: Served, photos: Path, tmp_path: Path) -> None:
+    """Every curl line of docs/serving.md is answered."""
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    commands = [line for line in lines if line.startswith("curl ")]
+    assert len(commands) == 9
+    (tmp_path / "cat.jpg").write_bytes((photos / "cat" / "0.png").read_bytes())
+    np.save(tmp_path / "vector.npy", np.eye(1, 16)[0])
+    for command in commands:
+        asked = command.replace("http://127.0.0.1:8000", served.address)
+        asked = asked.replace("id:17", "id:1").replace("items/17", "items/1").replace("a/b.jpg", "cat/1.png")
+        done = subprocess.run(
+            [*shlex.split(asked), "--fail-with-body", "-sS"], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert done.returncode == 0, (command, done)
+    assert (tmp_path / "small.jpg").read_bytes().startswith(b"\xff\xd8")

@@ -1,4 +1,4 @@
-"""What the page shows besides answers: the wall, heat maps, exports, duplicates, label errors, the map."""
+"""What the page shows besides answers: the wall, exports, duplicates, label errors, the map."""
 
 from __future__ import annotations
 
@@ -79,31 +79,6 @@ def test_the_wall_leaves_hidden_pictures_out(writable: Served) -> None:
     after = writable("GET", "/wall?k=300").json
     assert (after["total"], after["generation"]) == (first["total"] - 1, first["generation"] + 1)
     assert first["items"][0]["id"] not in [item["id"] for item in after["items"]]
-
-
-# Heat maps
-
-
-def test_a_heat_map_is_a_picture_of_the_hit(served: Served) -> None:
-    drawn = served("GET", "/items/1/heat?query=id:0")
-    assert drawn.headers["content-type"] == "image/jpeg"
-    with Image.open(io.BytesIO(drawn.body)) as picture:
-        assert picture.size == (tiny.SIZE, tiny.SIZE)
-    other = served("GET", "/items/1/heat?query=path:dog/1.png%230%25,0%25,50%25,50%25")
-    assert other.status == 200
-    assert other.body != drawn.body
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/items/1/heat", 422), ("/items/1/heat?query=text:dog", 400), ("/items/1/heat?query=id:999", 404),
-        ("/items/999/heat?query=id:1", 404), ("/items/1/heat?query=/etc/passwd", 400),
-        ("/items/1/heat?query=upload:" + "0" * 64, 404),
-    ],
-)  # fmt: skip
-def test_what_no_heat_map_explains(served: Served, path: str, status: int) -> None:
-    assert served.problem("GET", path)[0] == status
 
 
 # Exports

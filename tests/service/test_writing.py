@@ -136,3 +136,28 @@ def test_another_writer_is_waited_for(
     other = Index.open(own[1], write=True)
     threading.Timer(0.3, other.close).start()
     assert writable("PATCH", "/items/1", {"tag": "x"}).status == 200
+
+
+def test_an_index_is_calibrated_and_says_where_matches_end(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What the page offers in one click; the fold is that of the calibration."""
+    root = tiny.folder(tmp_path / "own", classes=tuple("abcdef"), each=6)
+    build(root, tmp_path / "index", model=tiny.model(tmp_path_factory), threads=1)
+    with serving(tmp_path / "index", write=True) as service:
+        before = service("POST", "/search", {"like": ["id:0"]}).json["fold"]
+        assert (before["matches"], "retrieval calibrate" in before["advice"]) == (None, True)
+        said = service("POST", "/calibrate", {}).json
+        with Index.open(tmp_path / "index") as index:
+            assert index.calibration is not None
+            assert said["threshold"] == index.calibration["threshold"]
+        (told,) = service("GET", "/info").json["indexes"]
+        assert (told["calibrated"], told["calibration"]["threshold"]) == (True, said["threshold"])
+        found = service("POST", "/search", {"like": ["id:0"], "k": 36}).json
+        above = [hit for hit in found["hits"] if hit["score"] >= said["threshold"]]
+        assert found["fold"]["matches"] == len(above)
+        assert all(hit["probability"] is not None for hit in found["hits"])
+        with Client(service.address) as client:
+            assert client.match_threshold() == said["threshold"]
+        only = service("POST", "/search", {"like": ["id:0"], "above": "matches"}).json["hits"]
+        assert [hit["id"] for hit in only] == [hit["id"] for hit in above]

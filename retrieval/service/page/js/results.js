@@ -6,7 +6,7 @@ import { drawFacets } from "./facets.js";
 import * as large from "./large.js";
 import * as selection from "./selection.js";
 import * as state from "./state.js";
-import { Grid } from "./tiles.js";
+import { Grid, Groups } from "./tiles.js";
 
 const PAGE = 60;
 
@@ -33,7 +33,7 @@ export function question(s, about) {
   const like = s.like.map(state.asPart);
   if (s.words && about.words) like.push("text:" + s.words);
   return {
-    like, unlike: s.unlike.map(state.asPart), above: s.sort ? about.calibration?.threshold : undefined, // sorted within the matches
+    like, unlike: s.unlike.map(state.asPart), above: s.sort || s.group ? about.calibration?.threshold : undefined, // sorted within the matches
     filter: whereOf(s, about) || undefined, sort: s.sort || undefined,
     group: s.group || undefined, diverse: s.diverse || undefined, marks: s.marked ? marksOf(s) : undefined,
   };
@@ -89,7 +89,7 @@ export async function draw(s, about, again = false) {
   }
   running?.abort.abort();
   const abort = new AbortController();
-  const above = new Grid(make("div", { class: "grid" }), actions);
+  const above = new (s.group ? Groups : Grid)(make("div", { class: "grid" }), actions);
   const below = new Grid(make("div", { class: "grid", hidden: !s.rest }), actions);
   const head = make("div", { class: "head" }, make("h1", {}, "…"));
   const fold = make("div", {});
@@ -170,9 +170,9 @@ function put(mine, answer) {
   mine.cursor = answer.cursor;
   mine.generation = answer.generation;
   const matches = answer.fold?.matches;
-  const sorted = Boolean(state.now.sort);
+  const sorted = Boolean(state.now.sort || state.now.group);
   if (matches === null || matches === undefined || sorted || answer.wall) {
-    mine.above.add(grouped(mine, hits));
+    mine.above.add(hits);
   } else {
     const cut = mine.folded ? 0 : matches;
     mine.above.add(hits.slice(0, cut));
@@ -180,10 +180,6 @@ function put(mine, answer) {
     mine.folded = mine.folded || cut < hits.length;
     drawFold(mine, answer);
   }
-}
-
-function grouped(mine, hits) {
-  return hits; // groups are told in a tile's caption by the service's `group`
 }
 
 function drawFold(mine, answer) {
@@ -211,6 +207,7 @@ function drawHead(mine, answer, s, about) {
   if (answer.fold && answer.fold.matches === null && found) parts.push(calibrateButton(answer, about));
   parts.push(make("label", { class: "row quiet" }, "sort ", sorting(s, about)));
   if (asks(s, about)) {
+    parts.push(make("label", { class: "row quiet" }, "group ", grouping(s)));
     parts.push(make("button", { type: "button", "aria-pressed": String(s.diverse), title: "Show varied pictures among the matches", onclick: () => state.go({ diverse: !s.diverse }) }, "varied"));
   }
   parts.push(make("span", { id: "marks", class: "row" }));
@@ -227,6 +224,13 @@ function sorting(s, about) {
   if (s.sort && !(s.sort in choices)) choices[s.sort] = s.sort;
   const select = make("select", { id: "sort", "aria-label": "Sort by", onchange: () => state.go({ sort: select.value }) },
     Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.sort }, text)));
+  return select;
+}
+
+function grouping(s) {
+  const choices = { "": "—", label: "label", folder: "folder", day: "day", "near-duplicate": "near-duplicates" };
+  const select = make("select", { id: "group", "aria-label": "Group by", onchange: () => state.go({ group: select.value }) },
+    Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.group }, text)));
   return select;
 }
 

@@ -26,6 +26,7 @@ export class Grid {
   }
 
   add(items) {
+    if (!items.length) return;
     const before = this.items.length;
     this.items.push(...items);
     this.layout(this.lastRow !== undefined && before ? this.lastRow : 0);
@@ -135,6 +136,37 @@ export class Grid {
   drawn() {
     const first = this.place.querySelector(".tile > a");
     if (first && !this.place.querySelector('.tile > a[tabindex="0"]')) first.tabIndex = 0;
+  }
+}
+
+// The same in groups, each with a heading and a grid of its own.
+export class Groups {
+  constructor(place, actions) {
+    this.place = place;
+    this.actions = actions;
+    this.grids = [];
+  }
+
+  get items() {
+    return this.grids.flatMap(([, grid]) => grid.items);
+  }
+
+  add(items) {
+    for (const item of items) {
+      let last = this.grids[this.grids.length - 1];
+      if (!last || last[0] !== item.group) {
+        const place = make("div", { class: "grid" });
+        this.place.append(make("h2", { class: "group" }, item.group ?? "in no group"), place);
+        last = [item.group, new Grid(place, this.actions), []];
+        this.grids.push(last);
+      }
+      last[2].push(item);
+    }
+    for (const one of this.grids) one[1].add(one[2].splice(0));
+  }
+
+  dressed() {
+    for (const [, grid] of this.grids) grid.dressed();
   }
 }
 

@@ -1,0 +1,78 @@
+"""What a head does to the vectors of the encoder below it, without that encoder, and without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.encoder import store
+from retrieval.errors import RetrievalError
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class HeadMap:
+    """The layers of a :class:`retrieval.networks.head.Head`, in NumPy.
+
+    Attributes:
+        weight: float32 (size, d). bias: float32 (size,).
+        rest: float32 (kept, d) and (kept,), the layer beside it; None: the vectors themselves.
+        mix: how much that counts; 0: there is no second part.
+    """
+
+    weight: Floats
+    bias: Floats
+    rest: tuple[Floats, Floats] | None = None
+    mix: float = 0.0
+
+    @classmethod
+    def of(cls, saved: store.Saved) -> Self:
+        """That of a saved encoder.
+
+        Raises:
+            RetrievalError: it is no head, or its files are not the ones that were saved.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        options = saved.config.options
+        try:
+            weights = load(saved.read(store.WEIGHTS))
+            beside = None if options["plain"] or not options["kept"] else (weights["rest.weight"], weights["rest.bias"])
+            found = cls(weights["layer.weight"], weights["layer.bias"], beside, float(options["mix"]))
+            shape = (int(options["size"]), int(options["base_dim"]))
+            parts = (found.weight, *(found.rest or ())[:1])
+            if found.weight.shape != shape or any(part.dtype != np.float32 or part.ndim != 2 for part in parts):
+                raise ValueError(f"its layer is {found.weight.dtype} {found.weight.shape}")
+            if found(np.ones((1, shape[1]), np.float32)).shape != (1, saved.config.dim):
+                raise ValueError("its layers make vectors of another length")
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RetrievalError(
+                f"The head in {str(saved.folder)!r} is damaged ({error}); train it anew, or restore a copy."
+            ) from None
+        return found
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors that it makes."""
+        kept = 0 if not self.mix else self.weight.shape[1] if self.rest is None else len(self.rest[0])
+        return len(self.weight) + kept
+
+    def __call__(self, vectors: Floats) -> Floats:
+        """Unit vectors float32 (n, dim) from unit vectors float32 (n, d)."""
+        learned = unit(vectors @ self.weight.T + self.bias)
+        if not self.mix:
+            return learned
+        beside = vectors if self.rest is None else vectors @ self.rest[0].T + self.rest[1]
+        return unit(np.concatenate([learned, np.float32(self.mix) * unit(beside)], axis=1))
+
+
+def unit(vectors: Floats) -> Floats:
+    """Rows (n, d) of length one; a row of zeros stays so."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows: Floats = vectors / np.maximum(lengths, np.float32(1e-12))
+    return rows

@@ -1,0 +1,189 @@
+"""Training a head on vectors that are there already: seconds, where a network takes an hour."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval import measures
+from retrieval.base.files import write_durably
+from retrieval.datasets import PictureSet
+from retrieval.encoder import Encoder
+from retrieval.encoder.head_map import HeadMap
+from retrieval.errors import RetrievalError
+from retrieval.index import Index
+from retrieval.training.card import card
+from retrieval.training.head.choosing import Choice, Learner, choose
+from retrieval.training.head.gain import Gain, Sample, held_out, on_classes, on_pictures
+from retrieval.training.head.gradient import by_loss
+from retrieval.training.head.labelled_source import ABOUT, LabelledVectors, labelled
+from retrieval.training.head_recipe import CLOSED, HeadRecipe
+from retrieval.training.run_folder import finished, open_run
+
+GAIN = "gain.json"
+"""In the run's folder: what was gained, for programs."""
+
+WORSE = 0.01
+"""Words may be looked for through a head if they lose no more average precision than this, with 97.5 % certainty."""
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """What came of a training.
+
+    Attributes:
+        folder: the run's, with ``encoder/``.
+        recipe: what was asked for.
+        choice: how the head is made.
+        gains: over the encoder below it, on held-out pictures and on held-out classes.
+        text: words can be looked for, too; None where the encoder below knows none.
+        dim: length of its vectors.
+        seconds: how long it took, with encoding.
+    """
+
+    folder: Path
+    recipe: HeadRecipe
+    choice: Choice
+    gains: tuple[Gain, ...]
+    text: bool | None
+    dim: int
+    seconds: float
+
+
+def train_head(
+    source: str | Path | PictureSet | Index,
+    out: str | Path,
+    recipe: HeadRecipe | None = None,
+    *,
+    resume: bool = False,
+    warn: Callable[[str], None] = lambda message: None,
+) -> TrainedHead:
+    """Train a head over an encoder and keep it, with that encoder, as one encoder in a folder.
+
+    Args:
+        source: an index with labels, open or its folder: nothing is decoded or encoded; or a labelled set of pictures,
+            which is encoded once. Its ``test`` split is left alone, and its ``val`` split measures the gain.
+        out: the run's folder: ``encoder/``, ``recipe.json``, ``gain.json``.
+        recipe: what to do.
+        resume: use what an unfinished training has encoded.
+        warn: told what speaks against the result.
+
+    Raises:
+        RetrievalError: nothing to learn from, or a folder that holds something else.
+    """
+    began, out, recipe = time.perf_counter(), Path(out), recipe or HeadRecipe()
+    if finished(out) or not (out / ABOUT).is_file():
+        open_run(out, resume)
+    elif not resume:
+        raise RetrievalError(
+            f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
+        )
+    found = labelled(source, recipe.on, out, recipe.seed)
+    rows = np.flatnonzero((found.labels >= 0) & ~found.asking)
+    there, labels = np.unique(found.labels[rows], return_inverse=True)
+    if len(there) < 2 or np.bincount(labels).max(initial=0) < 2:
+        raise RetrievalError(
+            f"{found.name} has {len(rows):,} labelled pictures of {len(there):,} classes; a head needs two classes, "
+            "and a class with two pictures."
+        )
+    vectors = found.vectors[rows]
+    names = [found.classes[place] for place in there]
+    numbered = labels.astype(np.int64)
+
+    def learner_of(some: npt.NDArray[np.bool_]) -> Learner:
+        _, own = np.unique(numbered[some], return_inverse=True)
+        own = own.astype(np.int64)
+        learn = None if recipe.loss == CLOSED else by_loss(vectors[some], own, recipe)
+        return Learner(vectors[some], own, learn, recipe.dim)
+
+    def made(some: npt.NDArray[np.bool_]) -> tuple[HeadMap, Choice]:
+        learner = learner_of(some)
+        choice, _ = choose(learner, shrinkage=recipe.shrinkage, mix=recipe.mix, seed=recipe.seed)
+        return learner.made(choice), choice
+
+    everything = np.ones(len(rows), bool)
+    head, choice = made(everything)
+    asking = _asking(found, there)
+    held = ~everything if asking is not None else held_out(numbered, recipe.seed)
+    asking = asking or (vectors[held], numbered[held])
+    partial = head if not held.any() else made(~held)[0]
+    measured = [
+        gain
+        for gain in (
+            on_pictures(partial, asking, (vectors[~held], numbered[~held]), recipe.seed),
+            on_classes(lambda some: made(some)[0], vectors, numbered, recipe.seed),
+        )
+        if gain is not None
+    ]
+    words, text = _words(found.encoder, partial, names, asking, recipe.seed)
+    messages = [] if len(measured) > 1 else ["Too few classes or pictures to say what was gained on both."]
+    for message in messages:
+        warn(message)
+    seconds = time.perf_counter() - began
+    gained = [*(f"Gain on {gain}" for gain in measured), *words]
+    facts = [
+        f"Learned from: {found.name}, {len(rows):,} pictures of {len(there):,} classes",
+        f"Over: {found.encoder.config.network}, encoder {found.encoder.hash[:12]}",
+        f"Made of: {choice}; {head.dim:,} numbers",
+        *gained,
+    ]
+    described = card(
+        recipe,
+        f"{found.name}: head over {found.encoder.config.network}",
+        facts,
+        took=f"{seconds:,.0f} s",
+        fingerprint=found.fingerprint,
+        warnings=messages,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_durably(out / "recipe.json", (json.dumps(dataclasses.asdict(recipe), indent=2) + "\n").encode())
+    kept: dict[str, Any] = {"choice": dataclasses.asdict(choice), "gains": [gain.to_json() for gain in measured]}
+    write_durably(out / GAIN, (json.dumps({**kept, "text": text}, indent=2) + "\n").encode())
+    trained = found.encoder.with_head(
+        head, classes=names, trained_on=found.name, text=bool(text), gain=gained, card=described
+    )
+    trained.save(out / "encoder")
+    return TrainedHead(out, recipe, choice, tuple(measured), text, head.dim, time.perf_counter() - began)
+
+
+def _asking(
+    found: LabelledVectors, there: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None:
+    """Validation pictures of the learned classes, numbered as these; None without any."""
+    number = {label: place for place, label in enumerate(there.tolist())}
+    rows = [row for row in np.flatnonzero(found.asking).tolist() if int(found.labels[row]) in number]
+    if not rows:
+        return None
+    return found.vectors[rows], np.array([number[int(found.labels[row])] for row in rows], np.int64)
+
+
+def _words(
+    encoder: Encoder, head: HeadMap, classes: Sequence[str], asking: Sample, seed: int
+) -> tuple[list[str], bool | None]:
+    """Whether words go through a head: average precision of the classes' names among held-out pictures, with it and
+    without.
+
+    Returns:
+        A line for the card, and the verdict; nothing where the encoder knows no words.
+    """
+    there = np.unique(asking[1])
+    if not encoder.config.text or not len(there):
+        return [], None
+    asked = encoder.encode_text([classes[place].rpartition("/")[2].replace("_", " ") for place in there])
+    mine, base = (
+        measures.rank(one(asked), there, one(asking[0]), asking[1]).values["mAP"] for one in (head, np.asarray)
+    )
+    gap = measures.compare(mine, base, names=("the head", "the base"), seed=seed).difference
+    good = bool(gap.low >= -WORSE)
+    said = "words go through the head" if good else "words do not go through the head, which would find less"
+    return [
+        f"Words: mAP of {len(there):,} class names {gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}): {said}"
+    ], good
