@@ -36,7 +36,7 @@ FOLDER = "folder:"
 """How a rule begins that prefers a folder."""
 
 EXACT, NEAR, SIMILAR = KINDS = ("exact", "near", "similar")
-"""Groups whose copies all have the same bytes; in which some copy could go; in which nothing is offered to go."""
+"""Copies with the same bytes as what is kept; that are like it to every look; that look alike, and are only shown."""
 
 Kind = Literal["kept", "exact", "near", "similar"]
 
@@ -73,15 +73,17 @@ class Copies(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def of_kind(copies: Copies, kind: str | None) -> list[tuple[Member, ...]]:
+    """The groups with copies of a kind alone, beside what is kept; None: as they are."""
+    if kind is None:
+        return list(copies.groups)
+    some = ((group[0], *(one for one in group[1:] if one.kind == kind)) for group in copies.groups)
+    return [group for group in some if len(group) > 1]
+
+
 def kind_of(group: Sequence[Member]) -> str:
-    """One of :data:`KINDS`."""
-    kinds = {one.kind for one in group[1:]}
-    return EXACT if kinds <= {EXACT} else SIMILAR if kinds <= {SIMILAR} else NEAR
-
-
-def name_of(group: Sequence[Member]) -> int:
-    """What a group is called, whatever rule orders it: the least id in it."""
-    return min(one.id for one in group)
+    """The kind of those copies that are most alike."""
+    return min((one.kind for one in group[1:]), key=KINDS.index)
 
 
 def looked_for(rule: str = LARGEST, among: Copies | None = None) -> Work[Copies]:
@@ -116,19 +118,19 @@ def rule_of(given: object, groups: Copies | None = None) -> str:
     )
 
 
-def of_rule(groups: Iterable[tuple[Member, ...]], kinds: Iterable[str] = KINDS) -> dict[int, str]:
+def of_rule(groups: Iterable[tuple[Member, ...]], kinds: Sequence[str] = KINDS) -> dict[int, str]:
     """What a rule decides: the first of each group stays, and what is offered to go goes."""
     found: dict[int, str] = {}
     for group in groups:
-        going = [one.id for one in group[1:] if one.stays is None]
-        if going and kind_of(group) in kinds:
+        going = [one.id for one in group[1:] if one.stays is None and one.kind in kinds]
+        if going:
             found |= {group[0].id: KEEP, **dict.fromkeys(going, GO)}
     return found
 
 
 def without(copies: Copies, gone: set[int]) -> Copies:
-    """The groups without pictures that are hidden, or in the collection no more."""
-    left = [tuple(one for one in group if one.id not in gone) for group in copies.groups]
+    """The groups without pictures that are hidden, or in the collection no more; what is like one of those is none."""
+    left = [tuple(one for one in group if one.id not in gone) for group in copies.groups if group[0].id not in gone]
     return copies._replace(groups=tuple(group for group in left if len(group) > 1))
 
 
@@ -286,7 +288,7 @@ def _member(copy: Any, ids: Mapping[str, int]) -> Member | None:
     id_ = next((ids[name] for name in (copy.path, *copy.names) if name in ids), None)
     if id_ is None:
         return None
-    kind: Kind = "kept" if copy.kind is None else "similar" if copy.stays else "exact" if copy.how == EXACT else "near"
+    kind: Kind = "kept" if copy.kind is None else "similar" if copy.stays else "exact" if copy.kind == EXACT else "near"
     time = copy.seen[0].mtime_ns if copy.seen else 0
     return Member(
         id_, copy.path, kind, copy.size, copy.width, copy.height, time, copy.frees, copy.score, copy.bits, copy.stays

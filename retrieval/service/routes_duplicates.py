@@ -43,7 +43,11 @@ def _body(**properties: Any) -> dict[str, Any]:
 
 _RULE = {"type": "string", "description": "largest, oldest or folder:NAME"}
 _OF_KINDS = {"type": "array", "items": {"enum": list(KINDS)}}
-_NAMES = {"type": ["array", "null"], "items": {"type": "integer"}, "description": "names of groups; null: all"}
+_NAMES = {
+    "type": ["array", "null"],
+    "items": {"type": "integer"},
+    "description": "ids of what is kept of each; null: all",
+}
 _DECISIONS = {"type": "object", "additionalProperties": {"enum": [GO, KEEP, None]}}
 
 
@@ -82,14 +86,13 @@ class DuplicateRoutes:
                 return as_json(body)
             copies = self._shown(search, found.value)
             said = duplicates.decided(search.index)
-            some = [group for group in copies.groups if kind is None or duplicates.kind_of(group) == kind]
+            some = duplicates.of_kind(copies, kind)
             start = cursor or 0
             page = some[start : start + k]
             told = self._told(search, page)
-            counted = [duplicates.kind_of(group) for group in copies.groups]
             body |= {
                 "groups": [_group_json(group, told, said) for group in page],
-                "total": {one: counted.count(one) for one in KINDS},
+                "total": {"all": len(copies.groups), **{one: len(duplicates.of_kind(copies, one)) for one in KINDS}},
                 "decided": {what: sum(one == what for one in said.values()) for what in (KEEP, GO)},
                 "folders": _folders(copies),
                 "cursor": start + k if start + k < len(some) else None,
@@ -193,13 +196,13 @@ class DuplicateRoutes:
         if not isinstance(kinds, list) or not set(map(str, kinds)) <= set(KINDS):
             raise Problem(400, f"kinds is no list of {', '.join(KINDS)}.", "refused")
         if names is not None and not (isinstance(names, list) and all(type(one) is int for one in names)):
-            raise Problem(400, "groups is no list of the names of groups.", "refused")
+            raise Problem(400, "groups is no list of ids of what is kept of each.", "refused")
         with collection.lease() as search:
             groups = list(self._shown(search, _there(found)).groups)
         if names is not None:
             wanted = set(names)
-            groups = [group for group in groups if duplicates.name_of(group) in wanted]
-        return groups, duplicates.of_rule(groups, map(str, kinds))
+            groups = [group for group in groups if group[0].id in wanted]
+        return groups, duplicates.of_rule(groups, [str(kind) for kind in kinds])
 
     def _shown(self, search: Search, copies: Copies) -> Copies:
         index = search.index
@@ -264,7 +267,7 @@ def _group_json(
         for one in group
     ]  # fmt: skip
     kind = duplicates.kind_of(group)
-    return {"id": duplicates.name_of(group), "kind": kind, "items": items, "keep": group[0].id}
+    return {"id": group[0].id, "kind": kind, "items": items}
 
 
 def _folders(copies: Copies) -> list[str]:

@@ -151,7 +151,7 @@ def ready(service: Served, path: str) -> Any:
 
 def test_groups_of_copies_say_what_differs(writable: Served) -> None:
     found = ready(writable, "/duplicates")
-    assert found["total"] == {"exact": 1, "near": 1, "similar": 0}
+    assert found["total"] == {"all": 2, "exact": 1, "near": 1, "similar": 0}
     exact, near = sorted(found["groups"], key=lambda group: group["kind"])
     assert [(item["path"], item["kind"]) for item in exact["items"]] == [
         ("cat/0.png", "kept"), ("dog/copy.png", "exact"),

@@ -37,7 +37,7 @@ async function show(about, alive) {
   if (!answer) return;
   shown = { answer, groups: answer.groups, about, alive, cursor: answer.cursor };
   const { total } = answer;
-  const all = total.exact + total.near + total.similar;
+  const { all } = total;
   const tab = (kind, text, n) => make("button", { type: "button", "aria-pressed": String(chosen.kind === kind), disabled: !n && kind !== "", onclick: () => again({ kind }) }, `${text} ${count(n)}`);
   const rules = { largest: "the largest", oldest: "the oldest", ...Object.fromEntries(answer.folders.map((one) => [`folder:${one}`, `what is in ${one}`])) };
   const rule = make("select", { id: "rule", "aria-label": "Which of a group stays", onchange: () => again({ rule: rule.value }) },
