@@ -46,13 +46,13 @@ export async function draw(s, about) {
 
 function build(map, told, alive) {
   const by = make("select", { id: "by", "aria-label": "Colour by", onchange: () => colour(map, by.value, alive) }, told.by.map((name) => make("option", { value: name }, name)));
-  const button = (text, title, job) => make("button", { type: "button", title, "aria-label": title, onclick: job }, text);
+  const button = (text, title, job) => make("button", { type: "button", title, "aria-label": /[a-z]/.test(text) ? null : title, onclick: job }, text);
   const lasso = make("button", { type: "button", id: "lasso", "aria-pressed": "false", title: "Draw around pictures; or hold shift while you draw", onclick: () => { map.lassoing = !map.lassoing; lasso.setAttribute("aria-pressed", String(map.lassoing)); } }, "lasso");
   $("#results").replaceChildren(
     make("div", { class: "head" }, make("h1", { id: "count" }, `${count(map.n)} pictures: what looks alike lies together`),
       make("label", { class: "row quiet" }, "colour by ", by), lasso,
       button("select what is in view", "Select what is in view", () => pick(map.seen())),
-      button("−", "Farther", () => map.zoom(1 / 1.5)), button("+", "Closer", () => map.zoom(1.5)), button("all", "The whole map", () => map.whole())),
+      button("−", "Farther", () => map.zoom(1 / 1.5)), button("+", "Closer", () => map.zoom(1.5)), button("whole map", "The whole map", () => map.whole())),
     make("div", { id: "map" }, map.canvas, map.over), make("p", { id: "under", class: "quiet" }, "\u00a0"),
     make("div", { id: "legend", role: "group", "aria-label": "Show only" }), make("p", { id: "frames", class: "quiet" }));
   map.onPick = pick;
