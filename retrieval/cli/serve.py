@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--uploads", metavar="FOLDER", help="take in new pictures, and put them here")
     parser.add_argument(
+        "--move-to",
+        metavar="FOLDER",
+        help="let who may write move duplicates out of the pictures' folder, to here, with an undo file",
+    )
+    parser.add_argument(
         "--mapped", action="store_true", help="read the indexes where they lie on the disk, not all of them into memory"
     )
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
@@ -65,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         token_file=args.token_file,
         write=args.write,
         uploads=args.uploads,
+        move_to=args.move_to,
         mapped=args.mapped,
         open_page=args.open,
         listening=_say,

@@ -21,6 +21,7 @@ def serve(
     token_file: str | Path | None = None,
     write: bool = False,
     uploads: str | Path | None = None,
+    move_to: str | Path | None = None,
     mapped: bool = False,
     open_page: bool = False,
     listening: Callable[[str], object] = lambda address: None,
@@ -35,6 +36,7 @@ def serve(
         token_file: lines ``read TOKEN`` and ``write TOKEN``; needed for other addresses than this machine's.
         write: without tokens, let everybody on this machine change the indexes.
         uploads: the folder that takes in new pictures; None: they are refused.
+        move_to: the folder that takes in duplicates that somebody moves out of the pictures'; None: none are moved.
         mapped: search indexes where they lie on the disk, instead of in memory.
         open_page: show the page in a browser.
         listening: is told the address as soon as requests are taken in.
@@ -55,6 +57,7 @@ def serve(
         writers=writers,
         write=write,
         uploads=None if uploads is None else Path(uploads),
+        move_to=None if move_to is None else Path(move_to),
     )
     try:
         from retrieval.service.server import run

@@ -16,17 +16,30 @@ from retrieval.service import problems
 from retrieval.service.access import Guard
 from retrieval.service.problems import Problem
 from retrieval.service.routes_about import AboutRoutes
+from retrieval.service.routes_duplicates import DuplicateRoutes
 from retrieval.service.routes_explain import ExplainRoutes
 from retrieval.service.routes_items import ItemRoutes
+from retrieval.service.routes_map import MapRoutes
 from retrieval.service.routes_page import PageRoutes
 from retrieval.service.routes_search import SearchRoutes
+from retrieval.service.routes_views import ViewRoutes
 from retrieval.service.routes_write import WriteRoutes
 from retrieval.service.service import Service
 from retrieval.version import __version__
 
 _PROBLEM = {"description": "A problem (RFC 9457).", "content": {problems.MEDIA: {"schema": {"type": "object"}}}}
 
-ROUTES = (PageRoutes, AboutRoutes, SearchRoutes, ItemRoutes, WriteRoutes, ExplainRoutes)
+ROUTES = (
+    PageRoutes,
+    AboutRoutes,
+    SearchRoutes,
+    ItemRoutes,
+    WriteRoutes,
+    ExplainRoutes,
+    ViewRoutes,
+    DuplicateRoutes,
+    MapRoutes,
+)
 """Every group of paths."""
 
 

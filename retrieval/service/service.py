@@ -10,6 +10,7 @@ from fastapi import Request
 
 from retrieval.service.asking import Asker
 from retrieval.service.collections import Collection, Collections
+from retrieval.service.kept import Kept
 from retrieval.service.metrics import Metrics
 from retrieval.service.pictures import Pictures
 from retrieval.service.problems import Problem
@@ -24,7 +25,8 @@ class Service:
 
     Attributes:
         settings: how it was asked to run. collections: the indexes. asker: answers questions. uploads: pictures that
-            were sent. pictures: makes thumbnails. metrics: counts. writer: changes indexes.
+            were sent. pictures: makes thumbnails. metrics: counts. writer: changes indexes. kept: what takes long to
+            find out.
     """
 
     settings: Settings
@@ -34,6 +36,7 @@ class Service:
     pictures: Pictures
     metrics: Metrics
     writer: Writer
+    kept: Kept
 
     @classmethod
     def of(cls, settings: Settings, collections: Collections, metrics: Metrics, cache: Path | None) -> Service:
@@ -43,7 +46,9 @@ class Service:
             cache: the folder of thumbnails; None for none.
         """
         uploads = Uploads()
-        return cls(settings, collections, Asker(uploads, metrics), uploads, Pictures(cache), metrics, Writer())
+        return cls(
+            settings, collections, Asker(uploads, metrics), uploads, Pictures(cache), metrics, Writer(), Kept(cache)
+        )
 
     def collection(self, request: Request) -> Collection:
         """The one that a request means by `?index=`, or the first."""
@@ -51,6 +56,7 @@ class Service:
 
     def close(self) -> None:
         """Finish what was begun, and let everything go."""
+        self.kept.close()
         self.writer.close()
         self.asker.close()
         self.collections.close()

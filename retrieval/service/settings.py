@@ -27,6 +27,7 @@ class Settings:
             may read.
         write: whether who needs no token may write.
         uploads: the folder that takes in new pictures; None: they are refused.
+        move_to: the folder that takes in duplicates that somebody moves out of the pictures'; None: none are moved.
     """
 
     host: str = "127.0.0.1"
@@ -37,6 +38,7 @@ class Settings:
     writers: frozenset[str] = frozenset()
     write: bool = False
     uploads: Path | None = None
+    move_to: Path | None = None
 
     def __post_init__(self) -> None:
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
@@ -53,6 +55,8 @@ class Settings:
             )
         if self.uploads is not None and not (self.write or self.writers):
             raise RetrievalError("--uploads needs somebody who may write; give --write or a `write` token.")
+        if self.move_to is not None and not (self.write or self.writers):
+            raise RetrievalError("--move-to needs somebody who may write; give --write or a `write` token.")
 
     @property
     def tokens(self) -> bool:

@@ -98,7 +98,8 @@ def running(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     here: dict[str, Any] = {"port": "0"}
 
     def begin() -> None:
-        command = [sys.executable, "-m", "retrieval", "serve", str(collection), str(other), "--write", "--port"]
+        command = [sys.executable, "-m", "retrieval", "serve", str(collection), str(other), "--write"]
+        command += ["--move-to", str(tmp_path_factory.getbasetemp() / "moved"), "--port"]
         environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
         process = subprocess.Popen(
             [*command, here["port"]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment

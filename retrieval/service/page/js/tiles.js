@@ -122,6 +122,7 @@ export class Grid {
     tile.classList.toggle("picked", Boolean(actions.picked?.has(item.id)));
     tile.querySelector(".dot.mark")?.remove();
     const mark = actions.mark?.(item.id);
+    actions.dress?.(tile, item);
     if (mark !== undefined) {
       tile.append(make("span", { class: `dot mark ${mark ? "right" : "wrong"}`, title: mark ? "marked right" : "marked wrong" }, mark ? "✓" : "✗"));
     }
