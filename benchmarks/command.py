@@ -61,6 +61,25 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def put(page: Path, *parts: tuple[str, tuple[str, str]]) -> None:
+    """Replace what stands between the marks of a page.
+
+    Args:
+        page: the file. parts: what to put, and the marks before and after it.
+
+    Raises:
+        RetrievalError: the page has no such marks.
+    """
+    whole = page.read_text(encoding="utf-8")
+    for text, marks in parts:
+        before, first, rest = whole.partition(marks[0])
+        _, second, after = rest.partition(marks[1])
+        if not first or not second:
+            raise RetrievalError(f"{page} has no lines {marks[0]!r} and {marks[1]!r} to put the table between.")
+        whole = f"{before}{first}\n{text}\n{second}{after}"
+    page.write_text(whole, encoding="utf-8")
+
+
 def once(file: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was measured and kept in a file; measured now, and kept, if it is not there."""
     if not file.is_file():

@@ -23,13 +23,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from command import options, status
+from command import options, put, status
 from systems import codes, drlim, energy, one_shot, pairs, probes, triplets
 from systems.page import everything, table
 from systems.rows import Measure, MissingDataError, Row, Size, keep, kept
 
 from retrieval.base.machine import describe
-from retrieval.errors import RetrievalError
 
 FAMILIES = (
     energy.FAMILY,
@@ -61,25 +60,6 @@ def rows(data: Path, out: Path, size: Size, names: list[str]) -> Iterator[tuple[
                 print(f"{name} is left out: {missing}", file=sys.stderr)
                 continue
         yield name, kept(path)
-
-
-def put(page: Path, *parts: tuple[str, tuple[str, str]]) -> None:
-    """Replace what stands between the marks of a page.
-
-    Args:
-        page: the file. parts: what to put, and the marks before and after it.
-
-    Raises:
-        RetrievalError: the page has no such marks.
-    """
-    whole = page.read_text(encoding="utf-8")
-    for text, marks in parts:
-        before, first, rest = whole.partition(marks[0])
-        _, second, after = rest.partition(marks[1])
-        if not first or not second:
-            raise RetrievalError(f"{page} has no lines {marks[0]!r} and {marks[1]!r} to put the table between.")
-        whole = f"{before}{first}\n{text}\n{second}{after}"
-    page.write_text(whole, encoding="utf-8")
 
 
 def main() -> int:

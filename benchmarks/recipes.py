@@ -26,7 +26,9 @@ from retrieval import datasets
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.evaluation import EvaluationOptions, Report, evaluate_encoder
+from retrieval.evaluation.of_encoder import evaluate_encoder
+from retrieval.evaluation.options import EvaluationOptions
+from retrieval.evaluation.report import Report
 from retrieval.training.loop import train
 from retrieval.training.recipe import PRESETS
 

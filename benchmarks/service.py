@@ -30,11 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import options, show
 from contest.data import clustered
 from PIL import Image
-from turns import markdown
 
-from retrieval.base.machine import describe
 from retrieval.index import Index, NewItem
 from retrieval.ingest import build
 from retrieval.search import Search
@@ -134,7 +133,7 @@ def figures(
     asked(port, [asks[:2]], args.seconds)
     for clients in CLIENTS:
         loops, services, delays, wrong = [], [], [], 0
-        for _ in range(args.turns):
+        for _ in range(args.rounds):
             places = order.permutation(len(asks))
             expected: dict[int, list[int]] = {}
             began = time.perf_counter()
@@ -249,7 +248,7 @@ def writer(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     answered = wrong = kills = 0
     generations: set[int] = set()
     with service(index) as (port, _):
-        for turn in range(args.turns):
+        for turn in range(args.rounds):
             process = subprocess.Popen([sys.executable, "-c", WRITER, str(index), str(turn)])
             own = [range(start, len(ids), 8) for start in range(8)]
             _, answers, _ = asked(port, [[question(ids[place]) for place in some] for some in own], args.seconds * 2)
@@ -278,22 +277,15 @@ WHAT = {"items": items, "pictures": pictures, "memory": memory, "writer": writer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, rounds=5)
     parser.add_argument("what", choices=WHAT)
     parser.add_argument("--items", type=int, default=100_000, help="of the index (100000)")
     parser.add_argument("--dim", type=int, default=128, help="numbers of a vector (128)")
-    parser.add_argument("--turns", type=int, default=5, help="turns of either side (5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of a turn (3)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = WHAT[args.what](Path(folder), args)
-    print(
-        json.dumps({"machine": describe(), "rows": rows}, indent=2)
-        if args.json
-        else f"{describe()}\n\n{markdown(rows)}"
-    )
+    show(args, rows, items=args.items, dim=args.dim)
 
 
 if __name__ == "__main__":

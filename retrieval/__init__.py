@@ -20,15 +20,15 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.encoder import Encoder as Encoder
     from retrieval.encoder import EncoderConfig as EncoderConfig
     from retrieval.encoder.pair_scorer import PairScorer as PairScorer
-    from retrieval.evaluation import EvaluationOptions as EvaluationOptions
-    from retrieval.evaluation import Report as Report
-    from retrieval.evaluation import compare_kept as compare_kept
-    from retrieval.evaluation import evaluate as evaluate
-    from retrieval.evaluation import evaluate_encoder as evaluate_encoder
-    from retrieval.evaluation import evaluate_index as evaluate_index
-    from retrieval.evaluation import evaluate_vectors as evaluate_vectors
+    from retrieval.evaluation.by_name import evaluate as evaluate
     from retrieval.evaluation.by_name import evaluate_gain as evaluate_gain
     from retrieval.evaluation.by_name import evaluate_one_shot as evaluate_one_shot
+    from retrieval.evaluation.of_encoder import evaluate_encoder as evaluate_encoder
+    from retrieval.evaluation.of_index import evaluate_index as evaluate_index
+    from retrieval.evaluation.of_vectors import evaluate_vectors as evaluate_vectors
+    from retrieval.evaluation.options import EvaluationOptions as EvaluationOptions
+    from retrieval.evaluation.paired_comparison import compare_kept as compare_kept
+    from retrieval.evaluation.report import Report as Report
     from retrieval.exchange import export_index as export_index
     from retrieval.exchange import import_index as import_index
     from retrieval.exchange import load_ann_benchmarks as load_ann_benchmarks
@@ -60,6 +60,11 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.facets import Facet as Facet
     from retrieval.search.facets import facets as facets
     from retrieval.search.heat_map import overlay as overlay
+    from retrieval.search.learned import FromMarks as FromMarks
+    from retrieval.search.marks import Asked as Asked
+    from retrieval.search.marks import Mark as Mark
+    from retrieval.search.marks import append_marks as append_marks
+    from retrieval.search.marks import read_marks as read_marks
     from retrieval.search.parts import Part as Part
     from retrieval.search.rerank import FirstRanking as FirstRanking
     from retrieval.search.rerank import Reranked as Reranked
@@ -78,30 +83,33 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.training.pairs.pair_loop import train_pair as train_pair
     from retrieval.training.recipe import PRESETS as PRESETS
     from retrieval.training.recipe import Recipe as Recipe
-    from retrieval.traps.duplicates import Duplicates as Duplicates
-    from retrieval.traps.duplicates import find_duplicates as find_duplicates
-    from retrieval.traps.duplicates import move_copies as move_copies
-    from retrieval.traps.duplicates import undo_move as undo_move
-    from retrieval.tuning import tune as tune
+    from retrieval.traps.duplicates.find import find_duplicates as find_duplicates
+    from retrieval.traps.duplicates.move import move_copies as move_copies
+    from retrieval.traps.duplicates.move import undo_move as undo_move
+    from retrieval.traps.duplicates.report import Duplicates as Duplicates
+    from retrieval.tuning.tune_index import tune as tune
 
 _MODULES = ("datasets", "measures", "traps")
 
 _HOMES = {
     "Answer": "search.answer",
     "Arrangement": "search.arrangement",
+    "Asked": "search.marks",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
     "Client": "client",
-    "Duplicates": "traps.duplicates",
+    "Duplicates": "traps.duplicates.report",
     "Encoder": "encoder",
     "EncoderConfig": "encoder",
-    "EvaluationOptions": "evaluation",
+    "EvaluationOptions": "evaluation.options",
     "Explanation": "search.explain",
     "Facet": "search.facets",
     "FirstRanking": "search.rerank",
+    "FromMarks": "search.learned",
     "HeadRecipe": "training.head_recipe",
     "Hit": "search.answer",
     "Index": "index",
+    "Mark": "search.marks",
     "NewItem": "index",
     "PRESETS": "training.recipe",
     "Part": "search.parts",
@@ -110,7 +118,7 @@ _HOMES = {
     "PictureSet": "datasets",
     "Preprocessing": "images",
     "Recipe": "training.recipe",
-    "Report": "evaluation",
+    "Report": "evaluation.report",
     "Reranked": "search.rerank",
     "Search": "search.search",
     "Trained": "training.loop",
@@ -118,32 +126,34 @@ _HOMES = {
     "TrainedPair": "training.pairs.pair_loop",
     "add_index": "ingest.add_index",
     "add_pictures": "ingest",
+    "append_marks": "search.marks",
     "attach": "ingest.attach",
     "build": "ingest",
     "calibrate": "search.calibration",
     "compact": "ingest.compact",
-    "compare_kept": "evaluation",
+    "compare_kept": "evaluation.paired_comparison",
     "describe": "ingest.describe",
     "draw_answers": "search.results_picture",
     "draw_explanations": "search.results_picture",
-    "evaluate": "evaluation",
-    "evaluate_encoder": "evaluation",
+    "evaluate": "evaluation.by_name",
+    "evaluate_encoder": "evaluation.of_encoder",
     "evaluate_gain": "evaluation.by_name",
-    "evaluate_index": "evaluation",
+    "evaluate_index": "evaluation.of_index",
     "evaluate_one_shot": "evaluation.by_name",
-    "evaluate_vectors": "evaluation",
+    "evaluate_vectors": "evaluation.of_vectors",
     "explain": "search.explain",
     "explain_answer": "search.explain",
     "export_index": "exchange",
     "facets": "search.facets",
-    "find_duplicates": "traps.duplicates",
+    "find_duplicates": "traps.duplicates.find",
     "get_data": "datasets.get_data",
     "hash_files": "images.perceptual",
     "import_index": "exchange",
     "load_ann_benchmarks": "exchange",
     "map_index": "ingest.map_index",
-    "move_copies": "traps.duplicates",
+    "move_copies": "traps.duplicates.move",
     "overlay": "search.heat_map",
+    "read_marks": "search.marks",
     "remove_pictures": "ingest",
     "serve": "service",
     "serve_agents": "service.agents",
@@ -151,8 +161,8 @@ _HOMES = {
     "train": "training.loop",
     "train_head": "training.head.head_loop",
     "train_pair": "training.pairs.pair_loop",
-    "tune": "tuning",
-    "undo_move": "traps.duplicates",
+    "tune": "tuning.tune_index",
+    "undo_move": "traps.duplicates.move",
     "verify": "ingest.verify_index",
     "watch": "ingest.watch_folder",
     "write_report": "report",

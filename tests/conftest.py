@@ -16,8 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The mark of a test, or of one of its parameters, that runs only then."""
+    """The marks of a test, or of one of its parameters."""
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
+    config.addinivalue_line("markers", "kernels: hangs on how products are rounded; .ci/run repeats it with others")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import tiny
 from PIL import Image
 
+import retrieval
 from retrieval import datasets
 from retrieval.encoder import Encoder
 
@@ -80,7 +82,11 @@ def test_a_folder_is_searched(
         assert drawn.width > 500
 
 
-def test_classes_are_trained_on_and_measured(run: Callable[..., str], digits: Path, tmp_path: Path) -> None:
+def test_classes_are_trained_on_and_measured(
+    run: Callable[..., str], digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a network of few filters on small pictures."""
+    monkeypatch.setattr(retrieval, "Recipe", partial(retrieval.Recipe, widths="8,16", size=16, threads=1))
     out = run("train_on_your_classes.py", digits, "--epochs", 1)
     assert "12 pictures of 3 classes; 0 cannot be read" in out and "P@1" in out
     assert (tmp_path / "runs" / "mine" / "encoder" / "config.json").is_file()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import retrieval
-from retrieval.evaluation import Differences
 from retrieval.evaluation.one_shot import OneShot
+from retrieval.evaluation.paired_comparison import Differences
 from retrieval.evaluation.reranking import Gain
 from retrieval.report import Page
-from retrieval.traps.duplicates import Copy, Group
-from retrieval.tuning import TuningReport
+from retrieval.traps.duplicates.report import Copy, Group
+from retrieval.tuning.report import TuningReport
 
 HOSTILE = "<script>alert('&\"')</script>"
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from retrieval import datasets
 from retrieval.datasets import PictureSet
-from retrieval.evaluation import EvaluationOptions, evaluate_encoder
+from retrieval.evaluation.of_encoder import evaluate_encoder
+from retrieval.evaluation.options import EvaluationOptions
 from retrieval.training.recipe import PRESETS, Recipe
 from systems.drawing import draw_dots
 from systems.page import Family

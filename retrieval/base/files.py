@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from retrieval.base.exchange import exchange
 from retrieval.errors import RetrievalError
 
 TEMPORARY = ".tmp"
 """How the name of a file that is still being written ends."""
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+_IMPOSSIBLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY})
+"""What a kernel or a file system answers that does not know the call."""
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> None:
@@ -48,10 +55,14 @@ def name_durably(temporary: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def written_folder(folder: Path) -> Iterator[Path]:
+def written_folder(folder: Path, ours: Callable[[str], bool]) -> Iterator[Path]:
     """A new folder to fill, which takes the place of one when the block ends without an error.
 
-    Whoever looks sees the old one or the new one, complete.
+    Whoever looks sees the old one or the new one, complete. What somebody put into the old one moves to the new one.
+
+    Args:
+        folder: the place.
+        ours: as :func:`carry` takes it, of what is there.
 
     Raises:
         OSError: the disk is full, or the place cannot be written.
@@ -59,6 +70,7 @@ def written_folder(folder: Path) -> Iterator[Path]:
     # Beside the folder, since a rename is whole only within one file system.
     folder = folder.absolute()
     temporary, old = (folder.with_name(f".{folder.name}-{secrets.token_hex(4)}") for _ in range(2))
+    replaced = None
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -66,15 +78,51 @@ def written_folder(folder: Path) -> Iterator[Path]:
             (sync_folder if path.is_dir() else _sync_file)(path)
         if not folder.exists():
             temporary.rename(folder)
-        elif not exchange(temporary, folder):  # in two steps, then
+        elif exchange(temporary, folder):
+            replaced = temporary
+        else:  # in two steps, then
             folder.rename(old)
             temporary.rename(folder)
+            replaced = old
         sync_folder(folder.parent)
     finally:
         if old.exists() and not folder.exists():  # stopped between the two renames
             old.rename(folder)
-        for path in (temporary, old):
-            shutil.rmtree(path, ignore_errors=True)
+        if replaced is None:
+            shutil.rmtree(temporary, ignore_errors=True)
+    if replaced is not None:
+        carry(replaced, folder, ours)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def carry(old: Path, new: Path, ours: Callable[[str], bool]) -> None:
+    """Move what somebody put into a folder to the one that replaced it, as what we did not make is never deleted.
+
+    It keeps its name, or has a number behind it where the new folder has one of that name.
+
+    Args:
+        old: what is to be deleted. new: what took its place.
+        ours: whether we made what has this name, relative to the folder, with forward slashes; asked for a folder, and
+            where it is ours for what is in it.
+
+    Raises:
+        OSError: something cannot be moved.
+    """
+
+    def move(below: str) -> None:
+        for entry in sorted(os.scandir(old / below), key=lambda entry: entry.name):
+            name = below + entry.name
+            if not ours(name):
+                place, number = new / name, 0
+                while os.path.lexists(place):
+                    number += 1
+                    place = new / f"{name}.{number}"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                (old / name).rename(place)
+            elif entry.is_dir(follow_symlinks=False):
+                move(name + "/")
+
+    move("")
 
 
 def _sync_file(file: Path) -> None:
@@ -121,3 +169,24 @@ def checksum(path: Path) -> str:
         while count := file.readinto(block):
             state.update(block[:count])
     return state.hexdigest()
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two folders, or files, of one file system change names, by Linux's ``renameat2`` (RENAME_EXCHANGE).
+
+    Returns:
+        Whether it was done. False where kernel or file system cannot (some network disks); nothing has changed then.
+
+    Raises:
+        OSError: one is missing, or may not be renamed; then nothing changed either.
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _IMPOSSIBLE:
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))

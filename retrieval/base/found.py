@@ -8,15 +8,15 @@ from typing import Any
 
 from retrieval.base.files import write_durably
 from retrieval.base.notebook import preformatted
-from retrieval.base.text import json_text
+from retrieval.base.text import json_text, plain
 
 
 class Found(ABC):
-    """Something that was measured."""
+    """Something that was measured: a dataclass."""
 
-    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Plain values, as JSON can hold them; what is open is None."""
+        return {name: plain(value) for name, value in vars(self).items()}
 
     @abstractmethod
     def table(self) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retrieval.base.files import digest, written_folder
@@ -144,20 +144,21 @@ def write(folder: Path, kind: Kind, values: Mapping[str, Any], fill: Callable[[P
     """Save a folder: whoever looks sees the old one or the new one, complete.
 
     Args:
-        folder: where to; one of this kind that is there already is replaced.
+        folder: where to; one of this kind that is there already is replaced, but for what somebody else put into it.
         values: the configuration, without format, version and checksums.
         fill: writes all other files into the folder that it is given.
 
     Raises:
         RetrievalError: the folder cannot be written, or holds something else.
     """
-    empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not empty and not (folder / CONFIG).is_file():
+    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    old = None if empty else _names(folder, kind)
+    if not empty and old is None:
         raise RetrievalError(
             f"{str(folder)!r} holds something that is no {kind.noun}; choose another folder or empty it."
         )
     try:
-        with written_folder(folder) as temporary:
+        with written_folder(folder, (old or set()).__contains__) as temporary:
             fill(temporary)
             written = sorted(path for path in temporary.rglob("*") if path.is_file())
             names = {path: path.relative_to(temporary).as_posix() for path in written}
@@ -168,6 +169,24 @@ def write(folder: Path, kind: Kind, values: Mapping[str, Any], fill: Callable[[P
         raise RetrievalError(
             f"The {kind.noun} cannot be written to {str(folder)!r} ({error.strerror or error}); choose another folder."
         ) from None
+
+
+def holds(folder: Path, kind: Kind) -> Callable[[str], bool]:
+    """Which names in a folder are of what was saved there, by what it says: files, and folders that these lie in."""
+    return (_names(folder, kind) or set()).__contains__
+
+
+def _names(folder: Path, kind: Kind) -> set[str] | None:
+    """These names; None if no such thing was saved there."""
+    try:
+        values = read_config(folder, kind)
+    except RetrievalError:
+        return None
+    if not isinstance(values, dict) or values.get("format") != kind.format:
+        return None
+    files = values.get("files")
+    found = {CONFIG, CARD, *(files if isinstance(files, dict) else ())}
+    return found | {parent.as_posix() for name in found for parent in PurePosixPath(name).parents}
 
 
 def damaged(path: Path, why: str) -> RetrievalError:

@@ -3,11 +3,13 @@ take."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,18 +69,25 @@ def printable(path: str | os.PathLike[str]) -> str:
         return text.encode(errors="backslashreplace").decode()
 
 
-def plain(values: npt.NDArray[Any]) -> list[Any]:
-    """An array as nested lists, floats to :data:`DIGITS` digits; what is no number is null."""
-    if values.ndim > 1:
-        return [plain(row) for row in values]
-    if not np.issubdtype(values.dtype, np.floating):
-        return list(values.tolist())
-    return [None if value != value else value for value in values.round(DIGITS).tolist()]
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it.
 
-
-def known(value: Any) -> Any:
-    """A value as JSON can hold it: a float that is no number is None."""
-    return None if isinstance(value, float) and value != value else value
+    A record becomes its fields, unless it has a `to_json` of its own; a path becomes text; an array becomes nested
+    lists, floats in it to :data:`DIGITS` digits; a float that is no number, or endless, becomes None.
+    """
+    if isinstance(value, np.ndarray):
+        return plain((value.round(DIGITS) if value.dtype.kind == "f" else value).tolist())
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if dataclasses.is_dataclass(value):
+        return value.to_json() if hasattr(value, "to_json") else plain(vars(value))
+    if isinstance(value, os.PathLike):
+        return printable(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def ends(low: float, high: float, form: str = ".4f") -> str:

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     group = parser.add_argument_group(
         "arranging the matches",
-        "Matches are all hits from --above SCORE or --matches on, of which -k are shown; without these the -k first.",
+        "Matches are all hits from --above SCORE on, of which -k are shown; without it the first -k, up to where "
+        "--matches ends them.",
     )
     group.add_argument(
         "--sort",
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--group-by",
         metavar="NAME",
         help="bring together what has the same label, folder, day or whatever a filter knows, or near-duplicates "
-        "(near-duplicate, or near-duplicate:0.9); with --above or --matches -k counts groups",
+        "(near-duplicate, or near-duplicate:0.9); with --above -k counts groups",
     )
     group.add_argument("--facets", action="store_true", help="count labels, folders and attributes among all matches")
     group.add_argument(
@@ -63,7 +64,7 @@ def arrangement(args: argparse.Namespace) -> Arrangement:
     if args.facets and (args.csv or args.files or args.null):
         raise RetrievalError("--facets has no place in a list of hits; leave --csv, --files or --null out.")
     diverse = LAMBDA if args.diverse is True else args.diverse
-    return Arrangement(args.sort, args.group_by, args.facets, args.cursor, diverse)
+    return Arrangement(args.sort, args.group_by, args.facets, args.cursor, diverse, args.matches)
 
 
 def hits_wanted(args: argparse.Namespace) -> int | None:

@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from retrieval.index import Index
     from retrieval.search.calibration.halves import Asking
 
-HELP = "Find out, by the labels of an index, how likely hits are true matches; queries show it from then on."
+HELP = "Find out, by the labels of an index or without any, how likely hits are true matches; queries show it then."
 EXAMPLES = """
 retrieval calibrate indexes/cifar10
 retrieval calibrate indexes/photos --fmr 0.001          # a match in 1,000 pairs of two labels, at most
 retrieval calibrate indexes/photos --queries new_photos/ --json
+retrieval calibrate indexes/photos --copies             # P(copy): needs no labels
+retrieval calibrate indexes/photos --words              # for --text, with a CLIP-like model
 retrieval query indexes/photos holiday.jpg --matches    # afterwards
 """
 
@@ -35,7 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="the share of the queries with a match in the index that may be told there is none (0.05)",
     )
-    parser.add_argument(
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument(
+        "--copies",
+        action="store_true",
+        help="not by labels: P(copy), by altered copies of some of the index's own pictures (crops, turns, ...)",
+    )
+    who.add_argument(
+        "--words",
+        action="store_true",
+        help="for --text: by the names of the labels, where the index's model knows words",
+    )
+    who.add_argument(
         "--queries",
         metavar="DATA",
         help="labelled pictures that ask, none of them in the index, in place of the index's own",
@@ -52,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
     with Index.open(args.index, write=True) as opened:
         asking = None if args.queries is None else _encoded(opened, args.index, args.queries)
-        found = calibrate(opened, queries=asking, fmr=args.fmr, miss=args.miss, k=args.k, seed=args.seed)
+        about = "copies" if args.copies else "words" if args.words else "labels"
+        found = calibrate(opened, about=about, queries=asking, fmr=args.fmr, miss=args.miss, k=args.k, seed=args.seed)
         opened.record_calibration(found.to_json())
     print(found.shown(as_json=args.json))
     return 0

@@ -64,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compare all vectors of an index of more than 100,000 pictures with all (a structure names the near ones)",
     )
+    parser.add_argument(
+        "--outside", action="store_true", help="of folders: look at what links in them lead to outside of them, too"
+    )
     parser.add_argument("--page", metavar="FILE.html", help="write a page to look through the groups")
     parser.add_argument(
         "--list",
@@ -88,7 +91,10 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("There is nothing to look at; give a folder of pictures, an index, or --undo FILE.")
     if args.dry_run and args.move_to is None:
         raise RetrievalError("--dry-run says what --move-to FOLDER would do; give that, too, or neither.")
-    from retrieval.traps.duplicates import checked_target, find_duplicates, is_an_index, move_copies, output, write_page
+    from retrieval.traps.duplicates.find import find_duplicates, is_an_index
+    from retrieval.traps.duplicates.move import checked_target, move_copies
+    from retrieval.traps.duplicates.page import write_page
+    from retrieval.traps.duplicates.report import output
 
     for file, ending in ((args.page, ".html"), (args.list, ".csv")):  # before the work, not after it
         if file is not None:
@@ -103,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         score=args.score,
         bits=args.bits,
         exact=args.exact,
+        outside=args.outside,
     )
     if args.page is not None:
         write_page(found, args.page)
@@ -132,7 +139,7 @@ def _undo(args: argparse.Namespace) -> int:
     ]
     if given:
         raise RetrievalError(f"--undo needs nothing but its file, and {given[0]} was given, too; leave that out.")
-    from retrieval.traps.duplicates import undo_move
+    from retrieval.traps.duplicates.move import undo_move
 
     undone = undo_move(args.undo)
     print(undone.shown(as_json=args.json))

@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from retrieval.base.found import Found
 from retrieval.errors import RetrievalError
-
-if TYPE_CHECKING:
-    from retrieval.evaluation import Report
-    from retrieval.evaluation.one_shot import OneShot
-    from retrieval.evaluation.reranking import Gain
 
 HELP = (
     "Measure how good the answers are: of a model on labelled pictures, of an index by its own labels, or of vectors "
@@ -152,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measured(subject: str, given: dict[str, Any]) -> Gain | OneShot | Report:
+def _measured(subject: str, given: dict[str, Any]) -> Found:
     """What was asked for, of the arguments that were given."""
     from retrieval.evaluation import by_name
     from retrieval.evaluation.options import DUPLICATE, EvaluationOptions

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from retrieval.exchange import ExportReport
+from retrieval.base.text import for_terminal
 
 HELP = "Write the vectors of an index, and what they belong to, for other programs."
 EXAMPLES = """
@@ -66,12 +64,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
-    else:
-        _tell(report)
-    return 0
-
-
-def _tell(report: ExportReport) -> None:
+        return 0
     what = f"{report.items:,} vectors"
     if report.structure:
         what = f"the structure {report.structure} over {what}"
@@ -81,4 +74,5 @@ def _tell(report: ExportReport) -> None:
     if len(report.files) > 1:
         print(f"{report.files[1]}: what they belong to")
     for note in report.notes:
-        print(f"note: {note}")
+        print(f"note: {for_terminal(note)}")
+    return 0

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from retrieval.exchange import ImportReport
+from retrieval.base.text import for_terminal
 
 HELP = "Make an index of vectors that another program wrote."
 EXAMPLES = """
@@ -75,12 +73,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
-    else:
-        _tell(report)
-    return 0
-
-
-def _tell(report: ImportReport) -> None:
+        return 0
     unit = "bits" if report.storage == "binary" else "numbers"
     kept = "" if report.storage == "float32" else f", kept as {report.storage}"
     print(f"{report.index}: {report.items:,} vectors of {report.dim:,} {unit} ({report.format}{kept})")
@@ -95,4 +88,5 @@ def _tell(report: ImportReport) -> None:
     if report.attributes:
         print(f"attributes: {', '.join(report.attributes)}")
     for note in report.notes:
-        print(f"note: {note}")
+        print(f"note: {for_terminal(note)}")
+    return 0

@@ -20,12 +20,13 @@ from retrieval.cli import arranging
 from retrieval.client import Client, is_address
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
-from retrieval.search.answer import shown
+from retrieval.search.answer import shown, spoken
 
 if TYPE_CHECKING:
     from retrieval.base.placed_files import Root
     from retrieval.search.answer import Answer
     from retrieval.search.explain import Explanation
+    from retrieval.search.learned import FromMarks
     from retrieval.search.rerank import Reranker
     from retrieval.search.search import Search
 
@@ -48,12 +49,13 @@ query.py indexes/photos holiday.jpg --group-by near-duplicate   # or label, fold
 query.py indexes/photos holiday.jpg --diverse                   # like the query, and unlike one another
 query.py indexes/photos holiday.jpg -k 50 --cursor              # page by page
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
+query.py indexes/photos holiday.jpg --marks marks.jsonl   # learn from hits marked right and wrong (docs/marks.md)
 """
 
-COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability")
+COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability", "copy")
 
-RERANKED = "reranked"
-"""One more column, with --rerank."""
+RERANKED, MARKED = "reranked", "marked"
+"""One more column with --rerank, and both with --marks."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, metavar="N", help="hits for each query (10; with --above all)")
     parser.add_argument("--above", type=float, metavar="SCORE", help="only hits of at least this score, from -1 to 1")
     parser.add_argument(
-        "--matches", action="store_true", help="only hits above the threshold that `retrieval calibrate` has found"
+        "--matches",
+        action="store_true",
+        help="only the first hits, as far as more of them match than not by what `retrieval calibrate` has found",
     )
     more = parser.add_argument_group("other queries")
     more.add_argument(
@@ -109,6 +113,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rerank-top", type=int, metavar="N", help="how many of them (100)")
     parser.add_argument(
+        "--marks", metavar="FILE", help="rank by what was marked right and wrong, a .jsonl file (docs/marks.md)"
+    )
+    parser.add_argument(
         "--include-self", action="store_true", help="do not leave the query itself, and its exact copies, out"
     )
     parser.add_argument(
@@ -142,10 +149,10 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")
     if args.rerank_top is not None and args.rerank is None:
         raise RetrievalError("--rerank-top says nothing without --rerank; give both, or leave it out.")
-    from retrieval.search import rerank  # here, so that --help and wrong arguments do not wait for it
+    if args.rerank is not None and args.marks is not None:
+        raise RetrievalError("--rerank and --marks both order the hits; leave one of them out.")
 
-    top = rerank.TOP if args.rerank_top is None else args.rerank_top
-    reranker = None if args.rerank is None else rerank.load(args.rerank, top)
+    reranker = _reranker(args)
     skipped: list[Skipped] = []
     with _opened(args, reranker) as search:
         answers = _ask(search, args, skipped)
@@ -153,6 +160,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
         for unread in sorted({one for answer in answers for one in answer.unread}):
             print(f"{unread.path!r} is not ranked anew: {unread.reason}", file=sys.stderr)
+        _say_marks(reranker, answers)
         whys = _explained(search, answers) if args.explain and not isinstance(search, Client) else None
         if args.json:
             told = _as_json(search, answers, whys, skipped, grouped=args.group_by is not None)
@@ -162,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
         elif args.files or args.null:
             _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
-            _print_tables(search, answers, args, least=_least(search, args))
+            _print_tables(search, answers, args)
         for answer in answers if args.cursor is not None and (args.csv or args.files or args.null) else ():
             if answer.next is not None:
                 print(f"next page of {for_terminal(answer.query)}: --cursor {answer.next}", file=sys.stderr)
@@ -196,12 +204,62 @@ def _in_place(search: Search, answers: Sequence[Answer]) -> Iterator[tuple[Seque
     yield answers, search.pictures
 
 
+def _reranker(args: argparse.Namespace) -> Reranker | None:
+    """What orders the hits, if not the score alone."""
+    from retrieval.search import rerank
+
+    if args.marks is not None:
+        from retrieval.search.learned import FromMarks
+        from retrieval.search.marks import read_marks
+
+        return FromMarks(read_marks(args.marks))
+    top = rerank.TOP if args.rerank_top is None else args.rerank_top
+    return None if args.rerank is None else rerank.load(args.rerank, top)
+
+
+_NAMED = 10
+"""Marks that are named which are left out."""
+
+
+def _say_marks(reranker: Reranker | None, answers: Sequence[Answer]) -> None:
+    """Which marks play no part, and why."""
+    learning = _learning(reranker)
+    if learning is None:
+        return
+    left_out = {one: None for answer in answers if answer.marks is not None for one in answer.marks.left_out}
+    for path, reason in list(left_out)[:_NAMED]:
+        print(f"The mark of {printable(path)!r} is left out: {reason}", file=sys.stderr)
+    if len(left_out) > _NAMED:
+        print(f"{len(left_out) - _NAMED:,} more marks are left out", file=sys.stderr)
+    others = learning.others(answers)
+    if others:
+        what = "mark belongs" if others == 1 else "marks belong"
+        print(f"{others:,} {what} to other queries", file=sys.stderr)
+
+
+def _learning(reranker: Reranker | None) -> FromMarks | None:
+    """What orders the hits, if it learns from marks."""
+    if reranker is None:
+        return None
+    from retrieval.search.learned import FromMarks
+
+    return reranker if isinstance(reranker, FromMarks) else None
+
+
+def _more_columns(reranker: Reranker | None) -> tuple[str, ...]:
+    if reranker is None:
+        return ()
+    return (RERANKED,) if _learning(reranker) is None else (RERANKED, MARKED)
+
+
 def _ask(search: Search | Client, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
     k, include_self = arranging.hits_wanted(args), args.include_self
-    asked: Any = {"where": args.where, "above": _least(search, args), "arrange": arranging.arrangement(args)}
+    asked: Any = {"where": args.where, "above": args.above, "arrange": arranging.arrangement(args)}
+    if args.matches and (args.pictures or args.id or args.path or args.vectors):
+        search.require_calibrated("labels")
     if args.matches and args.text:
-        raise RetrievalError("--matches is calibrated for pictures, and words score otherwise; leave it or --text out.")
+        search.require_calibrated("words")
     if args.pictures:
         _refuse_parts(args.pictures)
         answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
@@ -215,11 +273,6 @@ def _ask(search: Search | Client, args: argparse.Namespace, skipped: list[Skippe
         answers += search.query_texts(args.text, k, **asked)
     if args.like or args.unlike:
         answers.append(search.query_parts(args.like, args.unlike, k, include_self=include_self, **asked))
-    other = next((answer for answer in answers if not answer.calibrated), None)
-    if args.matches and other is not None:
-        raise RetrievalError(
-            f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
-        )
     return answers
 
 
@@ -231,15 +284,6 @@ def _refuse_parts(pictures: Sequence[str]) -> None:
         part = Part.parse(text) if ":" in text or "@" in text else None
         if part is not None and (part.kind != "file" or part.weight != 1):
             raise RetrievalError(f"There is no picture {printable(text)!r}; a part of one query is given to --like.")
-
-
-def _least(search: Search | Client, args: argparse.Namespace) -> float | None:
-    """The least score that a hit must have."""
-    if not args.matches:
-        above: float | None = args.above
-        return above
-    threshold = search.match_threshold()
-    return threshold if args.above is None else max(threshold, args.above)
 
 
 def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanation | None]]:
@@ -261,11 +305,12 @@ def _as_json(
     *,
     grouped: bool,
 ) -> dict[str, object]:
-    names = COLUMNS[1:] if search.reranker is None else (*COLUMNS[1:], RERANKED)
-    names = (*names, arranging.GROUP) if grouped else names
+    names = (*COLUMNS[1:], *_more_columns(search.reranker), *[arranging.GROUP] * grouped)
 
     def hits(number: int) -> list[dict[str, object]]:
-        found = [{name: getattr(hit, name) for name in names} for hit in answers[number].hits]
+        found = [
+            {**{name: getattr(hit, name) for name in names}, "evidence": hit.evidence} for hit in answers[number].hits
+        ]
         for hit, why in zip(found, () if whys is None else whys[number], strict=False):
             hit["explanation"] = None if why is None else why.to_json()
         return found
@@ -273,7 +318,7 @@ def _as_json(
     return {
         "index": printable(search.folder),
         "root": printable(search.root),
-        **({} if search.reranker is None else {"rerank": search.reranker.name, "rerank_top": search.reranker.top}),
+        **_how(search.reranker, answers),
         "answers": [
             {
                 "query": answer.query,
@@ -281,7 +326,10 @@ def _as_json(
                 "id": answer.id,
                 "left_out": list(answer.left_out),
                 **({"parts": [part.to_json() for part in answer.parts]} if answer.parts else {}),
+                **({} if answer.marks is None else {"marks": answer.marks.to_json()}),
                 "no_match": answer.no_match,
+                "no_copy": answer.no_copy,
+                "fold": answer.fold,
                 "hits": hits(number),
                 **arranging.as_json(answer),
             }
@@ -291,18 +339,27 @@ def _as_json(
     }
 
 
+def _how(reranker: Reranker | None, answers: Sequence[Answer]) -> dict[str, object]:
+    """What ordered the hits."""
+    learning = _learning(reranker)
+    if learning is not None:
+        return {"marks": len(learning.marks), "marks_of_other_queries": learning.others(answers)}
+    return {} if reranker is None else {"rerank": reranker.name, "rerank_top": reranker.top}
+
+
 def _print_csv(answers: Sequence[Answer], reranker: Reranker | None, *, grouped: bool) -> None:
-    more = [RERANKED] * (reranker is not None) + [arranging.GROUP] * grouped
+    more = (*_more_columns(reranker), *[arranging.GROUP] * grouped)
     sys.stdout.write(csv_text([(*COLUMNS, *more)]))
     for answer in answers:
         for hit in answer.hits:
             relevant = "" if hit.relevant is None else int(hit.relevant)
-            chance = "" if hit.probability is None else f"{hit.probability:.6f}"
+            chance, copy = ("" if one is None else f"{one:.6f}" for one in (hit.probability, hit.copy))
             score = f"{hit.score:.6f}"
-            row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance)
+            row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance, copy)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
-            last = [second] * (reranker is not None) + [hit.group or ""] * grouped
-            sys.stdout.write(csv_text([(*row, *last)]))
+            marked = "" if hit.marked is None else int(hit.marked)
+            last = {RERANKED: second, MARKED: marked, arranging.GROUP: hit.group or ""}
+            sys.stdout.write(csv_text([(*row, *(last[name] for name in more))]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
@@ -314,9 +371,7 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(
-    search: Search | Client, answers: Sequence[Answer], args: argparse.Namespace, *, least: float | None
-) -> None:
+def _print_tables(search: Search | Client, answers: Sequence[Answer], args: argparse.Namespace) -> None:
     reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
@@ -325,53 +380,65 @@ def _print_tables(
         notes = [f"label {for_terminal(answer.label)}"] if answer.label is not None else []
         if answer.id is not None and not answer.query.startswith("id "):
             notes.append(f"id {answer.id}")
-        notes += [*_left_out(answer), *arranging.note(answer)]
+        notes += _left_out(answer)
+        if answer.marks is not None:
+            notes.append(f"{len(answer.marks.right):,} marked right, {len(answer.marks.wrong):,} wrong")
+        notes += arranging.note(answer)
         if not answer.calibrated and search.calibrated:
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
-            which = " that the filter lets through" * (args.where is not None) + (
-                "" if least is None else f" that scores {least:.3f} or more"
-            )
+            which = " that the filter lets through" * (args.where is not None)
+            which += "" if args.above is None else f" that scores {args.above:.3f} or more"
+            which += " that may be a match" * args.matches
             there = "no more pages" if args.cursor else "nothing found"
             print(f"  {there}: the index holds no other picture{which}")
             continue
         if answer.no_match:
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
             chance = "unknown" if best is None else shown(best, 2)
-            print(f"  no match in this index: the best hit is a true match with probability {chance}")
+            print(f"  no match in this index: the likeliest hit is a true match with probability {chance}")
+        elif answer.fold == 0:
+            print("  none of these hits is likelier a match than not")
         labels = [for_terminal(hit.label or "-") for hit in answer.hits]
         labelled = any(hit.label is not None for hit in answer.hits)
         broad = max(5, *map(terminal_width, labels))
         ids = max(2, *(len(str(hit.id)) for hit in answer.hits))
-        calibrated = answer.hits[0].probability is not None
-        chances = ["" if hit.probability is None else f"  {shown(hit.probability, 3):>8}" for hit in answer.hits]
+        chances = _chances(answer)
         seconds = ["" if reranker is None else f"  {_second(hit.reranked):>8}" for hit in answer.hits]
+        marks = ["" if answer.marks is None else f"  {_SAID[hit.marked]:5}" for hit in answer.hits]
         print(
-            f"  rank{'' if reranker is None else '  reranked'}  score {'  P(match)' * calibrated}  {'id':>{ids}}  "
+            f"  rank{'' if reranker is None else '  reranked'}  score {chances[0]}"
+            f"{'' if answer.marks is None else '  mark '}  {'id':>{ids}}  "
             + (padded("label", broad) + "  " if labelled else "")
             + "path"
         )
-        for hit, label, second, chance in zip(answer.hits, labels, seconds, chances, strict=True):
+        for hit, label, second, chance, mark in zip(answer.hits, labels, seconds, chances[1:], marks, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
             path = for_terminal(hit.path)
             heading = arranging.heading(answer, hit) if args.group_by is not None else None
             if heading is not None:
                 print(heading)
-            begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}  {hit.id:{ids}d}  "
+            begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}{mark}  {hit.id:{ids}d}  "
             if colour and hit.relevant is not None:
                 line = f"{begin}\033[{32 if hit.relevant else 31}m{named}\033[0m{path}\n"
                 write_bytes(line.encode(sys.stdout.encoding, "backslashreplace"))
             else:
                 print(begin + named + path)
+            if hit.rank == answer.fold and hit is not answer.hits[-1] and not args.matches:
+                print(f"  {'- ' * 8}here the matches end, as far as can be told")
         for line in arranging.footer(answer, paged=args.cursor is not None):
             print(line)
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(
             f"\nordered by {reranker.name}; score is the inner product with the query"
-            + ", and P(match) belongs to that score" * calibrated
+            + ", and P(match) goes by that and what is nearest to the query" * calibrated
         )
+
+
+_SAID = {True: "right", False: "wrong", None: ""}
+"""What a hit was marked as."""
 
 
 def _left_out(answer: Answer) -> list[str]:
@@ -380,6 +447,21 @@ def _left_out(answer: Answer) -> list[str]:
         return [f"{len(answer.left_out)} left out: its parts and their exact copies"] if answer.left_out else []
     copies = len(answer.left_out) - 1
     return [f"{copies} exact {'copy' if copies == 1 else 'copies'} left out"] if copies > 0 else []
+
+
+def _chances(answer: Answer) -> list[str]:
+    """P(match), what speaks most for or against it, and P(copy), where they are known: a heading, and for each hit."""
+    columns: list[list[str]] = []
+    if any(hit.probability is not None for hit in answer.hits):
+        columns.append(["P(match)", *("" if hit.probability is None else shown(hit.probability, 3) for hit in answer)])
+    if any(hit.evidence is not None for hit in answer.hits):
+        columns.append(["by", *("" if hit.evidence is None else spoken(hit.evidence) for hit in answer)])
+    if any(hit.copy is not None for hit in answer.hits):
+        columns.append(["P(copy)", *("" if hit.copy is None else shown(hit.copy, 3) for hit in answer)])
+    return [
+        "".join(f"  {cell:>{max(map(len, column))}}" for cell, column in zip(row, columns, strict=True))
+        for row in zip(*columns, strict=True)
+    ] or [""] * (len(answer) + 1)
 
 
 def _second(score: float | None) -> str:

@@ -38,6 +38,7 @@ train_triplet.py data/cifar10.h5 --out runs/classifier --loss softmax
 train_triplet.py data/cifar10.h5 --out runs/codes --init runs/cifar10 --net divide-and-encode --loss csq --bits 48
 train_triplet.py data/cifar10.h5 --out runs/pair --net two-channel --hits-of runs/cifar10
 train_triplet.py indexes/photos --out runs/head --net head         # on the vectors of an index with labels
+train_triplet.py indexes/photos --out runs/liked --net head --marks marks.jsonl   # from what was marked right and wrong
 """
 
 
@@ -76,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=kind,
             choices=choices,
             default=argparse.SUPPRESS,
-            metavar=None if choices else {str: "NAME", int: "N", float: "X"}[kind],
+            metavar=None if choices else field.metadata.get("metavar", {str: "NAME", int: "N", float: "X"}[kind]),
             help=str(field.metadata["help"]) + default + PAIRS_TOO.get(field.name, ""),
         )
 
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError(f"--trunk {chosen['trunk']} goes with --net comparison; add that, or use --net alone.")
     if "hits_of" in chosen:
         raise RetrievalError(f"--hits-of {chosen['hits_of']} goes with a pair network; choose one with --net.")
-    for name in ("on", "shrinkage", "mix"):
+    for name in ("on", "marks", "shrinkage", "mix"):
         if name in chosen:
             raise RetrievalError(f"--{name} {chosen[name]} goes with --net {HEAD}; add that, or leave it out.")
     # an unfinished training knows its own choices: they need not be repeated

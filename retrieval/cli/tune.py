@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
@@ -48,25 +49,15 @@ def run(args: argparse.Namespace) -> int:
     return tune_index(**vars(args))
 
 
-def tune_index(
-    index: str,
-    *,
-    recall: float | None,
-    memory: int | None,
-    latency: float | None,
-    json: bool,
-    k: int = 10,
-    queries: str | None = None,
-    minutes: float = 5.0,
-) -> int:
+def tune_index(index: str, *, json: bool, queries: str | None = None, **wishes: Any) -> int:
     """Tune an index folder, and print what was found; the arguments are the command line's."""
     from retrieval.base.npy import mapped
     from retrieval.index import Index
-    from retrieval.tuning import tune
+    from retrieval.tuning.tune_index import tune
 
     asked = None if queries is None else mapped(Path(queries))
     with Index.open(index, write=True) as opened:
-        report = tune(opened, recall=recall, memory=memory, latency=latency, k=k, queries=asked, minutes=minutes)
+        report = tune(opened, queries=asked, **wishes)
     print(report.shown(as_json=json))
     if report.problem is not None:
         raise RetrievalError(report.problem)

@@ -42,7 +42,20 @@ TOKEN = "RETRIEVAL_TOKEN"
 _MOST = 1_000
 """Hits that a service gives in one answer."""
 
-_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked", "group")
+_OF_HIT = (
+    "rank",
+    "id",
+    "path",
+    "label",
+    "score",
+    "relevant",
+    "probability",
+    "reranked",
+    "group",
+    "marked",
+    "copy",
+    "evidence",
+)
 
 
 class _Wanted(NamedTuple):
@@ -68,6 +81,7 @@ class _Wanted(NamedTuple):
             "group": how.group_by,
             "facets": "1" if how.facets else None,
             "cursor": how.cursor,
+            "matches": "1" if how.matches else None,
             "diverse": None if how.diverse is None else repr(float(how.diverse)),
         }
         return {name: value for name, value in found.items() if value is not None}
@@ -281,19 +295,15 @@ class Client:
         """Whether it is known what scores say."""
         return bool(self._about.get("calibrated"))
 
-    def match_threshold(self) -> float:
-        """The score from which on a hit counts as a match.
-
-        Raises:
-            RetrievalError: the index is not calibrated.
-        """
-        threshold = (self._about.get("calibration") or {}).get("threshold")
-        if not isinstance(threshold, float):
+    def require_calibrated(self, about: str) -> None:
+        """See :meth:`retrieval.search.search.Search.require_calibrated`."""
+        if about not in self._about.get("calibrations", ()):
+            words = about == "words"
             raise RetrievalError(
-                f"The index {self.address!r} has no calibration that could tell matches from other hits; run "
-                "`retrieval calibrate` where it lies."
+                f"The index {self.address!r} has no calibration that could tell "
+                f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
+                f"{' --words' * words}` where it lies."
             )
-        return threshold
 
     @contextlib.contextmanager
     def copies_of(self, answers: Sequence[Answer]) -> Iterator[tuple[list[Answer], Root]]:
@@ -439,6 +449,8 @@ def _read(found: Mapping[str, Any]) -> Answer:
         left_out=tuple(query["left_out"]),
         no_match=found["no_match"],
         unread=tuple(images.Skipped(one["path"], one["reason"]) for one in found["left_out"]),
+        fold=found["fold"]["matches"],
+        no_copy=found["no_copy"],
         matches=found["matches"],
         facets=None if found["facets"] is None else tuple(map(Facet.from_json, found["facets"])),
         next=found["cursor"],

@@ -69,17 +69,17 @@ OMNIGLOT_COUNTS = {"train": (30, 964, 19280), "test": (20, 659, 13180)}
 """Alphabets, characters, drawings."""
 
 
-class Fetched(NamedTuple):
+class Got(NamedTuple):
     """A set that is at hand.
 
     Attributes:
-        pictures: in memory.
-        path: the .h5 file that holds it.
-        already: whether it was there, whole, before.
+        pictures: the set.
+        path: the .h5 file that holds it; None if it was only read.
+        already: whether that file was there, whole, before.
     """
 
     pictures: PictureSet
-    path: Path
+    path: Path | None
     already: bool
 
 
@@ -90,7 +90,7 @@ def fetch(
     *,
     site: str | None = None,
     timeout: float = TIMEOUT,
-) -> Fetched:
+) -> Got:
     """Get a public set, check it, and keep it as one file.
 
     What is there and whole is not fetched again, and an interrupted download goes on where it stopped.
@@ -112,7 +112,7 @@ def fetch(
     path = Path(to) / f"{name}.h5"
     present = _present(name, path)
     if present is not None:
-        return Fetched(present, path, already=True)
+        return Got(present, path, already=True)
     downloads = Path(to) / "downloads" / name
     try:
         if source is not None or name == "digits":
@@ -127,7 +127,7 @@ def fetch(
         ) from error
     finally:
         _remove_empty(downloads, downloads.parent)
-    return Fetched(pictures, path, already=False)
+    return Got(pictures, path, already=False)
 
 
 def verify(name: str, pictures: PictureSet) -> str | None:

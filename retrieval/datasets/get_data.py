@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from retrieval.base.progress import bar
 from retrieval.datasets import fetch, hdf5
+from retrieval.datasets.fetch import Got
 from retrieval.datasets.formats import load
 from retrieval.datasets.memory import resident
-from retrieval.datasets.picture_set import PictureSet
 from retrieval.errors import RetrievalError
 
 FOLDER = "data"
 """Where a set that is fetched by its name goes, if nobody says where."""
-
-
-class Got(NamedTuple):
-    """A set that is at hand.
-
-    Attributes:
-        pictures: the set.
-        path: the .h5 file that holds it; None if it was only read.
-        already: whether that file was there, whole, before.
-    """
-
-    pictures: PictureSet
-    path: Path | None
-    already: bool
 
 
 def get_data(
@@ -50,7 +35,7 @@ def get_data(
         RetrievalError: it cannot be had, read or written, is not the set of that name, or `copy` is given for a path.
     """
     if source in fetch.NAMES:
-        return Got(*fetch.fetch(str(source), FOLDER if to is None else to, copy))
+        return fetch.fetch(str(source), FOLDER if to is None else to, copy)
     if copy is not None:
         raise RetrievalError(
             f"A copy goes with the named sets ({', '.join(fetch.NAMES)}); give {os.fspath(source)!r} alone."

@@ -103,23 +103,46 @@ def encode_set(
     Returns:
         float32 (m, dim), the vectors of those that can be read, and bool (n,), which these are.
     """
-    kept = np.ones(len(pictures), bool)
+    if pictures.files is None:
+        return encode_read(encoder, pictures, what), np.ones(len(pictures), bool)
+    return encode_readable(encoder, pictures.files, what, decoder, threads=cores())
+
+
+def encode_readable(
+    encoder: Encoder,
+    files: Sequence[str | Path],
+    what: str,
+    decoder: images.Decoder = "pillow",
+    *,
+    threads: int,
+    root: Path | Root = Path(),
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The vectors of the files that can be read, float32 (m, dim), and bool (n,), which these are."""
+    kept = np.zeros(len(files), bool)
     parts = [np.empty((0, encoder.dim), np.float32)]
+    with bar(len(files), f"Encoding {what}", "pictures") as progress:
+        for batch in encode_files(files, encoder, decoder, threads=threads, root=root):
+            kept[batch.start :][: len(batch.pictures)] = [isinstance(one, ReadPicture) for one in batch.pictures]
+            parts.append(batch.vectors)
+            progress.update(len(batch.pictures))
+    return np.concatenate(parts), kept
+
+
+def encode_read(encoder: Encoder, pictures: PictureSet, what: str) -> NDArray[np.float32]:
+    """The vectors of a set, float32 (n, dim).
+
+    Raises:
+        RetrievalError: some of its files cannot be read.
+    """
     p = encoder.config.preprocessing
+    vectors = np.empty((len(pictures), encoder.dim), np.float32)
+    step = max(1, PIXELS_IN_MEMORY // p.size**2)
     with bar(len(pictures), f"Encoding {what}", "pictures") as progress:
-        if pictures.files is not None:
-            for batch in encode_files(pictures.files, encoder, decoder, threads=cores()):
-                for place, picture in enumerate(batch.pictures, start=batch.start):
-                    kept[place] = isinstance(picture, ReadPicture)
-                parts.append(batch.vectors)
-                progress.update(len(batch.pictures))
-            return np.concatenate(parts), kept
-        step = max(1, PIXELS_IN_MEMORY // p.size**2)
         for start in range(0, len(pictures), step):
             rows = np.arange(start, min(start + step, len(pictures)))
-            parts.append(encoder.encode(pictures.read(p, rows)))
+            vectors[rows] = encoder.encode(pictures.read(p, rows))
             progress.update(len(rows))
-    return np.concatenate(parts), kept
+    return vectors
 
 
 def pictures_a_batch(p: images.Preprocessing) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.encoder.onnx_graph import problem
+from retrieval.encoder import onnx_graph, onnx_work
 from retrieval.errors import RetrievalError
 
 PIXELS_A_RUN = 2**17
@@ -21,9 +21,12 @@ quarter slower with 32 pictures at once (`benchmarks/encoder.py`), and takes 0.5
 
 def pictures_a_run(pixels: NDArray[np.uint8], limit: int | None) -> int:
     """How many of these pictures (n, h, w, c) go through the network at once on a CPU; `limit` or fewer."""
-    height, width = pixels.shape[1:3]
-    best = max(1, PIXELS_A_RUN // int(height * width))
+    best = _pictures_of(*pixels.shape[1:3])
     return best if limit is None else min(best, limit)
+
+
+def _pictures_of(height: int, width: int) -> int:
+    return max(1, PIXELS_A_RUN // (height * width))
 
 
 class OnnxRunner:
@@ -34,16 +37,21 @@ class OnnxRunner:
         threads: how many cores to use.
 
     Raises:
-        RetrievalError: ONNX Runtime cannot read the graph, or it is none that this program writes.
+        RetrievalError: ONNX Runtime cannot read the graph, or it is none that this program writes, as it computes
+            without end or without bounds.
     """
 
     name = "onnx"
 
     def __init__(self, graph: bytes, threads: int) -> None:
-        wrong = problem(graph)
-        if wrong is not None:
-            raise _unreadable(wrong)
+        try:
+            self._read = onnx_graph.read(graph)
+        except onnx_graph.RefusedGraphError as error:
+            raise _unreadable(str(error)) from None
         self._graph = graph
+        self._bounded: set[int] = set()
+        for pictures in (1, _pictures_of(*self._read.shape[:2])):
+            self._require_bounded(pictures)  # before it is read, which computes what does not depend on the pictures
         self._threads = threads
         self._sessions: dict[int, Any] = {}
         self._pool = ThreadPoolExecutor(threads, "encoder") if threads > 1 else None
@@ -60,18 +68,30 @@ class OnnxRunner:
             float32 (n, dim).
         """
         step = pictures_a_run(pixels, batch)
-        if self._pool is None or len(pixels) == 1:
+        shared = self._pool is not None and len(pixels) > 1
+        if shared:
+            step = min(step, -(-len(pixels) // self._threads))
+        for pictures in {min(step, len(pixels)), len(pixels) % step or step}:
+            self._require_bounded(pictures)
+        if self._pool is None or not shared:
             # One picture is shared out among the cores; many pictures are not, since cores that work on
             # pictures of their own never wait for each other.
             session = self._session(self._threads)
             parts = [self._run(session, pixels[i : i + step]) for i in range(0, len(pixels), step)]
         else:
-            step = min(step, -(-len(pixels) // self._threads))
             session = self._session(1)
             parts = list(
                 self._pool.map(lambda i: self._run(session, pixels[i : i + step]), range(0, len(pixels), step))
             )
         return np.concatenate(parts)
+
+    def _require_bounded(self, pictures: int) -> None:
+        if pictures not in self._bounded:
+            try:
+                onnx_work.tensors_of(self._read, pictures)
+            except onnx_graph.RefusedGraphError as error:
+                raise _unreadable(str(error)) from None
+            self._bounded.add(pictures)
 
     @staticmethod
     def _run(session: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

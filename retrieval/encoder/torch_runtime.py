@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from retrieval.encoder.onnx_runtime import pictures_a_run
 from retrieval.encoder.shares import VectorShares
 from retrieval.images import Preprocessing
-from retrieval.networks.shares import Shares
+from retrieval.networks.layers import Shares
 
 CUDA_PICTURES_A_RUN = 256
 
@@ -102,7 +102,7 @@ def shares(
         threads: how many cores to use.
 
     Returns:
-        None if the network does not say (:class:`retrieval.networks.shares.Shares`).
+        None if the network does not say (:class:`retrieval.networks.layers.Shares`).
     """
     decompose: Callable[[Tensor], Shares] | None = getattr(network, "shares", None)
     if decompose is None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
-from retrieval.base.text import plain
 
 Doubles = npt.NDArray[np.float64]
 
@@ -38,11 +36,6 @@ class Curve:
     x_name: str
     y_name: str
     how: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values to six digits; an interval that is open is null."""
-        points = {name: plain(getattr(self, name)) for name in ("x", "y", "low", "high")}
-        return points | {"x_name": self.x_name, "y_name": self.y_name, "how": self.how}
 
 
 def precision_recall(curves: Doubles, classes: npt.NDArray[np.int64] | None, *, confidence: float, seed: int) -> Curve:

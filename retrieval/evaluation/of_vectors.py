@@ -66,8 +66,12 @@ def evaluate_vectors(
         asked, gallery, own = theirs.labelled, given.labelled, None
         asked = asked.select(drawn(len(asked), limit, generator))
         protocol = "{queries} queries of another file against {gallery} vectors, ranked exactly"
-    _check_fit(asked, gallery)
     if gallery is not None:
+        if asked.vectors.shape[1] != gallery.vectors.shape[1]:
+            raise RetrievalError(
+                f"the queries have {asked.vectors.shape[1]} numbers each and the vectors {gallery.vectors.shape[1]}: "
+                "give both of one model"
+            )
         asked = asked.relabelled(gallery.classes)
     several = asked.sets is not None or (gallery is not None and gallery.sets is not None)
     if options.graded and not several:
@@ -113,13 +117,3 @@ def _within(
     own = place[asking] if (place[asking] >= 0).any() else None
     protocol = "{queries} vectors marked as queries against {gallery} of the gallery, ranked exactly"
     return whole.select(asking), whole.select(ranked), own, protocol
-
-
-def _check_fit(asked: Labelled, gallery: Labelled | None) -> None:
-    if gallery is None:
-        return
-    if asked.vectors.shape[1] != gallery.vectors.shape[1]:
-        raise RetrievalError(
-            f"the queries have {asked.vectors.shape[1]} numbers each and the vectors {gallery.vectors.shape[1]}: give "
-            "both of one model"
-        )

@@ -17,7 +17,7 @@ from retrieval.base import progress
 from retrieval.base.found import Found
 from retrieval.base.given import seeded
 from retrieval.base.machine import machine, versions
-from retrieval.base.text import aligned, ends, known, numbered
+from retrieval.base.text import aligned, ends, numbered, plain
 from retrieval.datasets import PictureSet, Progress
 from retrieval.datasets.lake_runs import Runs
 from retrieval.encoder import Encoder
@@ -105,21 +105,22 @@ class OneShot(Found):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an interval that is open is null."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "columns"}
+        values = super().to_json()
+        del values["columns"]
         figures = {
             one.name: {
                 "ways": one.ways,
                 "shots": one.shots,
                 "trials": one.trials,
                 "error": one.error.value,
-                "low": known(one.error.low),
-                "high": known(one.error.high),
+                "low": plain(one.error.low),
+                "high": plain(one.error.high),
                 "units": one.units,
                 "chance": one.chance,
             }
             for one in self.figures
         }
-        return values | {"figures": figures, "notes": list(self.notes), "confidence": CONFIDENCE}
+        return values | {"figures": figures, "confidence": CONFIDENCE}
 
     def table(self) -> str:
         """The figures as text for a terminal."""

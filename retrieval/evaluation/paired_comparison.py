@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from retrieval import measures
 from retrieval.base.found import Found
-from retrieval.base.text import aligned, ends, for_terminal, known
+from retrieval.base.text import aligned, ends, for_terminal, plain
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import per_query
 from retrieval.evaluation.per_query import Kept
@@ -62,10 +62,10 @@ class Difference:
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is open is null."""
         ends = {
-            name: {end: known(value) for end, value in vars(getattr(self, name)).items() if end != "n"}
+            name: {end: plain(value) for end, value in vars(getattr(self, name)).items() if end != "n"}
             for name in ("first", "second", "difference")
         }
-        rest = {"p": self.p, "detectable": known(self.detectable), "needed": self.needed, "told": self.told}
+        rest = {"p": self.p, "detectable": plain(self.detectable), "needed": self.needed, "told": self.told}
         return ends | rest | {"verdict": self.verdict}
 
 
@@ -105,9 +105,7 @@ class Differences(Found):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        found = {"counts": dict(self.counts), "notes": list(self.notes)}
-        return values | found | {"measures": {one.name: one.to_json() for one in self.measures}}
+        return super().to_json() | {"measures": {one.name: one.to_json() for one in self.measures}}
 
     def table(self) -> str:
         """The comparison as text for a terminal."""

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
-from retrieval.base.text import plain
 from retrieval.measures.intervals import FEWEST
 
 Doubles = npt.NDArray[np.float64]
@@ -50,20 +49,6 @@ class PerClass:
     measures: Mapping[str, Column]
     fewest: int = FEWEST
 
-    def to_json(self) -> dict[str, Any]:
-        """Columns in the order of `names`, to six digits."""
-        columns = {
-            name: {end: plain(values) for end, values in column._asdict().items()}
-            for name, column in self.measures.items()
-        }
-        return {
-            "names": list(self.names),
-            "queries": plain(self.queries),
-            "gallery": plain(self.gallery),
-            "measures": columns,
-            "fewest": self.fewest,
-        }
-
 
 @dataclass(frozen=True)
 class Confusion:
@@ -81,15 +66,6 @@ class Confusion:
     k: int
     queries: Ints
     shares: Doubles
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, to six digits."""
-        return {
-            "classes": list(self.classes),
-            "k": self.k,
-            "queries": plain(self.queries),
-            "shares": plain(self.shares),
-        }
 
 
 def per_class(

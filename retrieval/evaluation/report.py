@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from retrieval.base.found import Found
 from retrieval.base.machine import machine, versions
-from retrieval.base.text import aligned, ends, known
+from retrieval.base.text import aligned, ends
 from retrieval.evaluation import per_query
 from retrieval.evaluation.curves import Curve
 from retrieval.evaluation.per_class import Confusion, PerClass
@@ -103,8 +103,8 @@ class Report(Found):
     per_query: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     curves: Mapping[str, Curve] = field(default_factory=dict, repr=False, compare=False)
     per_class: PerClass | None = field(default=None, repr=False, compare=False)
-    confusion: Confusion | None = field(default=None, repr=False, compare=False)
     findings: tuple[Finding, ...] = field(default=(), repr=False, compare=False)
+    confusion: Confusion | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Measure:
         """The measure of that name."""
@@ -112,20 +112,9 @@ class Report(Found):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; an interval that is open is null."""
-        apart = ("per_query", "curves", "per_class", "confusion", "findings")
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in apart}
-        figures = {
-            measure.name: {key: known(number) for key, number in vars(measure).items() if key != "name"}
-            for measure in self.measures
-        }
-        return values | {
-            "measures": figures,
-            "notes": list(self.notes),
-            "curves": {name: curve.to_json() for name, curve in self.curves.items()},
-            "per_class": None if self.per_class is None else self.per_class.to_json(),
-            "findings": [finding.to_json() for finding in self.findings],
-            "confusion": None if self.confusion is None else self.confusion.to_json(),
-        }
+        values = super().to_json()
+        del values["per_query"]
+        return values | {"measures": {measure.pop("name"): measure for measure in values["measures"]}}
 
     def table(self) -> str:
         """The figures as text for a terminal."""

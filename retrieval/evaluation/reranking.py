@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +59,6 @@ class Gain(Found):
     unread: int
     unreadable: int
     machine: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"differences": self.differences.to_json()}
 
     def table(self) -> str:
         """The comparison as text for a terminal."""
@@ -142,30 +136,40 @@ def evaluate_reranked(
             vector = as_numbers(asked.vectors[row])
             scores, ids = (found[0] for found in index.search(vector[None], depth, exclude=[own] if own else None))
             picture = None if files is None else files[row]
-            first = FirstRanking(vector, ids[ids >= 0], scores[ids >= 0], own, wanted=depth, picture=picture)
+            found = FirstRanking(vector, ids[ids >= 0], scores[ids >= 0], own, wanted=depth, picture=picture)
             searched = time.perf_counter()
             try:
-                second = reranker(index, first)
+                anew = reranker(index, found)
             except UnreadableImage:
                 unreadable.append(place)
                 continue
             spent += searched - began, time.perf_counter() - searched
-            unread += len(second.unread)
-            for column, one in zip(columns, (unchanged(first), second), strict=True):
+            unread += len(anew.unread)
+            for column, one in zip(columns, (unchanged(found), anew), strict=True):
                 column.append(measured(one, number[one.ids], int(asked.labels[row]), total))
     rows, totals = np.delete(rows, unreadable), np.delete(totals, unreadable)
     if not len(rows):
         raise RetrievalError("not one query's file can be read, and the re-ranker looks at pictures: bring them back")
-    name = subject or str(index.folder)
-    sides = [
-        _kept(f"{name}{suffix}", asked.select(rows), totals, np.array(column), over, len(gallery))
+    answered = asked.select(rows)
+    first, second = (
+        Kept(
+            subject=f"{subject or index.folder}{suffix}",
+            data="the same queries",
+            protocol="",
+            over=over,
+            counts={"gallery": len(gallery)},
+            names=answered.names,
+            classes=np.array([answered.shown(row) for row in range(len(answered))]),
+            relevant=totals,
+            measures=dict(zip(MEASURES, np.array(column).T, strict=True)),
+        )
         for suffix, column in zip(("", f", re-ranked by {reranker.name}"), columns, strict=True)
-    ]
+    )
     return Gain(
         method=reranker.name,
         top=reranker.top,
         protocol=f"{len(rows):,} {what}, found by the index's own search; the first {reranker.top:,} hits looked at.",
-        differences=compare_kept(*sides, seed=seed),
+        differences=compare_kept(first, second, seed=seed),
         seconds=dict(zip(("search", "rerank"), (spent / len(rows)).tolist(), strict=True)),
         unread=unread,
         unreadable=len(unreadable),
@@ -204,24 +208,3 @@ def _answerable(asked: Labelled, gallery: Labelled) -> tuple[npt.NDArray[np.int6
     totals = np.where(known, counts[asked.labels], 0) - (asked.ids is not None)
     rows = np.flatnonzero(known & (totals > 0))
     return rows, totals[rows]
-
-
-def _kept(
-    subject: str,
-    asked: Labelled,
-    totals: npt.NDArray[np.int64],
-    table: npt.NDArray[np.float64],
-    over: str,
-    gallery: int,
-) -> Kept:
-    return Kept(
-        subject=subject,
-        data="the same queries",
-        protocol="",
-        over=over,
-        counts={"gallery": gallery},
-        names=asked.names,
-        classes=np.array([asked.shown(row) for row in range(len(asked))]),
-        relevant=totals,
-        measures=dict(zip(MEASURES, table.T, strict=True)),
-    )

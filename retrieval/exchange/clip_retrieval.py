@@ -111,3 +111,10 @@ def _numbered(folder: Path, ending: str) -> dict[int, Path]:
 def is_layout(folder: Path) -> bool:
     """Whether a folder looks like one of clip-retrieval."""
     return (folder / VECTORS).is_dir()
+
+
+def is_part(name: str) -> bool:
+    """Whether something in such a folder has a name that :func:`write` gives."""
+    return bool(
+        re.fullmatch(rf"{VECTORS}(/{VECTORS}_[0-9]+\.npy)?|{METADATA}(/{METADATA}_[0-9]+\.parquet)?", name, re.ASCII)
+    )

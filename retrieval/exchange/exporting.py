@@ -232,7 +232,7 @@ def _write_folder(path: Path, write: Callable[[Path], None], overwrite: bool) ->
     _require_free(path, overwrite)
     if path.exists() and not clip_retrieval.is_layout(path):
         raise RetrievalError(f"{printable(path)!r} is something else than such a folder; choose another name.")
-    with _told(path), written_folder(path) as temporary:
+    with _told(path), written_folder(path, clip_retrieval.is_part) as temporary:
         write(temporary)
 
 

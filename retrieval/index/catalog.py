@@ -228,6 +228,15 @@ class Catalog(Database):
         rows = self.all(f"SELECT label FROM items WHERE {_LIVE} ORDER BY id")  # noqa: S608
         return [None if label is None else str(label) for (label,) in rows]
 
+    def labels_of(self, ids: Sequence[int]) -> dict[int, str]:
+        """The labels of those of these ids that are in the index and have one."""
+        found: dict[int, str] = {}
+        for marks in _some_at_a_time(ids):
+            found.update(
+                self.all(f"SELECT id, label FROM items WHERE id IN ({marks}) AND label IS NOT NULL AND {_LIVE}")  # noqa: S608
+            )
+        return found
+
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
         return self.all(_LABEL_COUNTS)
@@ -336,7 +345,9 @@ class Catalog(Database):
         items: Sequence[NewItem],
         merged: Iterable[SegmentRecord],
         facts: Sequence[Facts] = (),
-        attributes: Sequence[Mapping[str, Value]] = (),
+        attributes: Sequence[Mapping[str, Value | None]] = (),
+        *,
+        new: bool = False,
     ) -> None:
         """Commit a segment and its new items, whose ids count up from ``first_id``; live paths among them are replaced.
 
@@ -347,11 +358,13 @@ class Catalog(Database):
             merged: segments whose vectors it holds, too, and that go.
             facts: what the items' own files tell, one for each, or nothing.
             attributes: those of the items, one for each, or nothing.
+            new: no item has one of these paths, so that none need be looked up.
         """
         with self.change() as (connection, now):
             self._replace_segments(connection, now, segment, merged)
             old = connection.executemany(
-                "UPDATE items SET removed = ? WHERE path = ? AND removed IS NULL", [(now, item.path) for item in items]
+                "UPDATE items SET removed = ? WHERE path = ? AND removed IS NULL",
+                [] if new else [(now, item.path) for item in items],
             )
             replaced = max(old.rowcount, 0)
             connection.executemany(
@@ -359,7 +372,12 @@ class Catalog(Database):
                 ((first_id + place, *_fields(item), now) for place, item in enumerate(items)),
             )
             told = [(first_id + place, *fact) for place, some in enumerate(facts) for fact in some]
-            given = [(first_id + at, *pair) for at, pairs in enumerate(attributes) for pair in pairs.items()]
+            given: list[tuple[int, str, Any, int]] = [
+                (first_id + place, name, value, now)
+                for place, pairs in enumerate(attributes)
+                for name, value in pairs.items()
+                if value is not None
+            ]
             if replaced or told:
                 connection.execute(FACTS)
             if replaced:  # what the user attached to a path stays with it, and what the old file told goes
@@ -377,10 +395,10 @@ class Catalog(Database):
                     {"now": now},
                 )
             if given:
-                connection.executemany(
-                    "INSERT INTO attributes VALUES (?, ?, ?, ?, NULL)", [(*one, now) for one in given]
-                )
-                self._count_kinds(connection, {name for _, name, _ in given})
+                # In the order of the index over values, which they would otherwise come into all over.
+                given.sort(key=lambda one: (one[1], isinstance(one[2], str), one[2]))
+                connection.executemany("INSERT INTO attributes VALUES (?, ?, ?, ?, NULL)", given)
+                self._count_kinds(connection, {name for _, name, _, _ in given})
             if told:
                 self._tell(connection, now, told)
             self.put(connection, "next_id", first_id + len(items))

@@ -42,13 +42,14 @@ _FILES = frozenset(
         *(lock.FILE, lock.READERS, SKIPPED, SKIPPED + TEMPORARY, UNFINISHED, REPLACED),
     }
 )
-_STRUCTURE = re.compile(r"\d{8}\.ann")
-"""What an index calls the file of a structure."""
+_PART = re.compile(rf"(?:{segments.FOLDER}/\d{{8}}\.h5|{STRUCTURES}/\d{{8}}\.ann)(?:{re.escape(TEMPORARY)})?", re.ASCII)
+"""What an index calls the files of segments and structures, whole or being written."""
 
 
 def is_ours(name: str) -> bool:
-    """Whether an index gives this name to a file or folder of its own."""
-    return name in _FOLDERS or name in _FILES
+    """Whether an index gives this name, relative to its folder, to a file or folder of its own; but for what is in its
+    encoder's, which that one knows."""
+    return name in _FOLDERS or name in _FILES or _PART.fullmatch(name) is not None
 
 
 def require_own(folder: Path) -> None:
@@ -148,10 +149,9 @@ def remove_orphans(folder: Path, catalog: Catalog) -> None:
     try:
         for name in (segments.FOLDER, STRUCTURES):  # an archive may have dropped an empty folder
             (folder / name).mkdir(exist_ok=True)
-            orphans += (folder / name).glob("*" + TEMPORARY)
-        for path in (folder / STRUCTURES).iterdir():
-            if _STRUCTURE.fullmatch(path.name) and f"{STRUCTURES}/{path.name}" not in known:
-                orphans.append(path)
+            for path in (folder / name).iterdir():
+                if is_ours(f"{name}/{path.name}") and (name == STRUCTURES or path.name.endswith(TEMPORARY)):
+                    orphans.append(path)
         for path in orphans:
             if path.relative_to(folder).as_posix() not in known:  # as the next number could say if it is damaged
                 path.unlink(missing_ok=True)

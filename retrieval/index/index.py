@@ -36,7 +36,7 @@ from retrieval.index.records import (
     State,
     StructureRecord,
     Value,
-    attribute,
+    attributes_of,
     is_unicode,
     new_paths,
 )
@@ -297,7 +297,7 @@ class Index:
 
     @property
     def calibration(self) -> dict[str, Any] | None:
-        """What scores say about matches, if that was measured."""
+        """What scores say about matches, if that was measured: a record for each thing that a match can be."""
         found: dict[str, Any] | None = self._catalog.meta.get("calibration")
         return found
 
@@ -397,6 +397,10 @@ class Index:
     def labels(self) -> list[str | None]:
         """Every item's label, by ascending id."""
         return self._catalog.labels()
+
+    def labels_of(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> dict[int, str]:
+        """The labels of these items by id, of those that are in the index and have one."""
+        return self._catalog.labels_of(whole_numbers(ids, "id"))
 
     def attributes(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[dict[str, Value]]:
         """The attributes of these items, in their order, by name.
@@ -582,25 +586,40 @@ class Index:
 
     # Changing it
 
-    def add(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
+    @property
+    def next_id(self) -> int:
+        """The id that the next item gets."""
+        return int(self._catalog.meta["next_id"])
+
+    def add(
+        self,
+        vectors: npt.NDArray[Any],
+        items: Sequence[NewItem],
+        attributes: Sequence[Mapping[str, Value | None]] = (),
+    ) -> npt.NDArray[np.int64]:
         """Add items and their vectors, all or none: one segment file and one transaction.
 
         Args:
             vectors: float32 (n, dim), unit rows; for binary codes also uint8 (n, dim / 8).
             items: n of them.
+            attributes: those of the items, as :meth:`attach` takes them, one mapping for each; or nothing.
 
         Returns:
             their ids (n,), which count on from the highest ever given.
 
         Raises:
-            RetrievalError: the vectors do not fit, a path is there already, or the disk is full.
+            RetrievalError: the vectors or an attribute do not fit, a path is there already, or the disk is full.
         """
         path = self._catalog.taken(new_paths(items))
         if path is not None:
             raise RetrievalError(
                 f"{path!r} is in the index {str(self.folder)!r} already; remove it first, or use upsert."
             )
-        return self.upsert(vectors, items)
+        if attributes and len(attributes) != len(items):
+            raise RetrievalError(
+                f"There are attributes of {len(attributes)} for {len(items)} items; give each its own."
+            )
+        return self._insert(vectors, items, (), [attributes_of(pairs) for pairs in attributes], new=True)
 
     def upsert(
         self,
@@ -615,11 +634,24 @@ class Index:
         `attributes`, one mapping for each item, which must all be new, these are theirs from the start.
         """
         self.must_write()
+        new_paths(items)
+        return self._insert(vectors, items, facts, attributes, new=False)
+
+    def _insert(
+        self,
+        vectors: npt.NDArray[Any],
+        items: Sequence[NewItem],
+        facts: Sequence[Facts],
+        attributes: Sequence[Mapping[str, Value | None]],
+        *,
+        new: bool,
+    ) -> npt.NDArray[np.int64]:
+        """Add items whose paths were looked at; `new`: and which none of the index has."""
+        self.must_write()
         vectors = checked(vectors, self.dim, self.storage, "vectors")
         if len(vectors) != len(items):
             raise RetrievalError(f"There are {len(vectors)} vectors for {len(items)} items; give one for each.")
-        new_paths(items)
-        first = int(self._catalog.meta["next_id"])
+        first = self.next_id
         ids = np.arange(first, first + len(items), dtype=np.int64)
         if not len(ids):
             return ids
@@ -627,7 +659,7 @@ class Index:
         self._write(
             merged,
             [(ids, vectors)],
-            lambda segment: self._catalog.add(segment, first, items, merged, facts, attributes),
+            lambda segment: self._catalog.add(segment, first, items, merged, facts, attributes, new=new),
         )
         return ids
 
@@ -666,10 +698,7 @@ class Index:
         """
         self.must_write()
         ids = self._known_ids(list(attributes))
-        kept = {
-            id_: {name: attribute(name, value) for name, value in pairs.items()}
-            for id_, pairs in zip(ids, attributes.values(), strict=True)
-        }
+        kept = {id_: attributes_of(pairs) for id_, pairs in zip(ids, attributes.values(), strict=True)}
         if kept:
             self._commit(lambda: self._catalog.attach(kept))
 
@@ -696,9 +725,15 @@ class Index:
         """Replace what :attr:`tuning` gives."""
         self._record("tuning", dict(tuning))
 
-    def record_calibration(self, calibration: Mapping[str, object] | None) -> None:
-        """Replace what :attr:`calibration` gives."""
-        self._record("calibration", None if calibration is None else dict(calibration))
+    def record_calibration(self, calibration: Mapping[str, object]) -> None:
+        """Put one record, which says what it is ``about``, in its place in :attr:`calibration`."""
+        old: object = self.calibration
+        kept = {
+            about: record
+            for about, record in (old.items() if isinstance(old, dict) else ())
+            if isinstance(record, dict) and record.get("about") == about  # what is damaged or of an older version goes
+        }
+        self._record("calibration", {**kept, str(calibration["about"]): dict(calibration)})
 
     def set_structure(
         self,

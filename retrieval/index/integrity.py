@@ -19,7 +19,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import segments
 from retrieval.index.catalog import FILE as CATALOG
 from retrieval.index.catalog import Catalog
-from retrieval.index.folder import ENCODER, STRUCTURES, require, require_own
+from retrieval.index.folder import ENCODER, STRUCTURES, is_ours, require, require_own
 from retrieval.index.lock import ReaderMark
 from retrieval.index.records import SegmentRecord, State, StructureRecord
 from retrieval.index.segments import Segment
@@ -302,8 +302,8 @@ class _Check:
             name = path.relative_to(self._folder).as_posix()
             if name in named:
                 continue
-            left = name.endswith(TEMPORARY) and "/" in name
-            goes = left or name in garbage or name == unfinished or name.startswith(STRUCTURES + "/")
+            left = "/" in name and is_ours(name) and (name.startswith(STRUCTURES) or name.endswith(TEMPORARY))
+            goes = left or name in garbage or name == unfinished
             self.notes.append(
                 f"{name!r} is no part of the index; the next writer deletes it."
                 if goes

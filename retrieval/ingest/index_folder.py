@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from retrieval import images
-from retrieval.base.exchange import exchange
-from retrieval.base.files import write_durably
+from retrieval.base import saved_folder
+from retrieval.base.files import carry, exchange, write_durably
 from retrieval.base.table import csv_text
 from retrieval.base.text import printable
+from retrieval.encoder import store
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.folder import REPLACED, SKIPPED, UNFINISHED, is_index, is_ours
+from retrieval.index.folder import ENCODER, REPLACED, SKIPPED, UNFINISHED, is_index, is_ours
 from retrieval.index.lock import WriterLock
 
 
@@ -123,7 +123,7 @@ class Place:
             self._old.rename(self.out)
         for gone in (self._old, self._beside):
             if _bears(gone, REPLACED) and self.out.exists():
-                _carry(gone, self.out)
+                carry(gone, self.out, _ours(gone))
                 shutil.rmtree(gone, ignore_errors=True)
         for mark in (UNFINISHED, REPLACED):
             if _bears(self.out, mark):
@@ -148,11 +148,15 @@ def _bears(folder: Path, mark: str) -> bool:
     return folder.is_dir() and not folder.is_symlink() and (folder / mark).is_file()
 
 
-def _carry(old: Path, new: Path) -> None:
-    """Move what somebody put into an index to the one that replaces it, where it has no such name."""
-    for entry in old.iterdir():
-        if not is_ours(entry.name) and not os.path.lexists(new / entry.name):
-            entry.rename(new / entry.name)
+def _ours(index: Path) -> Callable[[str], bool]:
+    """Which names in an index's folder are its own."""
+    of_encoder = saved_folder.holds(index / ENCODER, store.KIND)
+
+    def ours(name: str) -> bool:
+        top, _, inner = name.partition("/")
+        return of_encoder(inner) if inner and top == ENCODER else is_ours(name)
+
+    return ours
 
 
 def _not_ours(folder: Path) -> RetrievalError:

@@ -328,7 +328,7 @@ def see_to_structure(index: Index, memory: int | None = None) -> bool:
         index: open for writing.
         memory: bytes that the process may take.
     """
-    from retrieval.tuning import default_structure  # here, as it brings FAISS
+    from retrieval.tuning.default import default_structure  # here, as it brings FAISS
 
     if memory is not None:
         memory = (memory - resident()) // 2  # it is tried on a part first, beside which it is built

@@ -85,7 +85,8 @@ def draw_trials(
             f"{trials} trials of {ways} ways and {shots} shots say nothing: give at least 1 trial, 2 ways and 1 shot"
         )
     numbers = arrays.labels(labels, np.size(labels), "items")
-    classes, start, sizes = _slices(numbers)
+    classes, sizes = np.unique(numbers, return_counts=True)
+    start = np.cumsum(sizes) - sizes  # where the items of each class begin once they are sorted
     order = np.argsort(numbers, kind="stable")
     of = np.zeros(classes.size, np.int64) if groups is None else _groups_of(groups, order, classes, start, sizes)
     usable = (sizes > shots) & (classes != UNLABELLED)
@@ -179,12 +180,6 @@ def few_shot_of_scores(scores: npt.ArrayLike, trials: Trials) -> FewShot:
     highest = table == table.max(axis=1, keepdims=True)
     correct = highest[np.arange(t), trials.truth] / highest.sum(axis=1)
     return FewShot(correct, trials.labels, math.fsum(correct) / t, 1 / ways)
-
-
-def _slices(labels: Ints) -> tuple[Ints, Ints, Ints]:
-    """The different labels, and for each where its items begin once they are sorted, and how many there are."""
-    classes, sizes = np.unique(labels, return_counts=True)
-    return classes, np.cumsum(sizes) - sizes, sizes
 
 
 def _groups_of(given: npt.ArrayLike, order: Ints, classes: Ints, start: Ints, sizes: Ints) -> Ints:

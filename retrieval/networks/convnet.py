@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
-from retrieval.networks.layers import fitted
-from retrieval.networks.shares import Shares
+from retrieval.networks.layers import Shares, fitted
 
 
 class ConvNet(nn.Module):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
-from retrieval.networks.shares import Shares
+from retrieval.networks.layers import Shares
 
 PREPROCESSING = Preprocessing(
     size=224, mode="RGB", fit="crop", resample="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval import networks
-from retrieval.networks.shares import Shares
+from retrieval.networks.layers import Shares
 
 
 class Head(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
-from retrieval.networks.shares import Shares
+from retrieval.networks.layers import Shares
 
 
 class SeedNetwork(nn.Module):

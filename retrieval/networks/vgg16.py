@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
-from retrieval.networks.layers import convolution, fitted
-from retrieval.networks.shares import Shares
+from retrieval.networks.layers import Shares, convolution, fitted
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """How many there are in each group; max pooling 2×2 follows each."""

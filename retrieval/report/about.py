@@ -58,9 +58,9 @@ def layout(contents: Contents) -> Section | None:
 
 def calibration(contents: Contents) -> Section | None:
     """What scores say about matches."""
-    if contents.calibration is None:
+    if contents.calibration is None or "labels" not in contents.calibration:
         return None
-    found = Calibration.from_json(contents.calibration)
+    found = Calibration.from_json(contents.calibration["labels"])
     judged = found.judged
     bins = judged.reliability.bins
     predicted = [one.predicted for one in bins]
@@ -75,8 +75,8 @@ def calibration(contents: Contents) -> Section | None:
             interval(judged.false_non_match.low, judged.false_non_match.high),
         ),
         (
-            "no match below",
-            f"{found.no_match_below:.4f}",
+            "no match",
+            f"{found.no_match_below:.4f}" if found.has_match is None else "by all of the evidence",
             f"for at most {found.miss_rate:g} of the queries with a match",
         ),
         ("calibration error", number(judged.reliability.ece.value), "expected calibration error, bins of equal mass"),

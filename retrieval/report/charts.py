@@ -40,7 +40,6 @@ def lines(
     bars: Mapping[str, tuple[Numbers, Numbers]] | None = None,
     diagonal: bool = False,
     limits: tuple[float, float, float, float] | None = None,
-    log_x: bool = False,
     log_y: bool = False,
 ) -> str:
     """Lines, with bands for what is not sure.
@@ -53,7 +52,7 @@ def lines(
         bars: name of points → (low, high) of each.
         diagonal: draw where y is x.
         limits: left, right, lowest, highest.
-        log_x, log_y: logarithmic axes.
+        log_y: a logarithmic axis.
 
     Returns:
         One ``<svg>`` element.
@@ -71,8 +70,6 @@ def lines(
         axes.plot(along, up, "o", color=colour, markersize=4, alpha=0.85, label=name)
         if bars and name in bars:
             axes.vlines(along, *bars[name], color=colour, linewidth=1)
-    if log_x:
-        axes.set_xscale("log")
     if log_y:
         axes.set_yscale("log")
     if limits is not None:
@@ -121,11 +118,9 @@ def scatter(places: npt.NDArray[np.float64], groups: Mapping[str, npt.NDArray[np
 
 
 def _axes(x: str, y: str, width: float = _WIDTH, height: float = _HEIGHT) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasSVG(figure)
     figure.patch.set_alpha(0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)

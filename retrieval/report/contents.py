@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval import evaluation, traps
+from retrieval import traps
 from retrieval.base.given import checked_seed, seeded
 from retrieval.base.machine import machine, versions
 from retrieval.base.placed_files import Root
-from retrieval.base.text import printable
+from retrieval.base.text import plain, printable
 from retrieval.errors import RetrievalError
+from retrieval.evaluation.of_index import evaluate_index
+from retrieval.evaluation.options import EvaluationOptions
+from retrieval.evaluation.report import Report
 from retrieval.evaluation.trap_search import look_in
 from retrieval.index import Item
 from retrieval.index.folder import ENCODER
@@ -95,7 +97,7 @@ class Contents:
 
     index: Mapping[str, Any]
     root: Root
-    measured: evaluation.Report | None
+    measured: Report | None
     unmeasured: str | None
     examples: Mapping[str, Sequence[Example]]
     findings: Sequence[traps.Finding]
@@ -116,17 +118,17 @@ class Contents:
         """Plain values."""
         return {
             "index": dict(self.index),
-            "measured": None if self.measured is None else self.measured.to_json(),
+            "measured": plain(self.measured),
             "unmeasured": self.unmeasured,
-            "examples": {kind: [example.to_json() for example in some] for kind, some in self.examples.items()},
-            "findings": [finding.to_json() for finding in self.findings],
+            "examples": plain(self.examples),
+            "findings": plain(self.findings),
             "map": [
                 {"id": int(id_), "label": label, "x": round(float(x), 3), "y": round(float(y), 3)}
                 for id_, label, (x, y) in zip(self.place_ids, self.place_labels, self.places, strict=True)
             ],
             "tuning": self.tuning,
             "calibration": self.calibration,
-            "training": self.training and [_finite(row) for row in self.training],
+            "training": plain(self.training),
             "seed": self.seed,
             "made": self.made,
             "machine": machine(),
@@ -170,9 +172,7 @@ def gather(
         if limit is None and not exact:
             limit = min(QUERIES, max(FEWEST, COMPARED // len(index)))
         try:
-            measured = evaluation.evaluate_index(
-                index, options=evaluation.EvaluationOptions(limit=limit, exact=exact, seed=seed)
-            )
+            measured = evaluate_index(index, options=EvaluationOptions(limit=limit, exact=exact, seed=seed))
         except RetrievalError as error:  # there are no labels, or no two pictures of one
             unmeasured = str(error)
         ids, labels = index.ids(), index.labels()
@@ -216,7 +216,7 @@ def curves(run: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _examples(search: Search, measured: evaluation.Report, explain: bool) -> dict[str, list[Example]]:
+def _examples(search: Search, measured: Report, explain: bool) -> dict[str, list[Example]]:
     values = np.asarray(measured.per_query[ORDER], dtype=np.float64)
     names = measured.per_query["name"]
     known = np.flatnonzero(np.isfinite(values))
@@ -254,7 +254,3 @@ def _card(folder: Path) -> str | None:
         return (folder / ENCODER / "card.md").read_text(encoding="utf-8")[:20_000]
     except (OSError, ValueError):
         return None
-
-
-def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in row.items()}

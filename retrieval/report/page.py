@@ -15,8 +15,7 @@ from retrieval.errors import RetrievalError
 from retrieval.report import about
 from retrieval.report.blocks import Headline, Section, interval, number
 from retrieval.report.contents import Contents, gather
-from retrieval.report.findings import TITLES, findings
-from retrieval.report.quality import examples, quality
+from retrieval.report.quality import TITLES, examples, findings, quality
 from retrieval.version import __version__
 
 HEADLINES = ("P@1", "P@10", "MAP@R", "mAP")

@@ -1,18 +1,36 @@
-"""How good the answers are: the part of the page that needs labels."""
+"""How good the answers are, and what may be wrong: with pictures to judge both by."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval import evaluation
+from retrieval import traps
+from retrieval.base.text import printable
+from retrieval.evaluation.per_class import Column, Confusion
+from retrieval.evaluation.report import Report
 from retrieval.report import charts
 from retrieval.report.blocks import Chart, Group, Row, Section, Table, interval, number
 from retrieval.report.contents import ORDER, Contents, Example
-from retrieval.report.thumbnails import explained_tiles, hit_tile, query_tile
+from retrieval.report.thumbnails import Tile, explained_tiles, hit_tile, query_tile, tile
 
 CLASSES = 40
 """Classes that the table shows; of more the worst."""
+
+EXAMPLES = 5
+"""Examples of a finding that are shown."""
+
+PICTURES = 9
+"""Pictures of an example that are shown: what a line holds."""
+
+TITLES = {
+    "leakage": "near-duplicates",
+    "collapse": "a collapsed embedding",
+    "hubs": "hubs, pictures that are everybody's neighbour",
+    "labels": "suspected label errors",
+    "small classes": "classes that are too small",
+}
+"""What the traps are called on the page."""
 
 
 def quality(contents: Contents) -> list[Section | None]:
@@ -67,7 +85,7 @@ def quality(contents: Contents) -> list[Section | None]:
     return [whole, _classes(measured)]
 
 
-def _classes(measured: evaluation.Report) -> Section | None:
+def _classes(measured: Report) -> Section | None:
     found = measured.per_class
     if found is None or not len(found.names):
         return None
@@ -105,7 +123,7 @@ def _classes(measured: evaluation.Report) -> Section | None:
     )
 
 
-def _most_confused(taken: evaluation.Confusion) -> str:
+def _most_confused(taken: Confusion) -> str:
     off = np.array(taken.shares)
     np.fill_diagonal(off, -1)
     row, column = np.unravel_index(int(off.argmax()), off.shape)
@@ -150,7 +168,7 @@ def _example(example: Example, contents: Contents) -> Row:
     )
 
 
-def _cell(column: evaluation.Column, place: int) -> str:
+def _cell(column: Column, place: int) -> str:
     ends = interval(float(column.low[place]), float(column.high[place]))
     return number(float(column.value[place])) + (f" ({ends})" if ends else "")
 
@@ -163,3 +181,31 @@ def _at(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], x_name: str, y_n
         + ", ".join(f"{y[min(p, len(y) - 1)]:.2f} at {x_name} {x[min(p, len(x) - 1)]:.2f}" for p in some)
         + "."
     )
+
+
+def findings(contents: Contents) -> Section | None:
+    """Each trap in a sentence, and the worst examples of those that were found."""
+    if not contents.findings:
+        return None
+    groups = [
+        Group(TITLES[found.name].capitalize(), [_trap_example(one, contents) for one in found.worst[:EXAMPLES]])
+        for found in contents.findings
+        if found.worst
+    ]
+    return Section("traps", "What may be wrong", warnings=contents.findings, rows=groups)
+
+
+def _trap_example(one: traps.Example, contents: Contents) -> Row:
+    tiles = [_tile(id_, "query" if not place else "plain", contents) for place, id_ in enumerate(one.ids[:PICTURES])]
+    words = ", ".join(
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in one.figures.items()
+        if value is not None
+    )
+    return Row(tiles, "Pictures " + ", ".join(map(str, one.ids)), words)
+
+
+def _tile(id_: int, kind: str, contents: Contents) -> Tile:
+    item = contents.items[id_]
+    path = contents.root / item.path
+    return tile(path, kind, item.label if item.label is not None else printable(path.name), f"id {id_}")

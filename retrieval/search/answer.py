@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from retrieval.images import Box, Skipped
     from retrieval.index import Item
     from retrieval.search.arrangement import Arranged
-    from retrieval.search.calibration import Calibration
+    from retrieval.search.calibration.reading import Reading
     from retrieval.search.facets import Facet
     from retrieval.search.parts import Part
+    from retrieval.search.rerank import Heeded
 
 
 SHOWN = 30
@@ -40,10 +41,16 @@ class Hit:
         label: its label, or None.
         score: inner product of the two unit vectors, in [−1, 1], whatever ordered the hits.
         relevant: whether its label is the query's; None where either has none.
-        probability: that it is a true match, by that score; None where that was not calibrated.
+        probability: that it is a match, by its score and what surrounds it; None where that was not calibrated. It need
+            not fall from one hit to the next.
+        evidence: what made that probability, by "score", "labels", "gap", "cohort" and "usual", which is what holds of
+            any hit: log-odds that sum to its own; None where its score alone did.
+        copy: the probability that it is the picture which the query is an altered copy of; None where that was not
+            calibrated.
         reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
             hit, which then stands behind those that it did.
         group: the name of its group, where the answer has groups; None also for those that belong in none.
+        marked: whether it was marked as right for this query; None where it was not marked.
     """
 
     rank: int
@@ -55,6 +62,9 @@ class Hit:
     probability: float | None = None
     reranked: float | None = None
     group: str | None = None
+    marked: bool | None = None
+    copy: float | None = None
+    evidence: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,12 @@ class Answer:
         hits: the best first.
         picture: the query's file; None for a text or a vector.
         left_out: ids of the query itself, and of its exact copies, ascending, which the hits leave out.
-        no_match: whether the best score is so low that the index has no match; None where that was not calibrated.
+        no_match: whether the index has no match, whatever hits were filtered by; None where that was not calibrated.
+        no_copy: whether it has no picture that the query is an altered copy of; None where that was not calibrated.
+        fold: how many of the hits to keep, from the first on, so that the number of matches among them, less that of
+            others, is the greatest that can be expected; None where that was not calibrated.
         unread: hits that the re-ranker could not look at, since their files cannot be read.
+        marks: the marks that the ranking was learned from; None where the query has none.
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
         matches: how many pictures are within the cut-off, however few are shown; None where that was not counted.
         facets: how many of the matches have each label, folder and attribute; None where that was not asked for.
@@ -117,7 +131,10 @@ class Answer:
     left_out: tuple[int, ...] = ()
     no_match: bool | None = None
     unread: tuple[Skipped, ...] = ()
+    marks: Heeded | None = None
     root: Root | None = None
+    fold: int | None = None
+    no_copy: bool | None = None
     matches: int | None = None
     facets: tuple[Facet, ...] | None = None
     next: str | None = None
@@ -144,7 +161,10 @@ class Answer:
 
     def __getitem__(self, which: int | slice) -> Hit | Answer:
         if isinstance(which, slice):
-            return dataclasses.replace(self, hits=self.hits[which])
+            hits, fold = self.hits[which], self.fold
+            if fold is not None:  # what lay before it still does
+                fold = len(self.hits[:fold][which]) if (which.step or 1) > 0 else None
+            return dataclasses.replace(self, hits=hits, fold=fold)
         return self.hits[which]
 
     def to_list(self) -> list[dict[str, Any]]:
@@ -193,20 +213,21 @@ class Answer:
 def hits_of(
     found: Sequence[tuple[float, Item]],
     label: str | None,
-    calibration: Calibration | None,
+    match: Reading | None,
+    copy: Reading | None,
     shown: Arranged,
 ) -> tuple[Hit, ...]:
     """What is shown of what was found as hits of a query, in its order.
 
     Args:
-        found: each with its score. label: the query's. calibration: of the index.
-        shown: the same hits, with their groups and the re-ranker's scores, NaN where there is none.
+        found: each with its score. label: the query's.
+        match, copy: what the index's calibrations say of them.
+        shown: the same hits, with their groups, the marks that they were learned from, and the re-ranker's scores, NaN
+            where there is none.
     """
-    reranked = shown.hits.reranked.tolist()
-    groups = shown.groups or [None] * len(found)
-    chances: Sequence[float | None] = [None] * len(found)
-    if calibration is not None:
-        chances = calibration.probability([score for score, _ in found]).tolist()
+    marks = shown.hits.heeded
+    said = {} if marks is None else {**dict.fromkeys(marks.right, True), **dict.fromkeys(marks.wrong, False)}
+    nothing = [None] * len(found)
     return tuple(
         Hit(
             rank=rank,
@@ -217,27 +238,24 @@ def hits_of(
             relevant=None if label is None or item.label is None else item.label == label,
             probability=chance,
             reranked=None if math.isnan(second) else second,
+            copy=copied,
+            evidence=why,
             group=group,
+            marked=said.get(item.id),
         )
-        for rank, ((score, item), chance, second, group) in enumerate(
-            zip(found, chances, reranked, groups, strict=True), shown.before + 1
+        for rank, ((score, item), second, group, chance, why, copied) in enumerate(
+            zip(
+                found,
+                shown.hits.reranked.tolist(),
+                shown.groups or nothing,
+                nothing if match is None else match.chances.tolist(),
+                nothing if match is None else match.evidence,
+                nothing if copy is None else copy.chances.tolist(),
+                strict=True,
+            ),
+            shown.before + 1,
         )
     )
-
-
-def no_match(best: float | None, above: float | None, calibration: Calibration | None) -> bool | None:
-    """Whether the best score says that there is no match; None where that is not known.
-
-    Args:
-        best: the best score; None where nothing was found. above: the least score that was asked for.
-        calibration: of the index.
-    """
-    if calibration is None:
-        return None
-    if best is not None:
-        return best < calibration.no_match_below
-    # The best score is known to be below what was asked for.
-    return True if above is not None and above <= calibration.no_match_below else None
 
 
 def shown(probability: float, digits: int) -> str:
@@ -246,3 +264,9 @@ def shown(probability: float, digits: int) -> str:
     if probability < least / 2:
         return f"<{least:.{digits}f}"
     return f">{1 - least:.{digits}f}" if probability >= 1 - least / 2 else f"{probability:.{digits}f}"
+
+
+def spoken(evidence: Mapping[str, float]) -> str:
+    """The part of the evidence that speaks most for or against a match, against what holds of any hit, for people."""
+    word = max((word for word in evidence if word != "usual"), key=lambda word: abs(evidence[word]))
+    return f"{word} {evidence[word]:+.1f}"

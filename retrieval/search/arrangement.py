@@ -48,6 +48,8 @@ class Arrangement:
         cursor: `""` for the first page, or what the answer before it gave as `next`. The hits of all pages are those of
             an exact search, whatever structure the index has.
         diverse: λ, from 0 to 1, for hits that are also unlike one another (:mod:`retrieval.search.diverse`).
+        matches: whether the matches end where more of the hits are others, by what a calibration says
+            (:attr:`.Answer.fold`).
     """
 
     sort: str | None = None
@@ -55,6 +57,12 @@ class Arrangement:
     facets: bool = False
     cursor: str | None = None
     diverse: float | None = None
+    matches: bool = False
+
+    @property
+    def as_ranked(self) -> bool:
+        """Whether hits stand as they were ranked, from the first on."""
+        return self.sort is None and self.group_by is None and self.diverse is None and not self.cursor
 
     @property
     def needs_all(self) -> bool:
@@ -81,7 +89,12 @@ class Arrangement:
         Args:
             index: that is asked. vector: float32 (d,), the query's. above: the least score. asked: what else decides.
         """
-        paged = self.group_by is None and self.diverse is None and (self.sort is None or above is not None)
+        paged = (
+            self.group_by is None
+            and self.diverse is None
+            and not self.matches
+            and (self.sort is None or above is not None)
+        )
         least = None if above is None else float(above)
         return paging.digest(index, vector, least, self.sort, *asked) if paged else None
 
@@ -127,6 +140,7 @@ class Arrangement:
                 (self.diverse is not None, f"--diverse chooses its hits all together; {out}"),
                 (reranked, f"--rerank orders only the first hits anew; {out}"),
                 (self.group_by is not None, f"--group-by has no pages; {out}"),
+                (self.matches, f"--matches looks at the first hits only; {out}"),
                 (endless and self.sort is not None, "--sort has pages where a score ends the matches; give --above"),
                 (endless and self.facets, "--facets counts on a page what is above a score; give --above"),
             ):

@@ -30,8 +30,10 @@ class Question:
         label: where it is known.
         calibrated: whether it is one picture and all of it, or its vector: then what was calibrated with these holds
             for its scores, and it has the id and label of a copy in the index.
+        words: whether it is a text, for whose scores something else was calibrated.
         box: the part of the picture that it is; None for all of it.
         of: what it is made of, where it was asked in parts.
+        asked: the names by which marks know it; None if these are those of its picture.
     """
 
     query: str
@@ -40,8 +42,10 @@ class Question:
     sha256: str | None = None
     label: str | None = None
     calibrated: bool = True
+    words: bool = False
     box: images.Box | None = None
     of: tuple[Question, ...] = ()
+    asked: frozenset[str] | None = None
 
     @property
     def whole(self) -> Path | Placed | None:

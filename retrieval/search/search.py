@@ -7,6 +7,7 @@ network that lies in the index, through ONNX Runtime where the index has it in t
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import itertools
@@ -31,16 +32,18 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
-from retrieval.search.answer import Answer, AskedPart, hits_of, no_match
+from retrieval.search.answer import Answer, AskedPart, hits_of
 from retrieval.search.arrangement import PLAIN, Arrangement, arranged
 from retrieval.search.combining import combined
+from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
-from retrieval.search.rerank.reranker import FirstRanking, unchanged
+from retrieval.search.rerank.reranker import FirstRanking, Reranked, unchanged
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
     from retrieval.search.calibration import Calibration
+    from retrieval.search.calibration.reading import Reader, Reading
     from retrieval.search.rerank import Reranker
 
 
@@ -122,15 +125,11 @@ class Search:
         """Whether it is known what scores say."""
         return self.calibration is not None
 
-    def match_threshold(self) -> float:
-        """The score from which on a hit counts as a match.
-
-        Raises:
-            RetrievalError: the index is not calibrated.
-        """
-        from retrieval.search.calibration.record import match_threshold
-
-        return match_threshold(self.index, self.calibration)
+    def ordered_by(self, reranker: Reranker) -> Self:
+        """The same index, with what orders the hits of every query anew; it is open as long as this one is."""
+        search = copy.copy(self)
+        search.reranker = reranker
+        return search
 
     def renewed(self) -> Self | None:
         """The same, of what is in the index now, with the vectors and the network that this one has loaded.
@@ -210,13 +209,24 @@ class Search:
         return Path(self._restored.name)
 
     @cached_property
-    def calibration(self) -> Calibration | None:
-        """What scores in this index say; None where that is not known, and then the index's warnings may say why."""
+    def _readers(self) -> dict[str, Reader]:
         if self.index.calibration is None:
-            return None
-        from retrieval.search.calibration.record import stored  # here, because most indexes have none
+            return {}
+        from retrieval.search.calibration.reading import Reader  # here, because most indexes have none
+        from retrieval.search.calibration.record import stored
 
-        return stored(self.index)
+        return {about: Reader(self.index, one) for about, one in stored(self.index).items()}
+
+    @property
+    def calibrations(self) -> dict[str, Calibration]:
+        """What was calibrated for this index, by what it is about: "labels", "copies", "words". Where one cannot be
+        used the index's warnings say why."""
+        return {about: reader.calibration for about, reader in self._readers.items()}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What scores in this index say of labels; None where that is not known."""
+        return self.calibrations.get("labels")
 
     @cached_property
     def _classes(self) -> frozenset[str]:
@@ -389,10 +399,7 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        k = self._checked(k, where, above, arrange)
-        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
-        names = names or [f"vector {row}" for row in range(len(rows))]
-        return self._answers([Question(name) for name in names], rows, k, True, where, above, arrange)
+        return self._of_vectors(vectors, names, names or (), k, where, above, arrange)
 
     def query_file(
         self,
@@ -405,15 +412,26 @@ class Search:
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         vectors = mapped(Path(file))
-        count = len(vectors) if vectors.ndim > 1 else 1
-        return self.query_vectors(
-            vectors,
-            k,
-            names=[f"{Path(file).name}[{row}]" for row in range(count)],
-            where=where,
-            above=above,
-            arrange=arrange,
-        )
+        rows = [f"[{row}]" for row in range(len(vectors) if vectors.ndim > 1 else 1)]
+        names, files = [Path(file).name + row for row in rows], [f"{file}{row}" for row in rows]
+        return self._of_vectors(vectors, names, files, k, where, above, arrange)
+
+    def _of_vectors(
+        self,
+        vectors: NDArray[Any],
+        names: Sequence[str] | None,
+        spelled: Sequence[str],
+        k: int | None,
+        where: str | None,
+        above: float | None,
+        how: Arrangement,
+    ) -> list[Answer]:
+        k = self._checked(k, where, above, how)
+        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
+        names = names or [f"vector {row}" for row in range(len(rows))]
+        asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
+        questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
+        return self._answers(questions, rows, k, True, where, above, how)
 
     def query_texts(
         self,
@@ -431,10 +449,8 @@ class Search:
         """
         k = self._checked(k, where, above, arrange)
         vectors = self.encoder.encode_text(texts)
-        # Words and pictures score otherwise than two pictures.
-        return self._answers(
-            [Question(text, calibrated=False) for text in texts], vectors, k, True, where, above, arrange
-        )
+        questions = [self._text(text) for text in texts]
+        return self._answers(questions, vectors, k, True, where, above, arrange)
 
     def query_parts(
         self,
@@ -475,7 +491,8 @@ class Search:
         questions, vectors = zip(*self._understood(parts), strict=True)
         weights = [sign * part.weight for sign, part in zip(signs, parts, strict=True)]
         vector = combined(vectors, weights, self.index.storage)
-        alone = questions[0] if signs == [1] else Question("", calibrated=False)
+        mixed = Question("", calibrated=False, asked=self._asked(wanted, unwanted))
+        alone = questions[0] if signs == [1] else mixed
         question = replace(alone, query=spelled(wanted, unwanted), of=questions)
         (answer,) = self._answers([question], vector[None], k, include_self, where, above, arrange)
         left_out = [() if include_self else tuple(item.id for item in self.copies(one)) for one in questions]
@@ -509,13 +526,19 @@ class Search:
                 )
             return self._encoded(Path(str(value)), part.box)
         if part.kind == "text":
-            return Question(str(value), calibrated=False), self.encoder.encode_text([str(value)])
+            return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
-            return Question(part.named), unit_rows(part.vector(), self.index.dim, self.folder)
+            return Question(part.named, asked=self._asked([part])), unit_rows(
+                part.vector(), self.index.dim, self.folder
+            )
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
         return self._of_item(part.named, item), self.index.vectors([item.id])
+
+    def _text(self, text: str) -> Question:
+        # Words and pictures score otherwise than two pictures.
+        return Question(text, calibrated=False, words=True, asked=self._asked([Part("text", text)]))
 
     def _found(self, path: str) -> Item:
         item = self.index.find(path)
@@ -579,49 +602,144 @@ class Search:
         ]
         how.require_same(digests)
         # a re-ranker may bring up what would not be among the first k
+        as_is = where is None and above is None and how.cursor is None
         first_k = how.first(k) if self.reranker is None or k is None else max(k, self.reranker.top)
+        if self._readers and first_k is not None and as_is:
+            first_k = max(first_k, self._looked_at(copies))
         ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above, how)
         found = [
-            FirstRanking(vector, ids, scores, without, where, k if above is None else None, question.whole)
+            FirstRanking(
+                vector,
+                ids,
+                scores,
+                without,
+                where,
+                k if above is None else None,
+                question.whole,
+                known_by(question, self.index),
+            )
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
+        asked = (questions, vectors, copies, ranked)
+        if how.matches:
+            ordered = self._within_fold(
+                asked, [one.first(how.first(k) if above is None else None) for one in ordered], as_is
+            )
         pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
+        readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
         wanted = {id_ for page in pages for id_ in page.hits.ids.tolist()}
         known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
-        for question, same, first, page in zip(questions, copies, found, pages, strict=True):
+        for question, same, first, page, said in zip(questions, copies, found, pages, readings, strict=True):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
             kept = [
                 (score, known[id_])
                 for score, id_ in zip(page.hits.scores.tolist(), page.hits.ids.tolist(), strict=True)
             ]
-            calibration = self.calibration if question.calibrated else None
+            marks = page.hits.heeded
+            # marks say more than what is asked for P, which was measured without them
+            told = {} if marks is not None else said
+            match, copy = told.get("words" if question.words else "labels"), told.get("copies")
             answers.append(
                 Answer(
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=hits_of(kept, label, calibration, page),
+                    hits=hits_of(kept, label, match, copy, page),
                     picture=question.picture,
                     left_out=first.excluded,
-                    no_match=no_match(
-                        next(iter(first.scores.tolist()), None),
-                        above,
-                        None if how.cursor else calibration,  # the best of a later page says nothing
-                    ),
+                    no_match=None if match is None else match.no_match,
+                    fold=match.fold if match is not None and how.as_ranked else None,
+                    no_copy=None if copy is None else copy.no_match,
                     unread=page.hits.unread,
+                    marks=marks,
                     root=self.pictures,
                     matches=page.matches,
                     facets=page.facets,
                     next=page.next,
                     box=question.box,
-                    calibrated=question.calibrated,
+                    calibrated="words" in self._readers if question.words else question.calibrated,
                 )
             )
         return answers
+
+    def _readings(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[np.float32],
+        copies: Sequence[Sequence[Item]],
+        ranked: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        hits: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        *,
+        as_is: bool,
+    ) -> list[dict[str, Reading]]:
+        """What the index's calibrations say of the hits. `as_is`: the ranking begins with the first hits of all."""
+        about = [("words",) if one.words else ("labels", "copies") * one.calibrated for one in questions]
+        if not any(name in self._readers for names in about for name in names):
+            return [{} for _ in questions]
+        from retrieval.search.calibration.reading import readings
+
+        own = [tuple(item.id for item in same) for same in copies]
+        if not as_is:
+            ranked = self._ranked(vectors, self._looked_at(copies), own, None, None, PLAIN)
+        return readings(self._readers, about, vectors, own, ranked, hits)
+
+    def _within_fold(
+        self,
+        asked: tuple[
+            Sequence[Question],
+            NDArray[np.float32],
+            Sequence[Sequence[Item]],
+            Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        ],
+        ordered: Sequence[Reranked],
+        as_is: bool,
+    ) -> list[Reranked]:
+        """The hits up to where the matches end, as far as can be told.
+
+        Raises:
+            RetrievalError: nobody can tell.
+        """
+        for question, one in zip(asked[0], ordered, strict=True):
+            if one.heeded is not None:
+                raise RetrievalError(
+                    "--matches is calibrated without marks, and these hits were learned from some; leave --marks out."
+                )
+            if not (question.calibrated or question.words):
+                raise RetrievalError(
+                    f"--matches is calibrated for whole pictures, and {question.query!r} scores otherwise; "
+                    "leave one of them out."
+                )
+            self.require_calibrated("words" if question.words else "labels")
+        readings = self._readings(*asked, [(one.scores, one.ids) for one in ordered], as_is=as_is)
+        names = ["words" if question.words else "labels" for question in asked[0]]
+        return [one.first(said[name].fold) for one, said, name in zip(ordered, readings, names, strict=True)]
+
+    def require_calibrated(self, about: str) -> None:
+        """Make sure that it can be told which hits match.
+
+        Args:
+            about: "labels", or "words".
+
+        Raises:
+            RetrievalError: nobody has calibrated that.
+        """
+        if about not in self.calibrations:
+            words = about == "words"
+            raise RetrievalError(
+                f"The index {printable(self.folder)!r} has no calibration that could tell "
+                f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
+                f"{' --words' * words}` on it first."
+            )
+
+    def _looked_at(self, copies: Sequence[Sequence[Item]]) -> int:
+        """How many hits a calibration looks at, the queries themselves among them."""
+        from retrieval.search.calibration.surroundings import DEPTH
+
+        return DEPTH + max(map(len, copies), default=0)
 
     def _ranked(
         self,
@@ -645,6 +763,15 @@ class Search:
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
         spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]
+
+    def _asked(self, like: Sequence[Part], unlike: Sequence[Part] = ()) -> frozenset[str]:
+        """The names by which marks know what was asked; none of what lies in memory."""
+        if self.reranker is None:
+            return frozenset()  # nothing takes marks
+        try:
+            return Asked(tuple(like), tuple(unlike)).known_by(self.index)
+        except RetrievalError:
+            return frozenset()
 
     def ask(
         self,

@@ -16,7 +16,7 @@ from retrieval.service.asking import Found
 from retrieval.service.pictures import Pictures
 from retrieval.service.questions import Asked
 
-_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked", "group")
+_OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked", "group", "marked", "copy")
 
 
 def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -30,6 +30,7 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
 
     def hit_json(hit: Hit) -> dict[str, Any]:
         plain = {name: getattr(hit, name) for name in _OF_HIT} | {"same": hit.id in found.same}
+        plain["evidence"] = None if hit.evidence is None else dict(hit.evidence)
         item = found.items.get(hit.id)
         return plain if item is None else plain | _shape(item, found.attributes[hit.id], pictures)
 
@@ -57,6 +58,8 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
         "hits": [hit_json(hit) for hit in answer.hits],
         "fold": fold(search, found),
         "no_match": answer.no_match,
+        "no_copy": answer.no_copy,
+        "marks": None if answer.marks is None else answer.marks.to_json(),
         "matches": answer.matches,
         "facets": None if answer.facets is None else [facet.to_json() for facet in answer.facets],
         "cursor": answer.next,
@@ -67,7 +70,8 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
 
 def fold(search: Search, found: Found) -> dict[str, Any]:
     """Where the matches end: how many hits are above the threshold, and a sentence that says how sure that is."""
-    hits, calibration = found.answer.hits, search.calibration
+    answer = found.answer
+    calibration = search.calibration
     if calibration is None:
         return {
             "matches": None,
@@ -75,18 +79,15 @@ def fold(search: Search, found: Found) -> dict[str, Any]:
             "sentence": "Ordered by likeness; nobody has said yet where matches end.",
             "advice": f"retrieval calibrate {printable(search.folder)}",
         }
-    chances = [hit.probability for hit in hits if hit.score >= calibration.threshold]
-    matches = len(chances)
-    known = [chance for chance in chances if chance is not None]
-    if found.answer.no_match or not matches:
-        sentence = "Nothing in this collection matches."
-    elif not known:
-        sentence = f"{matches:,} above the threshold; how sure that is was measured for single pictures alone."
-    else:
-        sentence = (
-            f"{matches:,} {'matches' if matches == 1 else 'match'}; a match with P {shown(sum(known) / len(known), 2)}."
-        )
-    return {"matches": matches, "threshold": calibration.threshold, "sentence": sentence, "advice": None}
+    told = {"matches": answer.fold, "threshold": calibration.threshold, "advice": None}
+    if answer.fold is None:
+        return told | {"sentence": "Ordered by likeness; where matches end is not known of such a question."}
+    chances = [hit.probability for hit in answer.hits[: answer.fold] if hit.probability is not None]
+    if answer.no_match or not chances:
+        return told | {"sentence": "Nothing in this collection matches."}
+    likely = shown(sum(chances) / len(chances), 2)
+    what = "matches" if answer.fold == 1 else "match"
+    return told | {"sentence": f"{answer.fold:,} {what}, each with P {likely} on average."}
 
 
 def item_json(item: Item, attributes: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:

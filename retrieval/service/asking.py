@@ -22,10 +22,13 @@ from retrieval.errors import RetrievalError
 from retrieval.images.decoding import Wanted, decode
 from retrieval.images.reading import recorded_decoder
 from retrieval.index import Item, filters
+from retrieval.search import rerank
 from retrieval.search.answer import Answer, Hit
 from retrieval.search.arrangement import FIRST, PLAIN, Arrangement
-from retrieval.search.calibration.record import match_threshold
 from retrieval.search.combining import combined
+from retrieval.search.learned import FromMarks
+from retrieval.search.marks import Asked as MarkedQuery
+from retrieval.search.marks import Mark
 from retrieval.search.parts import Part, spelled
 from retrieval.search.query import Question, unit_rows
 from retrieval.search.search import Search
@@ -133,11 +136,14 @@ class Asker:
                 400, "There is nothing to look for; give a picture, an id, a path, a text or a vector.", "refused"
             )
         ready = _Ready(asked.pieces, tuple([await self._sent(search, piece) for piece in asked.pieces]))
-        above = match_threshold(search.index, search.calibration) if asked.above == "matches" else asked.above
+        if asked.marks:
+            search = search.ordered_by(FromMarks(_marks(search, asked.marks)))
+        elif asked.rerank is not None:
+            search = search.ordered_by(rerank.load(asked.rerank))
         asked = replace(asked, where=visible(search, asked.where, hidden=asked.hidden))
         coded = ready.alone and ready.pieces[0].part.kind in ("id", "path")  # of binary codes, no floats
-        kind = (search, asked.k, asked.where, above, asked.same, asked.details, asked.arrange, coded)
-        together = partial(_answers, search, asked, above)
+        kind = (search, asked.k, asked.where, asked.above, asked.same, asked.details, asked.arrange, coded)
+        together = partial(_answers, search, asked)
         most = 1 if asked.arrange.cursor else limits.TOGETHER  # a cursor goes on with one question
         found: Found = await waited(self.lane.submit(kind, ready, together, most))
         return found
@@ -228,9 +234,11 @@ async def waited(future: Any) -> Any:
     return await asyncio.wrap_future(future)
 
 
-def _answers(search: Search, asked: Asked, above: float | None, some: Sequence[_Ready]) -> list[Found | Exception]:
+def _answers(search: Search, asked: Asked, some: Sequence[_Ready]) -> list[Found | Exception]:
     """Questions that differ in their pieces alone, answered together."""
     resolved = [_resolved(search, one) for one in some]
+    if asked.marks:  # they belong to this question, whatever it is called
+        resolved = [one if isinstance(one, Exception) else (replace(one[0], asked=_THIS), one[1]) for one in resolved]
     good = [one for one in resolved if not isinstance(one, Exception)]
     answers: Iterator[Answer] = iter(())
     if good:
@@ -242,14 +250,30 @@ def _answers(search: Search, asked: Asked, above: float | None, some: Sequence[_
                 asked.k,
                 include_self=asked.same,
                 where=asked.where,
-                above=above,
+                above=asked.above,
                 arrange=asked.arrange,
             )
         )
     return [
-        one if isinstance(one, Exception) else _completed(search, asked, above, ready.alone, *one, next(answers))
+        one if isinstance(one, Exception) else _completed(search, asked, ready.alone, *one, next(answers))
         for ready, one in zip(some, resolved, strict=True)
     ]
+
+
+_KEY = "0" * 64
+_THIS = frozenset({f"sha256:{_KEY}"})
+"""The name of the one question that the marks of a request are about."""
+
+
+def _marks(search: Search, said: Sequence[tuple[int | str, bool]]) -> list[Mark]:
+    """Marks of this question; what is not in the index is left out."""
+    query = MarkedQuery((Part("id", 0),))
+    found = []
+    for name, right in said:
+        item = item_of(search, name) if isinstance(name, int) else search.index.find(name)
+        path = name if item is None else item.path
+        found.append(Mark(query, str(path), right, query_sha256=_KEY))
+    return found
 
 
 def _resolved(search: Search, ready: _Ready) -> Known | Exception:
@@ -283,7 +307,6 @@ def _understood(search: Search, piece: Piece) -> Known:
 def _completed(
     search: Search,
     asked: Asked,
-    above: float | None,
     alone: bool,
     question: Question,
     vector: NDArray[Any],
@@ -300,7 +323,9 @@ def _completed(
         hits = [*(hit for hit in hits if hit.id in same), *(hit for hit in hits if hit.id not in same)]
         if asked.arrange == PLAIN and asked.where is None and search.index.storage != "binary":
             # An approximate structure may not find them.
-            hits = [*_hits_of_items(search, missed, vector, above, answer), *hits][: asked.k if above is None else None]
+            hits = [*_hits_of_items(search, missed, vector, asked.above, answer), *hits][
+                : asked.k if asked.above is None else None
+            ]
         hits = [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
     hits = hits[: limits.HITS]  # groups may have more
     ids = [hit.id for hit in hits]
@@ -319,12 +344,10 @@ def _hits_of_items(
     if not items:
         return []
     found = []
-    calibration = search.calibration if answer.calibrated else None
     for item, score in zip(items, (search.index.vectors([item.id for item in items]) @ vector).tolist(), strict=True):
         relevant = None if answer.label is None or item.label is None else item.label == answer.label
-        chance = None if calibration is None else float(calibration.probability(score))
         if above is None or score >= above:
-            found.append(Hit(0, item.id, item.path, item.label, score, relevant, chance))
+            found.append(Hit(0, item.id, item.path, item.label, score, relevant))
     return found
 
 

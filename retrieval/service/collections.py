@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.base import progress
+from retrieval.base.machine import cores
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index.folder import is_index
@@ -243,7 +244,7 @@ class Collections:
                 try:
                     one.refresh()
                     said.pop(one.name, None)
-                except (RetrievalError, OSError) as error:
+                except Exception as error:  # whatever it is, the others are watched on
                     if said.get(one.name) != str(error):  # once, and not four times a second
                         said[one.name] = str(error)
                         progress.note(f"{printable(one.folder)!r} stays as it was opened: {error}")
@@ -259,7 +260,7 @@ def _build(collection: Collection, pictures: Path) -> None:
 
     try:
         with progress.told_to(heard):
-            build(pictures, collection.folder)
+            build(pictures, collection.folder, threads=max(1, cores() - 1))  # one core is left for who asks meanwhile
         collection.building = None
     except RetrievalError as error:
         building.error = str(error)

@@ -24,7 +24,9 @@ from retrieval.search.search import Search
 from retrieval.service.asking import HIDDEN
 from retrieval.service.kept import Work
 from retrieval.service.problems import Problem
-from retrieval.traps.duplicates import Duplicates, Group, duplicates_of, move_copies, undo_move
+from retrieval.traps.duplicates.find import duplicates_of
+from retrieval.traps.duplicates.move import move_copies, undo_move
+from retrieval.traps.duplicates.report import Duplicates, Group
 from retrieval.traps.duplicates.report import LARGEST, OLDEST
 
 DECIDED = "duplicate"

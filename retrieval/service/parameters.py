@@ -35,11 +35,13 @@ _OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "k": ({"type": "integer", "minimum": 1, "maximum": limits.HITS}, "hits that are wanted (50; with `above` all)"),
     "filter": (_TEXT, "what hits must match (docs/filters.md)"),
     "above": ({"oneOf": [{"type": "number"}, {"const": "matches"}]}, "the least score, or that of a match"),
+    "matches": (_SWITCH, "1: only what matches, by what is calibrated"),
     "sort": (_TEXT, "by what the matches are sorted (docs/searching.md)"),
     "group": (_TEXT, "by what they are brought together"),
     "facets": (_SWITCH, "count labels, folders and attributes among the matches"),
     "cursor": ({**_TEXT, "pattern": CURSOR}, "empty for the first page, and then what an answer said"),
     "diverse": ({"type": "number", "minimum": 0, "maximum": 1}, "hits that are unlike one another, too"),
+    "rerank": ({"enum": ["aqe", "alpha-qe", "k-reciprocal"]}, "what orders the hits anew (docs/rerank.md)"),
     "same": (_SWITCH, "0: leave the picture itself, and its copies, out (1)"),
     "details": (_SWITCH, "0: hits tell nothing of their files (1)"),
     "hidden": (_SWITCH, "1: hidden pictures, too (0)"),
@@ -80,6 +82,14 @@ BODY: dict[str, Any] = {
                         "like": {"type": "array", "items": _PART, "maxItems": limits.PARTS},
                         "unlike": {"type": "array", "items": _PART, "maxItems": limits.PARTS},
                         "vector": {"type": "array", "items": {"type": "number"}, "minItems": 1},
+                        "marks": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "properties": {"item": {"type": ["integer", "string"]}, "right": {"type": "boolean"}},
+                                "required": ["item", "right"],
+                            },
+                        },
                         **{name: schema for name, (schema, _) in _OPTIONS.items()},
                     },
                 }

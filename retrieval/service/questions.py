@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,19 +55,22 @@ class Asked:
 
     Attributes:
         pieces: what it is made of. k: hits that are wanted. where: a filter that they match. above: the least score of
-            theirs, or "matches": that from which on two pictures match. same: whether pictures of the collection that
+            theirs. same: whether pictures of the collection that
             the question is, come first, and are not left out. details: whether hits tell of their files, too. hidden:
             whether hidden pictures may be hits. arrange: how the hits are sorted, grouped, counted, paged or chosen.
+        marks: what was said of hits, each by id or path. rerank: what orders them anew.
     """
 
     pieces: tuple[Piece, ...]
     k: int | None = 50
     where: str | None = None
-    above: float | Literal["matches"] | None = None
+    above: float | None = None
     same: bool = True
     details: bool = True
     hidden: bool = False
     arrange: Arrangement = PLAIN
+    marks: tuple[tuple[int | str, bool], ...] = ()
+    rerank: str | None = None
 
     def also(self, pieces: tuple[Piece, ...]) -> Asked:
         """The same with more parts."""
@@ -76,8 +79,11 @@ class Asked:
 
 _FORMS = "give id:17, path:2019/a.jpg or text:a red dog, or send a picture"
 
-_LATER = ("marks", "rerank", "explain")
-"""What the contract has and nothing here answers yet."""
+MARKS = 1_000
+"""Marks of one question."""
+
+RERANKERS = ("aqe", "alpha-qe", "k-reciprocal")
+"""What may order hits anew: nothing that lies in a folder of this machine."""
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -120,17 +126,14 @@ def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
         Problem: something in it is not as it must be.
     """
     said: dict[str, Any] = {**query, **given}
-    for name in _LATER:
-        if said.get(name) not in (None, "", 0, "0", False, []):
-            _refuse(f"{name!r} is not known to this service yet; leave it out")
     pieces = [read_piece(one, sign) for name, sign in (("like", 1), ("unlike", -1)) for one in _several(said.get(name))]
     if "vector" in said:
         pieces.append(_vector(_numbers(said["vector"])))
     if len(pieces) > limits.PARTS:
         _refuse(f"The question has {len(pieces)} parts; give at most {limits.PARTS}")
     above = said.get("above")
-    if above is not None and above != "matches":
-        above = _number(above, "above")
+    matches = _flag(said.get("matches", False), "matches") or above == "matches"
+    above = None if above in (None, "", "matches") else _number(above, "above")
     k = said.get("k")
     return Asked(
         tuple(pieces),
@@ -141,11 +144,13 @@ def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
         same=_flag(said.get("same", True), "same"),
         details=_flag(said.get("details", True), "details"),
         hidden=_flag(said.get("hidden", False), "hidden"),
-        arrange=_arrangement(said),
+        arrange=_arrangement(said, matches),
+        marks=_marks(said.get("marks")),
+        rerank=_reranker(said.get("rerank")),
     )
 
 
-def _arrangement(said: Mapping[str, Any]) -> Arrangement:
+def _arrangement(said: Mapping[str, Any], matches: bool) -> Arrangement:
     cursor, diverse = said.get("cursor"), said.get("diverse")
     if cursor is not None and not (isinstance(cursor, str) and len(cursor) <= limits.TEXT):
         _refuse("The cursor is none that an answer came with; leave it empty for the first page")
@@ -161,6 +166,7 @@ def _arrangement(said: Mapping[str, Any]) -> Arrangement:
         _flag(said.get("facets", False), "facets"),
         cursor,
         diverse,
+        matches,
     )
 
 
@@ -197,6 +203,30 @@ def _vector(numbers: NDArray[Any]) -> Piece:
     if not np.isfinite(numbers).all():
         _refuse("The vector has a number that is not finite")
     return Piece(Part("vector", tuple(numbers.astype(np.float64).tolist())), vector=numbers)
+
+
+def _marks(given: object) -> tuple[tuple[int | str, bool], ...]:
+    """What was said of hits: each by id or path, and whether it is right."""
+    if given in (None, [], ""):
+        return ()
+    if not isinstance(given, list) or len(given) > MARKS:
+        _refuse(f'The marks are no list of at most {MARKS:,}, such as [{{"item": 17, "right": true}}]')
+    found = []
+    for one in given:
+        item, right = (one.get("item"), one.get("right")) if isinstance(one, dict) else (None, None)
+        known = (type(item) is int and 0 <= item < 2**63) or (isinstance(item, str) and 0 < len(item) <= limits.TEXT)
+        if not known or not isinstance(right, bool):
+            _refuse(f'A mark is {str(one)[:60]!r}; give {{"item": id or path, "right": true or false}}')
+        found.append((item, right))
+    return tuple(found)
+
+
+def _reranker(given: object) -> str | None:
+    if given in (None, ""):
+        return None
+    if given not in RERANKERS:
+        _refuse(f"There is no re-ranker {str(given)[:60]!r} here; give {', '.join(RERANKERS)}")
+    return str(given)
 
 
 def _several(given: object) -> list[object]:

@@ -82,6 +82,7 @@ def _about(search: Search) -> dict[str, Any]:
         "words": bool(config.get("text")),
         "pictures": not index.encoder_hash.startswith(NO_ENCODER),
         "calibrated": calibration is not None,
+        "calibrations": sorted(search.calibrations),
         "calibration": None
         if calibration is None
         else {

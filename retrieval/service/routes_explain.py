@@ -18,6 +18,7 @@ from retrieval.index import Index as Opened
 from retrieval.search.calibration import Calibration, calibrate
 from retrieval.search.explain import Explanation, explain
 from retrieval.search.heat_map import overlay
+from retrieval.search.parts import Part
 from retrieval.search.search import Search
 from retrieval.service import limits
 from retrieval.service.answers import as_json
@@ -25,7 +26,7 @@ from retrieval.service.asking import item_of, item_of_part, waited
 from retrieval.service.parameters import PART, Id, Index, shown
 from retrieval.service.pictures import SIDES
 from retrieval.service.problems import Problem
-from retrieval.service.questions import Piece, read_piece
+from retrieval.service.questions import Piece, read_json, read_piece
 from retrieval.service.service import Service, require_writer
 
 Asked = Annotated[
@@ -57,7 +58,7 @@ class ExplainRoutes:
             raise Problem(
                 400, "Only a picture has parts to explain a hit by; ask with id:, path: or upload:.", "refused"
             )
-        hit = read_piece(f"id:{id}")
+        hit = Piece(Part("id", id))
         with self._service.collection(request).lease() as search:
             item_of(search, id)
             asker = self._service.asker
@@ -99,11 +100,16 @@ class ExplainRoutes:
         return Image.open(io.BytesIO(data)).convert("RGB")
 
     async def calibrate(self, request: Request, index: Index = None) -> Response:
-        """Measure what scores say, from the labels of the index; it takes a while."""
+        """Measure what scores say: of labels, or, as {"about": "copies"}, of altered copies; it takes a while."""
         require_writer(request)
+        about = read_json(await request.body()).get("about", "labels")
+        if about not in ("labels", "copies"):
+            raise Problem(400, f"about is {str(about)[:60]!r}; give labels or copies.", "refused")
         collection = self._service.collection(request)
-        found = await self._service.writer.change(collection, lambda opened: _recorded(opened, calibrate(opened)))
-        return as_json({"threshold": found.threshold, "no_match_below": found.no_match_below})
+        found = await self._service.writer.change(
+            collection, lambda opened: _recorded(opened, calibrate(opened, about=about))
+        )
+        return as_json({"about": about, "threshold": found.threshold, "no_match_below": found.no_match_below})
 
 
 def _recorded(index: Opened, calibration: Calibration) -> Calibration:

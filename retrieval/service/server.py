@@ -12,6 +12,7 @@ from pathlib import Path
 from retrieval.base.progress import note
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
+from retrieval.index import Index
 from retrieval.index.folder import is_index
 from retrieval.service.app import create_app
 from retrieval.service.collections import Collection, Collections
@@ -163,9 +164,26 @@ def _collections(
         number = 2
         while name in found:
             name, number = f"{printable(path.resolve().name)}-{number}", number + 1
-        found[name] = Collection(
-            name, path if index else Path("indexes") / path.resolve().name, mapped=mapped, changed=metrics.index
-        )
+        out = path if index else _place(path)
+        found[name] = Collection(name, out, mapped=mapped, changed=metrics.index)
         if not index:
             makes.append((found[name], path))
     return Collections(list(found.values())), makes
+
+
+def _place(pictures: Path) -> Path:
+    """Where the index of a folder of pictures is made, as `retrieval build` has it.
+
+    Raises:
+        RetrievalError: there is an index of another folder.
+    """
+    root = pictures.resolve()
+    out = Path("indexes") / root.name
+    if is_index(out):
+        with Index.open(out) as index:
+            if Path(index.root) != root:
+                raise RetrievalError(
+                    f"{printable(out)!r} is an index of {printable(index.root)!r}, not of {printable(root)!r}; build "
+                    "that under another name (`retrieval build --out`), and serve the index."
+                )
+    return out

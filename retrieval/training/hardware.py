@@ -14,8 +14,8 @@ import torch.distributed as dist
 
 from retrieval.base.progress import bar
 from retrieval.errors import RetrievalError
-from retrieval.training.batches import Batch
 from retrieval.training.engine import Engine
+from retrieval.training.training_set import Batch
 
 STEPS = 20
 """So many are timed."""

@@ -212,13 +212,11 @@ def _reading(row: Mapping[str, str]) -> Reading:
 
 
 def _draw(readings: Readings, title: str) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names = [field.name for field in fields(readings[0]) if field.name in TITLES and field.name != "lr"]
     rows = 1 + (len(names) > 3)
     figure = Figure(figsize=(10, 3.1 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title)
     steps = [reading.step for reading in readings]
     places = figure.subplots(rows, len(names) // rows).flat

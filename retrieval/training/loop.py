@@ -26,7 +26,6 @@ from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.measures.intervals import wilson
 from retrieval.training import losses, sampling
-from retrieval.training.batches import Batches
 from retrieval.training.build_network import build_network
 from retrieval.training.engine import Engine, Measured
 from retrieval.training.hardware import choose_device, threads
@@ -36,7 +35,7 @@ from retrieval.training.processes import join
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import Saved, open_run, same_recipe
 from retrieval.training.training_run import Outcome, Run
-from retrieval.training.training_set import Source
+from retrieval.training.training_set import Batches, Source
 from retrieval.training.warm_start import Initial
 
 CLASSIFIER = "classifier.safetensors"

@@ -55,8 +55,14 @@ class World:
         """
         if self.size == 1:
             return own
-        out: Tensor = cast(Any, _Gather).apply(own, self.shares(count), self.rank)
-        return out
+        shares = self.shares(count)
+        padded = own.new_zeros(max(shares), *own.shape[1:])  # what is gathered has to be of one size
+        padded[: len(own)] = own.detach()
+        gathered = [torch.empty_like(padded) for _ in shares]
+        dist.all_gather(gathered, padded)
+        parts = [part[:share] for part, share in zip(gathered, shares, strict=True)]
+        parts[self.rank] = own  # the part through which gradients flow back
+        return torch.cat(parts)
 
     def add_up(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors of one dtype, alike in shape on all processes, by their sums over the processes."""
@@ -111,22 +117,6 @@ def sum_over_processes(x: Tensor) -> Tensor:
     return out
 
 
-class _Gather(Function):
-    @staticmethod
-    def forward(ctx: Any, own: Tensor, shares: list[int], rank: int) -> Tensor:
-        ctx.shares, ctx.rank = shares, rank
-        # what is gathered has to be of one size
-        padded = own.new_zeros(max(shares), *own.shape[1:])
-        padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in shares]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, shares, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return torch.split(gradient, ctx.shares)[ctx.rank], None, None
-
-
 class _Sum(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -136,6 +126,4 @@ class _Sum(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
+        return _Sum.forward(ctx, gradient)

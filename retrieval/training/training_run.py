@@ -27,7 +27,6 @@ from retrieval.base.progress import bar
 from retrieval.datasets import PictureSet
 from retrieval.errors import RetrievalError
 from retrieval.training import run_folder
-from retrieval.training.batches import Batches
 from retrieval.training.card import card
 from retrieval.training.engine import Engine, Measured
 from retrieval.training.hardware import choose_device, choose_precision, compile_again, seconds_per_step, try_compiled
@@ -36,7 +35,7 @@ from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.processes import World
 from retrieval.training.recipe import Recipe, epochs_for
 from retrieval.training.run_folder import RESULTS, Saved
-from retrieval.training.training_set import fingerprint, readable
+from retrieval.training.training_set import Batches, fingerprint, readable
 
 CHECKPOINT_SECONDS = 60.0
 

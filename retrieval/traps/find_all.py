@@ -82,7 +82,7 @@ def of_index(
 
     Args:
         index: searched as it is: with an approximate structure, a few neighbours are missed.
-        k: neighbours of each picture.
+        k: neighbours of each picture; of a smaller index, all others.
         seed: of what is drawn.
         hashes: of all its pictures by ascending id (:meth:`retrieval.images.perceptual.HashedFiles.aligned`); not used
             where some are drawn.
@@ -95,26 +95,13 @@ def of_index(
     asked = None
     if n > WHOLE and not exact:
         asked = np.sort(np.random.default_rng(seed).choice(n, DRAWN, replace=False))
-    neighbours, scores = neighbours_of(index, k, asked, exact=exact)
+    neighbours, scores = neighbours_of(index, min(k, max(n - 1, 1)), asked, exact=exact)
     ids, rows = index.all_vectors()
-    names, marks = numbered(index.labels())
-    labels = marks if names else None
-    if asked is not None:
-        return _of_some(as_numbers(rows), labels, neighbours, scores, asked, ids, list(names), seed)
-    return find(as_numbers(rows), labels, neighbours, scores, ids=ids, names=list(names), hashes=hashes, seed=seed)
-
-
-def _of_some(
-    vectors: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64] | None,
-    neighbours: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float32],
-    asked: npt.NDArray[np.int64],
-    ids: npt.NDArray[np.int64],
-    names: list[str],
-    seed: int,
-) -> tuple[Finding, ...]:
-    """:func:`find` where some pictures, in the rows `asked`, have asked for their neighbours, ids, among all."""
+    vectors = as_numbers(rows)
+    classes, marks = numbered(index.labels())
+    names, labels = list(classes), marks if classes else None
+    if asked is None:
+        return find(vectors, labels, neighbours, scores, ids=ids, names=names, hashes=hashes, seed=seed)
     found = np.where(neighbours < 0, -1, np.searchsorted(ids, neighbours))
     some = np.ascontiguousarray(vectors[asked])
     among, _ = exact_neighbours(some, some, found.shape[1], own=np.arange(len(some)))
@@ -123,12 +110,8 @@ def _of_some(
     if labels is not None:
         findings.append(find_label_errors(found, scores, labels, names, asked).with_ids(ids))
     drawn = f"Of {len(ids):,} pictures {len(asked):,} were drawn: "
-    findings = [replace(finding, sentence=drawn + _lower(finding.sentence)) for finding in findings]
+    findings = [replace(one, sentence=drawn + one.sentence[:1].lower() + one.sentence[1:]) for one in findings]
     findings.append(find_collapse(vectors, labels, names, seed=seed).with_ids(ids))
     if labels is not None:
         findings.append(find_small_classes(labels, max(found.shape[1], 1), names).with_ids(ids))
     return worst_first(findings)
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from retrieval.base.text import plain
 
 Severity = Literal["fine", "notice", "warning"]
 """Nothing found; something a reader of the figures should know; figures that should not be believed as they are."""
@@ -39,7 +40,7 @@ class Example:
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
         names = {"names": list(self.names)} if self.names else {}
-        return {"ids": list(self.ids), **names, **{name: _plain(value) for name, value in self.figures.items()}}
+        return {"ids": list(self.ids), **names, **plain(self.figures)}
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,7 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it: numbers that are none are null."""
-        return {
-            "name": self.name,
-            "severity": self.severity,
-            "sentence": self.sentence,
-            "figures": {name: _plain(value) for name, value in self.figures.items()},
-            "worst": [example.to_json() for example in self.worst],
-        }
+        return {name: plain(value) for name, value in vars(self).items()}
 
     def with_ids(self, *ids: npt.NDArray[np.int64]) -> Finding:
         """The same with ids in the place of rows.
@@ -78,35 +73,20 @@ class Finding:
             ids: int64 (n,), the id of each row; with two of them, the first is of an example's first picture (a query)
                 and the second of all others (of the gallery).
         """
-        return dataclasses.replace(
-            self,
-            worst=tuple(
-                Example(
-                    tuple(int(ids[min(place, len(ids) - 1)][row]) for place, row in enumerate(example.ids)),
-                    example.figures,
-                )
-                for example in self.worst
-            ),
-        )
+        worst = (Example(tuple(map(int, _looked_up(one.ids, ids))), one.figures) for one in self.worst)
+        return dataclasses.replace(self, worst=tuple(worst))
 
     def called(self, *names: Mapping[int, str]) -> Finding:
         """The same with the pictures' names, given by id or row; with two mappings as in :meth:`with_ids`."""
-        return dataclasses.replace(
-            self,
-            worst=tuple(
-                dataclasses.replace(
-                    example,
-                    names=tuple(names[min(place, len(names) - 1)][id_] for place, id_ in enumerate(example.ids)),
-                )
-                for example in self.worst
-            ),
-        )
+        worst = (dataclasses.replace(one, names=tuple(_looked_up(one.ids, names))) for one in self.worst)
+        return dataclasses.replace(self, worst=tuple(worst))
+
+
+def _looked_up(ids: tuple[int, ...], tables: Sequence[Any]) -> Iterator[Any]:
+    """What stands for the first of them in the first table, and for the others in the last."""
+    return (tables[min(place, len(tables) - 1)][one] for place, one in enumerate(ids))
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Warnings before notices, and what is fine last."""
     return tuple(sorted(findings, key=lambda one: _WORSE[one.severity]))
-
-
-def _plain(value: Value) -> Value:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

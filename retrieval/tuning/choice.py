@@ -130,23 +130,21 @@ def pareto(points: Sequence[Point], *, memory: bool = True) -> list[Point]:
 def why_none(points: Sequence[Point], wishes: Wishes, k: int) -> str:
     """One sentence: why no point does what is asked, and what would have to give."""
     asked, nearest = [], []
+
+    def without(wish: str) -> list[Point]:
+        return [point for point in points if replace(wishes, **{wish: None}).met_by(point)]
+
     if wishes.recall is not None:
         asked.append(f"recall@{k} of {wishes.recall:g}")
-        left = [point for point in points if replace(wishes, recall=None).met_by(point)]
-        if left:
-            best = max(left, key=lambda point: point.recall)
+        if best := max(without("recall"), key=lambda point: point.recall, default=None):
             nearest.append(f"otherwise recall reaches {best.recall:.4f} ({best.factory})")
     if wishes.latency is not None:
         asked.append(f"{show_seconds(wishes.latency)} a query")
-        left = [point for point in points if replace(wishes, latency=None).met_by(point)]
-        if left:
-            best = min(left, key=lambda point: point.latency)
+        if best := min(without("latency"), key=lambda point: point.latency, default=None):
             nearest.append(f"otherwise a query takes {show_seconds(best.latency)} at least ({best.factory})")
     if wishes.memory is not None:
         asked.append(f"{show_bytes(wishes.memory)} of memory")
-        left = [point for point in points if replace(wishes, memory=None).met_by(point)]
-        if left:
-            best = min(left, key=lambda point: point.memory)
+        if best := min(without("memory"), key=lambda point: point.memory, default=None):
             nearest.append(f"otherwise it takes {show_bytes(best.memory)} at least ({best.factory})")
     return (
         f"Nothing that was measured has {' and '.join(asked)}{' at once' if len(asked) > 1 else ''}"

@@ -40,11 +40,9 @@ def draw(report: TuningReport, path: Path) -> None:
     Raises:
         RetrievalError: the disk is full, or the folder cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second's import that only a tuning needs
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # a second's import that only a tuning needs
 
     figure = Figure(figsize=(9, 5.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_xscale("function", functions=(_stretch, _shrink))
     axes.set_yscale("log")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrieval.base.found import Found
 from retrieval.base.machine import machine, versions
-from retrieval.base.text import aligned, ends, known
+from retrieval.base.text import aligned, ends, plain
 from retrieval.base.units import show_bytes, show_seconds
-from retrieval.measures import Comparison, Interval
+from retrieval.measures import Comparison
 from retrieval.tuning.choice import EXACT, Point, Wishes, pareto
 
 _SHOWN = 0.8
@@ -61,19 +61,13 @@ class TuningReport(Found):
     def to_json(self) -> dict[str, Any]:
         """Plain values. Each point says whether it is on the Pareto front."""
         front = pareto(self.points)
-        return asdict(self) | {
-            "points": [_plain(point) | {"pareto": point in front} for point in self.points],
-            "chosen": None if self.chosen is None else _plain(self.chosen),
+        return super().to_json() | {
+            "points": [plain(point) | {"pareto": point in front} for point in self.points],
             "left_out": [{"factory": factory, "reason": reason} for factory, reason in self.left_out],
             "losses": {
-                name: {
-                    "approximate": _plain(loss.first),
-                    "exact": _plain(loss.second),
-                    "difference": _plain(loss.difference),
-                }
+                name: plain({"approximate": loss.first, "exact": loss.second, "difference": loss.difference})
                 for name, loss in self.losses.items()
             },
-            "versions": dict(self.versions),
         }
 
     def table(self) -> str:
@@ -139,8 +133,3 @@ class TuningReport(Found):
         if self.chosen is not None:
             lines.append("Chosen: " + ("exact search." if self.chosen.factory == EXACT else f"{self.chosen.factory}."))
         return [*lines, f"Time: {self.seconds:,.0f} s ({self.machine}); seed {self.seed}."]
-
-
-def _plain(record: Point | Interval) -> dict[str, Any]:
-    """As JSON can hold it; the ends of an interval that is open are null."""
-    return {name: known(value) for name, value in asdict(record).items()}

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from retrieval.base.found import Found
 from retrieval.base.page import document, style
-from retrieval.base.text import aligned, ends, known, numbered
+from retrieval.base.text import aligned, ends, numbered, plain
 
 
 @dataclass(frozen=True)
 class Row(Found):
     values: tuple[float, ...]
-
-    def to_json(self):
-        return {"values": list(self.values)}
 
     def table(self):
         return "a table"
@@ -39,7 +40,21 @@ def test_labels_are_numbered_in_the_order_of_their_names():
 
 def test_what_is_open_is_said_so():
     assert ends(math.nan, math.nan) == "open" and ends(-0.5, 0.25, "+.2f") == "-0.50 to +0.25"
-    assert known(math.nan) is None and known(0.0) == 0.0 and known("nan") == "nan"
+    assert plain(math.nan) is None and plain(0.0) == 0.0 and plain("nan") == "nan"
+
+
+def test_records_arrays_and_paths_are_plain_in_json():
+    class Pair(NamedTuple):
+        one: Path
+        other: np.ndarray
+
+    pair = Pair(Path("a/b"), np.array([[1 / 3, np.nan], [np.inf, 2.0]]))
+    plain_pair = {"one": "a/b", "other": [[0.333333, None], [None, 2.0]]}
+    assert plain({"rows": [Row((0.5, math.inf))], "pair": pair}) == {
+        "rows": [{"values": [0.5, None]}],
+        "pair": plain_pair,
+    }
+    assert plain(np.array([1, 2], np.int32)) == [1, 2] and plain(None) is None and plain(True) is True
 
 
 def test_words_stand_to_the_left_and_numbers_to_the_right():

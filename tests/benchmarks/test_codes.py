@@ -45,7 +45,7 @@ def digits(folder: Path) -> None:
 def test_each_loss_goes_on_from_one_trunk(codes, tmp_path, monkeypatch, capsys, long):
     digits(tmp_path / "mnist")
     monkeypatch.setitem(
-        codes.EFFORTS, ("mnist", "small"), codes.Effort(None, 50, {"widths": "8,8", "epochs": 2}, 2, (12, 24))
+        codes.EFFORTS, ("mnist", "small"), codes.Effort(None, 50, {"widths": "8,8", "epochs": 1}, 1, (12, 24))
     )
     names = ("hdml", "lai", "csq") if long else ("hdml", "csq")
     only = [f"{loss}-mnist" for loss in names]
@@ -96,9 +96,10 @@ def test_codes_are_compared_by_hamming_distance(codes, tmp_path, monkeypatch, ca
     assert row["ours"]["mAP, 12 bits"][0] == pytest.approx(np.mean(found), abs=0.005)
 
 
-@pytest.mark.parametrize("loss", ["hdml", pytest.param("csq", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
+@pytest.mark.parametrize("loss", ["hdml", "csq"])
 def test_small_codes_of_real_digits(codes, tmp_path, monkeypatch, capsys, loss):
-    if not SHARED.exists():
-        pytest.skip("the shared data is not here")
+    """That such codes tell classes apart, tests/training/test_hashing.py sees in a second."""
     (row,) = rows(monkeypatch, capsys, SHARED, "--out", tmp_path, "--only", f"{loss}-mnist")
     assert row["ours"]["kNN error, 24 bits"][2] < 0.5, "chance is 0.9"

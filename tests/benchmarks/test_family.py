@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,11 +132,11 @@ def test_the_command_names_the_size(family):
     assert family.rows.command("energy", "full").endswith("--only energy --size full")
 
 
-def faces(path: Path, subjects: int = 40, each: int = 2) -> None:
+def faces(path: Path, subjects: Iterable[int], each: int = 2) -> None:
     """Smooth noise a subject, and pictures of each that differ a little."""
     random = np.random.default_rng(0)
     with zipfile.ZipFile(path, "w") as archive:
-        for subject in range(1, subjects + 1):
+        for subject in subjects:
             coarse = random.integers(0, 200, (7, 6), np.uint8)
             for number in range(1, each + 1):
                 picture = Image.fromarray(coarse + random.integers(0, 55, coarse.shape, np.uint8))
@@ -144,20 +145,21 @@ def faces(path: Path, subjects: int = 40, each: int = 2) -> None:
 
 
 def test_the_energy_network_through_the_program(family, tmp_path, monkeypatch, capsys):
-    faces(tmp_path / "att_faces.zip", each=7)
-    monkeypatch.setitem(family.energy.EPOCHS, "small", 2)
+    subjects = [*range(1, 17), *range(36, 41)]
+    faces(tmp_path / "att_faces.zip", subjects, each=6)
+    monkeypatch.setitem(family.energy.EPOCHS, "small", 1)
     out = tmp_path / "out"
     names = ("energy", "energy-everybody")
     assert run(family, monkeypatch, tmp_path, "--out", out, "--size", "small", "--only", *names, "--json") == 0
     found, everybody = json.loads(capsys.readouterr().out)["rows"]
     assert "2 networks" in everybody["data"] and set(everybody["ours"]) == set(found["ours"])
-    assert "all 595 pairs" in found["data"] and found["seconds"] > 0
+    assert "all 435 pairs" in found["data"] and found["seconds"] > 0
     assert set(found["ours"]) >= {"EER", "FR at FA 5.0%", "EER, by angle", "EER, 5 pictures enrolled"}
     assert all(0 <= end <= 1 for value in found["ours"].values() for end in value)
     with Image.open(out / "energy-small.png") as picture:
         assert picture.width > 500
     known = set(json.loads((out / "energy-small" / "encoder" / "config.json").read_text())["classes"])
-    assert known == {f"s{subject}" for subject in range(1, 41)}
+    assert known == {f"s{subject}" for subject in subjects}
 
 
 def test_a_person_is_known_by_the_first_pictures(family):
@@ -176,7 +178,7 @@ def test_a_person_is_known_by_the_first_pictures(family):
 
 
 def test_raw_vectors_are_the_encoders_before_their_length_is_taken(family, tmp_path):
-    faces(tmp_path / "att_faces.zip", 36)
+    faces(tmp_path / "att_faces.zip", range(1, 37))
     from retrieval import datasets
 
     pictures = family.energy.without(datasets.load(tmp_path / "att_faces.zip"), [36])
@@ -199,6 +201,8 @@ def test_digits_are_mapped_to_the_plane(family, tmp_path, monkeypatch, capsys):
         labels = np.arange(count) % 10
         pixels = patterns[labels] + random.integers(0, 55, (count, 7, 7))
         write_idx(tmp_path / "mnist", part, pixels.repeat(4, 1).repeat(4, 2).astype(np.uint8), labels, True)
+    monkeypatch.setitem(family.drlim.WIDTHS, "small", "4,8")
+    monkeypatch.setitem(family.drlim.EPOCHS, "small", 1)
     assert run(family, monkeypatch, tmp_path, "--out", tmp_path, "--size", "small", "--only", "drlim-2", "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["rows"]
     assert set(found["ours"]) == {"pair accuracy", "kNN accuracy, raw", "kNN accuracy, by angle"}
@@ -215,6 +219,8 @@ def test_triplets_and_probes_share_a_network(family, tmp_path, monkeypatch, caps
     classes = tuple("abcdefghij")
     pixels = pixels.repeat(8, 1).repeat(8, 2)
     hdf5.save(PictureSet("cifar10", names, classes, labels, splits, pixels), tmp_path / "cifar10.h5")
+    monkeypatch.setitem(family.triplets.WIDTHS, "small", "4,8")
+    monkeypatch.setitem(family.triplets.PIECE, "small", 166)
     systems = ("triplet-semi-hard", "triplet-random", "probes")
     assert run(family, monkeypatch, tmp_path, "--out", tmp_path, "--size", "small", "--only", *systems, "--json") == 0
     first, _, probes = json.loads(capsys.readouterr().out)["rows"]
@@ -223,16 +229,10 @@ def test_triplets_and_probes_share_a_network(family, tmp_path, monkeypatch, caps
     assert "an epoch" in first["data"] and "40 asked" in first["data"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "energy",
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("drlim-64", "two-channel", "comparison", "one-shot")),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
+@pytest.mark.parametrize("name", ["energy", "drlim-64", "two-channel", "comparison", "one-shot"])
 def test_small_sizes_on_real_data(family, tmp_path, monkeypatch, capsys, name):
-    if not SHARED.exists():
-        pytest.skip("the shared data is not here")
     assert run(family, monkeypatch, SHARED, "--out", tmp_path, "--size", "small", "--only", name, "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["rows"]
     assert all(0 <= value <= 1 for values in found["ours"].values() for value in values)

@@ -14,7 +14,8 @@ from shapes import CLASSES, PixelEncoder, as_files, indexed, shapes
 from retrieval.cli import evaluate, main
 from retrieval.encoder import EncoderConfig
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import EvaluationOptions, evaluate_encoder
+from retrieval.evaluation.of_encoder import evaluate_encoder
+from retrieval.evaluation.options import EvaluationOptions
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""train_triplet.py as a process, as people run it."""
+"""`train` as people run it: train_triplet.py as a process where Ctrl-C ends it, within this process else."""
 
 import json
 import signal
@@ -34,12 +34,11 @@ def photos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.usefixtures("lean")
 def test_train_then_again_then_resume(photos, tmp_path, capsys):
     run = tmp_path / "run"
-    done = command(photos, "--out", run, "--epochs", "2", "--json", *SMALL)
-    first = subprocess.run(done, capture_output=True, text=True, timeout=120, check=False)
-    assert first.returncode == 0, first.stderr
-    said = json.loads(first.stdout)
+    assert main(["train", str(photos), "--out", str(run), "--epochs", "2", "--json", *SMALL]) == 0
+    said = json.loads(capsys.readouterr().out)
     assert said["recipe"]["epochs"] == 2 and said["recipe"]["widths"] == "8,16"
     assert 0 <= said["validation_precision_at_1"] <= 1 and said["steps"] > 0
     assert (run / "encoder" / "weights.safetensors").is_file()

@@ -143,11 +143,18 @@ VERBS = {
     "help": ["query", "--help"],
     "the version": ["--version"],
 }
+LIKE_OTHERS = ("CSV", "paths", "the version")
+"""What is written as one of the others is."""
 
 
 @full
 @pytest.mark.parametrize(
-    ("verb", "lead"), [*((verb, ">/dev/full") for verb in VERBS), ("a table", ">&-"), ("help", ">&-")]
+    ("verb", "lead"),
+    [
+        *(pytest.param(verb, ">/dev/full", marks=pytest.mark.long if verb in LIKE_OTHERS else []) for verb in VERBS),
+        ("a table", ">&-"),
+        ("help", ">&-"),
+    ],
 )
 def test_an_output_that_takes_nothing_is_told(hostile: Path, pictures: tuple[Path, Path], verb: str, lead: str) -> None:
     places = {"INDEX": hostile, "PICTURES": pictures[0]}

@@ -81,6 +81,7 @@ def one_sentence(error: pytest.ExceptionInfo[RetrievalError]) -> str:
     return text
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_vectors_are_what_the_definition_says(folder: Path, runtime: encoder.Runtime, threads: int) -> None:
@@ -94,6 +95,7 @@ def test_vectors_are_what_the_definition_says(folder: Path, runtime: encoder.Run
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_the_batch_does_not_matter(folder: Path, runtime: encoder.Runtime) -> None:
     loaded = Encoder.load(folder, runtime=runtime, threads=1 if runtime == "torch" else 2)
@@ -108,6 +110,7 @@ def test_the_batch_does_not_matter(folder: Path, runtime: encoder.Runtime) -> No
     assert loaded.encode(pixels[:0]).shape == (0, 8)
 
 
+@pytest.mark.kernels
 def test_many_threads_may_share_an_encoder(folder: Path) -> None:
     pixels = pictures(40)
     for runtime in ("torch", "onnx"):
@@ -274,8 +277,18 @@ def test_saving_replaces_an_encoder_but_nothing_else(damaged: Path, tmp_path: Pa
     other.save(damaged)
     assert Encoder.load(damaged).hash == other.hash
     assert not (damaged / store.CARD).exists()  # the old one's card went with it
+    for name in ("notes.txt", "more/a", "network.onnx.bak"):  # what somebody put there stays
+        (damaged / name).parent.mkdir(exist_ok=True)
+        (damaged / name).write_text(name)
+    other.save(damaged)
+    assert all((damaged / name).read_text() == name for name in ("notes.txt", "more/a", "network.onnx.bak"))
+    assert Encoder.load(damaged).hash == other.hash
     precious = tmp_path / "photos"
     precious.mkdir()
+    (precious / "config.json").write_text('{"format": "something else"}')
+    with pytest.raises(RetrievalError, match="no encoder"):
+        other.save(precious)
+    (precious / "config.json").unlink()
     (precious / "cat.jpg").write_bytes(b"cat")
     with pytest.raises(RetrievalError) as error:
         other.save(precious)
@@ -315,6 +328,7 @@ def test_an_interrupted_save_leaves_the_old_encoder(
     assert [path.name for path in damaged.parent.iterdir()] == ["encoder"]
 
 
+@pytest.mark.kernels
 def test_onnx_runtime_equals_torch_on_each_network() -> None:
     for name, options in (("convnet", OPTIONS), ("seed", {"dim": 16, "size": 16})):
         torch.manual_seed(0)

@@ -16,15 +16,12 @@ from vectors import unit
 
 from retrieval.cli import compare as verb
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import (
-    EvaluationOptions,
-    Kept,
-    compare_kept,
-    evaluate_encoder,
-    evaluate_vectors,
-    figures,
-    per_query,
-)
+from retrieval.evaluation import figures, per_query
+from retrieval.evaluation.of_encoder import evaluate_encoder
+from retrieval.evaluation.of_vectors import evaluate_vectors
+from retrieval.evaluation.options import EvaluationOptions
+from retrieval.evaluation.paired_comparison import compare_kept
+from retrieval.evaluation.per_query import Kept
 from retrieval.measures import bootstrap, sign_flip_test
 
 

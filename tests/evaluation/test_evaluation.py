@@ -11,7 +11,10 @@ import pytest
 from shapes import CLASSES, PixelEncoder, as_files, indexed, shapes
 
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import EvaluationOptions, evaluate_encoder, evaluate_index, of_index
+from retrieval.evaluation import of_index
+from retrieval.evaluation.of_encoder import evaluate_encoder
+from retrieval.evaluation.of_index import evaluate_index
+from retrieval.evaluation.options import EvaluationOptions
 from retrieval.evaluation.report import Measure, Report
 from retrieval.measures import average_precision, bootstrap, cluster, like_oml, like_pml, pair_scores, rank, verify
 

@@ -13,8 +13,11 @@ from vectors import brute, make, unit
 
 from retrieval.cli import main
 from retrieval.errors import RetrievalError
-from retrieval.evaluation import EvaluationOptions, evaluate_index, evaluate_vectors, figures
+from retrieval.evaluation import figures
 from retrieval.evaluation.label_files import read_labels
+from retrieval.evaluation.of_index import evaluate_index
+from retrieval.evaluation.of_vectors import evaluate_vectors
+from retrieval.evaluation.options import EvaluationOptions
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
 from retrieval.measures import cluster, linear_probe, rank

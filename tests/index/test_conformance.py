@@ -220,6 +220,7 @@ def test_large_ones_too(tmp_path, storage, factory, n, d):
         life(tmp_path / "index", storage, factory, n, d)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(("storage", "factory"), APPROXIMATE)
 def test_a_thorough_structure_finds_nearly_all(tmp_path, storage, factory):
     model = Model(64, storage)

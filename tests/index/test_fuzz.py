@@ -27,7 +27,7 @@ from retrieval.index import Index
 from retrieval.index.integrity import verify
 from retrieval.index.nearest import kinds
 from retrieval.index.records import to_runs
-from retrieval.tuning import default_structure
+from retrieval.tuning.default import default_structure
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 ENVIRONMENT = {

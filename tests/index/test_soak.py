@@ -15,7 +15,7 @@ SUPPORT = Path(__file__).resolve().parents[1] / "support"
 PLACES = [str(SUPPORT.parents[1]), str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(PLACES), "OMP_NUM_THREADS": "1"}
 
-SHORT, LONG = (20, 0, 0), (0, 240, 1)
+SHORT, LONG = (12, 0, 0), (0, 240, 1)
 """Writers that are started, seconds that it takes at least, seed."""
 
 
@@ -38,4 +38,4 @@ def test_nothing_is_lost_doubled_or_answered_wrongly(
     assert found["problems"] == []
     # How many are killed before they are done is up to the machine.
     assert sum(found["killed"].values()) + sum(found["done"].values()) >= 5
-    assert found["opened"] >= 2 and found["answers"] >= 100
+    assert found["opened"] >= 2 and found["answers"] >= 50

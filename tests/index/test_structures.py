@@ -41,6 +41,7 @@ def answers(structure, vectors, queries, parameters, k=10) -> tuple[np.ndarray, 
     return rank(queries, structure.candidates(queries, count, parameters), lambda rows: vectors[rows], k)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_more_effort_finds_more_up_to_nearly_all(built, vectors, factory):
     queries = clustered(60, D, seed=1)
@@ -53,6 +54,7 @@ def test_more_effort_finds_more_up_to_nearly_all(built, vectors, factory):
     assert len({tuple(effort.items()) for effort in efforts}) == len(efforts)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_an_answer_does_not_depend_on_the_batch(built, vectors, factory):
     queries = clustered(45, D, seed=2)
@@ -87,6 +89,7 @@ def test_what_is_read_is_what_was_written(built, vectors, factory, mapped, tmp_p
         kinds.read(factory, tmp_path / "x.ann", D, N, mapped=mapped)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("factory", [f for f in FACTORIES if "Symphony" not in f and "NSG" not in f])
 def test_one_seed_builds_the_same_bytes(factory, vectors, tmp_path):
     threads = faiss.omp_get_max_threads()
@@ -99,6 +102,7 @@ def test_one_seed_builds_the_same_bytes(factory, vectors, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("d", [1, 3, 20, 70])
 @pytest.mark.parametrize("factory", ["HNSW16,Flat", "SQ8", "IVF4,Flat", "BFlat", "SymphonyQG32"])
 def test_short_and_odd_vectors_are_found_too(factory, d):
@@ -192,6 +196,7 @@ def test_what_symphony_cannot_reach_is_missing_and_no_error(built):
 # What FAISS does that structures have to know
 
 
+@pytest.mark.kernels
 def test_a_projection_under_inner_product_would_be_wrong():
     """It centres; that is why everything here searches unit vectors by Euclidean distance."""
     vectors = clustered(2000, D) + 0.5
@@ -220,6 +225,7 @@ def test_training_takes_a_sample_of_all(monkeypatch):
     assert (centres[:, 0] < 0).any() and (centres[:, 0] > 0).any()
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(("dim", "bits"), [(128, 64), (784, 96), (20, 8)])
 def test_a_projection_does_not_depend_on_the_batch(dim, bits):
     """Multiplied as matrices, one vector rounds otherwise than several."""
@@ -271,6 +277,7 @@ def test_what_faiss_can_do_to_a_kind(factory, vectors):
     assert (takes_ids, deletes, selects) == FACTS[factory]
 
 
+@pytest.mark.kernels
 def test_lists_are_found_alike_for_one_query_and_for_many(vectors, monkeypatch):
     """FAISS multiplies matrices from 20 queries on, also to find lists; that rounds otherwise."""
     structure = kinds.build("IVF16,Flat", vectors, seed=0)

@@ -17,6 +17,7 @@ from retrieval.encoder.file_encoding import encode_files
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.ingest import build, build_index, encode_new, index_folder, memory_limits, update
+from retrieval.ingest.verify_index import verify
 
 
 @pytest.fixture(scope="module")
@@ -237,11 +238,19 @@ def test_what_somebody_put_into_an_index_outlives_it(
     (tmp_path / "index/notes.txt").write_text("mine")
     (tmp_path / "index/more").mkdir()
     (tmp_path / "index/more/a").write_text("mine, too")
+    for name in ("segments/notes.txt", "ann/00000001.ann.bak", "encoder/notes.txt", "encoder/more/b"):
+        (tmp_path / "index" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "index" / name).write_text(name)
+    old = {path.name for path in (tmp_path / "index/encoder").iterdir()}
     if not can:
         monkeypatch.setattr(index_folder, "exchange", lambda *_: False)
     assert build(root, tmp_path / "index", model=model, labels="none", overwrite=True).added == 8
     assert (tmp_path / "index/notes.txt").read_text() == "mine"
     assert (tmp_path / "index/more/a").read_text() == "mine, too"
+    for name in ("segments/notes.txt", "ann/00000001.ann.bak", "encoder/notes.txt", "encoder/more/b"):
+        assert (tmp_path / "index" / name).read_text() == name
+    assert {path.name for path in (tmp_path / "index/encoder").iterdir()} == old
+    assert verify(tmp_path / "index").ok
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "index"}
     assert not {"unfinished", "replaced"} & {path.name for path in (tmp_path / "index").iterdir()}
 

@@ -35,12 +35,13 @@ def run(capsys, *words):
     return capsys.readouterr().out
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("lean")
 @pytest.mark.parametrize("sampler", ["classes", pytest.param("pairs", marks=pytest.mark.long)])
 def test_from_faces_to_an_index(faces, tmp_path, capsys, sampler):
     model, index = tmp_path / "run", tmp_path / "index"
     chosen = ["--net", "portrait", "--loss", "energy", "--space", "raw", "--sampler", sampler, "--dim", 12]
-    few = ["--classes-per-batch", 5, "--pictures-per-class", 4, "--pairs-per-batch", 20, "--epochs", 30, "--threads", 1]
+    few = ["--classes-per-batch", 5, "--pictures-per-class", 4, "--pairs-per-batch", 20, "--epochs", 15, "--threads", 1]
     run(capsys, "train", faces, "--out", model, *chosen, *few, "--validation", 0, "--optimizer", "adamw")
     encoder = Encoder.load(model)
     p = encoder.config.preprocessing

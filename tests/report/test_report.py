@@ -76,8 +76,17 @@ def contents(index, tmp_path_factory) -> report.Contents:
     return report.gather(index, run=run)
 
 
-def test_it_says_everything(contents):
-    page = Page(report.render(contents))
+@pytest.fixture(scope="module")
+def text(contents) -> str:
+    return report.render(contents)
+
+
+@pytest.fixture(scope="module")
+def page(text) -> Page:
+    return Page(text)
+
+
+def test_it_says_everything(contents, page):
     assert not page.open or page.open == []
     for words in (
         "What was indexed", "How good the answers are", "Class by class", "The embedding in two dimensions",
@@ -97,9 +106,7 @@ def test_it_says_everything(contents):
     assert sections == [link["href"].removeprefix("#") for link in page.all("a") if link["href"] != "#main"]
 
 
-def test_nothing_is_fetched_and_nothing_runs(contents):
-    text = report.render(contents)
-    page = Page(text)
+def test_nothing_is_fetched_and_nothing_runs(text, page):
     assert not page.all("script") and not page.all("link") and not page.all("iframe")
     for _, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")]
@@ -109,15 +116,13 @@ def test_nothing_is_fetched_and_nothing_runs(contents):
     assert "<script" not in text and HOSTILE in page.words  # it is there, as text
 
 
-def test_every_picture_of_a_chart_has_words(contents):
-    page = Page(report.render(contents))
+def test_every_picture_of_a_chart_has_words(page):
     drawn = [attributes for attributes in page.all("div") if attributes.get("role") == "img"]
     assert len(drawn) == len(page.all("svg"))
     assert all(len(attributes["aria-label"]) > 15 for attributes in drawn)
 
 
-def test_colours_are_those_of_the_page(contents):
-    text = report.render(contents)
+def test_colours_are_those_of_the_page(text):
     assert "prefers-color-scheme: dark" in text and "@media print" in text
     inside = "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
     assert "var(--ink)" in inside and "#010101" not in inside and "#000000" not in inside
@@ -147,9 +152,9 @@ def test_best_is_better_than_worst_and_they_vary(contents):
     assert all(len(example.answer.hits) == 7 for example in contents.examples["best"])
 
 
-def test_hits_are_explained_where_the_pictures_are(contents):
+def test_hits_are_explained_where_the_pictures_are(contents, text):
     assert any(found is not None for example in contents.examples["best"] for found in example.explanations)
-    assert "why: query" in report.render(contents)
+    assert "why: query" in text
 
 
 def test_the_same_seed_gives_the_same_page(index, contents):

@@ -21,7 +21,9 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 from retrieval.ingest import build
 from retrieval.measures import Pairs
+from retrieval.search import rerank
 from retrieval.search.answer import shown
+from retrieval.search.arrangement import Arrangement
 from retrieval.search.calibration import (
     Calibration,
     Isotonic,
@@ -31,10 +33,14 @@ from retrieval.search.calibration import (
     fitting,
     reliability,
 )
+from retrieval.search.calibration.cohort import Cohort
 from retrieval.search.calibration.evidence import Evidence
 from retrieval.search.calibration.fitting import match_threshold, no_match_threshold, pair_rates
 from retrieval.search.calibration.halves import Asking, Labelled
+from retrieval.search.calibration.record import fold
+from retrieval.search.calibration.reliability import auc
 from retrieval.search.calibration.score_map import fit, fit_isotonic, fit_logistic, log_loss
+from retrieval.search.calibration.weights import Weights, fit_weights
 from retrieval.search.search import Search
 
 DIM = 16
@@ -128,7 +134,7 @@ def test_isotonic_has_to_win_on_hits_it_was_not_fitted_to() -> None:
         name = min(losses, key=losses.__getitem__)
         assert name == ("isotonic" if best is Isotonic else "logistic")
     few, none = fit(*drawn(900, steps), np.arange(900))
-    assert isinstance(few, Logistic) and none == {}
+    assert isinstance(few, Logistic) and none.keys() == {"logistic"}  # which alone was tried
     alone, none = fit(*drawn(4_000, steps), np.zeros(4_000))
     assert isinstance(alone, Logistic) and none == {}
 
@@ -274,6 +280,38 @@ def calibration(index: Index) -> Calibration:
     return calibrate(index)
 
 
+def surroundings(
+    scores: np.ndarray, labels: list[str | None], row: int, gallery: list[int], cohort: list[int], k: int
+) -> tuple[list[list[float]], list[float]]:
+    """What surrounds the first k hits of a query, and the query, as docs/calibration.md has it, written out."""
+    first = sorted(gallery, key=lambda one: -scores[row, one])[:50]
+    best, last = scores[row, first[0]], scores[row, first[-1]]
+
+    def odds(hit: int, among: list[int], weigh: bool = False) -> float:
+        weights = {one: math.exp(4 * (scores[row, one] - best) / (best - last)) if weigh else 1.0 for one in among}
+        known = sum(weights[one] for one in among if one != hit and labels[one] is not None)
+        same = sum(weights[one] for one in among if one != hit and labels[one] == labels[hit] and labels[hit])
+        added = 0.05 * known if weigh else 0.5
+        return math.log((same + added) / (known - same + added))
+
+    table = []
+    for hit in first[: max(k, 10)]:
+        score = scores[row, hit]
+        rival = max(scores[row, one] for one in first if one != hit)
+        table.append(
+            [score, odds(hit, first[:10]), odds(hit, first), odds(hit, first, True), score - last, score - rival]
+        )
+    query = list(table[0])
+    for column in (1, 2, 3):
+        query[column] = float(np.mean([line[column] for line in table[:10]]))
+    z = []
+    counted = [one for one in cohort if one in gallery]
+    for side in (row, first[0]):
+        of = np.array([scores[side, one] for one in counted if one != side])
+        z.append((scores[row, first[0]] - of.mean()) / math.sqrt(of.var() + 1e-6))
+    return table[:k], [*query, float(np.mean(z))]
+
+
 def test_evidence_is_that_of_brute_force(tmp_path: Path) -> None:
     vectors, names = classes(5, 8, noise=1.5)
     hashes = [f"{row % 38:064x}" for row in range(40)]  # 0 and 38, 1 and 39 are the same picture
@@ -281,20 +319,33 @@ def test_evidence_is_that_of_brute_force(tmp_path: Path) -> None:
     labels: list[str | None] = [None if row % 7 == 3 else name for row, name in enumerate(names)]
     labels[5], labels[1], labels[39] = "alone", "copies", "copies"
     with indexed(tmp_path / "index", vectors, labels, hashes) as index:
-        found = Labelled(index, None, np.random.default_rng(0)).ask(6)
+        cohort = Cohort(index, [3, 7, 8, 20, 33, 39])
+        found = Labelled(index, None, np.random.default_rng(0)).ask(6, cohort)
     asked = [row for row in range(40) if labels[row] is not None]
     assert len(found) == len(asked)
     scores = vectors.astype(np.float64) @ vectors.T
     for place, row in enumerate(asked):
         others = [one for one in range(40) if hashes[one] != hashes[row]]
         best = sorted(others, key=lambda one: -scores[row, one])[:6]
-        np.testing.assert_allclose(found.scores[place], scores[row, best], atol=1e-6)
+        np.testing.assert_allclose(found.found.scores[place], scores[row, best], atol=1e-6)
         assert found.matched[place].tolist() == [labels[one] == labels[row] for one in best]
         assert found.known[place].tolist() == [labels[one] is not None for one in best]
         foreign = [one for one in others if labels[one] not in (None, labels[row])]
         expected = np.sort(scores[row, foreign])[::-1][:6]
-        np.testing.assert_allclose(found.without[place], expected, atol=1e-6)
+        np.testing.assert_allclose(found.without.scores[place], expected, atol=1e-6)
         assert found.has_match[place] == any(labels[one] == labels[row] for one in others)
+        # What surrounds a hit: of all that could be found, and of what could be without the label.
+        for seen, gallery in ((found.found, others), (found.without, foreign)):
+            hits, query = surroundings(scores, labels, row, gallery, cohort.ids.tolist(), 6)
+            np.testing.assert_allclose(seen.hits[place], hits, atol=1e-4)
+            np.testing.assert_allclose(seen.query[place], query, atol=1e-3)
+        # And without another label, whichever it was.
+        known = [one for one in others if labels[one] is not None]
+        less = [
+            surroundings(scores, labels, row, [one for one in known if labels[one] != gone], cohort.ids.tolist(), 6)[1]
+            for gone in {label for label in labels if label not in (None, labels[row])}
+        ]
+        assert min(np.abs(found.other[place] - query).max() for query in less) < 1e-3
     assert (~found.has_match).sum() == 3
 
 
@@ -312,7 +363,7 @@ def test_pairs_are_within_a_half_and_of_different_pictures(tmp_path: Path) -> No
 
 
 def test_folds_share_no_label(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = []
+    groups: list[Any] = []
     monkeypatch.setattr(fitting, "fit", lambda *given, **rest: groups.append(given[2]) or fit(*given, **rest))
     calibrate(index)
     assert [len(np.unique(one)) for one in groups] == [6, 12]
@@ -470,11 +521,11 @@ def test_other_pictures_ask(index: Index) -> None:
 def test_a_record_comes_back_as_it_was(calibration: Calibration) -> None:
     text = json.dumps(calibration.to_json(), allow_nan=False)
     assert Calibration.from_json(json.loads(text)) == calibration
-    open_ = replace(calibration, judged=replace(calibration.judged, missed=replace(calibration.judged.missed)))
-    object.__setattr__(open_.judged.missed, "low", math.nan)
+    rate = replace(calibration.judged.false_match, low=math.nan)
+    open_ = replace(calibration, judged=replace(calibration.judged, false_match=rate), evidence=None)
     record = json.loads(json.dumps(open_.to_json(), allow_nan=False))
-    assert record["judged"]["missed"]["low"] is None
-    assert math.isnan(Calibration.from_json(record).judged.missed.low)
+    assert record["judged"]["false_match"]["low"] is None and record["evidence"] is None
+    assert math.isnan(Calibration.from_json(record).judged.false_match.low)
 
 
 HOSTILE = {
@@ -487,14 +538,25 @@ HOSTILE = {
     "false_match_rate": [-1, 2.0],
     "judged": [None, []],
     "judged.disjoint": ["<b>", 3, None],
-    "judged.missed": [None, {}, {"value": 1.0}],
-    "judged.missed.value": [None, math.nan],
+    "judged.false_match": [None, {}, {"value": 1.0}],
+    "judged.false_match.value": [None, math.nan],
+    "judged.by_score": [None, {}],
+    "about": ["dogs", None, 3],
+    "evidence": [[], {}, 3],
+    "evidence.columns": [[], ["score"], ["score", "score", "ten", "vote"], ["score", "ten", "fifty", "cohort"], None],
+    "evidence.weights": [[1.0], [math.inf, 1, 1, 1], ["1", 1, 1, 1]],
+    "evidence.intercept": [None, math.nan],
+    "has_match.columns": [["score", "price"]],
+    "cohort": [3, [1.5], [-1], [2**70], "12", list(range(100_001))],
     "judged.reliability.bins": [None, {}, [1]],
     "measured.items": [-1, 1.5, 2**70, True],
     "measured.versions": [[], {"a": 1}],
     "notes": ["text", [1]],
     "more": [1],
 }
+
+
+WEIGHTS = Weights(("score", "ten", "fifty", "vote"), (0.5, 1.0, 1.0, 2.0), (3.0, 0.1, -0.2, 1.0), 0.3)
 
 
 def damaged(record: dict[str, Any], where: str, value: object) -> object:
@@ -511,7 +573,8 @@ def damaged(record: dict[str, Any], where: str, value: object) -> object:
 
 @pytest.mark.parametrize("where", HOSTILE)
 def test_a_hostile_record_is_refused(calibration: Calibration, where: str) -> None:
-    record = replace(calibration, map=Isotonic((0.1, 0.4), (0.2, 0.3))).to_json()
+    ready = replace(calibration, map=Isotonic((0.1, 0.4), (0.2, 0.3)), evidence=WEIGHTS, has_match=WEIGHTS)
+    record = ready.to_json()
     assert Calibration.from_json(record)
     for value in HOSTILE[where]:
         with pytest.raises(RetrievalError, match="calibration is damaged") as error:
@@ -537,8 +600,17 @@ def test_an_index_that_changed_makes_it_stale(calibration: Calibration) -> None:
 def calibrated(tmp_path: Path) -> Path:
     """Twelve clear labels, calibrated."""
     with indexed(tmp_path / "index", *classes(12, 20, noise=0.3)) as index:
-        index.record_calibration(calibrate(index).to_json())
+        index.record_calibration(calibrate(index, miss=0.01).to_json())
     return tmp_path / "index"
+
+
+@pytest.fixture(scope="module")
+def blurred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve labels that run into one another, calibrated."""
+    folder = tmp_path_factory.mktemp("blurred") / "index"
+    with indexed(folder, *classes(12, 20, noise=1.4)) as index:
+        index.record_calibration(calibrate(index).to_json())
+    return folder
 
 
 def stranger() -> np.ndarray:
@@ -558,16 +630,11 @@ def test_a_known_label_has_a_match_and_an_unknown_one_has_none(calibrated: Path)
         for answer in search.query_vectors(known):
             assert answer.no_match is False
             assert answer.hits[0].probability is not None and answer.hits[0].probability > 0.9
-            np.testing.assert_array_equal(
-                [hit.probability for hit in answer.hits], map_.probability([hit.score for hit in answer.hits])
-            )
         (answer,) = search.query_vectors(stranger())
         assert answer.no_match is True
         assert answer.hits[0].probability is not None and answer.hits[0].probability < 0.2
         (none,) = search.query_vectors(stranger(), above=0.999)
-        assert (none.hits, none.no_match) == ((), None)  # the best score may be anything below
-        (none,) = search.query_vectors(stranger(), above=map_.no_match_below)
-        assert (none.hits, none.no_match) == ((), True)
+        assert (none.hits, none.no_match, none.fold) == ((), True, 0)  # which does not hang on what was asked for
         assert not search.index.warnings
 
 
@@ -588,13 +655,13 @@ def test_the_command_shows_it(calibrated: Path, tmp_path: Path, capsys: pytest.C
     assert answer["no_match"] is False and 0.5 < answer["hits"][0]["probability"] <= 1
     _, out, _ = ask(capsys, query_verb, calibrated, "--id", 3, "-k", 3, "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
-    assert list(rows[0])[-1] == "probability"
+    assert list(rows[0])[-2:] == ["probability", "copy"] and rows[0]["copy"] == ""
     assert float(rows[0]["probability"]) == pytest.approx(answer["hits"][0]["probability"], abs=1e-6)
 
     np.save(tmp_path / "strange.npy", stranger())
     code, out, _ = ask(capsys, query_verb, calibrated, "--vectors", tmp_path / "strange.npy")
     assert code == 0
-    assert "no match in this index: the best hit is a true match with probability 0." in out
+    assert "no match in this index: the likeliest hit is a true match with probability 0." in out
 
 
 def test_nothing_measured_is_shown_as_certain() -> None:
@@ -605,19 +672,20 @@ def test_nothing_measured_is_shown_as_certain() -> None:
 
 def test_only_matches(calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Search.open(calibrated) as search:
-        assert search.calibration is not None
-        least = search.calibration.threshold
         (everything,) = search.query_ids([3], 240)
+    assert everything.fold is not None and 10 < everything.fold < 30  # of 19 that match
     _, out, _ = ask(capsys, query_verb, calibrated, "--id", 3, "--matches", "-k", 240, "--json")
     hits = json.loads(out)["answers"][0]["hits"]
-    assert [hit["id"] for hit in hits] == [hit.id for hit in everything.hits if hit.score >= least]
-    assert 0 < len(hits) < 239
+    assert [hit["id"] for hit in hits] == [hit.id for hit in everything.hits[: everything.fold]]
     _, out, _ = ask(capsys, query_verb, calibrated, "--id", 3, "--matches", "--json")
     assert len(json.loads(out)["answers"][0]["hits"]) == 10
+    _, out, _ = ask(capsys, query_verb, calibrated, "--id", 3, "-k", 30)
+    lines = out.splitlines()
+    assert "here the matches end" in lines[everything.fold + 2]
     np.save(tmp_path / "strange.npy", stranger())
     code, out, _ = ask(capsys, query_verb, calibrated, "--vectors", tmp_path / "strange.npy", "--matches")
-    assert code == 0 and f"nothing found: the index holds no other picture that scores {least:.3f} or more" in out
-    with pytest.raises(RetrievalError, match="words score otherwise"):
+    assert code == 0 and "nothing found: the index holds no other picture that may be a match" in out
+    with pytest.raises(RetrievalError, match="no calibration that could tell what words match"):
         ask(capsys, query_verb, calibrated, "--text", "shoe", "--matches")
 
 
@@ -638,24 +706,194 @@ def test_of_several_parts_it_is_not_known(calibrated: Path, capsys: pytest.Captu
     assert answers[0]["hits"] == answers[1]["hits"] and answers[0]["hits"][0]["probability"] > 0.5
 
 
+def test_the_fold_gains_the_most() -> None:
+    rng = np.random.default_rng(0)
+    for k in range(8):
+        chances = rng.uniform(size=k)
+        gains = [sum(chances[:n]) - n / 2 for n in range(k + 1)]
+        assert gains[fold(chances)] == pytest.approx(max(gains)) and fold(np.sort(chances)) in (0, k)
+        falling = np.sort(chances)[::-1]
+        assert fold(falling) == (falling > 0.5).sum()
+
+
+def test_matches_are_arranged_within_the_fold(calibrated: Path) -> None:
+    with Search.open(calibrated) as search:
+        (plain,) = search.query_ids([3], 60)
+        fold = plain.fold
+        assert fold is not None and 1 < fold < 60
+        (cut,) = search.query_ids([3], 60, arrange=Arrangement(matches=True))
+        assert cut.hits == plain.hits[:fold] and cut.fold == cut.matches == fold and cut.next is None
+        (again,) = search.query_ids([3], 60, arrange=Arrangement("path:desc", facets=True, matches=True))
+        assert [hit.path for hit in again] == sorted((hit.path for hit in cut), reverse=True)
+        assert {hit.id: hit.probability for hit in again} == {hit.id: hit.probability for hit in cut}
+        assert again.matches == fold and again.fold is None and again.facets is not None
+        assert sum(count for _, count in again.facets[0].values or ()) == fold
+        (most,) = search.query_ids([3], 2, above=plain[-1].score, arrange=Arrangement("path", matches=True))
+        assert most.matches == fold and len(most) == 2
+        (wide,) = search.query_ids([3], fold, arrange=Arrangement(diverse=0.5, matches=True))
+        assert {hit.id for hit in wide} == {hit.id for hit in search.query_ids([3], 100)[0][:fold]}
+        with pytest.raises(RetrievalError, match="--matches looks at the first hits only"):
+            search.query_ids([3], 5, arrange=Arrangement(matches=True, cursor=""))
+
+
+def test_a_slice_keeps_its_fold(calibrated: Path) -> None:
+    with Search.open(calibrated) as search:
+        (answer,) = search.query_ids([3], 60)
+    assert answer.fold is not None
+    for start, stop in ((0, 5), (3, 60), (answer.fold, 60), (0, 60)):
+        kept = len([hit for hit in answer.hits[start:stop] if hit.rank <= answer.fold])
+        assert answer[start:stop].fold == kept
+
+
+def test_what_is_said_of_a_hit_does_not_hang_on_the_other_hits(blurred: Path) -> None:
+    """Nor on a filter, a least score, or whether the query is among the hits."""
+    with Search.open(blurred) as search:
+        (whole,) = search.query_ids([3], 240)
+        said = {hit.id: (hit.probability, hit.evidence) for hit in whole}
+        for options in (
+            {"k": 1},
+            {"k": 10, "where": 'path < "00100"'},
+            {"k": None, "above": 0.3},
+            {"k": 12, "include_self": True},
+            {"k": 70, "include_self": True},
+        ):
+            (answer,) = search.query_ids([3], **options)
+            assert answer.no_match is whole.no_match
+            for hit in answer:
+                if hit.id != 3:
+                    chance, evidence = said[hit.id]
+                    assert hit.probability == pytest.approx(chance, abs=1e-6)
+                    assert hit.evidence == pytest.approx(evidence, abs=1e-5)
+        search.reranker = rerank.load("aqe", 20)  # the first ranking is asked, not the new one
+        (again,) = search.query_ids([3], 30)
+        assert [hit.id for hit in again] != [hit.id for hit in whole[:30]] and again.no_match is whole.no_match
+        for hit in again:
+            assert hit.probability == pytest.approx(said[hit.id][0], abs=1e-6)
+        search.reranker = None
+        (nothing,) = search.query_ids([3], where='label = "no such"')
+        assert (nothing.hits, nothing.no_match, nothing.fold) == ((), False, 0)
+
+
+def test_the_evidence_sums_to_the_log_odds(blurred: Path) -> None:
+    with Search.open(blurred) as search:
+        (answer,) = search.query_ids([3], 40)
+        model = search.calibrations["labels"].evidence
+    assert model is not None
+    for hit in answer:
+        assert hit.evidence is not None and hit.probability is not None
+        assert list(hit.evidence) == ["usual", "score", "labels"]
+        assert 1 / (1 + math.exp(-sum(hit.evidence.values()))) == pytest.approx(hit.probability, abs=1e-9)
+
+
+def test_a_query_is_told_what_calibrating_saw(blurred: Path) -> None:
+    """What a query computes for one answer is what the fit had, for each picture of the index."""
+    with Search.open(blurred) as search:
+        record = search.calibrations["labels"]
+        found = Labelled(search.index, None, np.random.default_rng(0)).ask(10, Cohort(search.index, record.cohort))
+        answers = search.query_ids(range(240), 10)
+    assert record.evidence is not None and record.has_match is not None
+    said = [[hit.probability for hit in answer] for answer in answers]
+    np.testing.assert_allclose(said, record.evidence(found.found.hits), atol=1e-5)
+    none = record.has_match.log_odds(found.found.query) < record.no_match_under
+    assert [answer.no_match for answer in answers] == none.tolist()
+
+
+def test_a_hit_without_a_label_goes_by_its_score(tmp_path: Path) -> None:
+    vectors, labels = classes(12, 20, noise=1.4)
+    some = [None if row % 5 == 1 else label for row, label in enumerate(labels)]
+    with indexed(tmp_path / "index", vectors, some) as index:
+        index.record_calibration(calibrate(index).to_json())
+    with Search.open(tmp_path / "index") as search:
+        map_ = search.calibrations["labels"].map
+        (answer,) = search.query_ids([0], 60)
+    alone = [hit for hit in answer if hit.label is None]
+    assert 0 < len(alone) < 60 and {hit.evidence for hit in alone} == {None}
+    np.testing.assert_allclose([hit.probability for hit in alone], map_([hit.score for hit in alone]))
+    assert all(hit.evidence for hit in answer if hit.label is not None)
+
+
+def test_evidence_beats_the_score_on_labels_that_it_was_not_fitted_on(tmp_path: Path) -> None:
+    with indexed(tmp_path / "index", *classes(16, 25, noise=1.6)) as index:
+        judged = calibrate(index).judged
+    assert judged.map == "evidence"
+    all_, alone = judged.by_evidence, judged.by_score
+    assert all_.hits.auc is not None and alone.hits.auc is not None
+    assert all_.hits.auc.value > alone.hits.auc.value + 0.1
+    assert all_.hits.log_loss.value < alone.hits.log_loss.value - 0.05
+
+
+def test_labels_at_random_are_not_believed(tmp_path: Path) -> None:
+    """Neighbours that agree say nothing where labels say nothing, and nothing is gained by a class that is gone."""
+    vectors, labels = classes(12, 20)
+    mixed = np.random.default_rng(0).permutation(labels).tolist()
+    with indexed(tmp_path / "index", vectors, mixed) as index:
+        judged = calibrate(index).judged
+    assert judged.by_evidence.hits.auc is not None
+    assert 0.4 < judged.by_evidence.hits.auc.value < 0.6
+    assert judged.by_evidence.has_match is not None and 0.4 < judged.by_evidence.has_match.value < 0.6
+
+
+def test_the_area_under_the_curve_is_scikit_learns() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    scores, happened = drawn(400, sigmoid, seed=2)
+    rounded = np.round(scores, 1)
+    found = auc(rounded, happened, np.arange(400) // 4, 0)
+    assert found is not None and found.value == pytest.approx(roc_auc_score(happened, rounded), abs=1e-12)
+    assert found.low < found.value < found.high < found.value + 0.1
+    assert auc(rounded, np.ones(400, bool), np.arange(400), 0) is None
+
+
+def test_weights_are_scikit_learns_with_platts_targets() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(3)
+    table = rng.normal(size=(300, 7)) * [1, 2, 3, 4, 5, 6, 7] + 1
+    matched = rng.uniform(size=300) < sigmoid(table[:, 1] + 0.2 * table[:, 3])
+    weight = rng.uniform(0.1, 2, 300)
+    found = fit_weights(table, matched, weight, ("ten", "vote"))
+    up, all_ = weight @ matched, weight.sum()
+    target = np.where(matched, (up + 1) / (up + 2), 1 / (all_ - up + 2))
+    x = table[:, [1, 3]]
+    centre = np.average(x, axis=0, weights=weight)
+    spread = np.sqrt(np.average((x - centre) ** 2, axis=0, weights=weight))
+    model = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000)
+    z = (x - centre) / spread
+    model.fit(
+        np.concatenate([z, z]), np.repeat([True, False], 300), np.concatenate([weight * target, weight * (1 - target)])
+    )
+    np.testing.assert_allclose(np.array(found.weights) * spread, model.coef_[0], rtol=1e-3)
+    assert found.intercept == pytest.approx(model.intercept_[0], rel=1e-3)
+    np.testing.assert_allclose(found(table), model.predict_proba(z)[:, 1], atol=1e-4)
+    constant = fit_weights(np.ones((5, 7)), np.array([True] * 5), np.ones(5), ("ten",))
+    assert constant.weights == (0.0,) and 0.5 < constant(np.ones(7)) < 1
+
+
 def test_without_a_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     indexed(tmp_path / "index", *classes(4, 5)).close()
     code, out, _ = ask(capsys, query_verb, tmp_path / "index", "--id", 3)
     assert code == 0 and "P(match)" not in out
     with Search.open(tmp_path / "index") as search:
         (answer,) = search.query_ids([3])
-    assert answer.no_match is None and {hit.probability for hit in answer.hits} == {None}
+    assert answer.no_match is None and answer.fold is None and {hit.probability for hit in answer.hits} == {None}
     with pytest.raises(RetrievalError, match="run `retrieval calibrate`"):
         ask(capsys, query_verb, tmp_path / "index", "--id", 3, "--matches")
 
 
 def test_a_calibration_that_cannot_be_used_is_passed_over(calibrated: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Index.open(calibrated, write=True) as index:
-        record = index.calibration
-        assert record is not None
+        assert index.calibration is not None
+        record = index.calibration["labels"]
         measured = dict(record["measured"]) | {"encoder_hash": "another"}
-        for broken, words in ((record | {"threshold": "low"}, "damaged"), (record | {"measured": measured}, "model")):
-            index.record_calibration(broken)
+        old = {name: value for name, value in record.items() if name != "about"}
+        for broken, words in (
+            ({"labels": record | {"threshold": "low"}}, "damaged"),
+            ({"labels": record | {"measured": measured}}, "model"),
+            ({"labels": record | {"about": "copies"}}, "about something else"),
+            (old, "older version"),
+            ([1], "older version"),
+        ):
+            index._record("calibration", broken)
             code, out, err = ask(capsys, query_verb, calibrated, "--id", 3)
             assert code == 0 and "P(match)" not in out and words in err
         index.record_calibration(record)
@@ -687,4 +925,4 @@ def test_from_pictures_to_an_answer(
     assert code == 0 and record["measured"]["asked"] == 12
     assert any("same vector" in note for note in record["notes"])  # they are in the index
     with Index.open(out.index) as index:
-        assert index.calibration == record
+        assert index.calibration == {"labels": record}

@@ -21,7 +21,7 @@ from retrieval.encoder import Encoder, EncoderConfig, encoder
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.ingest import build
-from retrieval.networks.shares import Shares
+from retrieval.networks.layers import Shares
 from retrieval.search import explain, heat_map, results_picture
 from retrieval.search.answer import Answer
 from retrieval.search.search import Search

@@ -208,30 +208,6 @@ def test_hits_without_a_score_stand_behind_those_with_one():
     np.testing.assert_array_equal(found.reranked, [0.9, 0.5, 0.5, np.nan, np.nan, np.nan])
 
 
-def test_whether_there_is_a_match_is_asked_of_the_first_ranking(folder):
-    vectors = clustered(41, seed=10)
-    with Search.open(folder, reranker=Backwards()) as search:
-        search.__dict__["calibration"] = Calibrated(0.0)
-        (answer,) = search.query_vectors(vectors[40], 1)
-        assert answer.no_match is False
-        best = search.index.search(vectors[40:], 1)[0][0, 0]
-        assert answer.hits[0].score < best
-        search.__dict__["calibration"] = Calibrated((answer.hits[0].score + float(best)) / 2)
-        (answer,) = search.query_vectors(vectors[40], 1)
-        assert answer.no_match is False
-        assert answer.hits[0].probability == answer.hits[0].score
-
-
-class Calibrated:
-    """Takes scores for probabilities."""
-
-    def __init__(self, no_match_below: float) -> None:
-        self.no_match_below = no_match_below
-
-    def probability(self, scores):
-        return np.asarray(scores)
-
-
 @pytest.mark.parametrize("name", rerank.METHODS)
 def test_the_command_line_reranks(folder, capsys, name):
     def query(*more: str) -> str:
@@ -244,7 +220,7 @@ def test_the_command_line_reranks(folder, capsys, name):
     assert (printed["rerank"], printed["rerank_top"]) == (name, 20)
     assert [hit["reranked"] for hit in printed["answers"][0]["hits"]] == [hit.reranked for hit in answer.hits]
     rows = query("--rerank", name, "--rerank-top", "20", "--csv").splitlines()
-    assert rows[0].endswith("probability,reranked")
+    assert rows[0].endswith("probability,copy,reranked")
     assert rows[1].endswith(f",{answer.hits[0].reranked:.6f}")
     table = query("--rerank", name, "--rerank-top", "20")
     assert f"{answer.hits[0].reranked:.3f}" in table.splitlines()[2]

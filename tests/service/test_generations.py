@@ -21,10 +21,13 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
 from served import Served, serving, until
 
+from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 from retrieval.ingest import build
 from retrieval.search.search import Search
 from retrieval.service.collections import Collection
+from retrieval.service.server import Server
+from retrieval.service.settings import Settings
 
 DIM = 16
 
@@ -239,6 +242,17 @@ def test_a_folder_is_built_and_answers_meanwhile(
         until(lambda: service("GET", "/items").json.get("total") == 6)
         assert service("GET", "/readyz").status == 200
     assert (here / "indexes" / "pictures" / "catalog.sqlite").exists()
+
+
+def test_a_folder_is_not_taken_for_another_of_its_name(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    first = tiny.folder(here / "a" / "photos", each=2)
+    second = tiny.folder(here / "b" / "photos", each=2)
+    build(first, here / "indexes" / "photos", model=tiny.model(tmp_path_factory), threads=1)
+    with pytest.raises(RetrievalError, match="is an index of"):
+        Server([second], Settings(port=0))
+    with serving(first) as service:
+        until(lambda: service("GET", "/info").json["indexes"][0]["building"] is None)
+        assert service("GET", "/items").json["total"] == 4
 
 
 def test_a_folder_without_pictures_says_so(here: Path) -> None:

@@ -15,8 +15,16 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 from served import Served, form, serving
 
 from retrieval.client import Client
+from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.ingest import build, sync
+from retrieval.search.arrangement import Arrangement
+from retrieval.search.calibration.record import stored
+from retrieval.search.learned import FromMarks
+from retrieval.search.marks import Asked as MarkedQuery
+from retrieval.search.marks import Mark
+from retrieval.search.parts import Part
+from retrieval.search.search import Search
 from retrieval.service import writing
 
 
@@ -149,15 +157,52 @@ def test_an_index_is_calibrated_and_says_where_matches_end(
         assert (before["matches"], "retrieval calibrate" in before["advice"]) == (None, True)
         said = service("POST", "/calibrate", {}).json
         with Index.open(tmp_path / "index") as index:
-            assert index.calibration is not None
-            assert said["threshold"] == index.calibration["threshold"]
+            (kept_there,) = stored(index).values()
+            assert said["threshold"] == kept_there.threshold
         (told,) = service("GET", "/info").json["indexes"]
         assert (told["calibrated"], told["calibration"]["threshold"]) == (True, said["threshold"])
         found = service("POST", "/search", {"like": ["id:0"], "k": 36}).json
-        above = [hit for hit in found["hits"] if hit["score"] >= said["threshold"]]
-        assert found["fold"]["matches"] == len(above)
-        assert all(hit["probability"] is not None for hit in found["hits"])
-        with Client(service.address) as client:
-            assert client.match_threshold() == said["threshold"]
-        only = service("POST", "/search", {"like": ["id:0"], "above": "matches"}).json["hits"]
-        assert [hit["id"] for hit in only] == [hit["id"] for hit in above]
+        with Search.open(tmp_path / "index") as search, Client(service.address) as client:
+            (expected,) = search.query_ids([0], 36, include_self=True)
+            assert found["fold"]["matches"] == expected.fold is not None
+            assert [hit["probability"] for hit in found["hits"]] == [hit.probability for hit in expected]
+            (kept,) = search.query_ids([0], 36, arrange=Arrangement(matches=True))
+            (mine,) = client.query_ids([0], 36, arrange=Arrangement(matches=True))
+            assert [(hit.id, hit.probability, hit.evidence) for hit in mine] == [
+                (hit.id, hit.probability, hit.evidence) for hit in kept
+            ]
+            assert (mine.fold, mine.no_match) == (kept.fold, kept.no_match)
+            client.require_calibrated("labels")
+            with pytest.raises(RetrievalError, match="what words match"):
+                client.require_calibrated("words")
+        asked = {"like": ["id:0"], "above": "matches", "same": False, "k": 36}
+        assert [hit["id"] for hit in service("POST", "/search", asked).json["hits"]] == [hit.id for hit in kept]
+
+
+def test_marks_make_another_ranking(writable: Served, own: tuple[Path, Path]) -> None:
+    """That of `--marks`; a mark of another picture says nothing of this question, and none is kept."""
+    with Index.open(own[1]) as opened:
+        wrong = opened.find("cat/1.png")
+        assert wrong is not None
+    given = [{"item": wrong.id, "right": False}, {"item": "dog/1.png", "right": True}]
+    said = writable("POST", "/search", {"like": ["id:0"], "marks": given}).json
+    marks = [
+        Mark(MarkedQuery((Part("id", 0),)), "cat/1.png", False),
+        Mark(MarkedQuery((Part("id", 0),)), "dog/1.png", True),
+    ]
+    with Search.open(own[1], reranker=FromMarks(marks)) as search:
+        (expected,) = search.query_ids([0], 50, include_self=True)
+    assert sorted((hit["id"], hit["marked"]) for hit in said["hits"]) == sorted(
+        (hit.id, hit.marked) for hit in expected
+    )
+    assert [hit["id"] for hit in said["hits"]][-1] == wrong.id
+    assert said["marks"]["wrong"] == [wrong.id] and len(said["marks"]["right"]) == 1
+    assert writable("POST", "/search", {"like": ["id:0"]}).json["marks"] is None
+    for marks_given in ({}, [1], [{"item": 1}], [{"item": 1, "right": 1}], [{"item": "", "right": True}]):
+        if marks_given != {}:
+            assert writable.problem("POST", "/search", {"like": ["id:0"], "marks": marks_given})[0] == 400
+    assert writable.problem("POST", "/search", {"like": ["id:0"], "rerank": "/some/run"})[0] == 400
+    with Search.open(own[1], reranker="alpha-qe") as search:
+        (expected,) = search.query_ids([0], 5)
+    asked = {"like": ["id:0"], "rerank": "alpha-qe", "k": 5, "same": False}
+    assert [hit["id"] for hit in writable("POST", "/search", asked).json["hits"]] == [hit.id for hit in expected]

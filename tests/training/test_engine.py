@@ -15,13 +15,13 @@ from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.training import engine as engines
 from retrieval.training import loop, losses
-from retrieval.training.batches import Batch
+from retrieval.training.engine import Average
 from retrieval.training.hardware import choose_precision
 from retrieval.training.loop import train
 from retrieval.training.losses import contrastive
 from retrieval.training.processes import World
 from retrieval.training.recipe import Recipe
-from retrieval.training.weight_average import Average
+from retrieval.training.training_set import Batch
 
 pytestmark = pytest.mark.usefixtures("lean")
 
@@ -57,6 +57,7 @@ def assert_close(a, b, tolerance=1e-5):
         torch.testing.assert_close(a[name], b[name], rtol=0, atol=tolerance, msg=name)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("loss", ["supcon", "softmax", "triplet"])
 @pytest.mark.parametrize("chunk", [2, 7, 21])
 def test_chunks_have_the_loss_and_the_gradient_of_the_whole_batch(loss, chunk):
@@ -69,6 +70,7 @@ def test_chunks_have_the_loss_and_the_gradient_of_the_whole_batch(loss, chunk):
     assert_close(gradients(whole), gradients(parts))
 
 
+@pytest.mark.kernels
 def test_a_chunk_as_large_as_the_batch_changes_no_bit():
     whole, one = engine(PLAIN), engine(PLAIN.replace(chunk=22))
     np.testing.assert_equal(tuple(whole.step(0, [batch()], 0.1)), tuple(one.step(0, [batch()], 0.1)))
@@ -83,6 +85,7 @@ class Recorded(nn.Dropout):
         return x * self.masks[-1]
 
 
+@pytest.mark.kernels
 def test_dropout_draws_the_same_in_both_passes_over_a_chunk():
     """Against one graph over the whole batch with the masks that were drawn."""
     dropout = Recorded(0.5)
@@ -102,6 +105,7 @@ def test_dropout_draws_the_same_in_both_passes_over_a_chunk():
     assert_close(gradients(parts), {f"network.{name}": p.grad for name, p in copy.named_parameters()})
 
 
+@pytest.mark.kernels
 def test_batch_normalisation_notes_the_statistics_of_a_chunk_once():
     parts = engine(PLAIN.replace(chunk=11, augment="none"), nn.BatchNorm2d(8))
     parts.step(0, [batch()], 0.0)
@@ -113,6 +117,7 @@ def test_batch_normalisation_notes_the_statistics_of_a_chunk_once():
     torch.testing.assert_close(parts.network[1].running_mean, expected[1].running_mean)
 
 
+@pytest.mark.kernels
 def test_accumulated_batches_have_the_mean_of_their_gradients():
     one, two, both = engine(PLAIN.replace(augment="none")), engine(PLAIN.replace(augment="none")), engine(
         PLAIN.replace(augment="none", chunk=5))  # fmt: skip
@@ -130,6 +135,7 @@ def test_an_accumulated_epoch_takes_all_batches(tmp_path):
     assert not math.isnan(trained.history[2].precision_at_1)
 
 
+@pytest.mark.kernels
 def test_the_average_of_the_weights_is_without_bias():
     """Against the definition, in float64."""
     run, beta, seen = engine(PLAIN.replace(average=0.8), nn.BatchNorm2d(8)), 0.8, []
@@ -149,6 +155,7 @@ def test_the_average_of_the_weights_is_without_bias():
     assert not torch.equal(last["network.1.running_var"], averaged["network.1.running_var"])
 
 
+@pytest.mark.kernels
 def test_the_averaged_weights_are_validated_and_saved(tmp_path, monkeypatch):
     """With the weights of the first step kept for good, the saved encoder is that of the first step."""
     seen = []
@@ -169,6 +176,7 @@ def test_the_averaged_weights_are_validated_and_saved(tmp_path, monkeypatch):
     assert len(set(quality)) == 1 and quality[0] < plain.precision_at_1
 
 
+@pytest.mark.kernels
 def test_averaged_training_learns(tmp_path):
     assert train(made_up(), tmp_path / "run", QUICK.replace(average=0.8)).precision_at_1 > 0.8
 
@@ -217,6 +225,7 @@ def test_resuming_gives_the_same_bits_with_everything_on(tmp_path, monkeypatch, 
         assert heads[0] == heads[1]
 
 
+@pytest.mark.kernels
 def test_float16_scales_its_loss_and_leaves_out_a_step_that_overflows():
     try:
         choose_precision("float16", CPU)
@@ -248,6 +257,7 @@ def test_the_cosine_rises_to_its_peak_and_falls_to_nothing():
     assert Recipe(lr=0.5, warmup=0.0, schedule="cosine").rate(0, 10) == 0.5
 
 
+@pytest.mark.kernels
 def test_adamw_takes_the_step_of_its_definition():
     """Loshchilov and Hutter 2019, algorithm 2, first step: a decay, and lr · m̂/(√v̂ + ε) = lr · sign of the gradient."""
     run = engine(PLAIN.replace(optimizer="adamw", weight_decay=0.1))
@@ -259,6 +269,7 @@ def test_adamw_takes_the_step_of_its_definition():
         torch.testing.assert_close(p.detach(), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.kernels
 def test_biases_and_normalisation_learn_at_a_rate_of_their_own():
     run = engine(PLAIN.replace(momentum=0.0, weight_decay=0.1, bias_rate=16.0))
     before = {name: p.detach().clone() for name, p in run.modules.named_parameters()}

@@ -191,6 +191,7 @@ def test_every_anchor_and_positive_has_a_negative_drawn_from_all():
     assert found == expected
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("name", ["hdml", "lai", "csq"])
 def test_a_linear_layer_learns_codes_whose_nearest_others_are_of_the_class(name):
     torch.manual_seed(0)
@@ -249,8 +250,11 @@ def run(capsys, *words):
     return capsys.readouterr().out
 
 
+@pytest.mark.kernels
+@pytest.mark.usefixtures("lean")
 def test_codes_from_training_to_the_measures_of_an_index(patterns, tmp_path, capsys):
-    few = ["--epochs", 6, "--widths", "8,16", "--classes-per-batch", 4, "--pictures-per-class", 8, "--validation", 0]
+    few = ["--size", 16, "--epochs", 20, "--widths", "8,16", "--classes-per-batch", 4, "--pictures-per-class", 8]
+    few += ["--validation", 0]
     model, index = tmp_path / "run", tmp_path / "index"
     run(capsys, "train", patterns, "--out", model, "--loss", "csq", "--bits", 24, "--net", "divide-and-encode", *few)
     run(capsys, "build", patterns, "--model", model, "--out", index, "--vectors", "binary")

@@ -109,7 +109,7 @@ def test_a_head_is_never_longer_than_was_asked_for(dim: int) -> None:
     vectors, labels = clusters(6, 12)
     learner = Learner(vectors, labels, dim=dim)
     head = learner.made(choose(learner, mix=0.5)[0])
-    assert head.dim <= dim or dim == 1
+    assert head.dim <= dim
     rows = head(vectors)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     assert rows.shape == (len(vectors), head.dim)
@@ -287,6 +287,38 @@ def test_the_command_line(
         (["build", "--vectors-of", index, "--model", tmp_path / "run", "--out", tmp_path / "m", "--gps"], "--gps says"),
     ):
         assert sentence in fails(*arguments)
+
+
+def test_a_head_learns_from_marks(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Marks of some questions; what was gained is measured on others."""
+    base = Encoder.load(tiny.model(tmp_path_factory))
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(8), 12)
+    centres = random.standard_normal((8, base.dim)) * np.r_[np.ones(6), np.zeros(base.dim - 6)]
+    noise = random.standard_normal((len(labels), base.dim)) * np.r_[np.full(6, 0.3), np.full(base.dim - 6, 1.5)]
+    vectors = unit((centres[labels] + noise).astype(np.float32))
+    with Index.create(tmp_path / "i", base.dim, root=".", encoder_hash=base.hash, details={}) as index:
+        index.add(vectors, [NewItem(f"{row}.png", sha256=f"{row:064x}") for row in range(len(labels))])
+    base.save(tmp_path / "i" / "encoder")
+    lines = []
+    for row in range(0, len(labels), 4):
+        for other in np.argsort(-(vectors @ vectors[row]))[1:9].tolist():
+            right = bool(labels[other] == labels[row])
+            lines.append({"query": f"id:{row}", "item": f"{other}.png", "sha256": f"{other:064x}", "right": right})
+    lines.append({"query": "id:0", "item": "gone.png", "right": True})
+    lines.append({"query": "id:0", "item": "1.png", "sha256": "f" * 64, "right": True})
+    (tmp_path / "marks.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe = HeadRecipe(marks=str(tmp_path / "marks.jsonl"))
+    trained = train_head(tmp_path / "i", tmp_path / "run", recipe)
+    (gain,) = trained.gains
+    assert gain.measures["right before wrong"].difference.value > 0.1
+    assert "2 left out" in (tmp_path / "run" / "encoder" / "card.md").read_text()
+    with pytest.raises(RetrievalError, match="a head needs 10 of each"):
+        (tmp_path / "few.jsonl").write_text(json.dumps(lines[0]) + "\n")
+        train_head(tmp_path / "i", tmp_path / "other", HeadRecipe(marks=str(tmp_path / "few.jsonl")))
+    assert not (tmp_path / "other" / "encoder").exists()
+    with pytest.raises(RetrievalError, match="learns from labels"):
+        HeadRecipe(marks="marks.jsonl", loss="supcon")
 
 
 def test_words_go_through_a_head_only_where_they_find_no_less() -> None:

@@ -33,7 +33,7 @@ from retrieval.training.pairs import pair_loop
 from retrieval.training.pairs.encoder_hits import Hits
 from retrieval.training.pairs.objective import AllPairs, BothSides, DrawnPairs, OneSide, objective
 from retrieval.training.pairs.pair_loop import train_pair
-from retrieval.training.sampling import HitPairs, WrongHits
+from retrieval.training.sampling.pairs import HitPairs, WrongHits
 from retrieval.training.training_set import Source
 
 CLASSES, EACH = 8, 6

@@ -109,6 +109,7 @@ def saved(request, tmp_path):
     return tmp_path / "run", network
 
 
+@pytest.mark.kernels
 def test_a_training_learns_and_leaves_everything_behind(run):
     out = run.folder
     # Guessing would be half of either. Validation has 24 genuine pairs here, so each is 4 % of the EER, and whether
@@ -125,6 +126,7 @@ def test_a_training_learns_and_leaves_everything_behind(run):
     assert f"EER: {run.measures['EER'].value:.3f}" in scorer.card and scorer.config.trained_on == "made-up"
 
 
+@pytest.mark.kernels
 def test_the_saved_network_tells_new_pictures_apart(run):
     """Other pictures of the same classes, scored from files as they were saved."""
     scorer = PairScorer.load(run.folder)
@@ -141,6 +143,7 @@ def test_the_saved_network_tells_new_pictures_apart(run):
     assert np.quantile(one[same], 0.1) > np.quantile(one[~same], 0.9)
 
 
+@pytest.mark.kernels
 def test_a_two_channel_network_learns_too(tmp_path):
     recipe = TWO_CHANNEL.replace(epochs=6)
     trained = train_pair(made_up(), tmp_path / "run", recipe)
@@ -258,6 +261,7 @@ def test_save_and_load_give_the_same_scores(saved):
     assert not any(parameter.requires_grad for parameter in after.network.parameters())
 
 
+@pytest.mark.kernels
 def test_scores_are_the_mean_logit_of_both_orders(saved):
     _, network = saved
     p = network.preprocessing
@@ -278,6 +282,7 @@ def test_scores_are_the_mean_logit_of_both_orders(saved):
     np.testing.assert_allclose(scores, back, atol=1e-6)
 
 
+@pytest.mark.kernels
 def test_scores_do_not_depend_on_the_batch(saved, monkeypatch):
     _, network = saved
     p = network.preprocessing
@@ -289,6 +294,7 @@ def test_scores_do_not_depend_on_the_batch(saved, monkeypatch):
     assert PairScorer(network).score_pairs(hits[:0], hits[:0]).shape == (0,)
 
 
+@pytest.mark.kernels
 def test_features_are_computed_once(saved):
     _, network = saved
     scorer = PairScorer(network)

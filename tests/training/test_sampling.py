@@ -5,7 +5,11 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.training.recipe import Recipe
-from retrieval.training.sampling import BalancedPairs, ClassBatches, GroupBatches, RandomTriplets, by_class, create
+from retrieval.training.sampling import create
+from retrieval.training.sampling.balanced import ClassBatches, GroupBatches
+from retrieval.training.sampling.pairs import BalancedPairs
+from retrieval.training.sampling.sampler import by_class
+from retrieval.training.sampling.triplets import RandomTriplets
 
 
 def uneven(counts):

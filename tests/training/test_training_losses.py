@@ -69,6 +69,7 @@ RECIPES = [
 ]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: f"{r.loss}-{r.mining}-{r.sampler}-{r.space}-{r.memory}")
 def test_every_loss_learns(tmp_path, recipe):
     pictures = made_up(n=160)
@@ -123,10 +124,16 @@ NOISE = made_up(n=480, noise=400)
 """Nothing to learn: what pulls the pictures together meets no resistance."""
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(
     ("pictures", "change", "cause"),
     [
-        (NOISE, {"loss": "soft-triplet", "mining": "hard", "epochs": 12}, "--mining hard, .* costs log 2: use"),
+        pytest.param(
+            NOISE,
+            {"loss": "soft-triplet", "mining": "hard", "epochs": 12},
+            "--mining hard, .* costs log 2: use",
+            marks=pytest.mark.long,
+        ),
         (NOISE, {"loss": "contrastive", "margin": 0.02, "epochs": 12}, "--margin 0.02, .*: try --margin 1.4"),
         pytest.param(
             NOISE,
@@ -153,6 +160,7 @@ def test_raw_vectors_that_shrink_collapse_whatever_their_directions():
     assert spread(100 * x, 1.4) == 1
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize(
     ("loss", "memory"),
     [
@@ -172,17 +180,19 @@ def test_a_collapse_in_raw_space_is_seen(tmp_path, monkeypatch, loss, memory):
         return network
 
     monkeypatch.setattr(networks, "create", shrunk)
-    recipe = QUICK.replace(loss=loss, lr=1e-9, epochs=8, memory=memory)
+    recipe = QUICK.replace(loss=loss, lr=1e-9, epochs=2, memory=memory)
     raw, unit = (train(made_up(), tmp_path / space, recipe.replace(space=space)).warnings for space in ("raw", "unit"))
     assert unit == [] and len(raw) == 1 and "collapsed" in raw[0]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("loss", ["contrastive", "energy"])
 def test_a_sound_training_in_raw_space_is_no_collapse(tmp_path, loss):
     trained = train(made_up(), tmp_path / "run", QUICK.replace(loss=loss, space="raw", dim=2, epochs=8))
     assert trained.warnings == [] and len(trained.history) > 20 and trained.history[-1].spread > 0.1
 
 
+@pytest.mark.kernels
 def test_a_learning_rate_far_too_high_collapses_and_is_named(tmp_path):
     """Such a training is chaotic, and a seed may escape; of four none here does."""
     recipe = QUICK.replace(pictures_per_class=8, lr=1000.0, epochs=10)

@@ -19,7 +19,9 @@ from small_sets import scene
 
 from retrieval.cli import dedup
 from retrieval.errors import RetrievalError
-from retrieval.traps.duplicates import Moved, find_duplicates, move, move_copies, undo_move
+from retrieval.traps.duplicates import move
+from retrieval.traps.duplicates.find import find_duplicates
+from retrieval.traps.duplicates.move import Moved, move_copies, undo_move
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 

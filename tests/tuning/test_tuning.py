@@ -16,11 +16,14 @@ from retrieval.cli import main
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.nearest import kinds
-from retrieval.tuning import EXACT, default_structure, exploration, tune
+from retrieval.tuning import exploration
 from retrieval.tuning import tune_index as flow
 from retrieval.tuning.candidates import Candidate, candidates, estimate_bytes
+from retrieval.tuning.choice import EXACT
+from retrieval.tuning.default import default_structure
 from retrieval.tuning.exploration import NO_TIME
 from retrieval.tuning.plot import FILE
+from retrieval.tuning.tune_index import tune
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     try_few(monkeypatch)
 
 
+@pytest.mark.kernels
 def test_everything_is_tried_and_kept(folder: Path) -> None:
     with Index.open(folder, write=True) as index:
         report = tune(index, recall=0.95, minutes=30)
@@ -69,6 +73,7 @@ def test_everything_is_tried_and_kept(folder: Path) -> None:
     assert not list(folder.rglob("*.tmp"))
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("few")
 def test_the_choice_becomes_the_indexs_structure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Index.open(folder, write=True) as index:
@@ -90,6 +95,7 @@ def test_the_choice_becomes_the_indexs_structure(folder: Path, capsys: pytest.Ca
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("few")
 def test_the_same_seed_asks_the_same_and_finds_the_same(folder: Path) -> None:
     tables = []
@@ -122,6 +128,7 @@ def test_given_queries_ask_and_nothing_is_built_twice(
         assert index.structure is not None and index.structure.factory == found["chosen"]["factory"]
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("few")
 def test_what_does_not_fit_into_memory_is_not_built(folder: Path) -> None:
     vectors = N * D * 4
@@ -139,6 +146,7 @@ def test_what_does_not_fit_into_memory_is_not_built(folder: Path) -> None:
         assert "on the disk" in report.table()
 
 
+@pytest.mark.kernels
 @pytest.mark.usefixtures("few")
 def test_within_a_latency_exact_search_is_the_best(folder: Path) -> None:
     with Index.open(folder, write=True) as index:

@@ -11,9 +11,8 @@ import pytest
 
 from retrieval.base.units import parse_bytes, parse_seconds, show_bytes, show_seconds
 from retrieval.errors import RetrievalError
-from retrieval.tuning import EXACT, Point, Wishes, choose, pareto
 from retrieval.tuning.candidates import FEWEST, PER_LIST, candidates, estimate_bytes, for_sample
-from retrieval.tuning.choice import MARGIN, in_order, why_none
+from retrieval.tuning.choice import EXACT, MARGIN, Point, Wishes, choose, in_order, pareto, why_none
 from retrieval.tuning.default import short_list
 from retrieval.tuning.effort_ladder import ENOUGH, Glance, halfway, scan, worth_measuring
 from retrieval.tuning.exploration import SAMPLE

@@ -36,6 +36,7 @@ def test_every_structure_takes_about_what_is_estimated() -> None:
         assert abs(off) < 0.6 * taken + 4 * 64 * 64, candidate.factory  # give or take a matrix
 
 
+@pytest.mark.kernels
 def test_a_neighbour_counts_by_its_score(tmp_path: Path) -> None:
     """Copies stand for each other; what is worse than the true k-th does not count."""
     vectors = np.repeat(clustered(50, D), 40, axis=0)
@@ -70,6 +71,7 @@ def test_speeds_are_taken_by_the_machines_own_clocks(folder: Path) -> None:
     assert measuring.glance(trial.exact)[0] == 1 and 0 < measuring.glance(trial.exact)[1] < np.inf
 
 
+@pytest.mark.kernels
 def test_a_trial_answers_as_the_index_will(folder: Path) -> None:
     structure = None
     queries = clustered(40, D, seed=4)
@@ -87,6 +89,7 @@ def test_a_trial_answers_as_the_index_will(folder: Path) -> None:
                     np.testing.assert_array_equal(trial.ids[mine[1]], ids)
 
 
+@pytest.mark.kernels
 def test_held_out_vectors_are_not_found(folder: Path) -> None:
     with Index.open(folder, write=True) as index:
         index.remove([5, 6])

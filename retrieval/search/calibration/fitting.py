@@ -12,18 +12,16 @@ from retrieval.errors import RetrievalError
 from retrieval.measures import Interval, Pairs, Roc, bootstrap
 from retrieval.measures.intervals import Draws
 from retrieval.measures.roc import ROUNDING
-from retrieval.search.calibration.evidence import Evidence
-from retrieval.search.calibration.record import Judged, kind
-from retrieval.search.calibration.reliability import RESAMPLES, reliability
-from retrieval.search.calibration.score_map import ScoreMap, fit
+from retrieval.search.calibration.evidence import Evidence, Found
+from retrieval.search.calibration.record import EVIDENCE, Judged, Question, Told, fold, kind
+from retrieval.search.calibration.reliability import RESAMPLES, auc, reliability, telling
+from retrieval.search.calibration.score_map import ScoreMap, fit, folds, held_out_loss
+from retrieval.search.calibration.surroundings import COLUMNS
+from retrieval.search.calibration.weights import Weights, fit_weights
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-
-WITHOUT_MATCH = 0.01
-"""Share of the queries that P(match) takes to have no match in the index. Labelled pictures of the index all have one,
-as a rule, so that nothing says how many; but with none at all P(match) would be high wherever they never scored."""
 
 MARGIN = 1e-6
 """By so much scores of different kernels may differ."""
@@ -37,21 +35,53 @@ class Fitted:
     """What is fitted to some of the labels.
 
     Attributes:
-        map: of P(match). losses: what each kind of map cost in cross-validation.
-        threshold: of a match. no_match_below: of there being any.
+        map: P(match) by the score alone. evidence: P(match) by all that surrounds a hit; None where that was not
+            better on labels that it was not fitted to. losses: what each cost there, by name.
+        threshold: from which score on two pictures match.
+        no_match_below: below which best score there is no match, where the score is all that is known.
+        has_match: whether there is any, by all that surrounds a query; None as above. no_match_under: under which of
+            its log-odds there is none.
     """
 
     map: ScoreMap
+    evidence: Weights | None
     losses: dict[str, float]
     threshold: float
     no_match_below: float
+    has_match: Weights | None
+    no_match_under: float
+
+    def chances(self, found: Found) -> Doubles:
+        """P(match) of all hits (nq, k)."""
+        return self.map(found.scores) if self.evidence is None else self.evidence(found.hits)
+
+    def whether(self, query: Doubles) -> Doubles:
+        """How much speaks for a match at all, for each query (nq,): log-odds, or the best score.
+
+        Args:
+            query: float64 (nq, COLUMNS), what surrounds it.
+        """
+        return query[:, COLUMNS.index("score")] if self.has_match is None else self.has_match.log_odds(query)
+
+    @property
+    def least(self) -> float:
+        """Of :meth:`whether`, below which there is no match."""
+        return self.no_match_below if self.has_match is None else self.no_match_under
 
 
-def fit_to(evidence: Evidence, of_pairs: Pairs, fmr: float, miss: float, seed: int) -> Fitted:
-    """Fit the map and both thresholds.
+def fit_to(
+    evidence: Evidence,
+    of_pairs: Pairs,
+    fmr: float,
+    miss: float,
+    seed: int,
+    question: Question,
+) -> Fitted:
+    """Fit the maps and the thresholds.
 
     Args:
         evidence: of the queries. of_pairs: the pairs. fmr, miss, seed: as for :func:`calibrate`.
+        question: what a match is.
 
     Raises:
         RetrievalError: there are too few pairs to tell such a rate, or no hit.
@@ -62,21 +92,62 @@ def fit_to(evidence: Evidence, of_pairs: Pairs, fmr: float, miss: float, seed: i
             f"A false match rate of {fmr:g} is less than one of the {impostors:,} pairs of two labels that there are "
             f"to measure it by; give at least {1.06 / impostors:.2g}."  # which rounding does not make too little
         )
-    scores, matched, query = evidence.hits()
-    asked, place = np.nonzero(np.isfinite(evidence.without))
-    groups = np.concatenate([query, asked])
-    if len(np.unique(evidence.labels)) > 1:
-        groups = evidence.labels[groups]
-    map_, losses = fit(
-        np.concatenate([scores, evidence.without[asked, place]]),
-        np.concatenate([matched, np.zeros(len(asked), bool)]),
-        groups,
-        np.concatenate([np.full(len(scores), 1 - WITHOUT_MATCH), np.full(len(asked), WITHOUT_MATCH)]),
-        seed=seed,
-    )
+    seen = evidence.known, np.isfinite(evidence.without.scores)
+    both = evidence.found, evidence.without
+    scores = np.concatenate([found.scores[there] for found, there in zip(both, seen, strict=True)])
+    table = np.concatenate([found.hits[there] for found, there in zip(both, seen, strict=True)])
+    matched = np.concatenate([evidence.matched[seen[0]], np.zeros(int(seen[1].sum()), bool)])
+    weight = np.repeat([1 - question.without, question.without], [int(there.sum()) for there in seen])
+    one_label = len(np.unique(evidence.labels)) == 1
+    unit = np.arange(len(evidence)) if one_label else evidence.labels
+    groups = np.concatenate([unit[np.nonzero(there)[0]] for there in seen])
+    map_, losses = fit(scores, matched, groups, weight, seed=seed)
+    weights, loss = _all_evidence(table, matched, weight, groups, question.of_hit, seed)
+    losses |= {} if loss is None else {"evidence": loss}
+
+    no_match_below = no_match_threshold(evidence.found.best()[evidence.has_match], miss)
+    there = seen[1][:, 0]
+    queries = np.concatenate([evidence.other[evidence.has_match], evidence.without.query[there]])
+    has = np.repeat([True, False], [evidence.has_match.sum(), there.sum()])
+    evenly = np.where(has, 0.5 / max(1, has.sum()), 0.5 / max(1, (~has).sum())) * len(has)
+    of_query = np.concatenate([unit[evidence.has_match], unit[there]])
+    has_match = None
+    if (~has).any():
+        has_match, loss = _all_evidence(queries, has, evenly, of_query, question.of_query, seed)
+        _, by_score = _all_evidence(queries, has, evenly, of_query, ("score",), seed)
+        if loss is None or by_score is None or loss >= by_score:
+            has_match = None
     return Fitted(
-        map_, losses, match_threshold(of_pairs.scores, of_pairs.genuine, fmr), no_match_threshold(evidence.best(), miss)
+        map=map_,
+        evidence=weights if min(losses, key=losses.__getitem__, default="") == "evidence" else None,
+        losses=losses,
+        threshold=match_threshold(of_pairs.scores, of_pairs.genuine, fmr),
+        no_match_below=no_match_below,
+        has_match=has_match,
+        no_match_under=0.0 if has_match is None else _least(has_match, evidence, miss),
     )
+
+
+def _least(has_match: Weights, evidence: Evidence, miss: float) -> float:
+    """The log-odds under which there is no match: the highest that misses no more than it may; but down to midway to
+    the likeliest query without a match below, since that misses fewer and costs nothing."""
+    found = has_match.log_odds(evidence.found.query[evidence.has_match])
+    without = has_match.log_odds(evidence.without.query[np.isfinite(evidence.without.best())])
+    least = no_match_threshold(found, miss)
+    below = without[without < least]
+    return (float(below.max()) + least) / 2 if below.size else least
+
+
+def _all_evidence(
+    table: Doubles, matched: Mask, weight: Doubles, groups: Ints, columns: tuple[str, ...], seed: int
+) -> tuple[Weights, float | None]:
+    """A model of some columns, and its log loss in cross-validation; None where there is one group alone."""
+
+    def fitted(rows: Doubles, true: Mask, weights: Doubles) -> Weights:
+        return fit_weights(rows, true, weights, columns)
+
+    fold = folds(groups, seed)
+    return fitted(table, matched, weight), (held_out_loss(fitted, table, matched, weight, fold) if fold.any() else None)
 
 
 def match_threshold(scores: npt.ArrayLike, genuine: npt.ArrayLike, fmr: float) -> float:
@@ -124,23 +195,50 @@ def _single(threshold: float) -> float:
 
 
 def judge(
-    fitted: Fitted, evidence: Evidence, of_pairs: Pairs, *, disjoint: str, fitted_on: Evidence, seed: int
+    fitted: Fitted,
+    evidence: Evidence,
+    of_pairs: Pairs,
+    *,
+    disjoint: str,
+    fitted_on: Evidence,
+    without_match: float,
+    seed: int,
 ) -> Judged:
     """How well something holds that was fitted to other labels.
 
     Args:
         fitted: that. evidence: of the queries to judge it by. of_pairs: the pairs.
         disjoint: what these do not share with what it was fitted to. fitted_on: that; only its size is looked at.
+        without_match: the share of queries without a match that P reckons with.
         seed: of the bootstraps.
     """
     by_label = len(np.unique(evidence.labels)) >= A_SAMPLE
-    scores, matched, query = evidence.hits()
+    unit = evidence.labels if by_label else np.arange(len(evidence))
+    query = np.nonzero(evidence.known)[0]
+    matched, chances = evidence.matched[evidence.known], fitted.chances(evidence.found)
+    alone, said, true, of = (
+        fitted.map(evidence.found.scores[evidence.known]),
+        chances[evidence.known],
+        matched,
+        unit[query],
+    )
+    if without_match == 0.5:  # P is judged on queries like those that it reckons with: half of them have no match
+        seen = np.isfinite(evidence.without.scores)
+        alone = np.concatenate([alone, fitted.map(evidence.without.scores[seen])])
+        said = np.concatenate([said, fitted.chances(evidence.without)[seen]])
+        true = np.concatenate([true, np.zeros(int(seen.sum()), bool)])
+        of = np.concatenate([of, unit[np.nonzero(seen)[0]]])
     false_match, false_non_match = pair_rates(of_pairs, fitted.threshold, seed=seed)
-    missed = evidence.best() < fitted.no_match_below
-    alarmed = evidence.without[:, 0] >= fitted.no_match_below
+    there = np.isfinite(evidence.without.best())
+    asked = np.concatenate([unit[evidence.has_match], unit[there]])
+    has = np.repeat([True, False], [evidence.has_match.sum(), there.sum()])
+    equal = np.concatenate([evidence.other[evidence.has_match], evidence.without.query[there]])
+    whether = fitted.whether(evidence.found.query)[evidence.has_match], fitted.whether(evidence.without.query)[there]
+    best = evidence.found.best()[evidence.has_match], evidence.without.best()[there]
+    kept = _kept(chances, evidence.known)[evidence.known]
 
-    def rate(values: Mask, labels: Ints) -> Interval:
-        return bootstrap(values, over=labels if by_label else None, resamples=RESAMPLES, seed=seed)[0]
+    def rate(values: Mask, over: Ints) -> Interval | None:
+        return bootstrap(values, over=over, resamples=RESAMPLES, seed=seed)[0] if len(values) else None
 
     return Judged(
         disjoint=disjoint,
@@ -150,14 +248,34 @@ def judge(
         labels=len(np.unique(evidence.labels)),
         queries=len(evidence),
         threshold=fitted.threshold,
-        no_match_below=fitted.no_match_below,
-        map=kind(fitted.map),
+        map=kind(fitted.map) if fitted.evidence is None else EVIDENCE,
         false_match=false_match,
         false_non_match=false_non_match,
-        missed=rate(missed, evidence.labels[evidence.has_match]),
-        false_alarm=rate(alarmed, evidence.labels),
-        reliability=reliability(fitted.map(scores), matched, evidence.labels[query] if by_label else query, seed=seed),
+        by_evidence=Told(
+            hits=telling(said, true, of, seed),
+            has_match=auc(fitted.whether(equal), has, asked, seed),
+            missed=rate(whether[0] < fitted.least, unit[evidence.has_match]),
+            false_alarm=rate(whether[1] >= fitted.least, unit[there]),
+        ),
+        by_score=Told(
+            hits=telling(alone, true, of, seed),
+            has_match=auc(equal[:, COLUMNS.index("score")], has, asked, seed),
+            missed=rate(best[0] < fitted.no_match_below, unit[evidence.has_match]),
+            false_alarm=rate(best[1] >= fitted.no_match_below, unit[there]),
+        ),
+        kept_match=rate(matched[kept], unit[query][kept]),
+        matches_kept=rate(kept[matched], unit[query][matched]),
+        reliability=reliability(said, true, of, seed=seed),
     )
+
+
+def _kept(chances: Doubles, known: Mask) -> Mask:
+    """Which hits (nq, k) lie within the fold of their query, hits of unknown labels passed over."""
+    kept = np.zeros(chances.shape, bool)
+    for row, these in enumerate(known):
+        places = np.flatnonzero(these)
+        kept[row, places[: fold(chances[row, places])]] = True
+    return kept
 
 
 def pair_rates(

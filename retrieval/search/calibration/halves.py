@@ -11,6 +11,7 @@ from retrieval.base.text import numbered, printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.measures import UNLABELLED, Pairs
+from retrieval.search.calibration.cohort import Cohort
 from retrieval.search.calibration.evidence import Evidence, gather, pairs
 
 Ints = npt.NDArray[np.int64]
@@ -28,11 +29,15 @@ class Asking:
         name: what to call them.
         vectors: float32 (n, dim), unit rows, by the index's own encoder.
         labels: one a vector, None where it is not known: those do not ask.
+        gallery: the labels of the index's items, by ascending id, in place of those that they have there; None: those.
+        left_out: for each vector the places, by ascending id, of items that it must not find; none if empty.
     """
 
     name: str
     vectors: npt.NDArray[np.float32]
     labels: tuple[str | None, ...]
+    gallery: tuple[str | None, ...] | None = None
+    left_out: tuple[Ints, ...] = ()
 
 
 class Labelled:
@@ -55,7 +60,8 @@ class Labelled:
             RetrievalError: no label is known, or none can be found, or every hit would be right.
         """
         self.index, self.asking, self._generator = index, asking, generator
-        where, names = printable(index.folder), index.labels()
+        where = printable(index.folder)
+        names = index.labels() if asking is None or asking.gallery is None else asking.gallery
         asked = () if asking is None else asking.labels
         known, places = numbered([*names, *asked])
         self.gallery = places[: len(names)]
@@ -90,12 +96,26 @@ class Labelled:
             self.rows = np.sort(generator.choice(labelled, QUERIES, replace=False))
         self._halve()
 
-    def ask(self, k: int) -> Evidence:
+    def ask(self, k: int, cohort: Cohort) -> Evidence:
         """Put every query to the index, for k hits."""
         everything = self.index.all_vectors()[1] if self.asking is None else self.asking.vectors
-        none = np.empty(0, np.int64)
-        left_out = [self._copies[row] if self.asking is None else none for row in self.rows.tolist()]
-        return gather(self.index, everything[self.rows], self.owners[self.rows], self.gallery, left_out, k)
+        left_out = [self._left_out(row) for row in self.rows.tolist()]
+        return gather(
+            self.index,
+            everything[self.rows],
+            self.owners[self.rows],
+            self.gallery,
+            left_out,
+            cohort,
+            k,
+            self._generator,
+        )
+
+    def _left_out(self, row: int) -> Ints:
+        """The places of the items that a picture which asks does not find."""
+        if self.asking is None:
+            return self._copies[row]
+        return self.asking.left_out[row] if self.asking.left_out else np.empty(0, np.int64)
 
     def pairs(self, judged: bool | None, seed: int) -> Pairs:
         """Pairs of pictures within the half that is judged, or that is fitted to; None: within all.

@@ -1,4 +1,5 @@
-"""Do things happen as often as a forecast says? Reliability curve, expected calibration error, Brier score."""
+"""Do things happen as often as a forecast says, and does it tell them apart? Reliability curve, expected calibration
+error, Brier score; area under the ROC curve, log loss."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
-from retrieval.measures.intervals import Draws, Interval
+from retrieval.measures.intervals import Draws, Interval, bootstrap
+from retrieval.search.calibration.score_map import log_loss
 
 Doubles = npt.NDArray[np.float64]
 
@@ -56,6 +58,53 @@ class Reliability:
     def brier_of_base_rate(self) -> float:
         """The Brier score of who says the base rate whatever the score."""
         return self.base_rate.value * (1 - self.base_rate.value)
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How well a forecast tells what happens from what does not.
+
+    Attributes:
+        auc: area under the ROC curve: the chance that of one that happens and one that does not the former was given
+            the higher probability, a tie counting half; None where all happen, or none.
+        log_loss: the mean of −ln of the probability of what was the case; 0 is best.
+    """
+
+    auc: Interval | None
+    log_loss: Interval
+
+
+def telling(probabilities: Doubles, matched: npt.NDArray[np.bool_], over: npt.NDArray[np.int64], seed: int) -> Telling:
+    """Of probabilities (n,); `over` as for :func:`reliability`."""
+    loss = bootstrap(log_loss(probabilities, matched), over=over, resamples=RESAMPLES, seed=seed)[0]
+    return Telling(auc(probabilities, matched, over, seed), loss)
+
+
+def auc(
+    scores: Doubles, happened: npt.NDArray[np.bool_], over: npt.NDArray[np.int64], seed: int, confidence: float = 0.95
+) -> Interval | None:
+    """Area under the ROC curve of scores (n,); None where all happened or none. `over` as for :func:`reliability`."""
+    if happened.all() or not happened.any():
+        return None
+    names, unit = np.unique(over, return_inverse=True)
+    order = np.argsort(scores, kind="stable")
+    unit, true = unit[order], happened[order]
+    starts = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))  # of equal scores
+
+    def area(times: Doubles) -> float:
+        weight = times[unit]
+        right, wrong = (np.add.reduceat(weight * side, starts) for side in (true, ~true))
+        below = np.cumsum(wrong) - wrong / 2
+        kinds = right.sum() * wrong.sum()
+        return float(right @ below / kinds) if kinds else math.nan
+
+    low = high = math.nan
+    if len(names) > 1:
+        draws = Draws(len(names), None, seed)
+        drawn = [area(draws.next().astype(np.float64)) for _ in range(RESAMPLES)]
+        tail = (1 - confidence) / 2
+        low, high = np.nanquantile(drawn, [tail, 1 - tail]).tolist()
+    return Interval(area(np.ones(len(names))), low, high, len(scores))
 
 
 def reliability(

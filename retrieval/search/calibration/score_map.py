@@ -179,24 +179,43 @@ def fit(
         RetrievalError: there is no hit, or the arrays do not fit together.
     """
     x, true, weight = _checked(scores, matched, weights)
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
-    if group.shape != x.shape:
-        raise RetrievalError(f"{len(x)} hits come with groups of shape {group.shape}: give one for each")
-    folds = min(FOLDS, len(names))
-    if weight.sum() < ENOUGH or folds < 2:
-        return fit_logistic(x, true, weight), {}
-    fold = seeded(seed).permutation(len(names))[group] % folds
-    kinds: dict[str, Callable[[Doubles, Mask, Doubles], ScoreMap]]
-    kinds = {"logistic": fit_logistic, "isotonic": fit_isotonic}
-    losses = {}
-    for name, fitted in kinds.items():
-        costs = np.empty(len(x))
-        for one in range(folds):
-            held = fold == one
-            costs[held] = log_loss(fitted(x[~held], true[~held], weight[~held])(x[held]), true[held])
-        losses[name] = float(weight @ costs / weight.sum())
-    best = "isotonic" if losses["isotonic"] < losses["logistic"] else "logistic"
+    fold = folds(groups, seed)
+    if fold.shape != x.shape:
+        raise RetrievalError(f"{len(x)} hits come with groups of shape {fold.shape}: give one for each")
+    kinds: dict[str, Callable[[Doubles, Mask, Doubles], ScoreMap]] = {"logistic": fit_logistic}
+    if weight.sum() >= ENOUGH:
+        kinds["isotonic"] = fit_isotonic
+    losses = {name: held_out_loss(fitted, x, true, weight, fold) for name, fitted in kinds.items() if fold.any()}
+    best = min(losses, key=losses.__getitem__, default="logistic")
     return kinds[best](x, true, weight), losses
+
+
+def folds(groups: npt.ArrayLike, seed: int) -> npt.NDArray[np.int64]:
+    """The fold of each hit, int64, from 0 to below :data:`FOLDS`: all of a group in the same; all 0 for one group."""
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    found: npt.NDArray[np.int64] = seeded(seed).permutation(len(names))[group] % min(FOLDS, len(names))
+    return found
+
+
+def held_out_loss(
+    fitted: Callable[[Doubles, Mask, Doubles], Callable[[Doubles], Doubles]],
+    x: Doubles,
+    matched: Mask,
+    weight: Doubles,
+    fold: npt.NDArray[np.int64],
+) -> float:
+    """The mean log loss of hits in cross-validation: what something costs that is fitted to the other folds.
+
+    Args:
+        fitted: makes it of some hits, their matches and weights.
+        x: (n, ...), what it takes. matched: bool (n,). weight: (n,).
+        fold: int64 (n,), of two folds or more.
+    """
+    costs = np.empty(len(x))
+    for one in np.unique(fold):
+        held = fold == one
+        costs[held] = log_loss(fitted(x[~held], matched[~held], weight[~held])(x[held]), matched[held])
+    return float(weight @ costs / weight.sum())
 
 
 def _checked(

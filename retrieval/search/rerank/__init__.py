@@ -9,12 +9,12 @@ from pathlib import Path
 
 from retrieval.errors import RetrievalError
 from retrieval.search.rerank.query_expansion import QueryExpansion, alpha, average
-from retrieval.search.rerank.reranker import TOP, FirstRanking, Reranked, Reranker, reordered
+from retrieval.search.rerank.reranker import TOP, FirstRanking, Heeded, Reranked, Reranker, reordered
 
 METHODS = ("aqe", "alpha-qe", "k-reciprocal")
 """What needs no training."""
 
-__all__ = ["METHODS", "TOP", "FirstRanking", "QueryExpansion", "Reranked", "Reranker", "load", "reordered"]
+__all__ = ["METHODS", "TOP", "FirstRanking", "Heeded", "QueryExpansion", "Reranked", "Reranker", "load", "reordered"]
 
 
 def load(name: str, top: int = TOP) -> Reranker:

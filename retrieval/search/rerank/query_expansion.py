@@ -87,7 +87,7 @@ class QueryExpansion:
             )
         )
         second, ids = second[ids >= 0], ids[ids >= 0]
-        return Reranked(ids, _first_scores(index, first, query, ids), second.astype(np.float64))
+        return Reranked(ids, first_scores(index, first, query, ids), second.astype(np.float64))
 
 
 def average(top: int = TOP) -> QueryExpansion:
@@ -100,7 +100,7 @@ def alpha(top: int = TOP) -> QueryExpansion:
     return QueryExpansion("alpha-qe", ALPHA_NEIGHBOURS, ALPHA, top)
 
 
-def _first_scores(
+def first_scores(
     index: Index, first: FirstRanking, query: NDArray[np.float64], ids: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Inner products of the query itself with these: the index's own where it has given them."""

@@ -28,6 +28,7 @@ class FirstRanking:
         where: the filter that hits match.
         wanted: how many hits the answer is to have; None: those of the first ranking and no others.
         picture: the query's file; None for a text or a vector.
+        known_by: the names by which marks may know the query (:func:`retrieval.search.marks.known_by`).
     """
 
     vector: NDArray[np.float32]
@@ -37,6 +38,27 @@ class FirstRanking:
     where: str | None = None
     wanted: int | None = None
     picture: Path | Placed | None = None
+    known_by: frozenset[str] = frozenset()
+
+
+class Heeded(NamedTuple):
+    """The marks of one query that its ranking was learned from.
+
+    Attributes:
+        right, wrong: ids of the items that were marked so.
+        left_out: the items of its other marks, and why nothing is learned from these.
+        places: all of these marks, by their places among those that were given.
+    """
+
+    right: tuple[int, ...] = ()
+    wrong: tuple[int, ...] = ()
+    left_out: tuple[Skipped, ...] = ()
+    places: frozenset[int] = frozenset()
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        left_out = [one._asdict() for one in self.left_out]
+        return {"right": list(self.right), "wrong": list(self.wrong), "left_out": left_out}
 
 
 class Reranked(NamedTuple):
@@ -48,12 +70,18 @@ class Reranked(NamedTuple):
         reranked: float64 (m,), the re-ranker's own score, higher is more alike; NaN for hits that it did not look at,
             which keep their order behind those that it did.
         unread: hits whose files could not be read.
+        heeded: the marks that were learned from; None where the query has none.
     """
 
     ids: NDArray[np.int64]
     scores: NDArray[np.float32]
     reranked: NDArray[np.float64]
     unread: tuple[Skipped, ...] = ()
+    heeded: Heeded | None = None
+
+    def first(self, count: int | None) -> Reranked:
+        """So many of the first hits; None for all."""
+        return self._replace(ids=self.ids[:count], scores=self.scores[:count], reranked=self.reranked[:count])
 
 
 class Reranker(Protocol):

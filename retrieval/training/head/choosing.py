@@ -94,38 +94,45 @@ class Learner:
         """How many there are."""
         return int(self.labels.max(initial=-1)) + 1
 
-    def layers(self, part: Part, shrinkage: float, size: int, known: Discriminant, own: Layer | None) -> Layer | None:
-        """One part of a head; None for the vectors as they are.
-
-        Args:
-            size: its length, at most.
-        """
-        if part == "plain":
-            return None
-        if part == "white":
-            return known.whitening(shrinkage, size)
-        return known.discriminant(shrinkage, size) if own is None else own
-
     def made(self, choice: Choice) -> HeadMap:
         """The head that learned from everything."""
-        everything = np.ones(len(self.labels), bool)
         known = Discriminant(Sums.of(self.vectors, self.labels, self.classes))
-        own = None if self.learn is None or choice.first != "learned" else self.learn(everything)
-        return self._joined(choice, known, own)
+        own = None
+        if self.learn is not None and choice.first == "learned":
+            own = self.learn(np.ones(len(self.labels), bool))
+        return joined(choice, known, own, self.vectors.shape[1], self.dim)
 
-    def _joined(self, choice: Choice, known: Discriminant, own: Layer | None) -> HeadMap:
-        d = self.vectors.shape[1]
-        most = self.dim or 2 * d
-        first = self.layers(choice.first, choice.shrinkage, min(d, most), known, own)
-        assert first is not None
-        if choice.second is None:
-            return HeadMap(*first)
-        left = most - len(first[0])
-        if choice.second == "plain" and left >= d:
-            return HeadMap(*first, None, choice.mix)
-        # What does not fit is cut to where the vectors spread most: without whitening where nothing is shrunk away.
-        shrinkage = 1.0 if choice.second == "plain" else choice.shrinkage
-        return HeadMap(*first, known.whitening(shrinkage, min(d, left)), choice.mix)
+
+def part_layer(part: Part, shrinkage: float, size: int, known: Discriminant, own: Layer | None) -> Layer | None:
+    """One part of a head; None for the vectors as they are.
+
+    Args:
+        size: its length, at most. known: of the vectors. own: the learned part, where it is no discriminant.
+    """
+    if part == "plain":
+        return None
+    if part == "white":
+        return known.whitening(shrinkage, size)
+    return known.discriminant(shrinkage, size) if own is None else own
+
+
+def joined(choice: Choice, known: Discriminant, own: Layer | None, d: int, dim: int | None) -> HeadMap:
+    """A head of its parts.
+
+    Args:
+        d: length of the vectors below. dim: of those above, at most.
+    """
+    most = dim or 2 * d
+    first = part_layer(choice.first, choice.shrinkage, min(d, most), known, own)
+    assert first is not None
+    left = most - len(first[0])
+    if choice.second is None or left < 1:
+        return HeadMap(*first)
+    if choice.second == "plain" and left >= d:
+        return HeadMap(*first, None, choice.mix)
+    # What does not fit is cut to where the vectors spread most; shrunk all the way, nothing is whitened.
+    shrinkage = 1.0 if choice.second == "plain" else choice.shrinkage
+    return HeadMap(*first, known.whitening(shrinkage, min(d, left)), choice.mix)
 
 
 def choose(
@@ -200,7 +207,7 @@ class _Trial:
         d = learner.vectors.shape[1]
         found: dict[Part, Floats] = {}
         for part in ("plain", "white", "learned"):
-            layer = learner.layers(part, shrinkage, min(d, learner.dim or d), self.known, self.own)
+            layer = part_layer(part, shrinkage, min(d, learner.dim or d), self.known, self.own)
             asked, shelf = learner.vectors[self.queries], learner.vectors[self.gallery]
             if layer is not None:
                 asked, shelf = (unit(rows @ layer[0].T + layer[1]) for rows in (asked, shelf))

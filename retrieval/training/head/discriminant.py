@@ -80,11 +80,27 @@ class Discriminant:
         counts, totals = sums.counts[there], sums.sums[there]
         n = counts.sum()
         means = totals / counts[:, None]
+        mean = totals.sum(0) / n
         within = (sums.products - means.T @ totals) / n
-        self._values, self._axes = np.linalg.eigh((within + within.T) / 2)
-        self._values = np.maximum(self._values, 0)
-        self._mean = totals.sum(0) / n
-        self._between = np.sqrt(counts / n)[:, None] * (means - self._mean)
+        self._know(within, np.sqrt(counts / n)[:, None] * (means - mean), mean)
+
+    @classmethod
+    def of_scatter(cls, within: Doubles, between: Doubles, mean: Doubles) -> Self:
+        """One of scatters that do not come from classes.
+
+        Args:
+            within: float64 (d, d). between: float64 (m, d), rows whose products add up to the scatter that is to be
+                kept. mean: float64 (d,).
+        """
+        found = cls.__new__(cls)
+        found._know(within, between, mean)
+        return found
+
+    def _know(self, within: Doubles, between: Doubles, mean: Doubles) -> None:
+        values, self._axes = np.linalg.eigh((within + within.T) / 2)
+        self._values: Doubles = np.maximum(values, 0)
+        self._between = between
+        self._mean = mean
 
     def whitening(self, shrinkage: float, size: int) -> Layer:
         """The layer that whitens, its rows by descending spread of all the vectors: the first `size` at most.

@@ -39,7 +39,7 @@ class Gain:
 
     Attributes:
         what: was held out.
-        queries, classes: so many asked, of so many classes.
+        queries, classes: so many asked, of so many classes; 0 where labels have no part in it.
         measures: head − base for each measure, paired by query, with 95 % intervals.
     """
 
@@ -56,7 +56,8 @@ class Gain:
             parts.append(
                 f"{name} {found.second.value:.3f} → {found.first.value:.3f} ({said}, {gap.low:+.3f} to {gap.high:+.3f})"
             )
-        return f"{self.what} ({self.queries:,} asked, of {self.classes:,} classes): {'; '.join(parts)}"
+        of = f", of {self.classes:,} classes" if self.classes else ""
+        return f"{self.what} ({self.queries:,} asked{of}): {'; '.join(parts)}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval import measures
 from retrieval.base.files import write_durably
+from retrieval.base.text import printable
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.encoder.head_map import HeadMap
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.folder import is_index
+from retrieval.search.marks import read_marks
 from retrieval.training.card import card
 from retrieval.training.head.choosing import Choice, Learner, choose
 from retrieval.training.head.gain import Gain, Sample, held_out, on_classes, on_pictures
 from retrieval.training.head.gradient import by_loss
-from retrieval.training.head.labelled_source import ABOUT, LabelledVectors, labelled
+from retrieval.training.head.labelled_source import ABOUT, LabelledVectors, labelled, own_encoder
+from retrieval.training.head.marked_pairs import MarkedPairs, from_marks
 from retrieval.training.head_recipe import CLOSED, HeadRecipe
 from retrieval.training.run_folder import finished, open_run
 
@@ -86,6 +91,70 @@ def train_head(
         raise RetrievalError(
             f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
         )
+    learned = _from_labels(source, out, recipe) if recipe.marks is None else _from_marks(source, recipe)
+    messages = [] if learned.enough else ["Too few classes or pictures to say what was gained on both."]
+    for message in messages:
+        warn(message)
+    base = learned.encoder.config.network
+    gained = [*(f"Gain on {gain}" for gain in learned.gains), *learned.words]
+    facts = [
+        f"Learned from: {learned.name}, {learned.what}",
+        f"Over: {base}, encoder {learned.encoder.hash[:12]}",
+        f"Made of: {learned.choice}; {learned.head.dim:,} numbers",
+        *gained,
+    ]
+    described = card(
+        recipe,
+        f"{learned.name}: head over {base}",
+        facts,
+        took=f"{time.perf_counter() - began:,.0f} s",
+        fingerprint=learned.fingerprint,
+        warnings=messages,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_durably(out / "recipe.json", (json.dumps(dataclasses.asdict(recipe), indent=2) + "\n").encode())
+    kept = {
+        "choice": dataclasses.asdict(learned.choice),
+        "gains": [gain.to_json() for gain in learned.gains],
+        "text": learned.text,
+    }
+    write_durably(out / GAIN, (json.dumps(kept, indent=2) + "\n").encode())
+    learned.encoder.with_head(
+        learned.head,
+        classes=learned.classes,
+        trained_on=learned.name,
+        text=bool(learned.text),
+        gain=gained,
+        card=described,
+    ).save(out / "encoder")
+    took = time.perf_counter() - began
+    return TrainedHead(out, recipe, learned.choice, learned.gains, learned.text, learned.head.dim, took)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """A head, and what is known of it.
+
+    Attributes:
+        name, what: of what it learned from. encoder: below it. fingerprint: of what it learned from.
+        enough: whether it is known what was gained on all that was to be measured.
+        words, text: a line on words, and whether they go through the head.
+    """
+
+    name: str
+    what: str
+    encoder: Encoder
+    head: HeadMap
+    choice: Choice
+    gains: tuple[Gain, ...]
+    enough: bool
+    fingerprint: str
+    classes: Sequence[str] = ()
+    words: Sequence[str] = ()
+    text: bool | None = None
+
+
+def _from_labels(source: str | Path | PictureSet | Index, out: Path, recipe: HeadRecipe) -> _Learned:
     found = labelled(source, recipe.on, out, recipe.seed)
     rows = np.flatnonzero((found.labels >= 0) & ~found.asking)
     there, labels = np.unique(found.labels[rows], return_inverse=True)
@@ -98,14 +167,11 @@ def train_head(
     names = [found.classes[place] for place in there]
     numbered = labels.astype(np.int64)
 
-    def learner_of(some: npt.NDArray[np.bool_]) -> Learner:
+    def made(some: npt.NDArray[np.bool_]) -> tuple[HeadMap, Choice]:
         _, own = np.unique(numbered[some], return_inverse=True)
         own = own.astype(np.int64)
         learn = None if recipe.loss == CLOSED else by_loss(vectors[some], own, recipe)
-        return Learner(vectors[some], own, learn, recipe.dim)
-
-    def made(some: npt.NDArray[np.bool_]) -> tuple[HeadMap, Choice]:
-        learner = learner_of(some)
+        learner = Learner(vectors[some], own, learn, recipe.dim)
         choice, _ = choose(learner, shrinkage=recipe.shrinkage, mix=recipe.mix, seed=recipe.seed)
         return learner.made(choice), choice
 
@@ -115,43 +181,49 @@ def train_head(
     held = ~everything if asking is not None else held_out(numbered, recipe.seed)
     asking = asking or (vectors[held], numbered[held])
     partial = head if not held.any() else made(~held)[0]
-    measured = [
-        gain
-        for gain in (
-            on_pictures(partial, asking, (vectors[~held], numbered[~held]), recipe.seed),
-            on_classes(lambda some: made(some)[0], vectors, numbered, recipe.seed),
-        )
-        if gain is not None
-    ]
+    measured = (
+        on_pictures(partial, asking, (vectors[~held], numbered[~held]), recipe.seed),
+        on_classes(lambda some: made(some)[0], vectors, numbered, recipe.seed),
+    )
     words, text = _words(found.encoder, partial, names, asking, recipe.seed)
-    messages = [] if len(measured) > 1 else ["Too few classes or pictures to say what was gained on both."]
-    for message in messages:
-        warn(message)
-    seconds = time.perf_counter() - began
-    gained = [*(f"Gain on {gain}" for gain in measured), *words]
-    facts = [
-        f"Learned from: {found.name}, {len(rows):,} pictures of {len(there):,} classes",
-        f"Over: {found.encoder.config.network}, encoder {found.encoder.hash[:12]}",
-        f"Made of: {choice}; {head.dim:,} numbers",
-        *gained,
-    ]
-    described = card(
-        recipe,
-        f"{found.name}: head over {found.encoder.config.network}",
-        facts,
-        took=f"{seconds:,.0f} s",
+    return _Learned(
+        name=found.name,
+        what=f"{len(rows):,} pictures of {len(there):,} classes",
+        encoder=found.encoder,
+        head=head,
+        choice=choice,
+        gains=tuple(gain for gain in measured if gain is not None),
+        enough=None not in measured,
         fingerprint=found.fingerprint,
-        warnings=messages,
+        classes=names,
+        words=words,
+        text=text,
     )
-    out.mkdir(parents=True, exist_ok=True)
-    write_durably(out / "recipe.json", (json.dumps(dataclasses.asdict(recipe), indent=2) + "\n").encode())
-    kept: dict[str, Any] = {"choice": dataclasses.asdict(choice), "gains": [gain.to_json() for gain in measured]}
-    write_durably(out / GAIN, (json.dumps({**kept, "text": text}, indent=2) + "\n").encode())
-    trained = found.encoder.with_head(
-        head, classes=names, trained_on=found.name, text=bool(text), gain=gained, card=described
+
+
+def _from_marks(source: str | Path | PictureSet | Index, recipe: HeadRecipe) -> _Learned:
+    if isinstance(source, PictureSet) or not (isinstance(source, Index) or is_index(source)):
+        raise RetrievalError("--marks are of an index's pictures; give that index to learn from.")
+    assert recipe.marks is not None
+    with contextlib.nullcontext(source) if isinstance(source, Index) else Index.open(source) as index:
+        encoder = own_encoder(index, recipe.on)
+        marks = read_marks(recipe.marks)
+        pairs = MarkedPairs.of(index, marks)
+        head, choice, gain = from_marks(
+            pairs, shrinkage=recipe.shrinkage, mix=recipe.mix, dim=recipe.dim, seed=recipe.seed
+        )
+        name = printable(index.folder.name)
+    left_out = f", {pairs.left_out:,} left out" if pairs.left_out else ""
+    return _Learned(
+        name=name,
+        what=f"{len(pairs.right):,} marks of {int(pairs.groups.max()) + 1:,} questions{left_out}",
+        encoder=encoder,
+        head=head,
+        choice=choice,
+        gains=() if gain is None else (gain,),
+        enough=gain is not None,
+        fingerprint=hashlib.sha256(pairs.queries.tobytes() + pairs.items.tobytes() + pairs.right.tobytes()).hexdigest(),
     )
-    trained.save(out / "encoder")
-    return TrainedHead(out, recipe, choice, tuple(measured), text, head.dim, time.perf_counter() - began)
 
 
 def _asking(

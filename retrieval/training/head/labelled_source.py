@@ -75,7 +75,15 @@ def labelled(source: str | Path | PictureSet | Index, on: str | None, out: Path,
     return _of_pictures(pictures, on, out)
 
 
-def _of_index(index: Index, on: str | None, seed: int) -> LabelledVectors:
+def own_encoder(index: Index, on: str | None) -> Encoder:
+    """The encoder that made an index's vectors.
+
+    Args:
+        on: where else it lies.
+
+    Raises:
+        RetrievalError: it has none, keeps codes, or was made by another one.
+    """
     name = printable(index.folder.name)
     if index.encoder_hash.startswith(NO_ENCODER):
         raise RetrievalError(
@@ -91,6 +99,11 @@ def _of_index(index: Index, on: str | None, seed: int) -> LabelledVectors:
             f"The vectors of {name!r} are another encoder's ({index.encoder_hash[:12]}) than those of "
             f"{str(on or index.folder)!r} ({encoder.hash[:12]}); leave --on out."
         )
+    return encoder
+
+
+def _of_index(index: Index, on: str | None, seed: int) -> LabelledVectors:
+    name, encoder = printable(index.folder.name), own_encoder(index, on)
     ids, given = index.ids(), index.labels()
     known = np.flatnonzero([label is not None for label in given])
     some = np.sort(seeded(seed).permutation(known)[:MOST])

@@ -52,9 +52,6 @@ class ArcFaceLoss(nn.Module):
         self.scale = scale
         self.weight = nn.Parameter(_directions(dim, classes, seed))
 
-    def extra_repr(self) -> str:
-        return f"margin={self.margin}, scale={self.scale}"
-
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         loss = arcface_loss(embeddings, self.weight, labels, self.margin, self.scale)
         return loss, torch.tensor(math.nan)

@@ -79,9 +79,6 @@ class _WithTemperature(nn.Module):
         super().__init__()
         self.temperature = temperature
 
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}"
-
 
 class SupervisedContrastiveLoss(_WithTemperature):
     """:func:`supervised_contrastive_loss`; it has no triplets, so its active share is NaN."""

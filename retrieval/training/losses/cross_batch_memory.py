@@ -31,9 +31,6 @@ class CrossBatchMemory(nn.Module):
         self.register_buffer("labels", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("stored", torch.zeros((), dtype=torch.int64))  # how many ever were
 
-    def extra_repr(self) -> str:
-        return f"size={self.size}"
-
     def contents(self) -> tuple[Tensor, Tensor]:
         """Copies of what is kept: embeddings (m, dim), without a gradient, and labels int64 (m,)."""
         kept = min(int(self.stored), self.size)

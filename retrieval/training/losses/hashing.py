@@ -153,9 +153,6 @@ class HDMLLoss(nn.Module):
         super().__init__()
         self.margin = margin
 
-    def extra_repr(self) -> str:
-        return f"margin={self.margin}"
-
     def forward(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         outputs = widened(outputs)
         spread = outputs.var(0, correction=0) + 1e-12  # a bit that is the same for all is left with a gradient of 0
@@ -176,9 +173,6 @@ class LaiLoss(nn.Module):
         self.margin = margin
         self.epsilon = epsilon
 
-    def extra_repr(self) -> str:
-        return f"margin={self.margin}, epsilon={self.epsilon}"
-
     def forward(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         codes = lai_codes(widened(outputs), self.epsilon)
         return _mean_of_active(lai_loss(*_drawn(codes, labels), self.margin))
@@ -194,9 +188,6 @@ class CSQLoss(nn.Module):
         super().__init__()
         self.quantisation = quantisation
         self.register_buffer("centres", hash_centres(classes, dim, seed))
-
-    def extra_repr(self) -> str:
-        return f"quantisation={self.quantisation}"
 
     def forward(self, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return csq_loss(widened(outputs), self.centres[labels], self.quantisation), torch.tensor(math.nan)

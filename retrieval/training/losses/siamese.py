@@ -77,9 +77,6 @@ class EnergyLoss(nn.Module):
         self.given = given
         self.unit = unit
 
-    def extra_repr(self) -> str:
-        return f"q={self.q:g}, given={self.given}, unit={self.unit}"
-
     def forward(self, embeddings: Tensor, labels: Tensor, memory: Stored | None = None) -> tuple[Tensor, Tensor]:
         energies, genuine, impostor = _pairs(1.0, self.given, embeddings, labels, memory)
         return balanced(energy_loss(energies, impostor, self.q), genuine, impostor), torch.tensor(math.nan)
@@ -105,9 +102,6 @@ class ContrastiveLoss(nn.Module):
         self.apart = margin or math.sqrt(2)
         self.given = given
         self.unit = unit
-
-    def extra_repr(self) -> str:
-        return f"margin={self.margin}, given={self.given}, unit={self.unit}"
 
     def forward(self, embeddings: Tensor, labels: Tensor, memory: Stored | None = None) -> tuple[Tensor, Tensor]:
         distances, genuine, impostor = _pairs(2.0, self.given, embeddings, labels, memory)

@@ -88,9 +88,6 @@ class TripletLoss(nn.Module):
         self.margin = margin
         self.mining = _known(mining)
 
-    def extra_repr(self) -> str:
-        return f"margin={self.margin}, mining={self.mining!r}"
-
     def forward(self, embeddings: Tensor, labels: Tensor, memory: Stored | None = None) -> tuple[Tensor, Tensor]:
         if self.mining == "all":
             return batch_all_triplet_loss(embeddings, labels, self.margin, memory)
@@ -114,9 +111,6 @@ class SoftTripletLoss(nn.Module):
     def __init__(self, mining: str = "hard") -> None:
         super().__init__()
         self.mining = _known(mining)
-
-    def extra_repr(self) -> str:
-        return f"mining={self.mining!r}"
 
     def forward(self, embeddings: Tensor, labels: Tensor, memory: Stored | None = None) -> tuple[Tensor, Tensor]:
         embeddings = widened(embeddings)

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from retrieval.base.given import seeded
-from retrieval.base.progress import bar
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.training.sampling import HitPairs, WrongHits
+from retrieval.encoder.file_encoding import encode_read
+from retrieval.training.sampling.pairs import HitPairs, WrongHits
 from retrieval.training.sampling.sampler import Indices
 
 TOP = 100
@@ -23,8 +23,6 @@ GALLERY = 50_000
 """Where there are more pictures, the hits are looked for among so many, drawn at random."""
 
 AT_ONCE = 1024
-
-Vectors = NDArray[np.float32]
 
 
 class Hits:
@@ -48,7 +46,7 @@ class Hits:
         self.labels = np.concatenate([train.labels, validation.labels])
         self.train = len(train)
         self.seed = seed
-        self._vectors = np.concatenate([vectors_of(self.encoder, pictures) for pictures in (train, validation)])
+        self._vectors = np.concatenate([encode_read(self.encoder, some, "pictures") for some in (train, validation)])
         self._gallery = np.sort(seeded(seed).permutation(self.train)[:GALLERY])
 
     def sampler(self, pairs: int) -> HitPairs:
@@ -111,14 +109,3 @@ class Asked(NamedTuple):
     rows: Indices
     hits: Indices
     similarities: NDArray[np.float64]
-
-
-def vectors_of(encoder: Encoder, pictures: PictureSet) -> Vectors:
-    """The unit vectors of all pictures, float32 (n, dim)."""
-    vectors = np.empty((len(pictures), encoder.dim), np.float32)
-    with bar(len(pictures), "Encoding", "pictures") as progress:
-        for start in range(0, len(pictures), AT_ONCE):
-            rows = np.arange(start, min(start + AT_ONCE, len(pictures)))
-            vectors[rows] = encoder.encode(pictures.read(encoder.config.preprocessing, rows))
-            progress.update(len(rows))
-    return vectors

@@ -24,7 +24,6 @@ from retrieval.measures.intervals import Interval
 from retrieval.measures.pair_sampling import Pairs
 from retrieval.measures.roc import Roc, verify
 from retrieval.networks.pairs import siamese
-from retrieval.training.batches import Batches
 from retrieval.training.build_network import build_pair_network
 from retrieval.training.engine import Engine, Measured
 from retrieval.training.hardware import threads
@@ -34,10 +33,11 @@ from retrieval.training.pairs.encoder_hits import Asked, Hits
 from retrieval.training.pairs.objective import objective
 from retrieval.training.pairs.validation import Side, balanced_pairs, can_pair, logits, with_classes
 from retrieval.training.run_folder import Saved, open_run, same_recipe
-from retrieval.training.sampling import BalancedPairs, ClassBatches, Sampler
-from retrieval.training.sampling.sampler import Indices
+from retrieval.training.sampling.balanced import ClassBatches
+from retrieval.training.sampling.pairs import BalancedPairs
+from retrieval.training.sampling.sampler import Indices, Sampler
 from retrieval.training.training_run import Outcome, Run
-from retrieval.training.training_set import Source
+from retrieval.training.training_set import Batches, Source
 
 VALIDATION_PAIRS = 2000
 """At most so many pairs of validation pictures are scored after each epoch."""

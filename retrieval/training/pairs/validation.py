@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from retrieval.encoder.pair_scorer import PairScorer, Scores
 from retrieval.images import Pixels
 from retrieval.measures.pair_sampling import Pairs
-from retrieval.training.sampling import BalancedPairs, by_class
+from retrieval.training.sampling.pairs import BalancedPairs
+from retrieval.training.sampling.sampler import by_class
 
 Indices = NDArray[np.int64]
 

@@ -12,22 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from retrieval.training.sampling.balanced import ClassBatches, GroupBatches
-from retrieval.training.sampling.pairs import BalancedPairs, HitPairs, WrongHits
-from retrieval.training.sampling.sampler import Indices, Sampler, by_class
+from retrieval.training.sampling.pairs import BalancedPairs
+from retrieval.training.sampling.sampler import Indices, Sampler
 from retrieval.training.sampling.triplets import RandomTriplets
-
-__all__ = [
-    "NAMES",
-    "BalancedPairs",
-    "ClassBatches",
-    "GroupBatches",
-    "HitPairs",
-    "RandomTriplets",
-    "Sampler",
-    "WrongHits",
-    "by_class",
-    "create",
-]
 
 TABLE: dict[str, Callable[[Any, Indices, Sequence[str] | None], Sampler]] = {
     "classes": lambda r, labels, groups: ClassBatches(labels, r.classes_per_batch, r.pictures_per_class, r.seed),

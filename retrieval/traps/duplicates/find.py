@@ -17,7 +17,7 @@ from retrieval.base.machine import cores
 from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
-from retrieval.encoder.file_encoding import encode_files
+from retrieval.encoder.file_encoding import encode_readable
 from retrieval.errors import RetrievalError
 from retrieval.images import perceptual, reading
 from retrieval.index import Index
@@ -46,6 +46,7 @@ def find_duplicates(
     score: float | None = None,
     bits: int = BITS,
     exact: bool = False,
+    outside: bool = False,
     threads: int | None = None,
 ) -> Duplicates:
     """Find pictures that are in a folder, or in an index, more than once; or new ones that a reference has.
@@ -69,6 +70,8 @@ def find_duplicates(
         bits: the greatest distance of each of the two hashes.
         exact: compare all vectors of an index, however many. Above :data:`retrieval.traps.neighbours.MANY` pictures
             a structure names the near ones, which may miss a few.
+        outside: of folders, look also at what links in them lead to outside of them. Of an index that is what its owner
+            said when it was built.
         threads: how many cores to use; all by default.
 
     Raises:
@@ -86,15 +89,16 @@ def find_duplicates(
     if against is not None:
         if keep != LARGEST:
             raise RetrievalError(f"The reference {printable(against)!r} is kept whatever --keep says; leave that out.")
-        return _against(source, against, model, score, bits, threads)
-    looked = _look_at(source, threads, exact=exact)
+        return _against(source, against, model, score, bits, threads, outside)
+    looked = _look_at(source, threads, exact=exact, outside=outside)
     known = looked.known
     folder = None if keep in (LARGEST, OLDEST) else _inside(keep, known.root)
     if model is not None:
-        vectors = _encoded(known.root, known.paths, model, threads)
+        vectors = _encoded(known, model, threads)
         neighbours, scores = _nearest(vectors, vectors)
         known = dataclasses.replace(known, vectors=vectors, neighbours=neighbours, scores=scores)
-    return grouped(known, looked.skipped, looked.notes, score, bits, keep=printable(keep), folder=folder)
+    found = grouped(known, looked.skipped, looked.notes, score, bits, keep=printable(keep), folder=folder)
+    return dataclasses.replace(found, places=(known.allowed,))
 
 
 def duplicates_of(
@@ -151,13 +155,13 @@ class _Looked(NamedTuple):
     notes: list[str]
 
 
-def _look_at(source: str | Path, threads: int, *, exact: bool = False) -> _Looked:
+def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: bool = False) -> _Looked:
     if is_an_index(source):
         with Index.open(source) as index:
             return _of_index(index, threads, exact)
     found = images.find(source)
     root = Path(source).resolve()
-    looked = _read(root, found.paths, threads, Root(root, linked=True))
+    looked = _read(root, found.paths, threads, Root(root, linked=outside))
     if not looked.known.pictures:
         raise RetrievalError(f"No picture in {printable(root)!r} can be read; give a folder or an index.")
     return looked._replace(skipped=(*found.skipped, *looked.skipped))
@@ -209,12 +213,18 @@ def _of_index(index: Index, threads: int, exact: bool, among: Ints | None = None
 
 
 def _against(
-    source: str | Path, against: str | Path, model: str | Path | None, score: float | None, bits: int, threads: int
+    source: str | Path,
+    against: str | Path,
+    model: str | Path | None,
+    score: float | None,
+    bits: int,
+    threads: int,
+    outside: bool,
 ) -> Duplicates:
     """New pictures that a reference has."""
     if is_an_index(source):
         raise RetrievalError(f"{printable(source)!r} is an index; give the folder of new pictures to compare.")
-    ours, theirs = _look_at(source, threads), _look_at(against, threads)
+    ours, theirs = (_look_at(one, threads, outside=outside) for one in (source, against))
     new, reference = ours.known, theirs.known
     if new.root == reference.root:
         raise RetrievalError(f"{printable(source)!r} was to be compared with itself; leave --against out.")
@@ -234,10 +244,10 @@ def _against(
         model = home
     vectors = neighbours = scores = None
     if model is not None:
-        mine = _encoded(new.root, new.paths, model, threads)
+        mine = _encoded(new, model, threads)
         shelf = reference.vectors
         if shelf is None:
-            shelf = _encoded(reference.root, reference.paths, model, threads)
+            shelf = _encoded(reference, model, threads)
         else:
             mine = _as_stored(mine, against)
         neighbours, scores = _nearest(mine, shelf, within=False)
@@ -247,6 +257,7 @@ def _against(
     files = [*new.files, *(_absolute(file, reference.root) for file in reference.files)]
     known = Known(
         new.root,
+        new.allowed,
         files,
         [*new.pictures, *reference.pictures],
         perceptual.joined([new.hashes, reference.hashes]),
@@ -255,7 +266,8 @@ def _against(
         scores,
         len(new.files),
     )
-    return grouped(known, (*ours.skipped, *theirs.skipped), notes, score, bits, against=reference.root)
+    found = grouped(known, (*ours.skipped, *theirs.skipped), notes, score, bits, against=reference.root)
+    return dataclasses.replace(found, places=(new.allowed, reference.allowed))
 
 
 def _as_stored(vectors: npt.NDArray[np.float32], folder: str | Path) -> npt.NDArray[np.float32]:
@@ -278,6 +290,7 @@ def _without(known: Known, some: set[tuple[int, int]]) -> Known:
     ]
     return Known(
         known.root,
+        known.allowed,
         [known.files[row] for row in rows],
         [known.pictures[row] for row in rows],
         known.hashes.take(np.array(rows, np.int64)),
@@ -331,19 +344,17 @@ def _read(root: Path, paths: Sequence[str], threads: int, allowed: Root) -> _Loo
                     pictures.append(dataclasses.replace(picture, pixels=None))  # its hashes are all that is needed
             if squares:
                 hashes.append(perceptual.hash_pixels(np.stack(squares)))
-    return _Looked(Known(root, read, pictures, perceptual.joined(hashes)), tuple(skipped), notes)
+    return _Looked(Known(root, allowed, read, pictures, perceptual.joined(hashes)), tuple(skipped), notes)
 
 
-def _encoded(root: Path, paths: Sequence[str], model: str | Path, threads: int) -> npt.NDArray[np.float32]:
+def _encoded(known: Known, model: str | Path, threads: int) -> npt.NDArray[np.float32]:
     from retrieval.encoder import Encoder
 
+    paths = known.paths
     encoder = Encoder.load(model, threads=1)  # the threads that read encode, too
     vectors = np.full((len(paths), encoder.dim), np.nan, np.float32)
-    with bar(len(paths), "Encoding", "pictures") as shown:
-        for batch in encode_files(paths, encoder, "pillow", threads=threads, root=root):
-            read = [isinstance(picture, reading.ReadPicture) for picture in batch.pictures]
-            vectors[batch.start + np.flatnonzero(read)] = batch.vectors
-            shown.update(len(batch.pictures))
+    found, read = encode_readable(encoder, paths, "pictures", threads=threads, root=known.allowed)
+    vectors[read] = found
     return vectors
 
 

@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from retrieval import images
 from retrieval.base.files import digest
+from retrieval.base.placed_files import Root
 from retrieval.images.perceptual import Hashes
 from retrieval.images.reading import ReadPicture
 from retrieval.traps.duplicates.photographs import Beside, OneFile, Seen, has_original, photographs
@@ -44,7 +45,7 @@ class Known:
     """What is known of the n pictures that can be read.
 
     Attributes:
-        root: where relative paths start from, free of links.
+        root: where relative paths start from, free of links. allowed: what may be opened by a path in it.
         files: each picture's file. pictures: what was read of it. hashes: of all.
         vectors: float32 (n, d), rows of NaN where there is none; None if there are none at all.
         neighbours: int64 (n, k), rows, −1 for none. scores: float32 (n, k), theirs.
@@ -54,6 +55,7 @@ class Known:
     """
 
     root: Path
+    allowed: Root
     files: list[OneFile]
     pictures: list[ReadPicture]
     hashes: Hashes

@@ -43,7 +43,7 @@ from typing import Any
 from retrieval import images
 from retrieval.base.found import Found
 from retrieval.base.progress import bar
-from retrieval.base.text import printable
+from retrieval.base.text import plain, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure
@@ -108,8 +108,8 @@ class Moved(Found):
             "dry_run": self.dry_run,
             "moved": [list(files) for files in self.photographs],
             "bytes": self.size,
-            "left": [one._asdict() for one in self.left],
-            "undo": None if self.undo is None else printable(self.undo),
+            "left": plain(self.left),
+            "undo": plain(self.undo),
         }
 
     def table(self) -> str:
@@ -146,16 +146,6 @@ class Undone(Found):
     in_place: int
     left: tuple[images.Skipped, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it."""
-        return {
-            "root": printable(self.root),
-            "target": printable(self.target),
-            "back": list(self.back),
-            "in_place": self.in_place,
-            "left": [one._asdict() for one in self.left],
-        }
-
     def table(self) -> str:
         """For people."""
         lines = [
@@ -178,7 +168,7 @@ def move_copies(found: Duplicates, target: str | Path, *, dry_run: bool = False)
     """Move every picture that could go, with the files that belong to it, to a folder outside of the pictures'.
 
     Args:
-        found: what :func:`retrieval.traps.duplicates.find_duplicates` found.
+        found: what :func:`retrieval.traps.duplicates.find.find_duplicates` found.
         target: a folder, made if it is not there.
         dry_run: only say what would be done.
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-
-from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.machine import cores
 from retrieval.base.page import document
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
+from retrieval.images.embedded import embedded
 from retrieval.traps.duplicates.report import LARGEST, OLDEST, Copy, Duplicates, Group, output
 
 GROUPS, MEMBERS = 300, 11
@@ -45,7 +41,7 @@ def write_page(found: Duplicates, path: str | Path) -> None:
     flat = [one.path for some in members for one in some]
     with ThreadPoolExecutor(cores(), "thumbnails") as pool, bar(len(flat), "Thumbnails", "pictures") as progress:
         pictures = []
-        for picture in pool.map(lambda name: _thumbnail(found.root / name), flat):
+        for picture in pool.map(lambda name: embedded(found.placed(name), _SIDE), flat):
             pictures.append(picture)
             progress.update()
     rest = iter(pictures)
@@ -108,15 +104,3 @@ def _figure(one: Copy, picture: str | None, root: Path) -> str:
         f"<small>{one.width}×{one.height}, {show_bytes(one.size)}</small>"
         f"{details}{name}</figcaption></figure>"
     )
-
-
-def _thumbnail(path: Path) -> str | None:
-    """A picture as a data: address; None if it cannot be read."""
-    try:
-        picture = images.open_picture(path, size=_SIDE, mode="RGB")
-    except images.UnreadableImage:
-        return None
-    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()

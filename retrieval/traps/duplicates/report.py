@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.found import Found
+from retrieval.base.placed_files import Placed, Root
 from retrieval.base.table import csv_text
-from retrieval.base.text import aligned, printable
+from retrieval.base.text import aligned, plain, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
 from retrieval.traps.duplicates.photographs import Seen
@@ -83,8 +84,7 @@ class Copy:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        shown = {name: value for name, value in vars(self).items() if name not in ("seen", "exactly", "sha256")}
-        return {**shown, "names": list(self.names), "files": list(self.files)}
+        return {name: plain(value) for name, value in vars(self).items() if name not in ("seen", "exactly", "sha256")}
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Duplicates(Found):
         notes: what a reader should know, a sentence each.
         score: the least score that counted; None where there were no vectors.
         bits: the greatest distance of hashes that counted.
+        places: what may be opened in `root`, and in `against`.
     """
 
     root: Path
@@ -126,6 +127,15 @@ class Duplicates(Found):
     bits: int
     against: Path | None = None
     keep: str = LARGEST
+    places: tuple[Root, ...] = field(default=(), repr=False)
+
+    def placed(self, path: str) -> Placed:
+        """The file of a picture, to be opened as those were that were compared."""
+        ours, *theirs = self.places or (Root(self.root),)
+        if not (theirs and PurePath(path).is_absolute()):
+            return ours / path
+        below = str(theirs[0].path) + "/"
+        return theirs[0] / path.removeprefix(below)
 
     @property
     def could_go(self) -> tuple[Copy, ...]:
@@ -151,7 +161,7 @@ class Duplicates(Found):
         """As JSON can hold it."""
         return {
             "root": printable(self.root),
-            "against": None if self.against is None else printable(self.against),
+            "against": plain(self.against),
             "keep": self.keep,
             "pictures": self.pictures,
             "in_groups": sum(1 + len(group.copies) for group in self.groups),
@@ -161,11 +171,8 @@ class Duplicates(Found):
             "shown_only": self.shown_only,
             "score": self.score,
             "bits": self.bits,
-            "groups": [
-                {"keep": group.kept.to_json(), "copies": [copy.to_json() for copy in group.copies]}
-                for group in self.groups
-            ],
-            "skipped": [one._asdict() for one in self.skipped],
+            "groups": [{"keep": plain(group.kept), "copies": plain(group.copies)} for group in self.groups],
+            "skipped": plain(self.skipped),
             "notes": list(self.notes),
         }
 
