@@ -5,8 +5,8 @@
     python benchmarks/map.py --items 1000000
 
 The index has vectors around a centre for every 500, and no picture files. The page is opened in Chromium without a
-window (`pip install '.[serve]' playwright`, and CHROMIUM=FILE where it is not found), 1280 × 800, and moved by its keys;
-it measures its frames by itself (`performance.measure`), from the first point to the last, one pass over all.
+window (`pip install '.[serve]' playwright`, and CHROMIUM=FILE where it is not found), 1280 × 800, and moved by keys; it
+measures its frames by itself (`performance.measure`), from the first point to the last, one pass over all.
 """
 
 from __future__ import annotations

@@ -26,8 +26,7 @@ from retrieval.service.kept import Work
 from retrieval.service.problems import Problem
 from retrieval.traps.duplicates.find import duplicates_of
 from retrieval.traps.duplicates.move import move_copies, undo_move
-from retrieval.traps.duplicates.report import Duplicates, Group
-from retrieval.traps.duplicates.report import LARGEST, OLDEST
+from retrieval.traps.duplicates.report import LARGEST, OLDEST, Duplicates, Group
 
 DECIDED = "duplicate"
 """The attribute of a picture of which somebody has said that it may go, or is to stay."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from retrieval.base.table import csv_text
 from retrieval.errors import RetrievalError
@@ -104,7 +106,7 @@ class DuplicateRoutes:
     async def preview(self, request: Request, index: Index = None) -> Response:
         """What a rule would do: how many pictures stay, how many go, and the bytes that come free."""
         collection = self._service.collection(request)
-        groups, decisions = self._by_rule(collection, read_json(await request.body()))
+        groups, decisions = await run_in_threadpool(self._by_rule, collection, read_json(await request.body()))
         going = [one for group in groups for one in group if decisions.get(one.id) == GO]
         return as_json(
             {
@@ -126,7 +128,7 @@ class DuplicateRoutes:
         if "decisions" in given:
             decisions |= _decisions(given["decisions"])
         else:
-            decisions |= self._by_rule(collection, given)[1]
+            decisions |= (await run_in_threadpool(self._by_rule, collection, given))[1]
         return await self._decide(collection, decisions)
 
     async def take_back(self, request: Request, index: Index = None) -> Response:
@@ -139,8 +141,10 @@ class DuplicateRoutes:
 
     async def list(self, request: Request, index: Index = None) -> Response:
         """What is to stay and what is to go as CSV: as it was decided, or as it is said here."""
-        collection = self._service.collection(request)
         given = read_json(await request.body())
+        return await run_in_threadpool(self._list, self._service.collection(request), given)
+
+    def _list(self, collection: Collection, given: Mapping[str, Any]) -> Response:
         found, _ = self._found(collection, given.get("rule"))
         with collection.lease() as search:
             copies = self._shown(search, _there(found))
@@ -163,7 +167,7 @@ class DuplicateRoutes:
         collection = self._service.collection(request)
         target = self._target(collection)
         dry_run = read_json(await request.body()).get("dry_run", False) is True
-        found, _ = self._found(collection, None)
+        found, _ = await run_in_threadpool(self._found, collection, None)
         groups = _there(found)
         done = await self._service.writer.run(
             collection, lambda: duplicates.move(collection.folder, groups, target, dry_run=dry_run)
@@ -206,7 +210,8 @@ class DuplicateRoutes:
 
     def _shown(self, search: Search, copies: Copies) -> Copies:
         index = search.index
-        gone = {one.id for group in copies.groups for one in group} - set(index.ids().tolist())
+        ids = np.array([one.id for group in copies.groups for one in group], np.int64)
+        gone = set(ids[~np.isin(ids, index.ids())].tolist())
         if HIDDEN in index.attribute_kinds():
             gone |= set(index.select(f"{HIDDEN} is present").tolist())
         return duplicates.without(copies, gone) if gone else copies
