@@ -36,30 +36,36 @@ MOVES = ("ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown")
 
 
 @contextlib.contextmanager
-def service(index: Path, cache: Path) -> Iterator[str]:
-    """A service in a process of its own, with an empty cache: its address."""
+def service(index: Path, cache: Path) -> Iterator[tuple[str, int]]:
+    """A service in a process of its own, with an empty cache: its address and its process id."""
     command = [sys.executable, "-m", "retrieval", "serve", str(index), "--port", "0"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().strip()
+        yield process.stdout.readline().strip(), process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
-def made(address: str) -> float:
-    """The seconds until the map is there."""
-    began = time.perf_counter()
+def made(address: str, pid: int) -> tuple[float, float]:
+    """The seconds until the map is there, and those of a core that the service needed."""
+    began, before = time.perf_counter(), cpu(pid)
     while True:
         with urllib.request.urlopen(f"{address}map") as answer:
             told = json.load(answer)
         if told["state"] == "ready":
-            return time.perf_counter() - began
+            return time.perf_counter() - began, cpu(pid) - before
         if told["state"] == "failed":
             raise SystemExit(told["error"])
         time.sleep(0.2)
+
+
+def cpu(pid: int) -> float:
+    """Seconds of a core that a process has used, as Linux tells."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def frames(address: str, turns: int) -> list[float]:
@@ -94,14 +100,15 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
                 part = vectors[start : start + 50_000]
                 names = range(start, start + len(part))
                 index.add(part, [NewItem(f"{name}.jpg", label=str(name % 10)) for name in names])
-        with service(root / "index", root / "cache") as address:
-            seconds = made(address)
+        with service(root / "index", root / "cache") as (address, pid):
+            seconds, core = made(address, pid)
             found = np.array(frames(address, args.rounds))
     quantiles = np.quantile(found, (0.5, 0.95))
     return [
         {
             "pictures": args.items,
             "made, s": seconds,
+            "made, s of a core": core,
             "frame, ms (median)": float(quantiles[0]),
             "frame, ms (95 %)": float(quantiles[1]),
             "frames": len(found),

@@ -25,6 +25,7 @@ from retrieval.service.parameters import Index, shown
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
 from retrieval.service.service import Service, require_writer
+from retrieval.traps.duplicates.report import LARGEST
 
 MOST = 100_000
 """Decisions in one request."""
@@ -69,8 +70,8 @@ class DuplicateRoutes:
         add("/duplicates/preview", self.preview, methods=["POST"], openapi_extra=rule, **one)
         add("/duplicates/decisions", self.decide, methods=["POST"], openapi_extra=by, **one)
         add("/duplicates/decisions", self.take_back, methods=["DELETE"], **one)
-        table = {"responses": shown("text/csv"), "response_class": Response}
-        add("/duplicates/list", self.list, methods=["POST"], openapi_extra=by, **one, **table)
+        listed = {"responses": shown("text/csv"), "response_class": Response}
+        add("/duplicates/list", self.table, methods=["POST"], openapi_extra=by, **one, **listed)
         move = _body(dry_run={"type": "boolean"})
         add("/duplicates/move", self.move, methods=["POST"], openapi_extra=move, **one)
         add("/duplicates/undo", self.undo, methods=["POST"], openapi_extra=_body(undo={"type": "string"}), **one)
@@ -139,12 +140,12 @@ class DuplicateRoutes:
             said = duplicates.decided(search.index)
         return await self._decide(collection, dict.fromkeys(said))
 
-    async def list(self, request: Request, index: Index = None) -> Response:
+    async def table(self, request: Request, index: Index = None) -> Response:
         """What is to stay and what is to go as CSV: as it was decided, or as it is said here."""
         given = read_json(await request.body())
-        return await run_in_threadpool(self._list, self._service.collection(request), given)
+        return await run_in_threadpool(self._table, self._service.collection(request), given)
 
-    def _list(self, collection: Collection, given: Mapping[str, Any]) -> Response:
+    def _table(self, collection: Collection, given: Mapping[str, Any]) -> Response:
         found, _ = self._found(collection, given.get("rule"))
         with collection.lease() as search:
             copies = self._shown(search, _there(found))
@@ -186,8 +187,8 @@ class DuplicateRoutes:
     def _found(self, collection: Collection, rule: object) -> tuple[Found[Copies], str]:
         """The groups by a rule, and the rule."""
         base = self._service.kept.get(collection, duplicates.looked_for())
-        named = duplicates.rule_of(rule, base.value) if base.making is None else duplicates.LARGEST
-        if named == duplicates.LARGEST or base.value is None:
+        named = duplicates.rule_of(rule, base.value) if base.making is None else LARGEST
+        if named == LARGEST or base.value is None:
             return base, named
         return self._service.kept.get(collection, duplicates.looked_for(named, base.value)), named
 

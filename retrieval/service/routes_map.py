@@ -119,9 +119,7 @@ class MapRoutes:
                         for one in page
                     ],
                     "total": {"open": len(suspects) - len(said), "decided": len(said)},
-                    "labels": sorted(str(one) for one in opened.counts(["label"])["label"] if one is not None)[
-                        :_LABELS
-                    ],
+                    "labels": labels[:_LABELS],
                     "cursor": start + k if start + k < len(some) else None,
                 }
             )
