@@ -24,6 +24,11 @@ AXE = Path(os.environ.get("AXE", "node_modules/axe-core/axe.min.js"))
 WIDTHS = {"wide": (1280, 800), "narrow": (360, 740)}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the pictures for the README go."""
+    parser.addoption("--screenshots", help="a folder that takes the page's pictures (docs/images)")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a browser where there is none."""
     try:
