@@ -1,4 +1,7 @@
-"""The pictures of the page in the README: `pytest tests/browser/test_screenshots.py --screenshots docs/images` makes them."""
+"""The pictures of the page in the README.
+
+    pytest tests/browser/test_screenshots.py --screenshots docs/images
+"""
 
 from __future__ import annotations
 
