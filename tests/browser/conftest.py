@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny
+from browsing import BROWSER, WIDTHS, Running
 from PIL import Image
 
-BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-AXE = Path(os.environ.get("AXE", "node_modules/axe-core/axe.min.js"))
-"""The accessibility checks of axe-core, from npm."""
 
-WIDTHS = {"wide": (1280, 800), "narrow": (360, 740)}
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the pictures for the README go."""
+    parser.addoption("--screenshots", help="a folder that takes the page's pictures (docs/images)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,19 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if why and Path(__file__).parent in Path(item.fspath).parents:
             item.add_marker(pytest.mark.skip(reason=why))
-
-
-@dataclass
-class Running:
-    """A service in a process of its own.
-
-    Attributes:
-        address: of the page. begin, end: start it again at the same address, and stop it.
-    """
-
-    address: str
-    begin: Callable[[], None]
-    end: Callable[[], None]
 
 
 @pytest.fixture(scope="session")

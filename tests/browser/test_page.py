@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AXE, Running
+from browsing import AXE, Running
 from PIL import Image
 
 JPEG = {"name": "query.jpg", "mimeType": "image/jpeg"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AXE, Running
+from browsing import AXE, Running
 
 VIEWS = {
     "duplicates": ".copies",

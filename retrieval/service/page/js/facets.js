@@ -4,6 +4,7 @@ import { $, count, day, make } from "./dom.js";
 import * as state from "./state.js";
 
 const SHOWN = 8;
+const OF_FILES = new Set(["width", "height", "size", "modified"]); // seldom asked for, so folded
 const quoted = (name) => (/^[a-z_][a-z0-9_]*$/i.test(name) ? name : "`" + name + "`");
 const literal = (value) => (typeof value === "number" ? String(value) : JSON.stringify(value));
 
@@ -47,7 +48,12 @@ export function drawFacets(facets, s) {
   place.hidden = open.hidden = !there.length;
   open.setAttribute("aria-expanded", String(place.classList.contains("open")));
   open.onclick = () => { place.classList.toggle("open"); open.setAttribute("aria-expanded", String(place.classList.contains("open"))); };
-  place.replaceChildren(...there.map((one) => (one.bins ? bins(one, s) : values(one, s))));
+  const label = JSON.stringify(there.find((one) => one.name === "label")?.values);
+  const own = there.filter((one) => !OF_FILES.has(one.name) && !(one.name === "folder" && JSON.stringify(one.values) === label));
+  const files = there.filter((one) => OF_FILES.has(one.name));
+  const drawn = (one) => (one.bins ? bins(one, s) : values(one, s));
+  const asked = files.some((one) => conditions(s.where).some((clause) => clause.startsWith(one.name)));
+  place.replaceChildren(...own.map(drawn), files.length ? make("details", { open: asked || !own.length }, make("summary", {}, "files"), files.map(drawn)) : "");
 }
 
 function values(facet, s) {
@@ -90,6 +96,6 @@ function bins(facet, s) {
   highest.addEventListener("change", change);
   return make("section", {}, make("h2", {}, facet.name),
     make("div", { class: "bins", "aria-hidden": "true" }, facet.bins.map((one) => make("span", { style: { height: `${(100 * one.count) / most}%` }, title: `${show(one.from)}: ${count(one.count)}` }))),
-    make("div", { class: "handles" }, least, highest),
+    make("div", { class: dates ? "handles dates" : "handles" }, least, highest),
     mine.length ? make("button", { type: "button", class: "plain", onclick: () => state.go({ where: joined(conditions(s.where).filter((one) => !mine.includes(one))) }) }, "all") : null);
 }
