@@ -42,6 +42,9 @@ PATIENCE = 30.0
 CONNECTIONS = 512
 """Requests at a time; one more is told to come again."""
 
+OPEN = 768
+"""Connections at a time, idle ones too, of which each takes one of the files that a process may have open."""
+
 RATE, BURST = 100.0, 1_000.0
 """Requests a second from one address, in the long run and at once; from this machine itself there is no such limit."""
 
