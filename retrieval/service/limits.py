@@ -11,8 +11,8 @@ UPLOAD = 64 * 2**20
 PIXELS = 100_000_000
 """Width × height of an uploaded picture, as it is decoded: beyond this it is none that a camera makes."""
 
-UPLOADS = 16
-"""Requests that send pictures at a time: what they send lies in memory or on the disk until it is read."""
+ARRIVING = 512 * 2**20
+"""Bytes of all requests that send pictures at a time: they lie in memory or on the disk until they are read."""
 
 FILES = 16
 """Pictures in one request."""

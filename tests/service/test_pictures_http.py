@@ -195,10 +195,10 @@ def test_uploads_are_forgotten_in_time_and_size(monkeypatch: pytest.MonkeyPatch)
         kept.get(first.sha256)
 
 
-def test_few_send_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_sent_at_a_time_is_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that sends slowly, and another that then finds no room."""
-    monkeypatch.setattr(limits, "UPLOADS", 1)
     body, media = form([("a.png", b"x" * 1000)])
+    monkeypatch.setattr(limits, "ARRIVING", 2 * len(body) - 1)
     head = f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", served.server.port)) as slow:
         slow.sendall(head.encode() + body[:500])
