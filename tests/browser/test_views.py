@@ -75,6 +75,10 @@ def test_a_rule_decides_all_and_what_it_moves_comes_back(page: Any, running: Run
     show(page, running, "duplicates")
     page.select_option("#rule", "folder:forest")
     page.wait_for_selector(".member.first:has-text('copy.jpg')")
+    page.go_back()
+    page.wait_for_selector(".member.first:has-text('00.jpg')")
+    page.go_forward()
+    page.wait_for_selector(".member.first:has-text('copy.jpg')")
     page.click("button:has-text('the same bytes')")
     page.wait_for_selector(".copies:first-child:last-child .member:nth-child(2):last-child")
     page.click("#bulk")
@@ -134,9 +138,14 @@ def test_the_map_zooms_to_thumbnails_and_selects(page: Any, running: Running) ->
     page.wait_for_selector("#selected:has-text('15 selected')")
     page.keyboard.press("Escape")
     page.focus("#map .over")
+    made: list[str] = []
+    page.on("request", lambda request: made.append(request.url) if "/map/points" in request.url else None)
     page.keyboard.press("Enter")
     page.wait_for_selector("dialog.large")
     page.keyboard.press("Escape")
+    page.wait_for_selector("dialog.large", state="detached")
+    page.wait_for_load_state("networkidle")
+    assert not made, "the map stays as it was"
 
 
 def test_the_map_is_coloured_by_an_attribute_and_lights_up_matches(page: Any, running: Running) -> None:
