@@ -15,7 +15,7 @@ from retrieval.search.facets import facets
 from retrieval.search.search import Search
 from retrieval.service import export, wall
 from retrieval.service.answers import as_json, item_json
-from retrieval.service.asking import visible, waited
+from retrieval.service.asking import visible
 from retrieval.service.collections import Collection
 from retrieval.service.parameters import Index, shown
 from retrieval.service.questions import read_json
@@ -66,9 +66,7 @@ class ViewRoutes:
         """Varied pictures of the collection, as unlike one another as can be, and what it has of each kind."""
         with self._service.collection(request).lease() as search:
             if search not in self._walls:
-                self._walls[search] = await waited(
-                    self._service.asker.lane.submit((search, "wall"), None, lambda some: [_wall(search)] * len(some))
-                )
+                self._walls[search] = await self._service.asker.beside(lambda: _wall(search))
             made = self._walls[search]
             ids = made["ids"][:k].tolist()
             told = zip(search.index.items(ids), search.index.attributes(ids), strict=True)
