@@ -107,7 +107,7 @@ def test_a_label_is_corrected_with_the_keyboard_and_taken_back(page: Any, runnin
     assert suspect.locator(".near .picture").count() > 2
     suspect.locator(".member .picture").focus()
     page.keyboard.press("n")
-    page.click("button:has-text('decided 1')")
+    page.click("#decided:has-text('decided 1')")
     page.wait_for_selector(".suspect:has-text('is beach')")
     with page.expect_download() as waiting:
         page.click("#outcome button:has-text('attach')")

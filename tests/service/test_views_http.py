@@ -188,6 +188,14 @@ def test_what_was_found_is_kept_over_a_tag_and_a_restart(own: tuple[Path, Path],
         assert [group["id"] for group in ready(service, "/duplicates")["groups"]] == [group["id"] for group in before]
 
 
+def test_what_there_was_is_shown_while_it_is_made_anew(writable: Served) -> None:
+    before = ready(writable, "/duplicates")["groups"]
+    gone = next(group for group in before if group["kind"] == "near")["items"][1]["id"]
+    writable("DELETE", f"/items/{gone}")
+    assert [group["kind"] for group in writable("GET", "/duplicates").json["groups"]] == ["exact"]
+    assert [group["kind"] for group in ready(writable, "/duplicates")["groups"]] == ["exact"]
+
+
 def test_decisions_are_kept_in_the_index_and_taken_back(writable: Served, own: tuple[Path, Path]) -> None:
     ready(writable, "/duplicates")
     assert (

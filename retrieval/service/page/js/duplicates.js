@@ -145,14 +145,14 @@ async function decide(decisions) {
     else own.delete(Number(id));
   }
   if (!may) sessionStorage.setItem(place(shown.about), JSON.stringify([...own]));
-  redraw();
+  redraw(new Set(Object.keys(decisions).map(Number)));
   say(Object.values(decisions).some(Boolean) ? "Decided" : "Taken back");
 }
 
-function redraw() {
+function redraw(ids) {
   const focused = document.activeElement?.closest?.(".member")?.dataset.id;
   const label = document.activeElement?.textContent;
-  for (const group of shown.groups) $(`.copies[data-id="${group.id}"]`)?.replaceWith(row(group));
+  for (const group of shown.groups.filter((one) => one.items.some((item) => ids.has(item.id)))) $(`.copies[data-id="${group.id}"]`)?.replaceWith(row(group));
   const back = focused && $(`.member[data-id="${focused}"]`);
   if (back) ([...back.querySelectorAll("button")].find((one) => label && one.textContent === label) || back.querySelector(".picture")).focus();
   outcome();

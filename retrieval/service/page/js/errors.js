@@ -14,6 +14,7 @@ let drawn = ""; // the address that is
 let may = false;
 let about = null;
 let decidedOnes = false;
+let total = { open: 0, decided: 0 };
 let own = new Map(); // id → {path, label} of who may not write
 
 export function leave() { turn++; drawn = ""; }
@@ -39,26 +40,33 @@ async function show() {
   const mine = ++turn;
   const answer = await made(() => get("/label-errors", { k: PAGE, decided: may && decidedOnes }), () => mine === turn, "Looking for labels that are wrong.");
   if (!answer) { if (mine === turn) drawn = ""; return; }
-  const total = may ? answer.total : { open: answer.total.open - own.size, decided: own.size };
-  const tab = (which, text, n) => make("button", { type: "button", "aria-pressed": String(decidedOnes === which), onclick: () => state.go({ kind: which ? "decided" : "" }) }, `${text} ${count(n)}`);
+  total = may ? answer.total : { open: answer.total.open - own.size, decided: own.size };
+  const tab = (which) => make("button", { type: "button", id: which ? "decided" : "open", "aria-pressed": String(decidedOnes === which), onclick: () => state.go({ kind: which ? "decided" : "" }) });
   const list = make("div", { id: "suspects" });
   let { cursor } = answer;
-  const more = make("button", { type: "button", hidden: !cursor, onclick: async () => {
-    const next = await get("/label-errors", { k: PAGE, cursor, decided: may && decidedOnes });
+  const more = make("button", { type: "button", id: "more", hidden: !cursor, onclick: async () => {
+    const from = may ? list.children.length : cursor; // what was decided here is none of these any more
+    const next = await get("/label-errors", { k: PAGE, cursor: from, decided: may && decidedOnes });
     cursor = next.cursor;
     more.hidden = !cursor;
     list.append(...wanted(next.items).map(row));
   } }, "more");
   $("#results").replaceChildren(
-    make("div", { class: "head" }, make("h1", { id: "count" }, answer.total.open + answer.total.decided ? `${count(total.open)} ${total.open === 1 ? "label" : "labels"} to look at` : "No label is suspect."),
-      tab(false, "open", total.open), tab(true, "decided", total.decided)),
+    make("div", { class: "head" }, make("h1", { id: "count" }), tab(false), tab(true)),
     make("p", { class: "quiet" }, old(answer) + answer.sentence),
     make("datalist", { id: "labels" }, answer.labels.map((label) => make("option", { value: label }))), list, more,
     make("div", { id: "outcome", role: "region", "aria-label": "What is decided" }));
   list.append(...wanted(answer.items).map(row));
   list.addEventListener("keydown", keyed);
-  outcome(total.decided);
+  counted();
   say($("#count").textContent);
+}
+
+function counted() {
+  $("#count").textContent = total.open + total.decided ? `${count(total.open)} ${total.open === 1 ? "label" : "labels"} to look at` : "No label is suspect.";
+  $("#open").textContent = `open ${count(total.open)}`;
+  $("#decided").textContent = `decided ${count(total.decided)}`;
+  outcome();
 }
 
 const wanted = (items) => (may ? items : items.filter((one) => own.has(one.id) === decidedOnes));
@@ -114,16 +122,18 @@ async function decide(one, label) {
   }
   const lines = [...document.querySelectorAll(".suspect")];
   const at = lines.findIndex((line) => line.dataset.id === String(one.id));
-  const beside = (lines[at + 1] || lines[at - 1])?.dataset.id;
-  await show();
-  (document.querySelector(`.suspect[data-id="${beside}"] .picture`) || $("#results")).focus();
+  lines[at]?.remove();
+  if (lines.length === 1 && !$("#more").hidden) $("#more").click();
+  total = { open: total.open + (label ? -1 : 1), decided: total.decided + (label ? 1 : -1) };
+  counted();
+  ((lines[at + 1] || lines[at - 1])?.querySelector(".picture") || $("#results")).focus();
   say(label ? `${named(one.item)}: ${label}` : "Taken back");
 }
 
-function outcome(decided) {
-  $("#outcome").hidden = !decided;
+function outcome() {
+  $("#outcome").hidden = !total.decided;
   const button = (text, column, title) => make("button", { type: "button", title, onclick: () => list(column) }, text);
-  $("#outcome").replaceChildren(make("strong", {}, `${count(decided)} decided`),
+  $("#outcome").replaceChildren(make("strong", {}, `${count(total.decided)} decided`),
     button("list for attach (CSV)", "label_corrected", "retrieval attach INDEX FILE"), button("list of labels (CSV)", "label", "retrieval build --labels FILE"),
     may ? "" : make("span", { class: "quiet" }, "kept in this browser; a writer's token keeps decisions in the index"));
 }
