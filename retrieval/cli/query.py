@@ -192,8 +192,8 @@ def _opened(args: argparse.Namespace, reranker: Reranker | None) -> Search | Cli
         return Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker)
     if args.model is not None or args.mapped or args.explain or reranker is not None:
         raise RetrievalError(
-            "--model, --mapped, --rerank and --explain need an index on this machine; leave them out, or give its "
-            "folder."
+            "--model, --mapped, --rerank, --marks and --explain need an index on this machine; leave them out, or give "
+            "its folder."
         )
     return Client(args.index)
 

@@ -37,8 +37,9 @@ async def read_form(request: Request, service: Service) -> tuple[list[Upload], d
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "multipart/form-data":
         raise Problem(415, f"{media[:60]!r} is no form; send multipart/form-data with a picture as the field `file`.")
+    length = request.headers.get("content-length", "")
     async with (
-        service.uploads.arriving(),
+        service.uploads.arriving(int(length) if length.isascii() and length.isdigit() else limits.UPLOAD),
         request.form(max_files=limits.FILES, max_fields=8, max_part_size=limits.BODY) as form,
     ):
         files = [one for one in form.getlist("file") if not isinstance(one, str)]

@@ -11,8 +11,8 @@ UPLOAD = 64 * 2**20
 PIXELS = 100_000_000
 """Width × height of an uploaded picture, as it is decoded: beyond this it is none that a camera makes."""
 
-UPLOADS = 16
-"""Requests that send pictures at a time: what they send lies in memory or on the disk until it is read."""
+ARRIVING = 512 * 2**20
+"""Bytes of all requests that send pictures at a time: they lie in memory or on the disk until they are read."""
 
 FILES = 16
 """Pictures in one request."""
@@ -41,6 +41,9 @@ PATIENCE = 30.0
 
 CONNECTIONS = 512
 """Requests at a time; one more is told to come again."""
+
+OPEN = 768
+"""Connections at a time, idle ones too, of which each takes one of the files that a process may have open."""
 
 RATE, BURST = 100.0, 1_000.0
 """Requests a second from one address, in the long run and at once; from this machine itself there is no such limit."""

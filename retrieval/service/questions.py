@@ -211,8 +211,9 @@ def _marks(given: object) -> tuple[tuple[int | str, bool], ...]:
         return ()
     if not isinstance(given, list) or len(given) > MARKS:
         _refuse(f'The marks are no list of at most {MARKS:,}, such as [{{"item": 17, "right": true}}]')
-    found = []
+    found: list[tuple[int | str, bool]] = []
     for one in given:
+        item: Any
         item, right = (one.get("item"), one.get("right")) if isinstance(one, dict) else (None, None)
         known = (type(item) is int and 0 <= item < 2**63) or (isinstance(item, str) and 0 < len(item) <= limits.TEXT)
         if not known or not isinstance(right, bool):

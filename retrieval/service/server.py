@@ -14,6 +14,7 @@ from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.folder import is_index
+from retrieval.service import limits
 from retrieval.service.app import create_app
 from retrieval.service.collections import Collection, Collections
 from retrieval.service.metrics import Metrics
@@ -46,16 +47,17 @@ class Server:
     ) -> None:
         import uvicorn
 
+        metrics = Metrics()
+        collections, makes = _collections(paths, metrics, mapped)
         self._socket = _listening(settings)
         try:
-            metrics = Metrics()
-            self._collections, makes = _collections(paths, metrics, mapped)
-            self._collections.start()
+            collections.start()
             for collection, pictures in makes:
-                self._collections.build(collection, pictures)
-            self.service = Service.of(settings, self._collections, metrics, cache)
+                collections.build(collection, pictures)
+            self.service = Service.of(settings, collections, metrics, cache)
             app = create_app(self.service)
         except BaseException:
+            collections.close()
             self._socket.close()
             raise
         self.port = int(self._socket.getsockname()[1])
@@ -67,6 +69,7 @@ class Server:
                 access_log=False,
                 server_header=False,
                 timeout_keep_alive=30,
+                limit_concurrency=limits.OPEN,
                 timeout_graceful_shutdown=STOPPING,
                 h11_max_incomplete_event_size=32 * 2**10,
                 ws="none",

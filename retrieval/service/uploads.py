@@ -49,19 +49,22 @@ class Uploads:
         self._all: OrderedDict[str, tuple[Upload, float]] = OrderedDict()
 
     @contextlib.asynccontextmanager
-    async def arriving(self) -> AsyncIterator[None]:
+    async def arriving(self, size: int) -> AsyncIterator[None]:
         """While a request sends pictures.
 
+        Args:
+            size: bytes that it may have.
+
         Raises:
-            Problem: too many others do.
+            Problem: others send too much meanwhile.
         """
-        if self._arriving >= limits.UPLOADS:
+        if self._arriving and self._arriving + size > limits.ARRIVING:
             raise busy("Too many pictures are being sent at a time")
-        self._arriving += 1  # from the one thread of the event loop
+        self._arriving += size  # from the one thread of the event loop
         try:
             yield
         finally:
-            self._arriving -= 1
+            self._arriving -= size
 
     def put(self, name: str, data: bytes) -> Upload:
         """Keep a file; what was used longest ago makes room for it."""

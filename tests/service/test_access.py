@@ -17,6 +17,8 @@ from served import form, serving
 
 from retrieval.errors import RetrievalError
 from retrieval.service import limits
+from retrieval.service.access import Guard
+from retrieval.service.problems import Problem
 from retrieval.service.settings import Settings, read_tokens
 
 if TYPE_CHECKING:
@@ -151,6 +153,33 @@ def test_too_much_is_refused(served: Served) -> None:
         connection.settimeout(10)
         answer = connection.recv(4096)
     assert b" 413 " in answer.splitlines()[0]
+
+
+def test_a_request_that_does_not_arrive_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PATIENCE", 0.2)
+    with socket.create_connection(("127.0.0.1", served.server.port)) as connection:
+        head = b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head + b"{")
+        connection.settimeout(20)
+        assert b" 408 " in connection.recv(4096).splitlines()[0]
+
+
+def test_one_address_asks_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose requests come too fast is told to slow down, by itself, until time has gone by."""
+    now = [100.0]
+    monkeypatch.setattr("retrieval.service.access.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(limits, "BURST", 3.0)
+    monkeypatch.setattr(limits, "RATE", 1.0)
+    guard = Guard(None, Settings(), lambda *_: None)
+    for _ in range(3):
+        guard._count("192.0.2.1")
+    with pytest.raises(Problem, match="slow down"):
+        guard._count("192.0.2.1")
+    guard._count("192.0.2.2")
+    for _ in range(10):
+        guard._count("127.0.0.1")
+    now[0] += 2
+    guard._count("192.0.2.1")
 
 
 def test_requests_that_are_none(served: Served) -> None:

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import tiny
+from odd_files import HEIC, saved
 from PIL import Image, ImageChops
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
@@ -137,6 +139,26 @@ def test_hostile_uploads_are_a_sentence(served: Served, photos: Path) -> None:
     assert served("GET", "/healthz").status == 200
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "HEIC"])
+def test_damaged_uploads_are_answered_or_refused(served: Served, kind: str, long: bool) -> None:
+    """Bytes changed, cut off and repeated at random: an answer or a sentence, and never an error of the service."""
+    rng = np.random.default_rng(sum(kind.encode()))
+    whole = HEIC if kind == "HEIC" else saved(tiny.picture(1, 64, 48), kind)
+    for turn in range(500 if long else 12):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 1 + turn % 5):
+            data[place] = rng.integers(0, 256)
+        start, stop = sorted(rng.integers(0, len(data), 2).tolist())
+        if turn % 3 == 1:
+            del data[stop:]
+        elif turn % 3 == 2:
+            data[start:start] = data[start:stop]
+        body, media = form([(f"{turn}.png", bytes(data))])
+        said = served("POST", "/search?k=1", body, media=media)
+        assert said.status in (200, 422), (turn, said)
+    assert served("GET", "/healthz").status == 200
+
+
 @pytest.mark.parametrize(
     ("body", "media"),
     [
@@ -173,10 +195,10 @@ def test_uploads_are_forgotten_in_time_and_size(monkeypatch: pytest.MonkeyPatch)
         kept.get(first.sha256)
 
 
-def test_few_send_at_a_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_sent_at_a_time_is_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that sends slowly, and another that then finds no room."""
-    monkeypatch.setattr(limits, "UPLOADS", 1)
     body, media = form([("a.png", b"x" * 1000)])
+    monkeypatch.setattr(limits, "ARRIVING", 2 * len(body) - 1)
     head = f"POST /uploads HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", served.server.port)) as slow:
         slow.sendall(head.encode() + body[:500])
