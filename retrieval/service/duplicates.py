@@ -26,8 +26,7 @@ from retrieval.service.kept import Work
 from retrieval.service.problems import Problem
 from retrieval.traps.duplicates.find import duplicates_of
 from retrieval.traps.duplicates.move import move_copies, undo_move
-from retrieval.traps.duplicates.report import Duplicates, Group
-from retrieval.traps.duplicates.report import LARGEST, OLDEST
+from retrieval.traps.duplicates.report import LARGEST, OLDEST, Duplicates, Group
 
 DECIDED = "duplicate"
 """The attribute of a picture of which somebody has said that it may go, or is to stay."""
@@ -110,7 +109,7 @@ def rule_of(given: object, groups: Copies | None = None) -> str:
         return OLDEST
     if isinstance(given, str) and given.startswith(FOLDER) and groups is not None:
         folder = PurePosixPath(given.removeprefix(FOLDER))
-        if any(folder in PurePosixPath(one.path).parents for group in groups.groups for one in group):
+        if folder.name and any(folder in PurePosixPath(one.path).parents for group in groups.groups for one in group):
             return f"{FOLDER}{folder}"
     raise Problem(
         400,
@@ -228,7 +227,8 @@ def move(folder: Path, groups: Copies, target: Path, *, dry_run: bool) -> Moves:
 
 def _chosen(found: Duplicates, paths: Mapping[str, int], going: set[int]) -> tuple[tuple[Group, ...], dict[str, str]]:
     """The groups with those copies alone that were decided to go, and why others of these stay."""
-    chosen, reasons = [], {}
+    chosen: list[Group] = []
+    reasons: dict[str, str] = {}
     for group in found.groups:
         copies = [copy for copy in group.copies if paths.get(copy.path) in going]
         reasons |= {printable(copy.path): copy.stays for copy in copies if copy.stays is not None}

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-import threadpoolctl
 import xxhash
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
 from retrieval.base import progress
 from retrieval.errors import RetrievalError
@@ -86,8 +87,10 @@ class Kept:
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._contents: WeakKeyDictionary[Search, str] = WeakKeyDictionary()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(1, "kept")
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._closed = False
+        # A daemon: what is being made when the service ends is not waited for.
+        threading.Thread(target=self._run, name="kept", daemon=True).start()
 
     def get(self, collection: Collection, work: Work[_Value]) -> Found[_Value]:
         """What there is of something, which is made if it is not there."""
@@ -98,7 +101,7 @@ class Kept:
             entry = self._entries.setdefault(key, _Entry(""))
             if entry.of != of:  # another collection than before: what it was is shown until it is made anew
                 entry.of, entry.building = of, Building("Waiting for its turn")
-                self._pool.submit(self._make, collection, work, entry, of)
+                self._jobs.put(partial(self._make, collection, work, entry, of))
             return Found(entry.value, entry.building)
 
     def contents(self, search: Search) -> str:
@@ -114,9 +117,13 @@ class Kept:
         return self._contents[search]
 
     def close(self) -> None:
-        """Let what is being made end by itself, and make nothing more."""
+        """Make nothing more."""
         self._closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._closed:
+            job()
 
     def _make(self, collection: Collection, work: Work[Any], entry: _Entry, of: str) -> None:
         building = entry.building
@@ -135,7 +142,7 @@ class Kept:
                 with (
                     collection.lease() as search,
                     progress.told_to(heard),
-                    threadpoolctl.threadpool_limits(1, "openmp"),
+                    threadpool_limits(1, "openmp"),
                 ):
                     value = work.make(search)
                 if self._disk is not None:

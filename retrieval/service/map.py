@@ -121,7 +121,8 @@ def _among(rows: Floats, anchors: Floats, laid: Floats) -> Floats:
     found = np.take_along_axis(scores, nearest, axis=1)
     weights = np.exp((found - found.max(axis=1, keepdims=True)) / _SHARP)
     weights /= weights.sum(axis=1, keepdims=True)
-    return np.einsum("nk,nkd->nd", weights, laid[nearest]).astype(np.float32)
+    places: Floats = np.einsum("nk,nkd->nd", weights, laid[nearest]).astype(np.float32)
+    return places
 
 
 def _make(search: Search) -> Layout:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from retrieval.base.table import csv_text
 from retrieval.errors import RetrievalError
@@ -23,6 +25,7 @@ from retrieval.service.parameters import Index, shown
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
 from retrieval.service.service import Service, require_writer
+from retrieval.traps.duplicates.report import LARGEST
 
 MOST = 100_000
 """Decisions in one request."""
@@ -67,8 +70,8 @@ class DuplicateRoutes:
         add("/duplicates/preview", self.preview, methods=["POST"], openapi_extra=rule, **one)
         add("/duplicates/decisions", self.decide, methods=["POST"], openapi_extra=by, **one)
         add("/duplicates/decisions", self.take_back, methods=["DELETE"], **one)
-        table = {"responses": shown("text/csv"), "response_class": Response}
-        add("/duplicates/list", self.list, methods=["POST"], openapi_extra=by, **one, **table)
+        listed = {"responses": shown("text/csv"), "response_class": Response}
+        add("/duplicates/list", self.table, methods=["POST"], openapi_extra=by, **one, **listed)
         move = _body(dry_run={"type": "boolean"})
         add("/duplicates/move", self.move, methods=["POST"], openapi_extra=move, **one)
         add("/duplicates/undo", self.undo, methods=["POST"], openapi_extra=_body(undo={"type": "string"}), **one)
@@ -104,7 +107,7 @@ class DuplicateRoutes:
     async def preview(self, request: Request, index: Index = None) -> Response:
         """What a rule would do: how many pictures stay, how many go, and the bytes that come free."""
         collection = self._service.collection(request)
-        groups, decisions = self._by_rule(collection, read_json(await request.body()))
+        groups, decisions = await run_in_threadpool(self._by_rule, collection, read_json(await request.body()))
         going = [one for group in groups for one in group if decisions.get(one.id) == GO]
         return as_json(
             {
@@ -126,7 +129,7 @@ class DuplicateRoutes:
         if "decisions" in given:
             decisions |= _decisions(given["decisions"])
         else:
-            decisions |= self._by_rule(collection, given)[1]
+            decisions |= (await run_in_threadpool(self._by_rule, collection, given))[1]
         return await self._decide(collection, decisions)
 
     async def take_back(self, request: Request, index: Index = None) -> Response:
@@ -137,10 +140,12 @@ class DuplicateRoutes:
             said = duplicates.decided(search.index)
         return await self._decide(collection, dict.fromkeys(said))
 
-    async def list(self, request: Request, index: Index = None) -> Response:
+    async def table(self, request: Request, index: Index = None) -> Response:
         """What is to stay and what is to go as CSV: as it was decided, or as it is said here."""
-        collection = self._service.collection(request)
         given = read_json(await request.body())
+        return await run_in_threadpool(self._table, self._service.collection(request), given)
+
+    def _table(self, collection: Collection, given: Mapping[str, Any]) -> Response:
         found, _ = self._found(collection, given.get("rule"))
         with collection.lease() as search:
             copies = self._shown(search, _there(found))
@@ -163,7 +168,7 @@ class DuplicateRoutes:
         collection = self._service.collection(request)
         target = self._target(collection)
         dry_run = read_json(await request.body()).get("dry_run", False) is True
-        found, _ = self._found(collection, None)
+        found, _ = await run_in_threadpool(self._found, collection, None)
         groups = _there(found)
         done = await self._service.writer.run(
             collection, lambda: duplicates.move(collection.folder, groups, target, dry_run=dry_run)
@@ -182,8 +187,8 @@ class DuplicateRoutes:
     def _found(self, collection: Collection, rule: object) -> tuple[Found[Copies], str]:
         """The groups by a rule, and the rule."""
         base = self._service.kept.get(collection, duplicates.looked_for())
-        named = duplicates.rule_of(rule, base.value) if base.making is None else duplicates.LARGEST
-        if named == duplicates.LARGEST or base.value is None:
+        named = duplicates.rule_of(rule, base.value) if base.making is None else LARGEST
+        if named == LARGEST or base.value is None:
             return base, named
         return self._service.kept.get(collection, duplicates.looked_for(named, base.value)), named
 
@@ -206,7 +211,8 @@ class DuplicateRoutes:
 
     def _shown(self, search: Search, copies: Copies) -> Copies:
         index = search.index
-        gone = {one.id for group in copies.groups for one in group} - set(index.ids().tolist())
+        ids = np.array([one.id for group in copies.groups for one in group], np.int64)
+        gone = set(ids[~np.isin(ids, index.ids())].tolist())
         if HIDDEN in index.attribute_kinds():
             gone |= set(index.select(f"{HIDDEN} is present").tolist())
         return duplicates.without(copies, gone) if gone else copies

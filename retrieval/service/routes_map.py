@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import FastAPI, Query, Request, Response
 
 from retrieval.search.search import Search
@@ -68,13 +69,9 @@ class MapRoutes:
         """What tells the pictures apart, in the order of the points."""
         with self._service.collection(request).lease() as search:
             layout = self._layout(request, search)
-            if by == "label":
-                labels = dict(zip(search.index.ids().tolist(), search.index.labels(), strict=True))
-                values: list[Any] = [labels[id_] for id_ in layout.ids.tolist()]
-            elif by in search.index.attribute_kinds():
-                values = list(search.index.values(by, layout.ids))
-            else:
+            if by != "label" and by not in search.index.attribute_kinds():
                 raise Problem(404, f"No picture of this index has {by[:60]!r}.", "no-such-attribute")
+            values = search.index.values(by, layout.ids)
             return as_json({"by": by, **maps.coloured(values)})
 
     async def items(self, request: Request, index: Index = None) -> Response:
@@ -96,12 +93,13 @@ class MapRoutes:
             body: dict[str, Any] = {**found.state, "generation": opened.generation}
             if found.value is None:
                 return as_json(body)
-            there = _present(search)
+            there = _present(search, [id_ for one in found.value.all for id_ in (one.id, *one.neighbours)])
             suspects = [one for one in found.value.all if one.id in there]
             said = _corrected(search, [one.id for one in suspects])
             some = [one for one in suspects if (one.id in said) == decided]
             start = cursor or 0
             page = some[start : start + k]
+            labels = sorted(str(one) for one in opened.counts(["label"])["label"] if one is not None)
             ids = sorted({id_ for one in page for id_ in (one.id, *one.neighbours) if id_ in there})
             told = {
                 item.id: item_json(item, more, self._service.pictures)
@@ -121,7 +119,7 @@ class MapRoutes:
                         for one in page
                     ],
                     "total": {"open": len(suspects) - len(said), "decided": len(said)},
-                    "labels": sorted({label for label in opened.labels() if label is not None})[:_LABELS],
+                    "labels": labels[:_LABELS],
                     "cursor": start + k if start + k < len(some) else None,
                 }
             )
@@ -140,19 +138,24 @@ class MapRoutes:
         return _visible(search, found.value)
 
 
-def _present(search: Search) -> set[int]:
-    """The pictures that are shown."""
-    index = search.index
-    hidden = set(index.select(f"{HIDDEN} is present").tolist()) if HIDDEN in index.attribute_kinds() else set()
-    return set(index.ids().tolist()) - hidden
+def _present(search: Search, ids: list[int]) -> set[int]:
+    """Those of some pictures that are shown."""
+    some = np.unique(np.array(ids, np.int64))
+    return set(some[_shown(search, some)].tolist())
 
 
 def _visible(search: Search, layout: Layout) -> Layout:
-    index = search.index
-    there = np.isin(layout.ids, index.ids(), assume_unique=True)
-    if HIDDEN in index.attribute_kinds():
-        there &= ~np.isin(layout.ids, index.select(f"{HIDDEN} is present"), assume_unique=True)
+    there = _shown(search, layout.ids)
     return Layout(layout.ids[there], layout.places[there])
+
+
+def _shown(search: Search, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of some pictures, each named once, are in the index and not hidden."""
+    index = search.index
+    there = np.isin(ids, index.ids(), assume_unique=True)
+    if HIDDEN in index.attribute_kinds():
+        there &= ~np.isin(ids, index.select(f"{HIDDEN} is present"), assume_unique=True)
+    return there
 
 
 def _corrected(search: Search, ids: list[int]) -> dict[int, str]:

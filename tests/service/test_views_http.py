@@ -21,12 +21,14 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 
 from served import Served, serving, until
 
+from retrieval.errors import RetrievalError
 from retrieval.evaluation.by_name import evaluate
 from retrieval.index import Index
 from retrieval.index.vectors import as_numbers
 from retrieval.ingest import build
 from retrieval.service.export import cell, safe_name
 from retrieval.service.map import coloured, laid_out
+from retrieval.service.settings import Settings
 from retrieval.service.wall import farthest_first
 
 
@@ -241,6 +243,11 @@ def test_the_last_of_a_group_stays_whatever_is_decided(own: tuple[Path, Path], t
 @pytest.mark.parametrize("path", ["/duplicates/decisions", "/duplicates/move", "/duplicates/undo"])
 def test_who_may_only_read_decides_nothing(served: Served, path: str) -> None:
     assert served.problem("POST", path, {})[0] == 403
+
+
+def test_nothing_is_moved_for_who_may_not_write(tmp_path: Path) -> None:
+    with pytest.raises(RetrievalError, match="--move-to needs somebody who may write"):
+        Settings(move_to=tmp_path)
 
 
 def test_files_are_moved_only_where_the_service_was_started_for_it(writable: Served) -> None:

@@ -11,9 +11,13 @@ const HITS = 50;
 const AT = [5, 10, 20, 50];
 
 let turn = 0;
-export function leave() { turn++; }
+let drawn = "";
+export function leave() { turn++; drawn = ""; }
 
 export async function draw(s, about, info) {
+  const now = JSON.stringify({ ...s, item: "" });
+  if (now === drawn) return;
+  drawn = now;
   const mine = ++turn;
   const alive = () => mine === turn;
   const others = info.indexes.filter((one) => one.name !== about.name);
@@ -37,7 +41,7 @@ export async function draw(s, about, info) {
     const there = await translated(question);
     answers = await Promise.all([post("/search", question), post("/search", there, { of: other.name })]);
   } catch (error) {
-    if (alive()) { title.textContent = "Not answered"; body.replaceChildren(make("p", { class: "nothing", role: "alert" }, error.message)); }
+    if (alive()) { drawn = ""; title.textContent = "Not answered"; body.replaceChildren(make("p", { class: "nothing", role: "alert" }, error.message)); }
     return;
   }
   if (!alive()) return;

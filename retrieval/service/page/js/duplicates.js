@@ -3,7 +3,8 @@
 
 import { address, call, get, post, thumbnail } from "./api.js";
 import { $, count, dialog, download, make, named, say } from "./dom.js";
-import { made } from "./making.js";
+import { made, old } from "./making.js";
+import * as state from "./state.js";
 
 const KINDS = { exact: "the same bytes", near: "nearly the same", similar: "merely similar" };
 const PAGE = 30;
@@ -12,35 +13,40 @@ let turn = 0; // whatever began before the last one shows nothing any more
 let may = false;
 let shown = null; // {answer, groups}
 let chosen = { kind: "", rule: "largest" };
+let key = ""; // of the address that is drawn
 let own = new Map(); // decisions of who may not write, by id
 
-export function leave() { turn++; }
+export function leave() { turn++; key = ""; }
 
 export async function draw(s, about) {
+  const now = JSON.stringify([s.index, s.rule, s.kind]);
+  if (now === key) return;
+  key = now;
+  chosen = { kind: s.kind, rule: s.rule || "largest" };
   const mine = ++turn;
   const alive = () => mine === turn;
   may = false;
   if (about.writable) may = await get("/session", {}, { of: null }).then((told) => told.write, () => false);
-  own = may ? new Map() : new Map(JSON.parse(sessionStorage.getItem(key(about)) || "[]"));
+  own = may ? new Map() : new Map(JSON.parse(sessionStorage.getItem(place(about)) || "[]"));
   if (!alive()) return;
   $("#results").replaceChildren(make("div", { class: "skeleton", style: { height: "336px" } }));
   await show(about, alive);
 }
 
-const key = (about) => `retrieval decisions ${about.name}`;
+const place = (about) => `retrieval decisions ${about.name}`;
 const bytes = (size) => (size >= 1e9 ? `${(size / 1e9).toFixed(1)} GB` : size >= 1e6 ? `${(size / 1e6).toFixed(1)} MB` : `${Math.ceil(size / 1e3)} kB`);
 const decisionOf = (item) => (may ? item.decided : own.get(item.id)) || null;
 
 async function show(about, alive) {
   const ask = () => get("/duplicates", { rule: chosen.rule, kind: chosen.kind, k: PAGE });
   const answer = await made(ask, alive, "Looking for duplicates.");
-  if (!answer) return;
+  if (!answer) { if (alive()) key = ""; return; }
   shown = { answer, groups: answer.groups, about, alive, cursor: answer.cursor };
   const { total } = answer;
   const { all } = total;
-  const tab = (kind, text, n) => make("button", { type: "button", "aria-pressed": String(chosen.kind === kind), disabled: !n && kind !== "", onclick: () => again({ kind }) }, `${text} ${count(n)}`);
+  const tab = (kind, text, n) => make("button", { type: "button", "aria-pressed": String(chosen.kind === kind), disabled: !n && kind !== "", onclick: () => state.go({ kind }) }, `${text} ${count(n)}`);
   const rules = { largest: "the largest", oldest: "the oldest", ...Object.fromEntries(answer.folders.map((one) => [`folder:${one}`, `what is in ${one}`])) };
-  const rule = make("select", { id: "rule", "aria-label": "Which of a group stays", onchange: () => again({ rule: rule.value }) },
+  const rule = make("select", { id: "rule", "aria-label": "Which of a group stays", onchange: () => state.go({ rule: rule.value === "largest" ? "" : rule.value }) },
     Object.entries(rules).map(([value, text]) => make("option", { value, selected: value === chosen.rule }, text)));
   const list = make("div", { id: "groups" });
   const more = make("button", { type: "button", hidden: !shown.cursor, onclick: () => next(list, more) }, "more groups");
@@ -49,7 +55,7 @@ async function show(about, alive) {
       tab("", "all", all), ...Object.entries(KINDS).map(([kind, text]) => tab(kind, text, total[kind]))),
     ...(all ? [make("div", { class: "row" }, make("label", { class: "row quiet" }, "of each group stays ", rule),
       make("button", { type: "button", id: "bulk", onclick: bulk }, "decide all by this rule …"))] : []),
-    list, more, make("p", { class: "quiet" }, answer.notes.join(" ")), make("div", { id: "outcome", role: "region", "aria-label": "What is decided" }));
+    list, more, make("p", { class: "quiet" }, old(answer) + answer.notes.join(" ")), make("div", { id: "outcome", role: "region", "aria-label": "What is decided" }));
   list.append(...shown.groups.map(row));
   list.addEventListener("keydown", keyed);
   outcome();
@@ -68,8 +74,7 @@ async function next(list, more) {
   more.hidden = !shown.cursor;
 }
 
-async function again(change) {
-  chosen = { ...chosen, ...change };
+async function again() {
   const mine = ++turn;
   await show(shown.about, () => mine === turn);
 }
@@ -85,14 +90,14 @@ function row(group) {
   return line;
 }
 
-function member(group, item, place) {
+function member(group, item, at) {
   const what = decisionOf(item);
-  const open = () => beside(group, place ? item : group.items[1]);
+  const open = () => beside(group, at ? item : group.items[1]);
   const image = make("img", { alt: "", loading: "lazy", src: thumbnail(item.id) });
   image.addEventListener("error", () => { image.replaceWith(make("span", { class: "quiet" }, "cannot be shown")); }, { once: true });
-  const words = place ? item.difference : "could stay";
+  const words = at ? item.difference : "could stay";
   const button = (sign, text) => make("button", { type: "button", tabindex: "-1", "aria-pressed": String(what === sign), "aria-label": `${text}: ${item.path}`, onclick: () => decide({ [item.id]: what === sign ? null : sign }) }, text);
-  const figure = make("figure", { class: `member${place ? "" : " first"}${what ? ` ${what}` : ""}` },
+  const figure = make("figure", { class: `member${at ? "" : " first"}${what ? ` ${what}` : ""}` },
     make("button", { type: "button", class: "picture", "aria-label": `${item.path}, ${words}${what ? what === "go" ? ", may go" : ", stays" : ""}`, onclick: open }, image),
     make("figcaption", {}, make("span", { class: "name", title: item.path }, named(item)),
       make("span", { class: "quiet" }, `${item.width} × ${item.height}, ${bytes(item.size)}`), make("span", { class: "quiet" }, words),
@@ -139,7 +144,7 @@ async function decide(decisions) {
     } else if (!may && what) own.set(Number(id), what);
     else own.delete(Number(id));
   }
-  if (!may) sessionStorage.setItem(key(shown.about), JSON.stringify([...own]));
+  if (!may) sessionStorage.setItem(place(shown.about), JSON.stringify([...own]));
   redraw();
   say(Object.values(decisions).some(Boolean) ? "Decided" : "Taken back");
 }
@@ -179,8 +184,8 @@ async function takeAllBack() {
   try {
     if (may) await call("DELETE", "/duplicates/decisions");
     own.clear();
-    sessionStorage.removeItem(key(shown.about));
-    await again({});
+    sessionStorage.removeItem(place(shown.about));
+    await again();
   } catch (error) { trouble(error); }
 }
 
@@ -199,7 +204,7 @@ async function bulk() {
         if (!may) return decide(told.decisions);
         try {
           await post("/duplicates/decisions", { rule: chosen.rule, kinds });
-          await again({});
+          await again();
         } catch (error) { trouble(error); }
       } }, "decide so") : null,
       make("button", { type: "button", onclick: () => box.close() }, "leave it")));
@@ -219,7 +224,7 @@ async function move() {
         try {
           const done = await post("/duplicates/move", {});
           say(`${count(done.moved.length)} pictures moved`);
-          await again({});
+          await again();
         } catch (error) { trouble(error); }
       } }, "move them") : null,
       make("button", { type: "button", onclick: () => box.close() }, "leave it")));
@@ -229,7 +234,7 @@ async function undoMove() {
   try {
     const done = await post("/duplicates/undo", { undo: shown.answer.moves.undo[0] });
     say(`${count(done.back.length)} files moved back`);
-    await again({});
+    await again();
   } catch (error) { trouble(error); }
 }
 

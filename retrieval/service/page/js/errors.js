@@ -2,23 +2,29 @@
 
 import { call, get, thumbnail } from "./api.js";
 import { $, count, dialog, download, make, named, say } from "./dom.js";
-import { made } from "./making.js";
+import { made, old } from "./making.js";
 import * as results from "./results.js";
 import * as large from "./large.js";
+import * as state from "./state.js";
 
 const PAGE = 20;
 
 let turn = 0;
+let drawn = ""; // the address that is
 let may = false;
 let about = null;
 let decidedOnes = false;
 let own = new Map(); // id → {path, label} of who may not write
 
-export function leave() { turn++; }
+export function leave() { turn++; drawn = ""; }
 
 const key = () => `retrieval labels ${about.name}`;
 
 export async function draw(s, of) {
+  const now = JSON.stringify([s.index, s.kind]);
+  if (now === drawn) return;
+  drawn = now;
+  decidedOnes = s.kind === "decided";
   const mine = ++turn;
   about = of;
   may = false;
@@ -32,9 +38,9 @@ export async function draw(s, of) {
 async function show() {
   const mine = ++turn;
   const answer = await made(() => get("/label-errors", { k: PAGE, decided: may && decidedOnes }), () => mine === turn, "Looking for labels that are wrong.");
-  if (!answer) return;
+  if (!answer) { if (mine === turn) drawn = ""; return; }
   const total = may ? answer.total : { open: answer.total.open - own.size, decided: own.size };
-  const tab = (which, text, n) => make("button", { type: "button", "aria-pressed": String(decidedOnes === which), onclick: () => { decidedOnes = which; show(); } }, `${text} ${count(n)}`);
+  const tab = (which, text, n) => make("button", { type: "button", "aria-pressed": String(decidedOnes === which), onclick: () => state.go({ kind: which ? "decided" : "" }) }, `${text} ${count(n)}`);
   const list = make("div", { id: "suspects" });
   let { cursor } = answer;
   const more = make("button", { type: "button", hidden: !cursor, onclick: async () => {
@@ -46,7 +52,7 @@ async function show() {
   $("#results").replaceChildren(
     make("div", { class: "head" }, make("h1", { id: "count" }, answer.total.open + answer.total.decided ? `${count(total.open)} ${total.open === 1 ? "label" : "labels"} to look at` : "No label is suspect."),
       tab(false, "open", total.open), tab(true, "decided", total.decided)),
-    make("p", { class: "quiet" }, answer.sentence),
+    make("p", { class: "quiet" }, old(answer) + answer.sentence),
     make("datalist", { id: "labels" }, answer.labels.map((label) => make("option", { value: label }))), list, more,
     make("div", { id: "outcome", role: "region", "aria-label": "What is decided" }));
   list.append(...wanted(answer.items).map(row));

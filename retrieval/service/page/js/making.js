@@ -16,7 +16,7 @@ export async function made(ask, alive, what) {
     }
     if (!alive()) return null;
     if (answer.state === "failed") return failed(answer.error);
-    if (answer.state === "ready") return answer;
+    if (answer.state === "ready" || answer.groups || answer.items || answer.n) return answer; // or what there was before
     const known = answer.of ? `${answer.what}: ${count(answer.done)} of ${count(answer.of)}` : answer.what;
     $("#results").replaceChildren(make("div", { class: "nothing" }, make("p", {}, `${what} ${known}.`),
       make("progress", { max: answer.of || 1, value: answer.of ? answer.done : null, "aria-label": "Progress" }),
@@ -25,6 +25,8 @@ export async function made(ask, alive, what) {
     if (!alive()) return null;
   }
 }
+
+export const old = (answer) => (answer.state === "making" ? "The collection has changed since; this is being looked for anew. " : "");
 
 export function failed(text) {
   $("#results").replaceChildren(make("p", { class: "nothing", role: "alert" }, text));

@@ -6,6 +6,7 @@ import * as large from "./large.js";
 import { failed, made } from "./making.js";
 import * as results from "./results.js";
 import * as selection from "./selection.js";
+import * as state from "./state.js";
 
 const COLOURS = ["#3b7dd8", "#d1495b", "#2a9d6f", "#c98a1b", "#8a5cd0", "#0f9bb0", "#c2559d", "#7a8b2e", "#b5603a", "#5b6cc4", "#4f8f5b", "#8c8c8c"];
 const RAMP = ["#2c4a9a", "#2f6fb5", "#2a93ad", "#3aa98a", "#74b356", "#b3b03a", "#d99a35", "#e0713f"];
@@ -15,20 +16,29 @@ const FRAME = "map frame";
 
 let turn = 0;
 let stop = () => {};
+let drawn = { key: "" };
 
 export function leave() {
   turn++;
   stop();
+  stop = () => {};
+  drawn = { key: "" };
   performance.clearMeasures(FRAME);
 }
 
 export async function draw(s, about) {
+  const key = JSON.stringify([s.index, s.like, s.unlike, s.words, s.where, s.marked ? [s.right, s.wrong] : 0]);
+  if (key === drawn.key) {
+    if (drawn.map && s.by !== drawn.by) { drawn.by = s.by; await colour(drawn.map, s.by || "label", drawn.alive); }
+    return;
+  }
   leave();
   const mine = ++turn;
   const alive = () => mine === turn;
+  drawn = { key, by: s.by, alive };
   $("#results").replaceChildren(make("div", { class: "skeleton", style: { height: "60vh" } }));
   const told = await made(() => get("/map"), alive, "The map is being made.");
-  if (!told) return;
+  if (!told) { if (alive()) drawn = { key: "" }; return; }
   if (!told.n) return failed("There is no picture in this collection yet.");
   let points;
   try {
@@ -41,18 +51,20 @@ export async function draw(s, about) {
   const map = new Map2D(new Float32Array(points, 0, 2 * n), Float64Array.from(new BigInt64Array(points.slice(8 * n)), Number));
   build(map, told, alive);
   stop = () => map.end();
-  await Promise.all([colour(map, told.by.includes("label") ? "label" : told.by[0], alive), light(map, s, about, alive)]);
+  drawn.map = map;
+  await Promise.all([colour(map, s.by || "label", alive), light(map, s, about, alive)]);
 }
 
 function build(map, told, alive) {
-  const by = make("select", { id: "by", "aria-label": "Colour by", onchange: () => colour(map, by.value, alive) }, told.by.map((name) => make("option", { value: name }, name)));
-  const button = (text, title, job) => make("button", { type: "button", title, "aria-label": title, onclick: job }, text);
+  const by = make("select", { id: "by", "aria-label": "Colour by", onchange: () => state.go({ by: by.value === "label" ? "" : by.value }, { replace: true }) },
+    told.by.map((name) => make("option", { value: name, selected: name === (state.now.by || "label") }, name)));
+  const button = (text, title, job) => make("button", { type: "button", title, "aria-label": /[a-z]/.test(text) ? null : title, onclick: job }, text);
   const lasso = make("button", { type: "button", id: "lasso", "aria-pressed": "false", title: "Draw around pictures; or hold shift while you draw", onclick: () => { map.lassoing = !map.lassoing; lasso.setAttribute("aria-pressed", String(map.lassoing)); } }, "lasso");
   $("#results").replaceChildren(
     make("div", { class: "head" }, make("h1", { id: "count" }, `${count(map.n)} pictures: what looks alike lies together`),
       make("label", { class: "row quiet" }, "colour by ", by), lasso,
       button("select what is in view", "Select what is in view", () => pick(map.seen())),
-      button("−", "Farther", () => map.zoom(1 / 1.5)), button("+", "Closer", () => map.zoom(1.5)), button("all", "The whole map", () => map.whole())),
+      button("−", "Farther", () => map.zoom(1 / 1.5)), button("+", "Closer", () => map.zoom(1.5)), button("whole map", "The whole map", () => map.whole())),
     make("div", { id: "map" }, map.canvas, map.over), make("p", { id: "under", class: "quiet" }, "\u00a0"),
     make("div", { id: "legend", role: "group", "aria-label": "Show only" }), make("p", { id: "frames", class: "quiet" }));
   map.onPick = pick;

@@ -3,7 +3,8 @@
 import { root } from "./api.js";
 
 const LISTS = ["like", "unlike", "right", "wrong"];
-const WORDS = ["view", "where", "sort", "group", "words", "with", "item"];
+const WORDS = ["view", "where", "sort", "group", "words", "with", "item", "rule", "kind", "by"];
+const OF = { rule: ["duplicates"], kind: ["duplicates", "errors"], by: ["map"], with: ["compare"] }; // other views have no use for them
 const FLAGS = ["rest", "marked", "diverse"];
 
 let listeners = [];
@@ -23,7 +24,7 @@ export function read(place = location) {
 export function write(state) {
   const asked = new URLSearchParams();
   for (const name of LISTS) for (const value of state[name]) asked.append(name, value);
-  for (const name of WORDS) if (state[name] && !(name === "view" && state[name] === "search")) asked.set(name, state[name]);
+  for (const name of WORDS) if (state[name] && !(name === "view" && state[name] === "search") && (OF[name]?.includes(state.view) ?? true)) asked.set(name, state[name]);
   for (const name of FLAGS) if (state[name]) asked.set(name, "1");
   // An address is read by people: what needs no escape has none.
   const text = asked.toString().replace(/%3A/g, ":").replace(/%2C/g, ",").replace(/%2F/g, "/").replace(/%40/g, "@")
