@@ -1,6 +1,6 @@
 """The pictures of the page in the README.
 
-    pytest tests/browser/test_screenshots.py --screenshots docs/images
+pytest tests/browser/test_screenshots.py --screenshots docs/images
 """
 
 from __future__ import annotations
