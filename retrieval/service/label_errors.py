@@ -70,7 +70,7 @@ def _make(search: Search) -> Suspects:
 
 def _unpacked(data: bytes) -> Suspects:
     sentence, suspects = json.loads(data)
-    return Suspects(sentence, tuple(Suspect._make([*some, tuple(near)]) for *some, near in suspects))
+    return Suspects(sentence, tuple(Suspect._make([*some[:-1], tuple(some[-1])]) for some in suspects))
 
 
 LABEL_ERRORS: Work[Suspects] = Work(
