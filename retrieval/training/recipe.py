@@ -27,8 +27,8 @@ class Recipe:
 
     net: str = choice(
         "convnet",
-        "convnet, divide-and-encode (for codes), portrait (for faces), seed, vgg16, efficientnet_lite0 (ImageNet "
-        "weights), or hf:NAME_OR_FOLDER",
+        "convnet, divide-and-encode (for codes), portrait (for faces), seed, vgg16, efficientnet_lite0 or "
+        "efficientnet_lite1 (ImageNet weights), or hf:NAME_OR_FOLDER",
     )
     init: str | None = choice(
         None,
