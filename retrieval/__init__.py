@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval import datasets as datasets
     from retrieval import measures as measures
     from retrieval import traps as traps
+    from retrieval.client import Client as Client
     from retrieval.datasets import PictureSet as PictureSet
     from retrieval.datasets.get_data import get_data as get_data
     from retrieval.encoder import Encoder as Encoder
@@ -70,6 +71,8 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.results_picture import draw_answers as draw_answers
     from retrieval.search.results_picture import draw_explanations as draw_explanations
     from retrieval.search.search import Search as Search
+    from retrieval.service import serve as serve
+    from retrieval.service.agents import serve_agents as serve_agents
     from retrieval.training.head.head_loop import TrainedHead as TrainedHead
     from retrieval.training.head.head_loop import train_head as train_head
     from retrieval.training.head_recipe import HeadRecipe as HeadRecipe
@@ -94,6 +97,7 @@ _HOMES = {
     "Asked": "search.marks",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
+    "Client": "client",
     "Duplicates": "traps.duplicates.report",
     "Encoder": "encoder",
     "EncoderConfig": "encoder",
@@ -151,6 +155,8 @@ _HOMES = {
     "overlay": "search.heat_map",
     "read_marks": "search.marks",
     "remove_pictures": "ingest",
+    "serve": "service",
+    "serve_agents": "service.agents",
     "sync": "ingest",
     "train": "training.loop",
     "train_head": "training.head.head_loop",

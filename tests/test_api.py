@@ -35,6 +35,8 @@ OF_VERBS = {
     "remove": "remove_pictures",
     "attach": "attach",
     "query": "Search",
+    "serve": "serve",
+    "mcp": "serve_agents",
     "evaluate": "evaluate",
     "compare": "compare_kept",
     "calibrate": "calibrate",

@@ -27,6 +27,8 @@ VERBS = {
     "remove": "take pictures out of an index",
     "attach": "attach attributes to pictures, to filter by",
     "query": "find the pictures that look like this one",
+    "serve": "search by picture in a browser, and over HTTP",
+    "mcp": "let agents search an index",
     "evaluate": "measure how good the answers are",
     "compare": "set two measurements side by side, query by query",
     "calibrate": "learn what scores mean: P(match) of a hit, and when there is none",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
 from retrieval.cli import arranging
+from retrieval.client import Client, is_address
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
 from retrieval.search.answer import shown, spoken
@@ -41,6 +43,7 @@ query.py indexes/photos holiday.jpg -k 50 -0 | xargs -0 cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
 query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
+query.py http://127.0.0.1:8000/i/photos holiday.jpg       # of a service (docs/serving.md)
 query.py indexes/photos holiday.jpg --above 0.6 --sort taken:desc -k 20 --facets   # the 20 newest matches
 query.py indexes/photos holiday.jpg --group-by near-duplicate   # or label, folder, day, any attribute
 query.py indexes/photos holiday.jpg --diverse                   # like the query, and unlike one another
@@ -57,7 +60,9 @@ RERANKED, MARKED = "reranked", "marked"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument(
+        "index", metavar="INDEX", help="the index's folder, or its address at a service (retrieval serve)"
+    )
     parser.add_argument(
         "pictures",
         metavar="PICTURE",
@@ -146,18 +151,17 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("--rerank-top says nothing without --rerank; give both, or leave it out.")
     if args.rerank is not None and args.marks is not None:
         raise RetrievalError("--rerank and --marks both order the hits; leave one of them out.")
-    from retrieval.search.search import Search  # here, so that --help and wrong arguments do not wait for it
 
     reranker = _reranker(args)
     skipped: list[Skipped] = []
-    with Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker) as search:
+    with _opened(args, reranker) as search:
         answers = _ask(search, args, skipped)
         for left_out in skipped:
             print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
         for unread in sorted({one for answer in answers for one in answer.unread}):
             print(f"{unread.path!r} is not ranked anew: {unread.reason}", file=sys.stderr)
         _say_marks(reranker, answers)
-        whys = _explained(search, answers) if args.explain else None
+        whys = _explained(search, answers) if args.explain and not isinstance(search, Client) else None
         if args.json:
             told = _as_json(search, answers, whys, skipped, grouped=args.group_by is not None)
             print(json.dumps(told, indent=2, ensure_ascii=False))
@@ -171,10 +175,33 @@ def run(args: argparse.Namespace) -> int:
             if answer.next is not None:
                 print(f"next page of {for_terminal(answer.query)}: --cursor {answer.next}", file=sys.stderr)
         if answers and (args.save or args.open):
-            _draw(search.pictures, answers, whys, args.save, args.open)
-        for warning in search.index.warnings:
+            with (
+                search.copies_of(answers) if isinstance(search, Client) else _in_place(search, answers) as (seen, root)
+            ):
+                _draw(root, seen, whys, args.save, args.open)
+        for warning in search.warnings:
             print(warning, file=sys.stderr)
     return 0 if answers else 1
+
+
+def _opened(args: argparse.Namespace, reranker: Reranker | None) -> Search | Client:
+    """The index, here or where a service has it open."""
+    from retrieval.search.search import Search
+
+    if not is_address(args.index):
+        return Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker)
+    if args.model is not None or args.mapped or args.explain or reranker is not None:
+        raise RetrievalError(
+            "--model, --mapped, --rerank, --marks and --explain need an index on this machine; leave them out, or give "
+            "its folder."
+        )
+    return Client(args.index)
+
+
+@contextlib.contextmanager
+def _in_place(search: Search, answers: Sequence[Answer]) -> Iterator[tuple[Sequence[Answer], Root]]:
+    """The answers as they are, and what opens the files of their hits."""
+    yield answers, search.pictures
 
 
 def _reranker(args: argparse.Namespace) -> Reranker | None:
@@ -225,7 +252,7 @@ def _more_columns(reranker: Reranker | None) -> tuple[str, ...]:
     return (RERANKED,) if _learning(reranker) is None else (RERANKED, MARKED)
 
 
-def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
+def _ask(search: Search | Client, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
     k, include_self = arranging.hits_wanted(args), args.include_self
     asked: Any = {"where": args.where, "above": args.above, "arrange": arranging.arrangement(args)}
@@ -271,7 +298,7 @@ def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanati
 
 
 def _as_json(
-    search: Search,
+    search: Search | Client,
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
@@ -344,7 +371,7 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Namespace) -> None:
+def _print_tables(search: Search | Client, answers: Sequence[Answer], args: argparse.Namespace) -> None:
     reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
@@ -357,7 +384,7 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
         if answer.marks is not None:
             notes.append(f"{len(answer.marks.right):,} marked right, {len(answer.marks.wrong):,} wrong")
         notes += arranging.note(answer)
-        if not answer.calibrated and search.calibration is not None:
+        if not answer.calibrated and search.calibrated:
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:

@@ -76,14 +76,16 @@ class Index:
         ...     hits = index.items(ids[0])
     """
 
-    def __init__(self, folder: Path, writing: lock.WriterLock | None, *, mapped: bool = False) -> None:
-        """Use :meth:`open` or :meth:`create`."""
+    def __init__(
+        self, folder: Path, writing: lock.WriterLock | None, *, mapped: bool = False, before: Snapshot | None = None
+    ) -> None:
+        """Use :meth:`open`, :meth:`create` or :meth:`renewed`."""
         self.folder = folder
         self.warnings: list[str] = []
         self._lock = writing
         self._identity = identity(folder)
         self._in_memory = not mapped
-        self._snapshot: Snapshot | None = None
+        self._snapshot = before
         self._closed = False
         with contextlib.ExitStack() as held:
             mark = writing or lock.ReaderMark(folder)
@@ -173,6 +175,27 @@ class Index:
         folders.require_own(folder)
         return cls(folder, lock.WriterLock(folder), mapped=mapped) if write else cls._open_whole(folder, mapped)
 
+    def renewed(self) -> Self | None:
+        """A second reader, of what there is now: it goes on using the files and vectors that this one has loaded.
+
+        Returns:
+            It; None if its folder was moved meanwhile, or another index took its place.
+
+        Raises:
+            RetrievalError: what is there now is damaged.
+        """
+        self._require_open()
+        try:
+            index = type(self)(self.folder, None, mapped=self.mapped, before=self._snapshot)
+        except RetrievalError:
+            if self.in_place:
+                raise
+            return None
+        if index._identity == self._identity and index.in_place:
+            return index
+        index.close()
+        return None
+
     @classmethod
     def _open_whole(cls, folder: Path, mapped: bool) -> Self:
         """Open for reading: one index, not a part of the old and a part of the new where one takes another's place."""
@@ -227,6 +250,12 @@ class Index:
     def generation(self) -> int:
         """How many changes led to what is seen here."""
         return self._state.generation
+
+    @property
+    def newest(self) -> int:
+        """How many changes there were by now: above :attr:`generation` where a writer was at work since."""
+        self._require_open()
+        return self._catalog.newest()
 
     @property
     def created(self) -> str | None:

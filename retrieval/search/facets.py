@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,25 @@ class Facet:
         if self.least is not None:
             found |= {"least": self.least, "most": self.most}
         return {**found, "other": self.other, "missing": self.missing}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """What :meth:`to_json` gave.
+
+        Raises:
+            KeyError, TypeError: it gave no such thing.
+        """
+        values, bins = found.get("values"), found.get("bins")
+        return cls(
+            found["name"],
+            found["kind"],
+            None if values is None else tuple((one["value"], one["count"]) for one in values),
+            None if bins is None else tuple(Bin(one["from"], one["to"], one["count"]) for one in bins),
+            found["other"],
+            found["missing"],
+            found.get("least"),
+            found.get("most"),
+        )
 
     def line(self) -> str:
         """For a terminal, on one line."""

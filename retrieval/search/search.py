@@ -7,6 +7,7 @@ network that lies in the index, through ONNX Runtime where the index has it in t
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import itertools
@@ -112,6 +113,41 @@ class Search:
             except BaseException:
                 search.close()
                 raise
+        return search
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was found wrong with the index, and could be worked around."""
+        return self.index.warnings
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it is known what scores say."""
+        return self.calibration is not None
+
+    def ordered_by(self, reranker: Reranker) -> Self:
+        """The same index, with what orders the hits of every query anew; it is open as long as this one is."""
+        search = copy.copy(self)
+        search.reranker = reranker
+        return search
+
+    def renewed(self) -> Self | None:
+        """The same, of what is in the index now, with the vectors and the network that this one has loaded.
+
+        Returns:
+            It, to be closed besides this one; None if another index took the place of this one.
+
+        Raises:
+            RetrievalError: what is there now is damaged.
+        """
+        index = self.index.renewed()
+        if index is None:
+            return None
+        search = type(self)(index, self.folder, self._model, self.reranker)
+        if "encoder" in self.__dict__:
+            search.__dict__["encoder"] = self.encoder
+        elif self._model is None:
+            search._held = HeldFolder(self.folder / ENCODER)
         return search
 
     def close(self) -> None:
@@ -459,7 +495,7 @@ class Search:
         alone = questions[0] if signs == [1] else mixed
         question = replace(alone, query=spelled(wanted, unwanted), of=questions)
         (answer,) = self._answers([question], vector[None], k, include_self, where, above, arrange)
-        left_out = [() if include_self else tuple(item.id for item in self._copies(one)) for one in questions]
+        left_out = [() if include_self else tuple(item.id for item in self.copies(one)) for one in questions]
         asked = map(AskedPart, parts, signs, (one.picture for one in questions), left_out)
         return replace(answer, parts=tuple(asked))
 
@@ -469,8 +505,7 @@ class Search:
         found, problems = [], []
         for part in parts:
             try:
-                question, rows = self._of_part(part)
-                found.append((question, rows[0]))
+                found.append(self.understood(part))
             except RetrievalError as problem:
                 problems.append(problem)
         if len(problems) > 1:
@@ -560,7 +595,7 @@ class Search:
     ) -> list[Answer]:
         if not questions:
             return []
-        copies = [self._copies(question) for question in questions]
+        copies = [self.copies(question) for question in questions]
         left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
         digests = [
             None if self.reranker else how.digest(self.index, one, above, where, include_self) for one in vectors
@@ -738,10 +773,41 @@ class Search:
         except RetrievalError:
             return frozenset()
 
-    def _copies(self, question: Question) -> list[Item]:
+    def ask(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[Any],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
+    ) -> list[Answer]:
+        """Questions whose vectors are known, all together; an answer does not depend on what it is asked with.
+
+        Args:
+            questions: n of them. vectors: float32 (n, dim), unit rows; of binary codes also uint8 (n, dim / 8).
+
+        Raises:
+            RetrievalError: the filter is wrong.
+        """
+        k = self._checked(k, where, above, arrange)
+        return self._answers(questions, vectors, k, include_self, where, above, arrange)
+
+    def understood(self, part: Part) -> tuple[Question, NDArray[Any]]:
+        """A part of a question by itself, and its vector (dim,) or code (dim / 8,).
+
+        Raises:
+            RetrievalError: there is no such thing, or it cannot be read.
+        """
+        question, rows = self._of_part(part)
+        return question, rows[0]
+
+    def copies(self, question: Question) -> list[Item]:
         """The query itself, where it is in the index, and its exact copies, by ascending id; those of all its parts."""
         if question.of:
-            found = {item.id: item for one in question.of for item in self._copies(one)}
+            found = {item.id: item for one in question.of for item in self.copies(one)}
             return [found[id_] for id_ in sorted(found)]
         same = self.index.find_sha256(question.sha256) if question.sha256 else []
         if question.item is not None and question.item not in same:  # vectors that belong to no file

@@ -25,7 +25,7 @@ from retrieval.errors import RetrievalError
 from retrieval.images import reading
 from retrieval.images.perceptual import Hashes
 from retrieval.index import Index, NewItem
-from retrieval.traps.duplicates.find import find_duplicates
+from retrieval.traps.duplicates.find import duplicates_of, find_duplicates
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.page import write_page
 from retrieval.traps.duplicates.photographs import OneFile
@@ -306,6 +306,20 @@ def test_the_rule_says_which_stays(photos: Path, monkeypatch: pytest.MonkeyPatch
     for rule in ("smallest", "nowhere", "/", ".."):
         with pytest.raises(RetrievalError, match="give one of them to --keep"):
             find_duplicates(photos, keep=rule)
+
+
+def test_some_of_an_open_index_in_the_order_that_somebody_said(photos: Path, tmp_path: Path) -> None:
+    names = ["03.png", "more/same.png", "more/small.jpg", "05.png", "more/large<b>.png", "07.png"]
+    vectors = np.eye(8, dtype=np.float32)[[0, 0, 0, 1, 1, 2]]
+    folder = index_of(photos, tmp_path / "index", vectors, names)
+    with Index.open(folder) as index:
+        assert offered(duplicates_of(index)) == offered(find_duplicates(folder))
+        ids = index.ids()
+        some = duplicates_of(index, among=ids[2:], threads=1)
+        assert (some.pictures, offered(some)) == (4, {"05.png": "more/large<b>.png"})
+        said = duplicates_of(index, among=ids[[0, 1, 3, 4]], ranks={"05.png": -1, "03.png": 1})
+        assert offered(said) == {"more/large<b>.png": "05.png", "03.png": "more/same.png"}
+        assert not duplicates_of(index, among=ids[:1]).groups
 
 
 def test_new_pictures_against_a_folder(photos: Path, tmp_path: Path) -> None:

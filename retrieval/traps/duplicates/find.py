@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -101,6 +101,33 @@ def find_duplicates(
     return dataclasses.replace(found, places=(known.allowed,))
 
 
+def duplicates_of(
+    index: Index,
+    *,
+    keep: str = LARGEST,
+    among: npt.NDArray[np.int64] | None = None,
+    ranks: Mapping[str, int] | None = None,
+    threads: int | None = None,
+) -> Duplicates:
+    """:func:`find_duplicates` of an index that is open.
+
+    Args:
+        index: as it is now, with its pictures' files as they are now.
+        keep: as there.
+        among: int64 (m,), ids: look at these pictures alone, which are compared with each other and nothing else. None:
+            at all.
+        ranks: of paths, where somebody has said what is to stay: the lower comes first in a group, whatever `keep`
+            says; 0 for those that are not named.
+        threads: how many cores to use; all by default.
+
+    Raises:
+        RetrievalError: as there.
+    """
+    known, skipped, notes = _of_index(index, threads or cores(), False, among)
+    folder = None if keep in (LARGEST, OLDEST) else _inside(keep, known.root)
+    return grouped(known, skipped, notes, None, BITS, keep=printable(keep), folder=folder, ranks=ranks)
+
+
 def is_an_index(folder: str | Path) -> bool:
     """Whether a folder is an index; what may not, or cannot, be looked into is none."""
     try:
@@ -140,8 +167,8 @@ def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: 
     return looked._replace(skipped=(*found.skipped, *looked.skipped))
 
 
-def _of_index(index: Index, threads: int, exact: bool) -> _Looked:
-    ids = index.ids()
+def _of_index(index: Index, threads: int, exact: bool, among: Ints | None = None) -> _Looked:
+    ids = index.ids() if among is None else np.unique(among)
     if not len(ids):
         raise RetrievalError(f"The index {printable(index.folder)!r} is empty; add pictures to it.")
     root = Path(index.root).resolve()
@@ -154,12 +181,15 @@ def _of_index(index: Index, threads: int, exact: bool) -> _Looked:
             "or give the folder they are in now."
         )
     place = {path: row for row, file in enumerate(known.files) for path in (file.path, *file.names)}
-    by_id, by_id_scores = neighbours_of(index, NEIGHBOURS, exact=exact)
-    if len(ids) > MANY and not exact:
+    rows = as_numbers(index.vectors(ids), index.storage)
+    if among is None:
+        by_id, by_id_scores = neighbours_of(index, NEIGHBOURS, exact=exact)
+    else:
+        by_id, by_id_scores = exact_neighbours(rows, rows, NEIGHBOURS, ids=ids, own=ids)
+    if among is None and len(ids) > MANY and not exact:
         notes.append(
             f"The vectors of {len(ids):,} pictures were compared by a structure, which may miss a few (--exact)."
         )
-    rows = as_numbers(index.all_vectors()[1])
     # A file that has changed since has another vector than the index's.
     row_of = np.full(len(items) + 1, -1)
     for number, item in enumerate(items):
@@ -172,8 +202,9 @@ def _of_index(index: Index, threads: int, exact: bool) -> _Looked:
     vectors[row_of[here]] = rows[here]
     neighbours = np.full((len(pictures), NEIGHBOURS), -1, np.int64)
     scores = np.full((len(pictures), NEIGHBOURS), -np.inf, np.float32)
-    neighbours[row_of[here]] = row_of[np.where(by_id < 0, len(items), np.searchsorted(ids, by_id))][here]
-    scores[row_of[here]] = by_id_scores[here]
+    near = row_of[np.where(by_id < 0, len(items), np.searchsorted(ids, by_id))]
+    neighbours[row_of[here], : near.shape[1]] = near[here]
+    scores[row_of[here], : near.shape[1]] = by_id_scores[here]
     if stale:
         notes.append(
             f"{stale:,} files changed since they were indexed, and their vectors were left out (retrieval sync)."
