@@ -216,9 +216,3 @@ class DiskCache:
     def _path(self, name: str) -> Path:
         digest = hashlib.sha256(name.encode()).hexdigest()
         return self._folder / digest[:2] / digest
-
-
-def cache_folder() -> Path:
-    """Where this user's caches lie (XDG_CACHE_HOME), and in it that of thumbnails."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "retrieval" / "thumbnails"  # noqa: PTH117

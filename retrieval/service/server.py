@@ -9,6 +9,7 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from retrieval.base.cache import cache_folder
 from retrieval.base.progress import note
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -18,7 +19,6 @@ from retrieval.service import limits
 from retrieval.service.app import create_app
 from retrieval.service.collections import Collection, Collections
 from retrieval.service.metrics import Metrics
-from retrieval.service.pictures import cache_folder
 from retrieval.service.service import Service
 from retrieval.service.settings import Settings
 
@@ -110,7 +110,7 @@ def run(
     Raises:
         RetrievalError: a path is neither, or the address cannot be listened on.
     """
-    server = Server(paths, settings, cache=cache_folder(), mapped=mapped)
+    server = Server(paths, settings, cache=cache_folder("thumbnails"), mapped=mapped)
     listening(server.address)
     if not settings.tokens:
         note(

@@ -31,6 +31,7 @@ function drawBar() {
       event.preventDefault();
       state.go({ view: name, item: "", rest: false });
     } }, text)), make("button", { type: "button", class: "plain", title: "Keys", "aria-label": "Keys", onclick: keys.help }, "?"));
+  $("#title").textContent = `${VIEWS[state.now.view] || "Search"} in ${about().name || "retrieval"}`;
   document.title = `${about().name || "retrieval"} · retrieval`;
 }
 
