@@ -17,6 +17,8 @@ from retrieval.base.machine import cores
 from retrieval.base.text import printable
 from retrieval.encoder import store
 from retrieval.encoder.config import EncoderConfig
+from retrieval.encoder.graph_model import PREFIX as GRAPH
+from retrieval.encoder.graph_model import GraphModel, headed, no_network
 from retrieval.encoder.head_map import HeadMap
 from retrieval.encoder.onnx_runtime import OnnxRunner
 from retrieval.encoder.runtime_check import Comparison, compare
@@ -63,7 +65,7 @@ class Encoder:
         self,
         config: EncoderConfig,
         weights: str,
-        source: nn.Module | store.Saved,
+        source: nn.Module | GraphModel | store.Saved,
         *,
         card: str | None = None,
         threads: int | None = None,
@@ -75,11 +77,13 @@ class Encoder:
         self.hash = config.hash(weights)
         self.card = card
         self.comparison = source.comparison if isinstance(source, store.Saved) else None
+        if config.graph_only:
+            self.comparison = Comparison(True, "")  # there is nothing that it could be compared with
         self._weights = weights
         self._source = source
         self._threads = threads or cores()
         self._network: nn.Module | None = None
-        self._graph: bytes | None = None
+        self._graph = source.graph if isinstance(source, GraphModel) else None
         self._runner: _Runner | None = None
 
     @classmethod
@@ -90,8 +94,8 @@ class Encoder:
 
         Args:
             source: None or "default" for EfficientNet-Lite0 with its ImageNet weights; `hf:` and a
-                transformers model's name or folder; a folder that :meth:`save` wrote, or one with such a
-                folder `encoder` in it (a run, an index).
+                transformers model's name or folder; `onnx:` and a file; a folder that :meth:`save` wrote, or one
+                with such a folder `encoder` in it (a run, an index).
             runtime: "auto" takes ONNX Runtime where the folder holds its graph (and so does not import
                 torch), and torch otherwise; call :meth:`optimise` before encoding many pictures.
             threads: how many cores to use; all by default.
@@ -104,6 +108,11 @@ class Encoder:
         name = "default" if source is None else str(source)
         if name in ("default", DEFAULT) or name.startswith("hf:"):
             encoder = cls._pretrained(DEFAULT if name == "default" else name, threads)
+        elif name.startswith(GRAPH):
+            from retrieval.encoder import onnx_file
+
+            config, model, card = onnx_file.load(Path(name.removeprefix(GRAPH)))
+            encoder = cls(config, model.digest, model, card=card, threads=threads)
         else:
             saved = store.Saved.open(_folder(Path(name)))
             encoder = cls(saved.config, saved.weights, saved, card=saved.card(), threads=threads)
@@ -118,9 +127,15 @@ class Encoder:
 
         Args:
             network: maps float32 (n, c, h, w), normalised, to float32 (n, dim).
-            config: what it is; `config.network` and `config.options` make the same architecture again.
+            config: what it is; `config.network` and `config.options` make the same architecture again. With any
+                other name of a network, its ONNX graph is all that is kept of it: then neither its code nor torch
+                is needed any more.
             card: a model card to save with it, Markdown.
             threads: how many cores to use; all by default.
+
+        Raises:
+            RetrievalError: the architecture is not ours, and cannot be exported; or its vectors are not `config.dim`
+                numbers.
         """
         import copy
 
@@ -128,6 +143,12 @@ class Encoder:
 
         config = dataclasses.replace(config, network=_public(config.network))
         frozen = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        if not networks.known(config.network):
+            from retrieval.encoder.torch_runtime import graph_of
+
+            config = dataclasses.replace(config, network=f"{GRAPH}{config.network.removeprefix(GRAPH)}", text=False)
+            model = graph_of(frozen, config)
+            return cls(config, model.digest, model, card=card, threads=threads)
         return cls(config, weights.digest(frozen), frozen, card=card, threads=threads)
 
     def with_head(
@@ -152,14 +173,9 @@ class Encoder:
         Raises:
             RetrievalError: this encoder makes codes, or is a head itself.
         """
-        import torch
-
-        from retrieval.networks.head import Head
-
         config = self.config
         if config.network == networks.HEAD:
             raise RetrievalError("The encoder is a head already; train another one on the encoder below it.")
-        rest = None if head.rest is None else {"rest.weight": head.rest[0], "rest.bias": head.rest[1]}
         options: dict[str, Any] = {
             "base": config.network,
             "options": {**config.options, **({"pretrained": False} if networks.pretrained(config.network) else {})},
@@ -172,24 +188,26 @@ class Encoder:
         }
         if config.transformers:
             options["options"] = dict(config.options)
-        network = Head(**{**options, "base": self._loaded_network()})
-        weights = {"layer.weight": head.weight, "layer.bias": head.bias, **(rest or {})}
-        network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()}, strict=False)
-        return Encoder.of(
-            network,
-            EncoderConfig(
-                network=networks.HEAD,
-                options=options,
-                dim=head.dim,
-                preprocessing=config.preprocessing,
-                classes=tuple(classes),
-                trained_on=trained_on,
-                text=text and config.text,
-                gain=tuple(gain),
-            ),
-            card=card or None,
-            threads=self._threads,
+        made = EncoderConfig(
+            network=networks.HEAD,
+            options=options,
+            dim=head.dim,
+            preprocessing=config.preprocessing,
+            classes=tuple(classes),
+            trained_on=trained_on,
+            text=text and config.text,
+            gain=tuple(gain),
         )
+        if config.graph_only:
+            model = headed(self._read_graph(), self.hash, head)
+            return Encoder(made, model.digest, model, card=card or None, threads=self._threads)
+        import torch
+
+        from retrieval.networks.head import Head
+
+        network = Head(**{**options, "base": self._loaded_network()})
+        network.load_state_dict({name: torch.from_numpy(layer) for name, layer in head.layers.items()}, strict=False)
+        return Encoder.of(network, made, card=card or None, threads=self._threads)
 
     def head(self) -> tuple[str, HeadMap] | None:
         """The hash of the encoder below and what maps its vectors, if this is a head that was saved; else None.
@@ -267,9 +285,11 @@ class Encoder:
         Raises:
             RetrievalError: `pixels` have another shape or type, or the network gives no numbers.
         """
+        self._check(pixels)
+        if self.config.graph_only:
+            return None
         from retrieval.encoder import torch_runtime
 
-        self._check(pixels)
         found = torch_runtime.shares(self._loaded_network(), self.config.preprocessing, pixels, self._threads)
         if found is not None:
             self._checked(found.positions)
@@ -316,7 +336,7 @@ class Encoder:
         seconds; :meth:`save` records the result. ONNX Runtime is taken only where no coordinate of a vector
         differs by more than 1e-5, and where it is faster.
         """
-        if _cuda_driver_present():
+        if _cuda_driver_present() and not self.config.graph_only:
             runner = self._torch_runner()
             if runner.name != "torch":
                 self._runner = runner
@@ -336,6 +356,8 @@ class Encoder:
         def fill(into: Path) -> None:
             if isinstance(self._source, store.Saved):
                 self._source.copy(into)
+            elif isinstance(self._source, GraphModel):
+                self._source.write(into)
             else:
                 from retrieval.encoder import weights
 
@@ -356,12 +378,12 @@ class Encoder:
                 f"ONNX Runtime cannot stand in for torch with this encoder ({self._compared().reason}); "
                 "load it with runtime='auto'."
             )
-        use_graph = runtime == "onnx" or (runtime == "auto" and graph_there)
+        use_graph = runtime == "onnx" or (runtime == "auto" and (graph_there or self.config.graph_only))
         self._runner = self._onnx_runner() if use_graph else self._torch_runner()
 
     def _started(self) -> _Runner:
         if self._runner is None:
-            self._runner = self._torch_runner()
+            self._runner = self._onnx_runner() if self.config.graph_only else self._torch_runner()
         return self._runner
 
     def _onnx_runner(self) -> _Runner:
@@ -380,6 +402,8 @@ class Encoder:
 
     def _loaded_network(self) -> nn.Module:
         if self._network is None:
+            if isinstance(self._source, GraphModel):
+                raise no_network(self.config.network)
             if isinstance(self._source, store.Saved):
                 from retrieval.encoder import weights
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import io
 import threading
 import warnings
@@ -15,12 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retrieval.encoder.onnx_runtime import pictures_a_run
+from retrieval.encoder.config import EncoderConfig
+from retrieval.encoder.graph_model import GraphModel
+from retrieval.encoder.onnx_runtime import OnnxRunner, pictures_a_run
+from retrieval.encoder.runtime_check import sample_pictures
 from retrieval.encoder.shares import VectorShares
+from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.networks.layers import Shares
 
 CUDA_PICTURES_A_RUN = 256
+
+GRAPH_TOLERANCE = 1e-4
+"""How far a coordinate of a graph that takes a network's place for good may be from the network's."""
 
 
 class Graph(nn.Module):
@@ -182,3 +190,40 @@ def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
             dynamo=False,
         )
     return file.getvalue()
+
+
+def graph_of(network: nn.Module, config: EncoderConfig) -> GraphModel:
+    """A network of any architecture as a graph, which is all that is kept of it.
+
+    Args:
+        network: maps float32 (n, c, h, w), normalised, to float32 (n, dim); on the CPU, in evaluation mode.
+        config: what it is.
+
+    Raises:
+        RetrievalError: it cannot be exported, the graph does not compute the same, or other vectors than `config` says.
+    """
+    p = config.preprocessing
+    name = config.network.partition(":")[2]
+    advice = "write it without what depends on the numbers in a picture, or give a graph of it as onnx:FILE"
+    try:
+        graph = export(network, p)
+        pictures = sample_pictures(3, p, seed=0)
+        expected = TorchRunner(network, p, torch.device("cpu"), torch.get_num_threads())(pictures)
+        made = OnnxRunner(graph, 1)(pictures)
+    except RetrievalError as error:
+        raise RetrievalError(f"The network {name!r} cannot be kept as a graph: {error}") from None
+    except Exception as error:  # the exporter, and the network, raise whatever they like
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
+        raise RetrievalError(f"The network {name!r} cannot be exported as a graph ({why}); {advice}.") from None
+    if made.shape != (len(pictures), config.dim):
+        raise RetrievalError(
+            f"The network {name!r} makes {' × '.join(map(str, made.shape[1:]))} numbers of a picture, and its "
+            f"configuration says dim={config.dim}; correct the one or the other."
+        )
+    difference = float(np.abs(made - expected).max())
+    if not difference <= GRAPH_TOLERANCE:  # also where it is not a number
+        raise RetrievalError(
+            f"The graph of the network {name!r} computes something else than the network (a coordinate differs by "
+            f"{difference:.1e}); {advice}."
+        )
+    return GraphModel(graph, hashlib.sha256(graph).hexdigest(), {})
