@@ -125,12 +125,13 @@ def test_an_index_needs_the_file_no_more(tmp_path: Path) -> None:
     folder = tiny.folder(tmp_path / "pictures")
     retrieval.build(folder, tmp_path / "index", model=f"onnx:{path}")
     path.unlink()
-    one = str(folder / "cat" / "0.png")
+    one = tmp_path / "one.png"
+    tiny.picture(0).save(one)
     code = f"""
 import sys, retrieval
 with retrieval.Search.open({str(tmp_path / "index")!r}) as search:
-    (answer,) = search.query_paths([{one!r}], k=1)
-    print(answer.hits[0].path, f"{{answer.hits[0].score:.4f}}", "torch" in sys.modules, "onnx" in sys.modules)
+    (answer,) = search.query({str(one)!r}, k=1, include_self=True)
+    print(answer[0].path, f"{{answer[0].score:.4f}}", "torch" in sys.modules, "onnx" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["cat/0.png", "1.0000", "False", "False"]
