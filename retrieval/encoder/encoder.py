@@ -26,6 +26,7 @@ from retrieval.encoder.shares import VectorShares
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
 from retrieval.index.records import is_unicode
+from retrieval.networks.published import PUBLISHED
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,8 +95,9 @@ class Encoder:
 
         Args:
             source: None or "default" for EfficientNet-Lite0 with its ImageNet weights; `hf:` and a
-                transformers model's name or folder; `onnx:` and a file; a folder that :meth:`save` wrote, or one
-                with such a folder `encoder` in it (a run, an index).
+                transformers model's name or folder; one word for such a model
+                (:data:`retrieval.networks.published.PUBLISHED`); `onnx:` and a file; a folder that :meth:`save`
+                wrote, or one with such a folder `encoder` in it (a run, an index).
             runtime: "auto" takes ONNX Runtime where the folder holds its graph (and so does not import
                 torch), and torch otherwise; call :meth:`optimise` before encoding many pictures.
             threads: how many cores to use; all by default.
@@ -106,6 +108,8 @@ class Encoder:
         if runtime not in ("auto", "torch", "onnx"):
             raise RetrievalError(f"There is no runtime {runtime!r}; choose auto, torch or onnx.")
         name = "default" if source is None else str(source)
+        if name in PUBLISHED and not Path(name).exists():
+            name = PUBLISHED[name].name
         if name in ("default", DEFAULT) or name.startswith("hf:"):
             encoder = cls._pretrained(DEFAULT if name == "default" else name, threads)
         elif name.startswith(GRAPH):
@@ -233,7 +237,8 @@ class Encoder:
             trained_on="ImageNet" if name == DEFAULT else "",
             text=bool(getattr(network, "text", False)),
         )
-        return cls(config, weights.digest(network), network, threads=threads)
+        card = cast("Backbone", network).card() if name.startswith("hf:") else None
+        return cls(config, weights.digest(network), network, card=card, threads=threads)
 
     @property
     def runtime(self) -> str:
