@@ -27,6 +27,7 @@ VERBS = {
     "remove": "take pictures out of an index",
     "attach": "attach attributes to pictures, to filter by",
     "query": "find the pictures that look like this one",
+    "encoders": "list the models that go by one word, and measure them on one's own pictures",
     "evaluate": "measure how good the answers are",
     "compare": "set two measurements side by side, query by query",
     "calibrate": "learn what scores mean: P(match) of a hit, and when there is none",

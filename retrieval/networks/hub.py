@@ -98,8 +98,10 @@ def fetch(source: str) -> Path:
 
 def cached() -> list[str]:
     """The names of the models in the hub's cache on this machine that have weights, in order."""
-    from huggingface_hub import constants
-
+    try:
+        from huggingface_hub import constants
+    except ImportError:
+        return []
     found = []
     for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*")):
         if any(path.exists() for path in folder.glob("snapshots/*/*.safetensors")):
