@@ -46,6 +46,6 @@ def run(args: argparse.Namespace) -> int:
         print(encoders.known().shown(as_json=args.json))
         return 0
     limit = encoders.LIMIT if args.limit is None else args.limit
-    found = encoders.measure(args.data, args.also, limit=limit, seed=args.seed or 0)
+    found = encoders.measure_encoders(args.data, args.also, limit=limit, seed=args.seed or 0)
     print(found.shown(as_json=args.json))
     return 0

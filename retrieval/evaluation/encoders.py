@@ -159,7 +159,7 @@ class Trials(Found):
         )
 
 
-def measure(data: str, also: Sequence[str] = (), *, limit: int | None = LIMIT, seed: int = 0) -> Trials:
+def measure_encoders(data: str, also: Sequence[str] = (), *, limit: int | None = LIMIT, seed: int = 0) -> Trials:
     """Measure the encoders that are at hand, and others by name, on labelled pictures.
 
     The test split asks the rest; where there is none, each picture asks all others.

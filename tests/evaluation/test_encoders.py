@@ -61,7 +61,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_better_one_is_recommended(place: Path, monkeypatch: pytest.MonkeyPatch, default: str, other: str) -> None:
     monkeypatch.setattr(encoders, "DEFAULT", str(place / default))
     data = str(place / "data")
-    found = encoders.measure(data, [str(place / other)], seed=3)
+    found = encoders.measure_encoders(data, [str(place / other)], seed=3)
     options = EvaluationOptions(within="train", probe=False, seed=3)
     for trial in found.trials:
         expected = evaluate(trial.name, data=data, options=options)
@@ -85,7 +85,7 @@ def test_what_is_in_the_cache_is_measured_or_said_to_be_none(
     monkeypatch.setattr(hub, "cached", lambda: ["somebody/gone", PUBLISHED["clip-base"].hub])
     monkeypatch.setattr(hub, "fetch", lambda source: place / "nothing")
     monkeypatch.setattr("retrieval.networks.backbone.fetch", lambda source: place / "nothing")
-    found = encoders.measure(str(place / "data"))
+    found = encoders.measure_encoders(str(place / "data"))
     assert set(found.left_out) == {"hf:somebody/gone", "clip-base"} and len(found.trials) == 1
     assert "Keep the default: by MAP@R on these pictures no other is at hand." in found.table()
     assert cli.main(["encoders", "--json"]) == 0
