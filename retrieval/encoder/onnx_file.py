@@ -145,19 +145,19 @@ def _settings(path: Path) -> Settings:
 def _whole(file: Path, scratch: Path) -> Iterator[tuple[Path, str]]:
     """The file, or one with the weights in it that lie in others beside it; and SHA-256 over all that belongs to it."""
     import onnx
-    from google.protobuf.message import DecodeError, EncodeError
 
     try:
         with open_file(file, FILE_BYTES) as opened:
             content = opened.readall()
         sha256 = hashlib.sha256(content)
-        model = onnx.load_from_string(content)
+        whole = file
+        with _no_model():
+            model = onnx.load_from_string(content)
         del content
         if _take_in(model, file.resolve().parent, sha256):
             whole = scratch / "whole.onnx"
-            whole.write_bytes(model.SerializeToString())
-            yield whole, sha256.hexdigest()
-            return
+            with _no_model():
+                whole.write_bytes(model.SerializeToString())
         del model
     except FileNotFoundError:
         raise RetrievalError(
@@ -167,10 +167,22 @@ def _whole(file: Path, scratch: Path) -> Iterator[tuple[Path, str]]:
         raise _refused(file, error.reason) from None
     except OSError as error:
         raise _refused(file, error.strerror or str(error)) from None
-    except (DecodeError, EncodeError, MemoryError, ValueError) as error:
-        why = str(error) if type(error) is ValueError else "it is no ONNX model, or larger than 2 GB"
-        raise _refused(file, for_terminal(why)) from None
-    yield file, sha256.hexdigest()
+    except MemoryError:
+        raise _refused(file, "it takes more memory than there is") from None
+    except ValueError as error:
+        raise _refused(file, for_terminal(str(error))) from None
+    yield whole, sha256.hexdigest()
+
+
+@contextlib.contextmanager
+def _no_model() -> Iterator[None]:
+    """What the library of protocol buffers raises has no name that ours could ask for."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception:
+        raise ValueError("it is no ONNX model, or larger than 2 GB") from None
 
 
 def _take_in(model: onnx.ModelProto, folder: Path, sha256: Any) -> bool:
