@@ -29,8 +29,9 @@ from typing import Any
 
 import faiss
 import numpy as np
+from command import markdown, show
 from index import clustered
-from turns import markdown, take_turns
+from turns import take_turns
 
 from retrieval import datasets
 from retrieval.base.machine import describe
@@ -40,9 +41,10 @@ from retrieval.index import Index, NewItem
 from retrieval.index.folder import is_index
 from retrieval.measures import Interval
 from retrieval.search.calibration import Calibration, calibrate
+from retrieval.search.calibration.halves import Asking
 from retrieval.search.search import Search
 
-ITEMS, LABELS, ASKED = 10_000, 50, 50
+ITEMS, LABELS, ASKED, FITTED = 10_000, 50, 50, 500
 
 
 def labelled_index(folder: Path, vectors: np.ndarray, labels: Sequence[str | None]) -> Index:
@@ -60,7 +62,9 @@ def opened(source: str, model: str | None, limit: int | None) -> Iterator[Index]
             yield index
         return
     pictures = some(asking_part(datasets.load(source)), limit, np.random.default_rng(0))
-    found = encode(Encoder.load(model), pictures, Path(source).name)
+    encoder = Encoder.load(model)
+    encoder.optimise()
+    found = encode(encoder, pictures, Path(source).name)
     labels = [found.classes[label] if label >= 0 else None for label in found.labels.tolist()]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -69,35 +73,32 @@ def opened(source: str, model: str | None, limit: int | None) -> Iterator[Index]
         yield index
 
 
-def ends(figure: Interval | None) -> str:
-    """A figure with its interval."""
+def ends(figure: Interval | None, alone: Interval | None = None) -> str:
+    """A figure with its interval, behind what the score alone reached."""
     if figure is None:
         return "-"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    before = "" if alone is None else f"{alone.value:.3f} → "
+    return f"{before}{figure.value:.3f} ({figure.low:.3f}–{figure.high:.3f})"
 
 
-def rows_of(name: str, found: Calibration) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Of one calibration what is told of hits, and of queries: by the score alone, and by all."""
-    judged, hits, queries = found.judged, [], []
-    for way, told in (("score", judged.by_score), ("evidence", judged.by_evidence)):
-        about = {"": name, "seed": found.measured.seed, "by": way}
-        row = about | {"AUC": ends(told.hits.auc), "log loss": ends(told.hits.log_loss)}
-        if way == "evidence":
-            row |= {
-                "ECE": ends(judged.reliability.ece),
-                "kept hits that match": ends(judged.kept_match),
-                "matches that are kept": ends(judged.matches_kept),
-            }
-        hits.append(row)
-        queries.append(
-            about
-            | {
-                "AUC": ends(told.has_match),
-                "told none, and has a match": ends(told.missed),
-                "not told so, and has none": ends(told.false_alarm),
-            }
-        )
-    return hits, queries
+def rows_of(name: str, found: Calibration) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of one calibration what is told of hits, and of queries: by the score alone → by what is used."""
+    judged = found.judged
+    used, alone = judged.by_evidence, judged.by_score
+    about = {"data": name, "seed": found.measured.seed}
+    hits = {
+        "AUC": ends(used.hits.auc, alone.hits.auc),
+        "log loss": ends(used.hits.log_loss, alone.hits.log_loss),
+        "expected calibration error": ends(judged.reliability.ece),
+        "precision of the fold": ends(judged.kept_match),
+        "its recall": ends(judged.matches_kept),
+    }
+    queries = {
+        "AUC": ends(used.has_match, alone.has_match),
+        "told none, and has a match": ends(used.missed, alone.missed),
+        "not told so, and has none": ends(used.false_alarm, alone.false_alarm),
+    }
+    return about | hits, about | queries
 
 
 def figures(args: argparse.Namespace) -> int:
@@ -111,8 +112,8 @@ def figures(args: argparse.Namespace) -> int:
             for seed in range(args.seeds):
                 found = calibrate(index, about="copies" if args.copies else "labels", seed=seed)
                 records.append({"source": source, **found.to_json()})
-                for rows, more in zip((hits, queries), rows_of(name, found), strict=True):
-                    rows += more
+                for rows, row in zip((hits, queries), rows_of(name, found), strict=True):
+                    rows.append(row)
                 print(f"{name}, seed {seed}: done", file=sys.stderr)
     if args.json:
         print(json.dumps({"machine": describe(), "records": records}, indent=2))
@@ -127,16 +128,20 @@ def cost(args: argparse.Namespace) -> int:
     faiss.omp_set_num_threads(1)
     rows = []
     for dim in (128, 1280):
-        vectors = clustered(ITEMS + ASKED, dim, args.seed)
-        order = np.random.default_rng(args.seed).permutation(len(vectors))
-        vectors, asked = vectors[order[:ITEMS]], vectors[order[ITEMS:]]
+        vectors = clustered(ITEMS + ASKED + FITTED, dim, args.seed)
+        vectors = vectors[np.random.default_rng(args.seed).permutation(len(vectors))]
         labels = [f"label {nearest}" for nearest in (vectors @ vectors[:LABELS].T).argmax(axis=1).tolist()]
+        asked, known = vectors[ITEMS : ITEMS + ASKED], slice(ITEMS + ASKED, None)
+        queries = Asking("others", vectors[known], tuple(labels[known]))
+        vectors, labels = vectors[:ITEMS], labels[:ITEMS]
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
             ways: dict[str, Callable[[], object]] = {}
             for name in ("without", "with a calibration"):
                 with labelled_index(Path(folder) / name, vectors, labels) as index:
                     if name != "without":
-                        index.record_calibration(calibrate(index, seed=args.seed).to_json())
+                        found = calibrate(index, queries=queries, seed=args.seed)
+                        used = {"evidence": found.evidence is not None, "has_match": found.has_match is not None}
+                        index.record_calibration(found.to_json())
                 search = held.enter_context(Search.open(Path(folder) / name))
 
                 def ask(search: Search = search, asked: np.ndarray = asked) -> None:
@@ -149,16 +154,14 @@ def cost(args: argparse.Namespace) -> int:
             rows.append(
                 {
                     "numbers": dim,
+                    **({} if name == "without" else used),
                     "": name,
                     "ms a query": 1000 * row["seconds"] / ASKED,
                     "added ms": 1000 * (row["seconds"] - times["without"]["seconds"]) / ASKED,
                     **{key: row[key] for key in ("ratio", "least", "most")},
                 }
             )
-    if args.json:
-        print(json.dumps({"machine": describe(), "items": ITEMS, "seed": args.seed, "rows": rows}, indent=2))
-        return 0
-    print(f"{describe()}; {ITEMS:,} items, k = 10, seed {args.seed}, {args.rounds} rounds\n\n{markdown(rows)}")
+    show(args, rows, items=ITEMS, k=10)
     return 0
 
 

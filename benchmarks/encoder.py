@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures a second through EfficientNet-Lite0: torch, torch with channels last, ONNX Runtime.
+"""Pictures a second through EfficientNet-Lite1: torch, torch with channels last, ONNX Runtime.
 
     python benchmarks/encoder.py              on one core and on all, as ratios in one run
     python benchmarks/encoder.py --json
@@ -27,8 +27,10 @@ from retrieval.encoder.onnx_runtime import OnnxRunner
 from retrieval.encoder.runtime_check import TOLERANCE, sample_pictures
 from retrieval.encoder.torch_runtime import Graph, TorchRunner, export
 from retrieval.images import Pixels
-from retrieval.networks.efficientnet_lite0 import PREPROCESSING, EfficientNetLite0
+from retrieval.networks.efficientnet_lite import EfficientNetLite1
+from retrieval.networks.published import PUBLISHED
 
+PREPROCESSING = PUBLISHED[EfficientNetLite1.variant].preprocessing
 Run = Callable[[Pixels], np.ndarray]
 
 
@@ -42,9 +44,9 @@ class Planes(Graph):
 
 def ways(threads: int) -> dict[str, Run]:
     """Name → what turns pixels into vectors; the first is what the others are compared with."""
-    network = EfficientNetLite0().eval().requires_grad_(False)
+    network = EfficientNetLite1().eval().requires_grad_(False)
     graph = export(network, PREPROCESSING)
-    plain = Planes(EfficientNetLite0().eval().requires_grad_(False), PREPROCESSING)
+    plain = Planes(EfficientNetLite1().eval().requires_grad_(False), PREPROCESSING)
     onnx = OnnxRunner(graph, threads)
 
     def torch_plain(pixels: Pixels) -> np.ndarray:
@@ -54,7 +56,7 @@ def ways(threads: int) -> dict[str, Run]:
 
     def at_once(pictures: int) -> Run:
         def run(pixels: Pixels) -> np.ndarray:
-            with mock.patch.object(onnx_runtime, "PIXELS_A_RUN", pictures * 224 * 224):
+            with mock.patch.object(onnx_runtime, "PIXELS_A_RUN", pictures * PREPROCESSING.size**2):
                 return onnx(pixels)
 
         return run

@@ -4,13 +4,15 @@
     python benchmarks/index.py overhead      our search against a bare faiss.IndexFlatIP, one query and batches
     python benchmarks/index.py opening       a process that answers one query by path, against importing numpy
     python benchmarks/index.py million       opening an index of a million items, adding 1,000, removing 1,000
+    python benchmarks/index.py pages         a page of hits at depth 10,000 against the first page, one query at a time
+    python benchmarks/index.py facets        counting labels and attributes among a million items, against reading them
     python benchmarks/index.py structure     exact search against the structure, by size: time, recall, build time
 
-Vectors are drawn from clusters. `overhead` and `structure` run on one thread and count processor time, which other
-programs disturb least; the two sides take turns, and a ratio is of one turn each. `million` counts the clock's time and
-compares with what the disk and SQLite need at least: opening the catalog alone and reading one row; writing the bytes
-of the new vectors, ids and paths into a file and fsyncing it; doing so with 1,000 pages of 4 kB, which is what as many
-items scattered over a table touch. Tables are Markdown; --json for programs.
+Vectors are drawn from clusters. `million` counts the clock's time and compares with what the disk and SQLite need at
+least: opening the catalog alone and reading one row; writing the bytes of the new vectors, ids and paths into a file
+and fsyncing it; doing so with 1,000 pages of 4 kB, which is what as many items scattered over a table touch. The others
+run on one thread and count processor time (`opening`: the clock's), which other programs disturb least; the two sides
+take turns, and a ratio is of one turn each. Tables are Markdown; --json for programs.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,9 @@ from turns import take_turns
 
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
+from retrieval.search import Answer, Search
+from retrieval.search.arrangement import FIRST, Arrangement
+from retrieval.search.facets import facets
 
 K = 10
 
@@ -160,6 +166,67 @@ def million(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     return [{"items": n, "what": what, **row} for what, row in rows.items()]
 
 
+def pages(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """The page of 50 hits after the first 10,000 against the first page, of 100,000 × 128; and plain queries."""
+    deep, size = 10_000, 50
+    both = clustered(101_000, 128, seed)
+    chosen = np.random.default_rng(seed).permutation(len(both))
+    vectors, queries = both[chosen[:100_000]], both[chosen[100_000:]]
+    fill(folder / "pages", vectors).close()
+    rows = []
+    with Search.open(folder / "pages") as search:
+        search.index.all_vectors()
+
+        def ask(turn: int, cursor: str | None, **asked: Any) -> Answer:
+            how = Arrangement(cursor=cursor)
+            return search.query_vectors(queries[turn : turn + 1], size, arrange=how, **asked)[0]
+
+        for name, asked in {"all": {}, "filtered": {"where": "id >= 20000"}, "above a score": {"above": -0.5}}.items():
+            places = [
+                search.query_vectors(queries[turn : turn + 1], deep, arrange=Arrangement(cursor=FIRST), **asked)[0].next
+                for turn in range(rounds + 1)
+            ]
+            for other, cursor in (("first page", FIRST), ("plain query", None)):
+                row = turns(
+                    lambda turn: ask(turn, places[turn], **asked),  # noqa: B023
+                    lambda turn: ask(turn, cursor, **asked),  # noqa: B023
+                    rounds,
+                )
+                rows.append({"hits": name, "ours": f"page after {deep:,}", "other": other, **row})
+    return rows
+
+
+def counting(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Facets of some and of all of a million items with four attributes, against counting values one by one."""
+    n, step = 1_000_000, 100_000
+    vectors, rng = clustered(n, 8, seed), np.random.default_rng(seed)
+    cameras, taken = rng.integers(0, 40, n), rng.integers(0, 10_000, n)
+    with Index.create(folder / "facets", 8, root="", encoder_hash="", details={}) as index:
+        for start in range(0, n, step):
+            rows = range(start, start + step)
+            index.upsert(
+                vectors[start : start + step],
+                [NewItem(f"{row // 1000}/{row}.png", f"{row % 500}", 6, 4, row % 7777, row * 10**12) for row in rows],
+                attributes=[
+                    {"iso": 100 * (row % 9), "camera": f"{cameras[row]}", "number": row,
+                     "taken": str(np.datetime64("2000-01-01T12:00:00") + np.timedelta64(int(taken[row]), "D"))}
+                    for row in rows
+                ],
+            )  # fmt: skip
+    found = []
+    with Index.open(folder / "facets") as index:
+        for some in (100, 10_000, n):
+            ids = np.sort(rng.permutation(n)[:some])
+            names = [facet.name for facet in facets(index, ids)]
+            row = turns(
+                lambda _: facets(index, ids),  # noqa: B023
+                lambda _: [Counter(index.values(name, ids)) for name in names],  # noqa: B023
+                rounds,
+            )
+            found.append({"items": n, "counted": some, "names": len(names), **row})
+    return found
+
+
 def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     """Exact search against the structure, one query at a time; the queries are not in the index."""
     rows = []
@@ -187,15 +254,24 @@ def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+MEASURES: dict[str, Callable[[int, int, Path], list[dict[str, Any]]]] = {
+    "overhead": overhead,
+    "opening": opening,
+    "million": million,
+    "pages": pages,
+    "facets": counting,
+    "structure": structure,
+}
+
+
 def main() -> int:
     """Measure, and print."""
     parser = options(__doc__, rounds=30)
-    parser.add_argument("what", choices=("overhead", "opening", "million", "structure"))
+    parser.add_argument("what", choices=tuple(MEASURES))
     args = parser.parse_args()
     faiss.omp_set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        measure = {"overhead": overhead, "opening": opening, "million": million, "structure": structure}[args.what]
-        rows = measure(args.rounds, args.seed, Path(folder))
+        rows = MEASURES[args.what](args.rounds, args.seed, Path(folder))
     show(args, rows)
     return 0
 

@@ -36,6 +36,7 @@ from build import TOP, small_network
 from command import markdown, status
 from textures import write_tiny
 
+from retrieval.base.files import write_durably
 from retrieval.base.machine import describe
 
 LOGS = TOP / "benchmarks/logs/scale"
@@ -296,7 +297,7 @@ def main() -> int:
                     continue
                 began = time.perf_counter()
                 found = measured(verb, n, work, 60 * args.minutes)
-                row.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+                write_durably(row, (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode())
                 print(f"{n:>9,}  {verb.name:<20} {found['seconds']:8.2f} s", file=sys.stderr, flush=True)
                 print(f"{'':>11}(with what it needed {time.perf_counter() - began:.0f} s)", file=sys.stderr)
     if args.what == "table" or LOGS.exists():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval import datasets as datasets
     from retrieval import measures as measures
     from retrieval import traps as traps
+    from retrieval.client import Client as Client
     from retrieval.datasets import PictureSet as PictureSet
     from retrieval.datasets.get_data import get_data as get_data
     from retrieval.encoder import Encoder as Encoder
@@ -51,11 +52,14 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.report import write_report as write_report
     from retrieval.search.answer import Answer as Answer
     from retrieval.search.answer import Hit as Hit
+    from retrieval.search.arrangement import Arrangement as Arrangement
     from retrieval.search.calibration import Calibration as Calibration
     from retrieval.search.calibration import calibrate as calibrate
     from retrieval.search.explain import Explanation as Explanation
     from retrieval.search.explain import explain as explain
     from retrieval.search.explain import explain_answer as explain_answer
+    from retrieval.search.facets import Facet as Facet
+    from retrieval.search.facets import facets as facets
     from retrieval.search.heat_map import overlay as overlay
     from retrieval.search.learned import FromMarks as FromMarks
     from retrieval.search.marks import Asked as Asked
@@ -68,6 +72,8 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.search.results_picture import draw_answers as draw_answers
     from retrieval.search.results_picture import draw_explanations as draw_explanations
     from retrieval.search.search import Search as Search
+    from retrieval.service import serve as serve
+    from retrieval.service.agents import serve_agents as serve_agents
     from retrieval.training.head.head_loop import TrainedHead as TrainedHead
     from retrieval.training.head.head_loop import train_head as train_head
     from retrieval.training.head_recipe import HeadRecipe as HeadRecipe
@@ -88,14 +94,17 @@ _MODULES = ("datasets", "measures", "traps")
 
 _HOMES = {
     "Answer": "search.answer",
+    "Arrangement": "search.arrangement",
     "Asked": "search.marks",
     "BuildReport": "ingest",
     "Calibration": "search.calibration",
+    "Client": "client",
     "Duplicates": "traps.duplicates.report",
     "Encoder": "encoder",
     "EncoderConfig": "encoder",
     "EvaluationOptions": "evaluation.options",
     "Explanation": "search.explain",
+    "Facet": "search.facets",
     "FirstRanking": "search.rerank",
     "FromMarks": "search.learned",
     "HeadRecipe": "training.head_recipe",
@@ -136,6 +145,7 @@ _HOMES = {
     "explain": "search.explain",
     "explain_answer": "search.explain",
     "export_index": "exchange",
+    "facets": "search.facets",
     "find_duplicates": "traps.duplicates.find",
     "get_data": "datasets.get_data",
     "hash_files": "images.perceptual",
@@ -147,6 +157,8 @@ _HOMES = {
     "overlay": "search.heat_map",
     "read_marks": "search.marks",
     "remove_pictures": "ingest",
+    "serve": "service",
+    "serve_agents": "service.agents",
     "sync": "ingest",
     "train": "training.loop",
     "train_head": "training.head.head_loop",

@@ -1,6 +1,10 @@
 """What holds for every test."""
 
+import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 from lean import leave_out_the_end
@@ -19,6 +23,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """The marks of a test, or of one of its parameters."""
     config.addinivalue_line("markers", "long: takes minutes; runs with --long only")
     config.addinivalue_line("markers", "kernels: hangs on how products are rounded; .ci/run repeats it with others")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        # One cache folder for all processes of this run, and none that was there before.
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        os.environ.setdefault("MPLCONFIGDIR", str(Path(base) / "matplotlib"))  # whose list of fonts takes long to make
+        folder = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="retrieval-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

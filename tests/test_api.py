@@ -36,6 +36,8 @@ OF_VERBS = {
     "attach": "attach",
     "query": "Search",
     "encoders": "measure_encoders",
+    "serve": "serve",
+    "mcp": "serve_agents",
     "evaluate": "evaluate",
     "compare": "compare_kept",
     "calibrate": "calibrate",

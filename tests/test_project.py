@@ -113,8 +113,9 @@ def test_every_import_is_declared(declared: list[Requirement]) -> None:
     distributions = importlib.metadata.packages_distributions()
     names = {canonicalize_name(requirement.name) for requirement in declared}
     for module in sorted(imported - sys.stdlib_module_names - {"retrieval"}):
-        assert module in distributions, f"{module} is not installed"
-        assert names & set(map(canonicalize_name, distributions[module])), f"setup.cfg does not name {module}"
+        # What only the extra `serve` brings need not be installed here, and is called as its distribution is.
+        found = distributions.get(module, [module])
+        assert names & set(map(canonicalize_name, found)), f"setup.cfg does not name {module}"
 
 
 def _imported(node: ast.AST) -> list[str]:

@@ -29,6 +29,8 @@ ROOMS = (
     "exchange",
     "evaluation",
     "report",
+    "client",
+    "service",
     "cli",
 )
 """Ground first. `retrieval` itself stands above them all but the command line: it names what the others offer."""

@@ -12,12 +12,14 @@ import calendar
 import datetime
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import NamedTuple
 
 _DAY = 24 * 60 * 60 * 1_000_000
 _BEGAN = datetime.datetime(1970, 1, 1)
 _EPOCH = _BEGAN.toordinal()
 _SHOWN = 3
+_LONGEST = 100  # letters of a text that is looked at
 
 _ZONE = r"(?:\s*(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?"
 _FRACTION = r"(?:[.,]([0-9]+))?"
@@ -112,12 +114,14 @@ class Doubts:
         """Look at a cell; what is no text is passed over."""
         if not isinstance(value, str):
             return
-        known = read(value) is not None
-        kind = "date" if known else "like one" if len(value) <= 40 and _LIKE_A_DATE.search(value) else "other"
-        self._columns.setdefault(column, Counter())[kind] += 1
-        examples = self._examples.setdefault(column, [])
-        if not known and len(examples) < _SHOWN and value not in examples:
-            examples.append(value)
+        kind = _kind(value) if len(value) <= _LONGEST else "other"
+        counts = self._columns.get(column)
+        if counts is None:
+            counts = self._columns[column] = Counter()
+            self._examples[column] = []
+        counts[kind] += 1
+        if kind != "date" and len(self._examples[column]) < _SHOWN and value not in self._examples[column]:
+            self._examples[column].append(value)
 
     def notes(self) -> list[str]:
         """A sentence for each column most of whose texts look like dates: how many were not understood, and which."""
@@ -132,6 +136,14 @@ class Doubts:
                     f"filter: {some}{more}"
                 )
         return notes
+
+
+@lru_cache(1 << 12)
+def _kind(text: str) -> str:
+    """Whether a text is a "date", looks "like one", or is something "other"; the same one comes again and again."""
+    if read(text) is not None:
+        return "date"
+    return "like one" if len(text) <= 40 and _LIKE_A_DATE.search(text) else "other"
 
 
 def _short(text: str) -> str:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 DELAY = 2.0
 """Seconds of work before a bar shows."""
+
+Listener = Callable[[str, int, int | None], None]
+"""Is told what is being done ("Indexing"), how many units are done, and of how many."""
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextlib.contextmanager
+def told_to(listener: Listener) -> Iterator[None]:
+    """Tell somebody of the progress in this thread, besides the terminal."""
+    before = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
 
 
 def bar(total: int | None, what: str, unit: str = "it", **options: Any) -> Any:
@@ -24,8 +42,8 @@ def bar(total: int | None, what: str, unit: str = "it", **options: Any) -> Any:
     """
     from tqdm import tqdm  # here, because a query by id must start at once
 
-    interactive = sys.stderr.isatty()
-    return tqdm(
+    listener, interactive = _listener.get(), sys.stderr.isatty()
+    shown = tqdm(
         total=total,
         desc=what,
         unit=" " + unit,
@@ -36,6 +54,30 @@ def bar(total: int | None, what: str, unit: str = "it", **options: Any) -> Any:
         mininterval=0.1 if interactive else 10.0,  # a log file wants a line now and then
         **options,
     )
+    return shown if listener is None else _Told(shown, what, total, listener)
+
+
+class _Told:
+    """A progress bar that somebody else hears of, too."""
+
+    def __init__(self, shown: Any, what: str, total: int | None, listener: Listener) -> None:
+        self._shown, self._what, self._total, self._listener = shown, what, total, listener
+        self._done = 0
+
+    def __enter__(self) -> _Told:
+        self._listener(self._what, 0, self._total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.close()
+
+    def update(self, count: int = 1) -> None:
+        self._done += count
+        self._shown.update(count)
+        self._listener(self._what, self._done, self._total)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shown, name)
 
 
 def note(text: str) -> None:

@@ -28,6 +28,8 @@ VERBS = {
     "attach": "attach attributes to pictures, to filter by",
     "query": "find the pictures that look like this one",
     "encoders": "list the models that go by one word, and measure them on one's own pictures",
+    "serve": "search by picture in a browser, and over HTTP",
+    "mcp": "let agents search an index",
     "evaluate": "measure how good the answers are",
     "compare": "set two measurements side by side, query by query",
     "calibrate": "learn what scores mean: P(match) of a hit, and when there is none",

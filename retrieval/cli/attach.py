@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"index": printable(args.index), **asdict(report)}, indent=2, ensure_ascii=False))
         return 0
-    print(f"attached   {', '.join(report.names)}")
+    print(for_terminal(f"attached   {', '.join(report.names)}"))
     print(f"pictures   {report.attached:,}")
     if report.unknown:
         some = ", ".join(for_terminal(name) for name in report.unknown[:SHOWN])

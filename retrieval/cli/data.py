@@ -12,7 +12,7 @@ import numpy as np
 
 from retrieval import datasets
 from retrieval.base.progress import bar
-from retrieval.base.text import printable
+from retrieval.base.text import for_terminal
 from retrieval.base.units import show_bytes
 from retrieval.datasets import SPLITS, PictureSet, fetch
 from retrieval.datasets.formats import UNDERSTOOD
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         report["export"], left_out = _exported(pictures, args)
     print(json.dumps(report, indent=2) if args.json else _text(report))
     for skipped in (*pictures.skipped, *left_out):
-        print(f"left out: {skipped.path}: {skipped.reason}", file=sys.stderr)
+        print(for_terminal(f"left out: {skipped.path}: {skipped.reason}"), file=sys.stderr)
     return 0
 
 
@@ -117,7 +117,7 @@ def _text(report: dict[str, Any]) -> str:
         (report["name"], f"{report['pictures']:,} pictures ({shape})"),
         ("splits", ", ".join(f"{split} {count:,}" for split, count in report["splits"].items())),
     ]
-    lines.append(("classes", f"{len(classes):,} ({printable(_some(classes))})" if classes else "none"))
+    lines.append(("classes", f"{len(classes):,} ({_some(classes)})" if classes else "none"))
     if classes and report["unlabelled"]:
         lines.append(("unlabelled", f"{report['unlabelled']:,}"))
     if report["skipped"]:
@@ -131,12 +131,12 @@ def _text(report: dict[str, Any]) -> str:
         without = f", {len(done['skipped']):,} left out" if done["skipped"] else ""
         lines.append(("folder", f"{done['path']} ({done['written']:,} pictures written{kept}{without})"))
     width = max(len(key) for key, _ in lines) + 2
-    return "\n".join(f"{key:<{width}}{value}" for key, value in lines)
+    return "\n".join(for_terminal(f"{key:<{width}}{value}") for key, value in lines)
 
 
 def _some(classes: list[str]) -> str:
     """As many class names as fit into a line."""
-    shown = list(classes)
+    shown = [for_terminal(name) for name in classes]
     while len(", ".join(shown)) > LINE and len(shown) > 1:
         shown = shown[: max(1, len(shown) // 2)]
     return ", ".join(shown) + ("" if len(shown) == len(classes) else ", …")

@@ -64,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compare all vectors of an index of more than 100,000 pictures with all (a structure names the near ones)",
     )
+    parser.add_argument(
+        "--outside", action="store_true", help="of folders: look at what links in them lead to outside of them, too"
+    )
     parser.add_argument("--page", metavar="FILE.html", help="write a page to look through the groups")
     parser.add_argument(
         "--list",
@@ -106,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         score=args.score,
         bits=args.bits,
         exact=args.exact,
+        outside=args.outside,
     )
     if args.page is not None:
         write_page(found, args.page)

@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes. What is not given is not there, so that what is measured sets every default."""
     parser.argument_default = argparse.SUPPRESS
     parser.add_argument(
-        "subject", metavar="SUBJECT", help="a model (runs/NAME, default, hf:NAME), an index, or vectors (.npy, .h5)"
+        "subject",
+        metavar="SUBJECT",
+        help="a model (runs/NAME, default, fast, hf:NAME), an index, or vectors (.npy, .h5)",
     )
     parser.add_argument(
         "data", nargs="?", metavar="DATA", help="for a model: labelled pictures, as `retrieval train` takes them"

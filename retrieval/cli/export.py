@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from retrieval.base.text import for_terminal
+
 HELP = "Write the vectors of an index, and what they belong to, for other programs."
 EXAMPLES = """
 retrieval export indexes/photos --to photos.npy                  # and photos.jsonl beside it
@@ -72,5 +74,5 @@ def run(args: argparse.Namespace) -> int:
     if len(report.files) > 1:
         print(f"{report.files[1]}: what they belong to")
     for note in report.notes:
-        print(f"note: {note}")
+        print(f"note: {for_terminal(note)}")
     return 0

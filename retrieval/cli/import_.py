@@ -6,6 +6,8 @@ import argparse
 import json
 from collections import Counter
 
+from retrieval.base.text import for_terminal
+
 HELP = "Make an index of vectors that another program wrote."
 EXAMPLES = """
 retrieval import photos.npy --out indexes/photos                 # photos.jsonl beside it says what they are
@@ -86,5 +88,5 @@ def run(args: argparse.Namespace) -> int:
     if report.attributes:
         print(f"attributes: {', '.join(report.attributes)}")
     for note in report.notes:
-        print(f"note: {note}")
+        print(f"note: {for_terminal(note)}")
     return 0

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.base.streams import write_bytes
 from retrieval.base.table import csv_text
 from retrieval.base.text import for_terminal, padded, printable, terminal_width
+from retrieval.cli import arranging
+from retrieval.client import Client, is_address
 from retrieval.errors import RetrievalError
 from retrieval.images import Skipped
 from retrieval.search.answer import shown, spoken
@@ -40,6 +43,11 @@ query.py indexes/photos holiday.jpg -k 50 -0 | xargs -0 cp -t similar/
 query.py indexes/photos --text "a red shoe" --json        # CLIP-like models
 query.py indexes/photos holiday.jpg#10%,0%,50%,100%       # a part of a picture: left, top, width, height
 query.py indexes/photos --like a.jpg id:17@0.5 --unlike b.jpg  # one question of many parts (docs/searching.md)
+query.py http://127.0.0.1:8000/i/photos holiday.jpg       # of a service (docs/serving.md)
+query.py indexes/photos holiday.jpg --above 0.6 --sort taken:desc -k 20 --facets   # the 20 newest matches
+query.py indexes/photos holiday.jpg --group-by near-duplicate   # or label, folder, day, any attribute
+query.py indexes/photos holiday.jpg --diverse                   # like the query, and unlike one another
+query.py indexes/photos holiday.jpg -k 50 --cursor              # page by page
 query.py indexes/photos holiday.jpg --rerank alpha-qe     # a second look at the first hits (docs/rerank.md)
 query.py indexes/photos holiday.jpg --marks marks.jsonl   # learn from hits marked right and wrong (docs/marks.md)
 """
@@ -52,7 +60,9 @@ RERANKED, MARKED = "reranked", "marked"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument(
+        "index", metavar="INDEX", help="the index's folder, or its address at a service (retrieval serve)"
+    )
     parser.add_argument(
         "pictures",
         metavar="PICTURE",
@@ -95,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--where", metavar="FILTER", help='hits must match this, as label = "cat" and iso <= 400 (docs/filters.md)'
     )
+    arranging.add_arguments(parser)
     parser.add_argument(
         "--rerank",
         metavar="HOW",
@@ -140,31 +151,57 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("--rerank-top says nothing without --rerank; give both, or leave it out.")
     if args.rerank is not None and args.marks is not None:
         raise RetrievalError("--rerank and --marks both order the hits; leave one of them out.")
-    from retrieval.search.search import Search  # here, so that --help and wrong arguments do not wait for it
 
     reranker = _reranker(args)
     skipped: list[Skipped] = []
-    with Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker) as search:
+    with _opened(args, reranker) as search:
         answers = _ask(search, args, skipped)
         for left_out in skipped:
             print(f"{left_out.path!r} is left out: {left_out.reason}", file=sys.stderr)
         for unread in sorted({one for answer in answers for one in answer.unread}):
             print(f"{unread.path!r} is not ranked anew: {unread.reason}", file=sys.stderr)
         _say_marks(reranker, answers)
-        whys = _explained(search, answers) if args.explain else None
+        whys = _explained(search, answers) if args.explain and not isinstance(search, Client) else None
         if args.json:
-            print(json.dumps(_as_json(search, answers, whys, skipped), indent=2, ensure_ascii=False))
+            told = _as_json(search, answers, whys, skipped, grouped=args.group_by is not None)
+            print(json.dumps(told, indent=2, ensure_ascii=False))
         elif args.csv:
-            _print_csv(answers, search.reranker)
+            _print_csv(answers, search.reranker, grouped=args.group_by is not None)
         elif args.files or args.null:
             _print_files(search.root, answers, b"\0" if args.null else b"\n")
         else:
             _print_tables(search, answers, args)
+        for answer in answers if args.cursor is not None and (args.csv or args.files or args.null) else ():
+            if answer.next is not None:
+                print(f"next page of {for_terminal(answer.query)}: --cursor {answer.next}", file=sys.stderr)
         if answers and (args.save or args.open):
-            _draw(search.pictures, answers, whys, args.save, args.open)
-        for warning in search.index.warnings:
+            with (
+                search.copies_of(answers) if isinstance(search, Client) else _in_place(search, answers) as (seen, root)
+            ):
+                _draw(root, seen, whys, args.save, args.open)
+        for warning in search.warnings:
             print(warning, file=sys.stderr)
     return 0 if answers else 1
+
+
+def _opened(args: argparse.Namespace, reranker: Reranker | None) -> Search | Client:
+    """The index, here or where a service has it open."""
+    from retrieval.search.search import Search
+
+    if not is_address(args.index):
+        return Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker)
+    if args.model is not None or args.mapped or args.explain or reranker is not None:
+        raise RetrievalError(
+            "--model, --mapped, --rerank, --marks and --explain need an index on this machine; leave them out, or give "
+            "its folder."
+        )
+    return Client(args.index)
+
+
+@contextlib.contextmanager
+def _in_place(search: Search, answers: Sequence[Answer]) -> Iterator[tuple[Sequence[Answer], Root]]:
+    """The answers as they are, and what opens the files of their hits."""
+    yield answers, search.pictures
 
 
 def _reranker(args: argparse.Namespace) -> Reranker | None:
@@ -215,45 +252,28 @@ def _more_columns(reranker: Reranker | None) -> tuple[str, ...]:
     return (RERANKED,) if _learning(reranker) is None else (RERANKED, MARKED)
 
 
-def _ask(search: Search, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
+def _ask(search: Search | Client, args: argparse.Namespace, skipped: list[Skipped]) -> list[Answer]:
     answers: list[Answer] = []
-    where, above, include_self = args.where, args.above, args.include_self
-    k = 10 if args.k is None and args.above is None else args.k
-    if args.matches:
-        _require_calibrated(search, words=False, asked=bool(args.pictures or args.id or args.path or args.vectors))
-        _require_calibrated(search, words=True, asked=bool(args.text))
+    k, include_self = arranging.hits_wanted(args), args.include_self
+    asked: Any = {"where": args.where, "above": args.above, "arrange": arranging.arrangement(args)}
+    if args.matches and (args.pictures or args.id or args.path or args.vectors):
+        search.require_calibrated("labels")
+    if args.matches and args.text:
+        search.require_calibrated("words")
     if args.pictures:
         _refuse_parts(args.pictures)
-        answers += search.query(args.pictures, k, include_self=include_self, where=where, above=above, skipped=skipped)
+        answers += search.query(args.pictures, k, include_self=include_self, skipped=skipped, **asked)
     if args.id:
-        answers += search.query_ids(args.id, k, include_self=include_self, where=where, above=above)
+        answers += search.query_ids(args.id, k, include_self=include_self, **asked)
     if args.path:
-        answers += search.query_paths(args.path, k, include_self=include_self, where=where, above=above)
+        answers += search.query_paths(args.path, k, include_self=include_self, **asked)
     if args.vectors:
-        answers += search.query_file(args.vectors, k, where=where, above=above)
+        answers += search.query_file(args.vectors, k, **asked)
     if args.text:
-        answers += search.query_texts(args.text, k, where=where, above=above)
+        answers += search.query_texts(args.text, k, **asked)
     if args.like or args.unlike:
-        answers.append(
-            search.query_parts(args.like, args.unlike, k, include_self=include_self, where=where, above=above)
-        )
-    other = next((answer for answer in answers if not answer.calibrated), None)
-    if args.matches and other is not None:
-        raise RetrievalError(
-            f"--matches is calibrated for whole pictures, and {other.query!r} scores otherwise; leave one of them out."
-        )
-    return [answer[: answer.fold] for answer in answers] if args.matches else answers
-
-
-def _require_calibrated(search: Search, *, words: bool, asked: bool) -> None:
-    """Refuse --matches where nobody knows which hits match."""
-    if not asked or ("words" if words else "labels") in search.calibrations:
-        return
-    raise RetrievalError(
-        f"The index {printable(search.folder)!r} has no calibration that could tell "
-        f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
-        f"{' --words' * words}` on it first."
-    )
+        answers.append(search.query_parts(args.like, args.unlike, k, include_self=include_self, **asked))
+    return answers
 
 
 def _refuse_parts(pictures: Sequence[str]) -> None:
@@ -278,12 +298,14 @@ def _explained(search: Search, answers: Sequence[Answer]) -> list[list[Explanati
 
 
 def _as_json(
-    search: Search,
+    search: Search | Client,
     answers: Sequence[Answer],
     whys: Sequence[Sequence[Explanation | None]] | None,
     skipped: Sequence[Skipped],
+    *,
+    grouped: bool,
 ) -> dict[str, object]:
-    names = (*COLUMNS[1:], *_more_columns(search.reranker))
+    names = (*COLUMNS[1:], *_more_columns(search.reranker), *[arranging.GROUP] * grouped)
 
     def hits(number: int) -> list[dict[str, object]]:
         found = [
@@ -309,6 +331,7 @@ def _as_json(
                 "no_copy": answer.no_copy,
                 "fold": answer.fold,
                 "hits": hits(number),
+                **arranging.as_json(answer),
             }
             for number, answer in enumerate(answers)
         ],
@@ -324,8 +347,8 @@ def _how(reranker: Reranker | None, answers: Sequence[Answer]) -> dict[str, obje
     return {} if reranker is None else {"rerank": reranker.name, "rerank_top": reranker.top}
 
 
-def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
-    more = _more_columns(reranker)
+def _print_csv(answers: Sequence[Answer], reranker: Reranker | None, *, grouped: bool) -> None:
+    more = (*_more_columns(reranker), *[arranging.GROUP] * grouped)
     sys.stdout.write(csv_text([(*COLUMNS, *more)]))
     for answer in answers:
         for hit in answer.hits:
@@ -335,7 +358,8 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None) -> None:
             row = (answer.query, hit.rank, hit.id, hit.path, hit.label or "", score, relevant, chance, copy)
             second = "" if hit.reranked is None else f"{hit.reranked:.6f}"
             marked = "" if hit.marked is None else int(hit.marked)
-            sys.stdout.write(csv_text([(*row, *(second, marked)[: len(more)])]))
+            last = {RERANKED: second, MARKED: marked, arranging.GROUP: hit.group or ""}
+            sys.stdout.write(csv_text([(*row, *(last[name] for name in more))]))
 
 
 def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
@@ -347,7 +371,7 @@ def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8
 
 
-def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Namespace) -> None:
+def _print_tables(search: Search | Client, answers: Sequence[Answer], args: argparse.Namespace) -> None:
     reranker = search.reranker
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for position, answer in enumerate(answers):
@@ -359,14 +383,16 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
         notes += _left_out(answer)
         if answer.marks is not None:
             notes.append(f"{len(answer.marks.right):,} marked right, {len(answer.marks.wrong):,} wrong")
-        if not answer.calibrated and search.calibration is not None:
+        notes += arranging.note(answer)
+        if not answer.calibrated and search.calibrated:
             notes.append("P(match) is not known")
         print(for_terminal(answer.query) + (f"  ({', '.join(notes)})" if notes else ""))
         if not answer.hits:
             which = " that the filter lets through" * (args.where is not None)
             which += "" if args.above is None else f" that scores {args.above:.3f} or more"
             which += " that may be a match" * args.matches
-            print(f"  nothing found: the index holds no other picture{which}")
+            there = "no more pages" if args.cursor else "nothing found"
+            print(f"  {there}: the index holds no other picture{which}")
             continue
         if answer.no_match:
             best = max((hit.probability for hit in answer.hits if hit.probability is not None), default=None)
@@ -390,6 +416,9 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
         for hit, label, second, chance, mark in zip(answer.hits, labels, seconds, chances[1:], marks, strict=True):
             named = padded(label, broad) + "  " if labelled else ""
             path = for_terminal(hit.path)
+            heading = arranging.heading(answer, hit) if args.group_by is not None else None
+            if heading is not None:
+                print(heading)
             begin = f"  {hit.rank:4d}{second}  {hit.score:6.3f}{chance}{mark}  {hit.id:{ids}d}  "
             if colour and hit.relevant is not None:
                 line = f"{begin}\033[{32 if hit.relevant else 31}m{named}\033[0m{path}\n"
@@ -398,12 +427,26 @@ def _print_tables(search: Search, answers: Sequence[Answer], args: argparse.Name
                 print(begin + named + path)
             if hit.rank == answer.fold and hit is not answer.hits[-1] and not args.matches:
                 print(f"  {'- ' * 8}here the matches end, as far as can be told")
+        for line in arranging.footer(answer, paged=args.cursor is not None):
+            print(line)
     if reranker is not None and any(answer.hits for answer in answers):
         calibrated = any(hit.probability is not None for answer in answers for hit in answer.hits)
         print(
             f"\nordered by {reranker.name}; score is the inner product with the query"
             + ", and P(match) goes by that and what is nearest to the query" * calibrated
         )
+
+
+_SAID = {True: "right", False: "wrong", None: ""}
+"""What a hit was marked as."""
+
+
+def _left_out(answer: Answer) -> list[str]:
+    """What the hits do not have for the query's sake, in a few words; nothing of the query itself."""
+    if len(answer.parts) > 1 or (answer.parts and answer.parts[0].sign < 0):
+        return [f"{len(answer.left_out)} left out: its parts and their exact copies"] if answer.left_out else []
+    copies = len(answer.left_out) - 1
+    return [f"{copies} exact {'copy' if copies == 1 else 'copies'} left out"] if copies > 0 else []
 
 
 def _chances(answer: Answer) -> list[str]:
@@ -419,18 +462,6 @@ def _chances(answer: Answer) -> list[str]:
         "".join(f"  {cell:>{max(map(len, column))}}" for cell, column in zip(row, columns, strict=True))
         for row in zip(*columns, strict=True)
     ] or [""] * (len(answer) + 1)
-
-
-_SAID = {True: "right", False: "wrong", None: ""}
-"""What a hit was marked as."""
-
-
-def _left_out(answer: Answer) -> list[str]:
-    """What the hits do not have for the query's sake, in a few words; nothing of the query itself."""
-    if len(answer.parts) > 1 or (answer.parts and answer.parts[0].sign < 0):
-        return [f"{len(answer.left_out)} left out: its parts and their exact copies"] if answer.left_out else []
-    copies = len(answer.left_out) - 1
-    return [f"{copies} exact {'copy' if copies == 1 else 'copies'} left out"] if copies > 0 else []
 
 
 def _second(score: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import CDLL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
@@ -13,20 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images, networks
+from retrieval.base import progress
 from retrieval.base.machine import cores
 from retrieval.base.text import printable
-from retrieval.encoder import store
+from retrieval.encoder import kept, store
 from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.graph_model import PREFIX as GRAPH
 from retrieval.encoder.graph_model import GraphModel, headed, no_network
 from retrieval.encoder.head_map import HeadMap
 from retrieval.encoder.onnx_runtime import OnnxRunner
-from retrieval.encoder.runtime_check import Comparison, compare
+from retrieval.encoder.runtime_check import TOLERANCE, Comparison, compare, sample_pictures
 from retrieval.encoder.shares import VectorShares
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
 from retrieval.index.records import is_unicode
-from retrieval.networks.published import PUBLISHED
+from retrieval.networks.hub_models import HUB_MODELS
+from retrieval.networks.published import PUBLISHED, Published
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
     from retrieval.networks import EmbeddingNetwork
     from retrieval.networks.backbone import Backbone
 
-DEFAULT = "efficientnet_lite0"
-"""The encoder for photographs that one need not train."""
+BUILT_IN = {"default": "efficientnet_lite1", "fast": "efficientnet_lite0"}
+"""The encoders for photographs that one need not train: what they are called, and their networks."""
+
+DEFAULT = BUILT_IN["default"]
 
 Runtime = Literal["auto", "torch", "onnx"]
 Vectors = NDArray[np.float32]
@@ -84,7 +88,9 @@ class Encoder:
         self._source = source
         self._threads = threads or cores()
         self._network: nn.Module | None = None
+        self._from_elsewhere = False
         self._graph = source.graph if isinstance(source, GraphModel) else None
+        self._onnx: OnnxRunner | None = None
         self._runner: _Runner | None = None
 
     @classmethod
@@ -94,12 +100,13 @@ class Encoder:
         """Load an encoder.
 
         Args:
-            source: None or "default" for EfficientNet-Lite0 with its ImageNet weights; `hf:` and a
-                transformers model's name or folder; one word for such a model
-                (:data:`retrieval.networks.published.PUBLISHED`); `onnx:` and a file; a folder that :meth:`save`
+            source: None or "default" for EfficientNet-Lite1 with its ImageNet weights, "fast" for Lite0; `hf:`
+                and a transformers model's name or folder; one word for such a model
+                (:data:`retrieval.networks.hub_models.HUB_MODELS`); `onnx:` and a file; a folder that :meth:`save`
                 wrote, or one with such a folder `encoder` in it (a run, an index).
-            runtime: "auto" takes ONNX Runtime where the folder holds its graph (and so does not import
-                torch), and torch otherwise; call :meth:`optimise` before encoding many pictures.
+            runtime: "auto" takes ONNX Runtime where the folder (or, for the first two, what this user's cache
+                keeps) holds its graph, and so does not import torch, and torch otherwise; call
+                :meth:`optimise` before encoding many pictures.
             threads: how many cores to use; all by default.
 
         Raises:
@@ -108,10 +115,13 @@ class Encoder:
         if runtime not in ("auto", "torch", "onnx"):
             raise RetrievalError(f"There is no runtime {runtime!r}; choose auto, torch or onnx.")
         name = "default" if source is None else str(source)
-        if name in PUBLISHED and not Path(name).exists():
-            name = PUBLISHED[name].name
-        if name in ("default", DEFAULT) or name.startswith("hf:"):
-            encoder = cls._pretrained(DEFAULT if name == "default" else name, threads)
+        name = BUILT_IN.get(name, name)
+        if name in HUB_MODELS and not Path(name).exists():
+            name = HUB_MODELS[name].name
+        if name in PUBLISHED:
+            encoder = cls._made_before(name, threads) or cls._pretrained(name, threads)
+        elif name.startswith("hf:"):
+            encoder = cls._pretrained(name, threads)
         elif name.startswith(GRAPH):
             from retrieval.encoder import onnx_file
 
@@ -225,6 +235,8 @@ class Encoder:
 
     @classmethod
     def _pretrained(cls, name: str, threads: int | None) -> Encoder:
+        title = PUBLISHED[name].title if name in PUBLISHED else name
+        progress.note(f"Loading {printable(title)}")
         from retrieval.encoder import weights
 
         network = networks.create(name).eval().requires_grad_(False)
@@ -234,11 +246,33 @@ class Encoder:
             options={},
             dim=described.dim,
             preprocessing=described.preprocessing,
-            trained_on="ImageNet" if name == DEFAULT else "",
             text=bool(getattr(network, "text", False)),
         )
+        if name in PUBLISHED:
+            config = _config(name, PUBLISHED[name])
         card = cast("Backbone", network).card() if name.startswith("hf:") else None
-        return cls(config, weights.digest(network), network, card=card, threads=threads)
+        encoder = cls(config, weights.digest(network), network, card=card, threads=threads)
+        encoder._from_elsewhere = True
+        return encoder
+
+    @classmethod
+    def _made_before(cls, name: str, threads: int | None) -> Encoder | None:
+        """The encoder of weights that come as a package, if it is kept, and without torch; None if it is not."""
+        published = PUBLISHED[name]
+        config = _config(name, published)
+        found = kept.find(config.hash(published.digest), published.digest)
+        if found is None:
+            return None
+        encoder = cls(config, published.digest, found, threads=threads)
+        return encoder if store.ONNX not in found.files or encoder._graph_gives(published.answers) else None
+
+    def _graph_gives(self, right: Callable[[Vectors], bool]) -> bool:
+        """Whether a graph that was kept gives the right vector of a made-up picture."""
+        try:
+            vectors = self._onnx_runner()(sample_pictures(1, self.config.preprocessing, seed=0))
+        except Exception:  # a graph that fails raises whatever ONNX Runtime likes
+            return False
+        return vectors.shape == (1, self.dim) and vectors.dtype == np.float32 and right(vectors[0])
 
     @property
     def runtime(self) -> str:
@@ -392,7 +426,9 @@ class Encoder:
         return self._runner
 
     def _onnx_runner(self) -> _Runner:
-        return OnnxRunner(self._read_graph(), self._threads)
+        if self._onnx is None:
+            self._onnx = OnnxRunner(self._read_graph(), self._threads)
+        return self._onnx
 
     def _torch_runner(self) -> _Runner:
         from retrieval.encoder.torch_runtime import TorchRunner, best_device
@@ -419,23 +455,59 @@ class Encoder:
 
     def _compared(self) -> Comparison:
         """Whether ONNX Runtime may stand in for torch; exports the network and compares if nobody has."""
-        if self.comparison is None:
-            import torch
+        if self.comparison is None and not (self._from_elsewhere and self._remembered()):
+            self._compare()
+            if self._from_elsewhere:
+                self._keep()
+        return cast(Comparison, self.comparison)
 
-            from retrieval.encoder.torch_runtime import TorchRunner, export
+    def _remembered(self) -> bool:
+        """Take what is kept about this encoder, if torch gives the same vector as the graph."""
+        published = PUBLISHED.get(self.config.network)
+        found = kept.find(self.hash, None if published is None else published.digest)
+        if found is None:
+            return False
+        self.comparison, self._graph = found.comparison, found.contents.get(store.ONNX)
+        if self._graph is not None:
+            expected = self._cpu_runner()(sample_pictures(1, self.config.preprocessing, seed=0))[0]
+            if not self._graph_gives(lambda vector: bool(np.abs(vector - expected).max() <= TOLERANCE)):
+                self.comparison = self._graph = self._onnx = None
+        return self.comparison is not None
 
-            p, network = self.config.preprocessing, self._loaded_network()
-            try:
-                graph = export(network, p)
-                runner = OnnxRunner(graph, self._threads)
-            except Exception as error:  # the exporter raises whatever it likes; torch then does the work
-                why = (str(error).strip() or type(error).__name__).splitlines()[0]
-                self.comparison = Comparison(False, f"the network cannot be exported: {why}"[:300])
-            else:
-                reference = TorchRunner(network, p, torch.device("cpu"), self._threads)
-                self.comparison = compare(reference, runner, p, self._threads)
-                self._graph = graph if self.comparison.kept else None
-        return self.comparison
+    def _compare(self) -> None:
+        from retrieval.encoder.torch_runtime import export
+
+        p = self.config.preprocessing
+        if self._from_elsewhere:
+            progress.note("Exporting it and choosing the runtime, once on this machine")
+        try:
+            graph = export(self._loaded_network(), p)
+            runner = OnnxRunner(graph, self._threads)
+        except Exception as error:  # the exporter raises whatever it likes; torch then does the work
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self.comparison = Comparison(False, f"the network cannot be exported: {why}"[:300])
+        else:
+            self.comparison = compare(self._cpu_runner(), runner, p, self._threads)
+            if self.comparison.kept:
+                self._graph, self._onnx = graph, runner
+
+    def _keep(self) -> None:
+        def fill(into: Path) -> None:
+            if self._graph is not None:
+                (into / store.ONNX).write_bytes(self._graph)
+            if self.config.network in PUBLISHED:
+                from retrieval.encoder import weights
+
+                weights.write(self._loaded_network(), into)
+
+        kept.keep(self.config, self._weights, cast(Comparison, self.comparison), fill)
+
+    def _cpu_runner(self) -> _Runner:
+        import torch
+
+        from retrieval.encoder.torch_runtime import TorchRunner
+
+        return TorchRunner(self._loaded_network(), self.config.preprocessing, torch.device("cpu"), self._threads)
 
     def _check(self, pixels: Pixels) -> None:
         p = self.config.preprocessing
@@ -473,6 +545,11 @@ def _folder(source: Path) -> Path:
     """Where the encoder lies: a run's or an index's folder has it in `encoder`."""
     inner = source / "encoder"
     return inner if (inner / store.CONFIG).is_file() else source
+
+
+def _config(name: str, published: Published) -> EncoderConfig:
+    """The configuration of the encoder of published weights."""
+    return EncoderConfig(name, {}, published.dim, published.preprocessing, trained_on="ImageNet")
 
 
 def _public(network: str) -> str:

@@ -115,7 +115,7 @@ def encode_readable(
     decoder: images.Decoder = "pillow",
     *,
     threads: int,
-    root: Path = Path(),
+    root: Path | Root = Path(),
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The vectors of the files that can be read, float32 (m, dim), and bool (n,), which these are."""
     kept = np.zeros(len(files), bool)

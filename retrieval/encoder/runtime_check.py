@@ -17,6 +17,9 @@ TOLERANCE = 1e-5
 """The largest difference in any coordinate of a unit vector at which two runtimes count as equal."""
 
 ROUNDS = 3
+CLEARLY = 2.0
+"""How many times as fast one runtime must be in a round for no further round to be needed."""
+
 PATIENCE = 4.0
 """Seconds after which no further round of timing begins."""
 
@@ -45,6 +48,15 @@ class Comparison:
     threads: int | None = None
     pictures: int | None = None
 
+    def __post_init__(self) -> None:
+        numbers = (self.max_difference, self.torch, self.onnx, self.threads, self.pictures)
+        if not (
+            isinstance(self.kept, bool)
+            and isinstance(self.reason, str)
+            and all(n is None or (isinstance(n, int | float) and not isinstance(n, bool)) for n in numbers)
+        ):
+            raise TypeError("what is said of its runtimes is no comparison")
+
     @property
     def faster(self) -> bool:
         """Whether ONNX Runtime is equal, and also encodes many pictures faster than torch."""
@@ -65,18 +77,21 @@ def compare(torch_runner: Runner, onnx_runner: Runner, p: Preprocessing, threads
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     with progress.bar(1 + ROUNDS, "Choosing the runtime", "rounds") as bar:
         start = time.perf_counter()
-        # This also warms both up: the first run allocates.
-        difference = float(np.abs(torch_runner(pictures) - onnx_runner(pictures)).max())
+        for run in runners.values():
+            run(pictures[:1])  # warms it up: the first run allocates
         bar.update()
-        if not difference <= TOLERANCE:  # also where it is not a number
-            return Comparison(False, f"vectors differ by {difference:.1e}", difference, threads=threads)
         for _ in range(ROUNDS):
+            vectors = {}
             for name, run in runners.items():
                 begin = time.perf_counter()
-                run(pictures)
+                vectors[name] = run(pictures)
                 seconds[name].append(time.perf_counter() - begin)
+            difference = float(np.abs(vectors["torch"] - vectors["onnx"]).max())
+            if not difference <= TOLERANCE:  # also where it is not a number
+                return Comparison(False, f"vectors differ by {difference:.1e}", difference, threads=threads)
             bar.update()
-            if time.perf_counter() - start > PATIENCE:
+            last = sorted(times[-1] for times in seconds.values())
+            if last[1] > CLEARLY * last[0] or time.perf_counter() - start > PATIENCE:
                 break
     speed = {name: round(len(pictures) / statistics.median(times), 2) for name, times in seconds.items()}
     return Comparison(True, "", difference, speed["torch"], speed["onnx"], threads, len(pictures))

@@ -19,6 +19,7 @@ from retrieval.base.machine import machine
 from retrieval.base.text import aligned, ends, for_terminal
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
+from retrieval.encoder.encoder import BUILT_IN as _BUILT_IN
 from retrieval.encoder.runtime_check import sample_pictures
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.of_encoder import evaluate_encoder
@@ -26,11 +27,13 @@ from retrieval.evaluation.options import EvaluationOptions
 from retrieval.evaluation.paired_comparison import Difference, compare_kept
 from retrieval.evaluation.report import Measure
 from retrieval.networks import hub
-from retrieval.networks.published import PUBLISHED
+from retrieval.networks.hub_models import HUB_MODELS
 
-DEFAULT = "default"
-DEFAULT_LICENCE = "Apache 2.0"
-"""Of the packages that the default's weights come in."""
+BUILT_IN = tuple(_BUILT_IN)
+"""The encoders that need no download, the default first."""
+
+BUILT_IN_LICENCE = "Apache 2.0"
+"""Of the packages that their weights come in."""
 
 LIMIT = 2_000
 """Pictures a side that are drawn where nobody says how many: minutes for the models of the table."""
@@ -46,7 +49,7 @@ class Encoders(Found):
     """The table of published models, and which of them are on this machine.
 
     Attributes:
-        models: name → what :class:`retrieval.networks.published.Published` says of it, and whether it is `here`.
+        models: name → what :class:`retrieval.networks.hub_models.HubModel` says of it, and whether it is `here`.
         others: models in the hub's cache on this machine that the table does not have.
     """
 
@@ -56,7 +59,7 @@ class Encoders(Found):
     def table(self) -> str:
         """For a terminal."""
         rows = [("--model", "best for", "words", "here", "licence", "on the Hugging Face hub", "MB")]
-        rows.append((DEFAULT, "the same kind", "no", "yes", DEFAULT_LICENCE, "", ""))
+        rows += [(name, "the same kind", "no", "yes", BUILT_IN_LICENCE, "", "") for name in BUILT_IN]
         for name, one in self.models.items():
             size = "?" if one["size"] is None else f"{one['size'] / 1e6:,.0f}"
             gated = " (gated)" if one["gated"] else ""
@@ -73,8 +76,8 @@ class Encoders(Found):
 def known() -> Encoders:
     """The table, and what the hub's cache on this machine holds of it."""
     here = hub.cached()
-    models = {name: {**dataclasses.asdict(one), "here": one.hub in here} for name, one in PUBLISHED.items()}
-    named = {one.hub for one in PUBLISHED.values()}
+    models = {name: {**dataclasses.asdict(one), "here": one.hub in here} for name, one in HUB_MODELS.items()}
+    named = {one.hub for one in HUB_MODELS.values()}
     return Encoders(models, tuple(name for name in here if name not in named))
 
 
@@ -178,8 +181,12 @@ def measure_encoders(data: str, also: Sequence[str] = (), *, limit: int | None =
     within = None if (pictures.splits == "test").any() and (pictures.splits != "test").any() else pictures.splits[0]
     options = EvaluationOptions(within=within, probe=False, limit=limit, seed=seed)
     here = known()
-    at_hand = [name for name, one in here.models.items() if one["here"]] + [f"hf:{name}" for name in here.others]
-    base, first, protocol = _measured(DEFAULT, pictures, options)
+    at_hand = (
+        [*BUILT_IN[1:]]
+        + [name for name, one in here.models.items() if one["here"]]
+        + [f"hf:{name}" for name in here.others]
+    )
+    base, first, protocol = _measured(BUILT_IN[0], pictures, options)
     trials, left_out = [base], {}
     for name in dict.fromkeys([*at_hand, *also]):
         try:
@@ -207,7 +214,7 @@ def _measured(name: str, pictures: PictureSet, options: EvaluationOptions) -> tu
         alone = Encoder.load(folder, threads=1)
         alone.optimise()
         speed = _speed(alone)
-    licence = DEFAULT_LICENCE if name == DEFAULT else PUBLISHED[name].licence if name in PUBLISHED else ""
+    licence = BUILT_IN_LICENCE if name in BUILT_IN else HUB_MODELS[name].licence if name in HUB_MODELS else ""
     measures = tuple(report[one] for one in _MEASURES)
     trial = Trial(name, measures, (), speed, size, encoder.dim, encoder.config.text, licence)
     return trial, report.kept(), report.protocol
@@ -233,7 +240,7 @@ def _recommendation(trials: Sequence[Trial]) -> tuple[str, str]:
     ]
     if not better:
         compared = f"none of the {len(others)} others is told to be better" if others else "no other is at hand"
-        return DEFAULT, f"Keep the default: by MAP@R on these pictures {compared}."
+        return base.name, f"Keep the default: by MAP@R on these pictures {compared}."
     gap, best = max(better, key=lambda found: found[0].value)
     return best.name, (
         f"Use --model {best.name}: its MAP@R is {gap.value:.3f} ({gap.low:.3f} to {gap.high:.3f}) above the default's, "

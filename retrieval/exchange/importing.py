@@ -309,6 +309,7 @@ class _Job:
                 )
         items: list[NewItem] = []
         attributes: list[dict[str, Value]] = []
+        first, good = index.next_id, usable.tolist()
         for row, record in enumerate(known):
             own = self._own_id(part, some.start + row, record)
             made_up = f"item/{place + row if own is None else own:08}"
@@ -318,26 +319,23 @@ class _Job:
                 raise RetrievalError(
                     f"Item {some.start + row + 1:,} of the list {printable(part.list_name or '')!r} {error}; mend it."
                 ) from None
-            if not usable[row]:
+            if not good[row]:
                 finite = np.isfinite(part.vectors[some.start + row]).all()
                 self.left_out.append((printable(item.path), "vector of no length" if finite else "vector not finite"))
                 continue
-            self._infinite.update(name for name, value in record.items() if value in (math.inf, -math.inf))
-            for name, value in values.items():
-                self._dates.see(name, value)
+            for name, value in record.items():
+                if isinstance(value, float) and math.isinf(value):
+                    self._infinite[name] += 1
+            for name, said in values.items():
+                self._dates.see(name, said)
             if own is not None:
                 values[SOURCE_ID] = own
+                if own == first + len(items):  # it is what it was
+                    del values[SOURCE_ID]
             items.append(item)
             attributes.append(values)
-        ids = index.add(np.ascontiguousarray(rows[usable]), items)
-        given = {}
-        for id_, values in zip(ids.tolist(), attributes, strict=True):
-            if values.get(SOURCE_ID) == id_:  # it is what it was
-                del values[SOURCE_ID]
-            if values:
-                given[id_] = values
-                self.attributes |= values.keys()
-        index.attach(given)
+            self.attributes |= values.keys()
+        index.add(np.ascontiguousarray(rows[usable]), items, attributes)
 
     @staticmethod
     def _own_id(part: Part, row: int, record: Record) -> Value | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import NamedTuple
 
 from retrieval.base.table import Table, csv_text, parquet_library
 from retrieval.base.text import printable
@@ -185,24 +185,54 @@ def to_item(record: Record, made_up: str, relative: Callable[[str], str]) -> tup
     Raises:
         ValueError: the path or the label is no text, in words that follow the item's name.
     """
-    rest = {name: value for name, value in record.items() if name != "id"}
-    paths = [_text(rest.pop(name), name) for name in PATHS if name in rest]
-    path = next(filter(None, paths), None)
-    label = _text(rest.pop("label", None), "label")
-    facts: dict[str, Any] = {name: _count(rest, name) for name in _FACTS}
-    sha256 = rest.get("sha256")
-    if isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256):
-        del rest["sha256"]
-    else:
+    keys = _keys(tuple(record))
+    paths = [_text(record[name], name) for name in keys.paths]
+    label = _text(record["label"], "label") if keys.label else ""
+    facts = {name: _count(record[name]) for name in keys.facts}
+    sha256 = record["sha256"] if keys.sha256 else ""
+    if not (isinstance(sha256, str) and re.fullmatch(r"[0-9a-f]{64}", sha256)):
         sha256 = ""
-    item = NewItem(
-        relative(path) if path else made_up,
-        label or None,
-        **facts,
-        sha256=sha256,
+    path = next(filter(None, paths), None)
+    counted = {name: value for name, value in facts.items() if value is not None}
+    item = NewItem(relative(path) if path else made_up, label or None, **counted, sha256=sha256)
+    values: dict[str, Value] = {}
+    for name, free in keys.attributes:
+        if (name == "sha256" and sha256) or facts.get(name) is not None:
+            continue
+        value = to_value(record[name])
+        if value is not None:
+            values[free] = value
+    return item, values
+
+
+class _Keys(NamedTuple):
+    """Which keys of a record are an item's own.
+
+    Attributes:
+        paths: those of its path, the first first.
+        facts: those of its numbers.
+        label, sha256: whether there is one.
+        attributes: all others, and facts and sha256 for the case that they are none; and what to call them.
+    """
+
+    paths: tuple[str, ...]
+    facts: tuple[str, ...]
+    label: bool
+    sha256: bool
+    attributes: tuple[tuple[str, str], ...]
+
+
+@lru_cache(16)
+def _keys(names: tuple[str, ...]) -> _Keys:
+    """Those of a record with these keys; one row after the other has the same."""
+    others = [name for name in names if name not in ("id", "label", *PATHS) and name.strip()]
+    return _Keys(
+        tuple(name for name in PATHS if name in names),
+        tuple(name for name in _FACTS if name in names),
+        "label" in names,
+        "sha256" in names,
+        tuple((name, _free(name)) for name in others),
     )
-    values = {_free(name): to_value(value) for name, value in rest.items() if name.strip()}
-    return item, {name: value for name, value in values.items() if value is not None}
 
 
 def to_value(value: object) -> Value | None:
@@ -244,7 +274,6 @@ def _whole(text: str) -> str:
     return text.encode(errors="backslashreplace").decode().replace("\0", r"\x00")
 
 
-@lru_cache(100)
 def _free(name: str) -> str:
     """A name that an attribute can have: printable, not too long, and not one that every item has of its own."""
     name = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)[:_LONGEST_NAME]
@@ -261,12 +290,8 @@ def _text(value: object, name: str) -> str:
     raise ValueError(f"has {str(value)[:60]!r} for its {name}, which is no text")
 
 
-def _count(rest: dict[str, object], name: str) -> int:
-    """Takes a number out of a record, where it is one that an item can hold."""
-    value = rest.get(name)
+def _count(value: object) -> int | None:
+    """A number that an item can hold; None for anything else."""
     if isinstance(value, float) and value.is_integer():  # pandas makes floats of integers where some are missing
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT64:
-        del rest[name]
-        return value
-    return 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _INT64 else None

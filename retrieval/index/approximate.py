@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.index.nearest.exact import SPARE, Allowed, exact_search, merge, rank, rank_one, shortlist
+from retrieval.index.nearest.exact import (
+    SPARE,
+    After,
+    Allowed,
+    exact_search,
+    merge,
+    rank,
+    rank_one,
+    search_after,
+    shortlist,
+)
 from retrieval.index.nearest.exact import range_search as range_of_floats
 from retrieval.index.nearest.hamming import exact_hamming, hamming_range_search
 from retrieval.index.rows import Ids, Returnable, Rows
@@ -41,6 +52,7 @@ def exact(
     exclude: Sequence[Ids] | None = None,
     allowed: Returnable | None = None,
     first: int = 0,
+    after: After | None = None,
 ) -> Answers:
     """The k best of all rows.
 
@@ -51,14 +63,18 @@ def exact(
         exclude: for each query the ids it must not get, ascending.
         allowed: which rows may be returned; all if None.
         first: the row to begin at.
+        after: for each query a place in the order of scores after which hits must come; None for the beginning.
 
     Returns:
         scores (nq, k) and ids (nq, k), as :func:`retrieval.index.nearest.exact_search` orders and pads them.
     """
     search: Any = exact_hamming if queries.dtype == np.uint8 else exact_search
+    if after is not None:
+        search = partial(exact_hamming if queries.dtype == np.uint8 else search_after, after=after)
     parts: list[Answers] = []
     for where, vectors in rows.pieces(first):
-        parts.append(search(queries, vectors, rows.ids[where], k, exclude, _piece(allowed, where)))
+        may = _piece(allowed, where)
+        parts.append(search(queries, vectors, rows.ids[where], k, exclude=exclude, allowed=may))
     if len(parts) == 1:
         return parts[0]
     if not parts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from retrieval.base.files import write_durably
 from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, PURGED, Database
+from retrieval.index.filters import COLUMNS
 from retrieval.index.records import (
     Facts,
     Item,
@@ -41,6 +43,15 @@ FILE = "catalog.sqlite"
 _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
 _TOGETHER = 500
 """Items that one statement asks for."""
+
+_SHARE = 16
+"""Of so many ids one, at least, from which on a statement goes through all items and passes over those not asked for,
+instead of asking for each: at a million items both ways take about the same then."""
+
+_COLUMNS = {**COLUMNS, "folder": "rtrim(items.path, replace(items.path, '/', ''))"}
+"""What every item has: the folder is the path without what stands behind its last slash."""
+
+_ASKED_FOR = "substr(:asked, {} + 1, 1) = x'01'"
 
 _fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
@@ -240,6 +251,63 @@ class Catalog(Database):
                 found.setdefault(item, {})[str(name)] = value
         return found
 
+    def values(self, name: str, ids: Sequence[int]) -> dict[int, Value]:
+        """What these items have under one name, those that have it; see :meth:`retrieval.index.Index.values`."""
+        if name in _COLUMNS:
+            ask = f"SELECT id, {_COLUMNS[name]} FROM items WHERE {_LIVE}"  # noqa: S608
+            some = ask + " AND id IN ({})"
+        else:
+            ask = f"SELECT item, value FROM attributes INDEXED BY attributes_by_value WHERE name = :name AND {_LIVE}"  # noqa: S608
+            some = (
+                "SELECT item, value FROM attributes INDEXED BY attributes_by_item "  # noqa: S608
+                f"WHERE item IN ({{}}) AND name = :name AND {_LIVE}"
+            )
+        many = _SHARE * len(ids) > int(self.meta["items"])
+        found: dict[int, Value] = {}
+        for statement in [ask] if many else [some.format(marks) for marks in _some_at_a_time(ids)]:
+            rows = self.all(statement, name=name)
+            with self.damage_is_said():
+                found.update((id_, _plain(name, value)) for id_, value in rows if value is not None)
+        return found
+
+    def counts(self, names: Sequence[str], ids: npt.NDArray[np.int64] | None) -> dict[str, dict[Value | None, int]]:
+        """How many items have each value; see :meth:`retrieval.index.Index.counts`."""
+        found: dict[str, dict[Value | None, int]] = {name: {} for name in names}
+
+        def count(name: str, rows: Iterable[tuple[Any, int]]) -> None:
+            counts = found[name]
+            with self.damage_is_said():
+                for value, n in rows:
+                    kept = None if value is None else _plain(name, value)
+                    counts[kept] = counts.get(kept, 0) + n
+
+        asked, few = b"", ids is not None and (not len(ids) or _SHARE * len(ids) <= int(ids.max()))
+        if ids is not None and len(ids) and not few:
+            given = np.zeros(int(ids.max()) + 1, np.uint8)
+            given[ids] = 1
+            asked = given.tobytes()
+        for marks in _some_at_a_time(ids.tolist()) if ids is not None and few else ():
+            for name in names:
+                if name in _COLUMNS:
+                    within = f"FROM items WHERE id IN ({marks}) AND {_LIVE} GROUP BY 1"
+                    count(name, self.all(f"SELECT {_COLUMNS[name]}, count(*) {within}"))
+            for name, value, n in self.all(
+                "SELECT name, value, count(*) FROM attributes INDEXED BY attributes_by_item "  # noqa: S608
+                f"WHERE item IN ({marks}) AND {_LIVE} GROUP BY name, value"
+            ):
+                if name in found:
+                    count(name, [(value, n)])
+        for name in () if few else names:
+            column, key, table, only = (
+                (_COLUMNS[name], "id", "items NOT INDEXED", "")
+                if name in _COLUMNS
+                else ("value", "item", "attributes INDEXED BY attributes_by_value", "name = :name AND ")
+            )
+            chosen = "" if ids is None else f" AND {_ASKED_FOR.format(key)}"
+            ask = f"SELECT {column}, count(*) FROM {table} WHERE {only}{_LIVE}{chosen} GROUP BY 1"  # noqa: S608
+            count(name, self.all(ask, name=name, asked=asked))
+        return found
+
     def attribute_kinds(self) -> dict[str, set[str]]:
         """name → which of "number" and "text" its values have been."""
         return self._kinds
@@ -277,7 +345,9 @@ class Catalog(Database):
         items: Sequence[NewItem],
         merged: Iterable[SegmentRecord],
         facts: Sequence[Facts] = (),
-        attributes: Sequence[Mapping[str, Value]] = (),
+        attributes: Sequence[Mapping[str, Value | None]] = (),
+        *,
+        new: bool = False,
     ) -> None:
         """Commit a segment and its new items, whose ids count up from ``first_id``; live paths among them are replaced.
 
@@ -288,11 +358,13 @@ class Catalog(Database):
             merged: segments whose vectors it holds, too, and that go.
             facts: what the items' own files tell, one for each, or nothing.
             attributes: those of the items, one for each, or nothing.
+            new: no item has one of these paths, so that none need be looked up.
         """
         with self.change() as (connection, now):
             self._replace_segments(connection, now, segment, merged)
             old = connection.executemany(
-                "UPDATE items SET removed = ? WHERE path = ? AND removed IS NULL", [(now, item.path) for item in items]
+                "UPDATE items SET removed = ? WHERE path = ? AND removed IS NULL",
+                [] if new else [(now, item.path) for item in items],
             )
             replaced = max(old.rowcount, 0)
             connection.executemany(
@@ -300,7 +372,12 @@ class Catalog(Database):
                 ((first_id + place, *_fields(item), now) for place, item in enumerate(items)),
             )
             told = [(first_id + place, *fact) for place, some in enumerate(facts) for fact in some]
-            given = [(first_id + at, *pair) for at, pairs in enumerate(attributes) for pair in pairs.items()]
+            given: list[tuple[int, str, Any, int]] = [
+                (first_id + place, name, value, now)
+                for place, pairs in enumerate(attributes)
+                for name, value in pairs.items()
+                if value is not None
+            ]
             if replaced or told:
                 connection.execute(FACTS)
             if replaced:  # what the user attached to a path stays with it, and what the old file told goes
@@ -318,10 +395,10 @@ class Catalog(Database):
                     {"now": now},
                 )
             if given:
-                connection.executemany(
-                    "INSERT INTO attributes VALUES (?, ?, ?, ?, NULL)", [(*one, now) for one in given]
-                )
-                self._count_kinds(connection, {name for _, name, _ in given})
+                # In the order of the index over values, which they would otherwise come into all over.
+                given.sort(key=lambda one: (one[1], isinstance(one[2], str), one[2]))
+                connection.executemany("INSERT INTO attributes VALUES (?, ?, ?, ?, NULL)", given)
+                self._count_kinds(connection, {name for _, name, _, _ in given})
             if told:
                 self._tell(connection, now, told)
             self.put(connection, "next_id", first_id + len(items))
@@ -493,6 +570,17 @@ def _some_at_a_time(ids: Sequence[int]) -> Iterator[str]:
     """Ids as a statement lists them, as many at a time as one statement asks for."""
     for start in range(0, len(ids), _TOGETHER):
         yield ",".join(str(int(id_)) for id_ in ids[start : start + _TOGETHER])  # integers, so nothing to escape
+
+
+def _plain(name: str, value: object) -> Value:
+    """A value as attributes have them, and folders without the slash at their end.
+
+    Raises:
+        ValueError: it is something else, which a damaged file may hold.
+    """
+    if not isinstance(value, str | int | float) or not (isinstance(value, str) or math.isfinite(value)):
+        raise ValueError(f"{name!r:.60} of an item is {value!r:.60}")
+    return value.rstrip("/") or value if name == "folder" and isinstance(value, str) else value
 
 
 def _is_within(file: object) -> bool:

@@ -118,6 +118,13 @@ class Database:
         """The number of the last change that is seen here."""
         return int(self.meta["generation"])
 
+    def newest(self) -> int:
+        """The number of the last change that anybody has made, whatever is seen here."""
+        with self.damage_is_said():
+            self._begin_steps()
+            rows = self._connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchall()
+            return int(json.loads(rows[0][0]))
+
     def all(self, sql: str, **values: object) -> list[Any]:
         """The rows of a query, in which ``:now`` is the generation."""
         now = self.generation

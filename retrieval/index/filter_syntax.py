@@ -133,6 +133,18 @@ class Either:
 Tree: TypeAlias = Condition | Not | Both | Either
 
 
+class FilterError(RetrievalError):
+    """A filter that is wrong at one place.
+
+    Attributes:
+        position: of the place, counted from 1.
+    """
+
+    def __init__(self, sentence: str, position: int) -> None:
+        super().__init__(sentence)
+        self.position = position
+
+
 def parse(source: str) -> Tree:
     """Take a filter apart.
 
@@ -156,7 +168,7 @@ def refuse(source: str, position: int, written: str, trouble: str) -> NoReturn:
     start, stop = max(0, position - 31), position + 29
     quoted = ("…" if start else "") + source[start:stop] + ("…" if stop < len(source) else "")
     short = written if len(written) <= 40 else written[:39] + "…"
-    raise RetrievalError(f"The filter {quoted!r} has {short!r} at position {position}{trouble}.")
+    raise FilterError(f"The filter {quoted!r} has {short!r} at position {position}{trouble}.", position)
 
 
 def spelled(name: str) -> str:

@@ -41,7 +41,8 @@ BUILT_IN: Mapping[str, str] = {
 }
 """What every item has, and its kind. Attributes cannot have these names."""
 
-_COLUMNS = {name: f"items.{name}" for name in BUILT_IN} | {"modified": "items.mtime_ns"}
+COLUMNS = {name: f"items.{name}" for name in BUILT_IN} | {"modified": "items.mtime_ns"}
+"""Where the catalog has it."""
 _LIVE = "attributes.added <= :now AND (attributes.removed IS NULL OR attributes.removed > :now)"
 _VALUE = "attributes.value"
 
@@ -91,7 +92,7 @@ class _Compiler:
 
     def _condition(self, condition: Condition) -> str:
         if condition.name in BUILT_IN:
-            column = _COLUMNS[condition.name]
+            column = COLUMNS[condition.name]
             if condition.operator in ("missing", "present"):
                 return f"{column} IS {'NOT ' * (condition.operator == 'present')}NULL"
             return self._test(column, condition, {BUILT_IN[condition.name]})
@@ -128,7 +129,7 @@ class _Compiler:
         moment = moments.read(date)
         assert moment is not None  # the parser took it for a date
         first, end = moment.start, moment.start + moment.length
-        if column == _COLUMNS["modified"]:
+        if column == COLUMNS["modified"]:
             first, end = (min(max(1000 * time, -(2**63)), 2**63 - 1) for time in (first, end))
         else:
             column = f"moment({column})"

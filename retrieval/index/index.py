@@ -36,7 +36,7 @@ from retrieval.index.records import (
     State,
     StructureRecord,
     Value,
-    attribute,
+    attributes_of,
     is_unicode,
     new_paths,
 )
@@ -76,14 +76,16 @@ class Index:
         ...     hits = index.items(ids[0])
     """
 
-    def __init__(self, folder: Path, writing: lock.WriterLock | None, *, mapped: bool = False) -> None:
-        """Use :meth:`open` or :meth:`create`."""
+    def __init__(
+        self, folder: Path, writing: lock.WriterLock | None, *, mapped: bool = False, before: Snapshot | None = None
+    ) -> None:
+        """Use :meth:`open`, :meth:`create` or :meth:`renewed`."""
         self.folder = folder
         self.warnings: list[str] = []
         self._lock = writing
         self._identity = identity(folder)
         self._in_memory = not mapped
-        self._snapshot: Snapshot | None = None
+        self._snapshot = before
         self._closed = False
         with contextlib.ExitStack() as held:
             mark = writing or lock.ReaderMark(folder)
@@ -173,6 +175,27 @@ class Index:
         folders.require_own(folder)
         return cls(folder, lock.WriterLock(folder), mapped=mapped) if write else cls._open_whole(folder, mapped)
 
+    def renewed(self) -> Self | None:
+        """A second reader, of what there is now: it goes on using the files and vectors that this one has loaded.
+
+        Returns:
+            It; None if its folder was moved meanwhile, or another index took its place.
+
+        Raises:
+            RetrievalError: what is there now is damaged.
+        """
+        self._require_open()
+        try:
+            index = type(self)(self.folder, None, mapped=self.mapped, before=self._snapshot)
+        except RetrievalError:
+            if self.in_place:
+                raise
+            return None
+        if index._identity == self._identity and index.in_place:
+            return index
+        index.close()
+        return None
+
     @classmethod
     def _open_whole(cls, folder: Path, mapped: bool) -> Self:
         """Open for reading: one index, not a part of the old and a part of the new where one takes another's place."""
@@ -227,6 +250,18 @@ class Index:
     def generation(self) -> int:
         """How many changes led to what is seen here."""
         return self._state.generation
+
+    @property
+    def newest(self) -> int:
+        """How many changes there were by now: above :attr:`generation` where a writer was at work since."""
+        self._require_open()
+        return self._catalog.newest()
+
+    @property
+    def created(self) -> str | None:
+        """When it was made, as ISO 8601 has it."""
+        value = self._catalog.meta.get("created")
+        return None if value is None else str(value)
 
     @property
     def encoder_hash(self) -> str:
@@ -381,6 +416,32 @@ class Index:
         """The names of all attributes, and which of "number" and "text" their values have been."""
         return self._catalog.attribute_kinds()
 
+    def values(self, name: str, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[Value | None]:
+        """What these items have under one name, in their order; None for those that have nothing.
+
+        Args:
+            name: an attribute, or what every item has (:data:`retrieval.index.filters.BUILT_IN`; `modified` as
+                nanoseconds since 1970), or "folder", where the item lies.
+            ids: of items of the index.
+        """
+        wanted = whole_numbers(ids, "id")
+        found = self._catalog.values(name, wanted)
+        return [found.get(id_) for id_ in wanted]
+
+    def counts(
+        self, names: Sequence[str], ids: Sequence[int] | npt.NDArray[np.int64] | None = None
+    ) -> dict[str, dict[Value | None, int]]:
+        """How many items have each value, for each of some names.
+
+        Args:
+            names: as :meth:`values` takes them.
+            ids: of the items that are counted, each once; None for all.
+
+        Returns:
+            name → value → how many; what every item has also counts None, those that lack it.
+        """
+        return self._catalog.counts(names, None if ids is None else np.asarray(ids, np.int64))
+
     def select(self, where: str) -> npt.NDArray[np.int64]:
         """The ids, ascending, of the items that an expression matches; see :mod:`retrieval.index.filters`.
 
@@ -445,6 +506,46 @@ class Index:
         left_out = None if exclude is None else _left_out(exclude, len(queries))
         return self._now.search(queries, k, left_out, None if where is None else self._chosen(where))
 
+    def search_after(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        after: Sequence[tuple[float, int]],
+        *,
+        exclude: Sequence[Sequence[int]] | None = None,
+        where: str | None = None,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """The k best that come after a place in the order of hits. Always exact: it looks at every vector.
+
+        Pages are made of it: wherever the place is, it costs the same, and what others add or remove before that place
+        moves nothing behind it.
+
+        Args:
+            queries, k, exclude, where: as :meth:`search` takes them.
+            after: for each query a score and an id, as a hit has them, whether or not there is such an item: what
+                scores less comes after it, or the same with a higher id. ``(math.inf, -1)`` is before all.
+
+        Returns:
+            as :meth:`search`.
+
+        Raises:
+            RetrievalError: as :meth:`search`; or a score is no number, or there is not one place for each query.
+        """
+        queries = checked(queries, self.dim, self.storage, "queries")
+        k = min(whole(k, "k"), len(self) + PADDED)
+        if k < 0:
+            raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
+        if len(after) != len(queries):
+            raise RetrievalError(f"There are {len(after)} places for {len(queries)} queries; give one for each.")
+        scores = np.array([score for score, _ in after], np.float32)
+        if np.isnan(scores).any():
+            raise RetrievalError("A score to go on after is not a number; give one from -1 to 1.")
+        given = whole_numbers([id_ for _, id_ in after], "id")
+        last = np.array([min(max(id_, -1), _NO_ID - 1) for id_ in given], np.int64)
+        left_out = None if exclude is None else _left_out(exclude, len(queries))
+        chosen = None if where is None else self._chosen(where)
+        return self._now.search_after(queries, k, (scores, last), left_out, chosen)
+
     def range_search(
         self,
         queries: npt.NDArray[Any],
@@ -485,25 +586,40 @@ class Index:
 
     # Changing it
 
-    def add(self, vectors: npt.NDArray[Any], items: Sequence[NewItem]) -> npt.NDArray[np.int64]:
+    @property
+    def next_id(self) -> int:
+        """The id that the next item gets."""
+        return int(self._catalog.meta["next_id"])
+
+    def add(
+        self,
+        vectors: npt.NDArray[Any],
+        items: Sequence[NewItem],
+        attributes: Sequence[Mapping[str, Value | None]] = (),
+    ) -> npt.NDArray[np.int64]:
         """Add items and their vectors, all or none: one segment file and one transaction.
 
         Args:
             vectors: float32 (n, dim), unit rows; for binary codes also uint8 (n, dim / 8).
             items: n of them.
+            attributes: those of the items, as :meth:`attach` takes them, one mapping for each; or nothing.
 
         Returns:
             their ids (n,), which count on from the highest ever given.
 
         Raises:
-            RetrievalError: the vectors do not fit, a path is there already, or the disk is full.
+            RetrievalError: the vectors or an attribute do not fit, a path is there already, or the disk is full.
         """
         path = self._catalog.taken(new_paths(items))
         if path is not None:
             raise RetrievalError(
                 f"{path!r} is in the index {str(self.folder)!r} already; remove it first, or use upsert."
             )
-        return self.upsert(vectors, items)
+        if attributes and len(attributes) != len(items):
+            raise RetrievalError(
+                f"There are attributes of {len(attributes)} for {len(items)} items; give each its own."
+            )
+        return self._insert(vectors, items, (), [attributes_of(pairs) for pairs in attributes], new=True)
 
     def upsert(
         self,
@@ -518,11 +634,24 @@ class Index:
         `attributes`, one mapping for each item, which must all be new, these are theirs from the start.
         """
         self.must_write()
+        new_paths(items)
+        return self._insert(vectors, items, facts, attributes, new=False)
+
+    def _insert(
+        self,
+        vectors: npt.NDArray[Any],
+        items: Sequence[NewItem],
+        facts: Sequence[Facts],
+        attributes: Sequence[Mapping[str, Value | None]],
+        *,
+        new: bool,
+    ) -> npt.NDArray[np.int64]:
+        """Add items whose paths were looked at; `new`: and which none of the index has."""
+        self.must_write()
         vectors = checked(vectors, self.dim, self.storage, "vectors")
         if len(vectors) != len(items):
             raise RetrievalError(f"There are {len(vectors)} vectors for {len(items)} items; give one for each.")
-        new_paths(items)
-        first = int(self._catalog.meta["next_id"])
+        first = self.next_id
         ids = np.arange(first, first + len(items), dtype=np.int64)
         if not len(ids):
             return ids
@@ -530,7 +659,7 @@ class Index:
         self._write(
             merged,
             [(ids, vectors)],
-            lambda segment: self._catalog.add(segment, first, items, merged, facts, attributes),
+            lambda segment: self._catalog.add(segment, first, items, merged, facts, attributes, new=new),
         )
         return ids
 
@@ -569,10 +698,7 @@ class Index:
         """
         self.must_write()
         ids = self._known_ids(list(attributes))
-        kept = {
-            id_: {name: attribute(name, value) for name, value in pairs.items()}
-            for id_, pairs in zip(ids, attributes.values(), strict=True)
-        }
+        kept = {id_: attributes_of(pairs) for id_, pairs in zip(ids, attributes.values(), strict=True)}
         if kept:
             self._commit(lambda: self._catalog.attach(kept))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -138,6 +140,24 @@ def new_paths(items: Sequence[NewItem]) -> set[str]:
     Raises:
         RetrievalError: one stands twice or is empty, or something in an item is not of its kind.
     """
+    paths, labels, sha256, *numbers = list(zip(*map(_fields, items), strict=True)) or [()] * 7
+    if not (
+        {str}.issuperset(map(type, (*paths, *sha256)))
+        and {str, type(None)}.issuperset(map(type, labels))
+        and all(paths)
+        and is_unicode("".join((*paths, *sha256, *filter(None, labels))))
+        and all({int}.issuperset(map(type, column)) for column in numbers)
+        and all(fits(number) for column in numbers for number in {*column})
+        and len({*paths}) == len(paths)
+    ):
+        _require_new(items)  # one by one, to say which it is
+    return {*paths}
+
+
+_fields = attrgetter("path", "label", "sha256", "width", "height", "size", "mtime_ns")
+
+
+def _require_new(items: Sequence[NewItem]) -> None:
     seen: set[str] = set()
     for item in items:
         texts: Mapping[str, object] = {"path": item.path, "label": item.label or "", "sha256": item.sha256}
@@ -155,7 +175,6 @@ def new_paths(items: Sequence[NewItem]) -> set[str]:
         if item.path in seen:
             raise RetrievalError(f"The path {item.path!r} stands twice among the new items; give it once.")
         seen.add(item.path)
-    return seen
 
 
 def attribute(name: str, value: object) -> Value | None:
@@ -167,10 +186,7 @@ def attribute(name: str, value: object) -> Value | None:
     Raises:
         RetrievalError: the catalog can keep no such thing.
     """
-    if not isinstance(name, str) or not is_unicode(name):
-        raise RetrievalError(f"An attribute is called {name!r:.100}; give it a name of letters.")
-    if name.lower() in BUILT_IN:
-        raise RetrievalError(f"Every item has {name!r} already; give the attribute another name.")
+    require_name(name)
     kept: Any = value.item() if isinstance(value, np.generic) else value
     trouble = None if kept is None else unfit(kept)
     if trouble is not None:
@@ -178,6 +194,29 @@ def attribute(name: str, value: object) -> Value | None:
         raise RetrievalError(f"The attribute {name!r} cannot be {value!r:.100}, {trouble[0]}; {remedy}.")
     found: Value | None = int(kept) if isinstance(kept, bool) else kept
     return found
+
+
+def attributes_of(pairs: Mapping[str, object]) -> dict[str, Value | None]:
+    """Those of an item, as :func:`attribute` gives each."""
+    return {name: attribute(name, value) for name, value in pairs.items()}
+
+
+@lru_cache(64)
+def _is_name(name: str) -> bool:
+    return is_unicode(name) and name.lower() not in BUILT_IN
+
+
+def require_name(name: object) -> None:
+    """See to it that an attribute may be called so.
+
+    Raises:
+        RetrievalError: it is no name, or one that every item has of its own.
+    """
+    if isinstance(name, str) and _is_name(name):
+        return
+    if not isinstance(name, str) or not is_unicode(name):
+        raise RetrievalError(f"An attribute is called {name!r:.100}; give it a name of letters.")
+    raise RetrievalError(f"Every item has {name!r} already; give the attribute another name.")
 
 
 def unfit(value: object) -> tuple[str, str] | None:

@@ -149,6 +149,20 @@ class Snapshot:
             found = self._approximate.search(queries, k, exclude, allowed, filtered=chosen is not None)
         return found
 
+    def search_after(
+        self,
+        queries: npt.NDArray[Any],
+        k: int,
+        after: Answers,
+        exclude: Sequence[Ids] | None,
+        chosen: tuple[str, Ids] | None,
+    ) -> Answers:
+        """The k best after a place in each query's order, a score and an id; always exact."""
+        self._load_live()
+        allowed = self._live if chosen is None else self._filter(*chosen)
+        found: Answers = _searches().exact(self._load_rows(), queries, k, exclude, allowed, after=after)
+        return found
+
     def range_search(self, queries: npt.NDArray[Any], score: float, chosen: tuple[str, Ids] | None) -> list[Answers]:
         """Everything that scores at least so much, best first, for each query."""
         self._load_live()

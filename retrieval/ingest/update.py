@@ -34,6 +34,9 @@ from retrieval.ingest.memory_limits import Limits, limits, resident
 OUTDATED = "the index was built with an older decoder"
 """Why a picture is left out of an index whose vectors are of other pixels than would be made now."""
 
+FEW_NUMBERS = 1 << 20
+"""Numbers in all vectors of an index up to which exact search takes a millisecond, wherever it runs."""
+
 UPDATE_ITEMS = 1 << 16
 """Items that are given another path, time or label in one transaction."""
 
@@ -328,6 +331,9 @@ def see_to_structure(index: Index, memory: int | None = None) -> bool:
         index: open for writing.
         memory: bytes that the process may take.
     """
+    few = len(index) * index.dim <= FEW_NUMBERS
+    if few and index.structure is None and index.tuning is None:
+        return True  # without waiting for FAISS
     from retrieval.tuning.default import default_structure  # here, as it brings FAISS
 
     if memory is not None:

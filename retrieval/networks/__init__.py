@@ -28,7 +28,8 @@ TABLE = {
     "seed": "retrieval.networks.seed.SeedNetwork",
     "vgg16": "retrieval.networks.vgg16.VGG16",
     "portrait": "retrieval.networks.portrait.Portrait",
-    "efficientnet_lite0": "retrieval.networks.efficientnet_lite0.EfficientNetLite0",
+    "efficientnet_lite0": "retrieval.networks.efficientnet_lite.EfficientNetLite0",
+    "efficientnet_lite1": "retrieval.networks.efficientnet_lite.EfficientNetLite1",
 }
 """Name → class."""
 

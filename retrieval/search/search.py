@@ -7,6 +7,7 @@ network that lies in the index, through ONNX Runtime where the index has it in t
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import itertools
@@ -32,11 +33,12 @@ from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
 from retrieval.search.answer import Answer, AskedPart, hits_of
+from retrieval.search.arrangement import PLAIN, Arrangement, arranged
 from retrieval.search.combining import combined
 from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
 from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
-from retrieval.search.rerank.reranker import FirstRanking, unchanged
+from retrieval.search.rerank.reranker import FirstRanking, Reranked, unchanged
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
@@ -111,6 +113,41 @@ class Search:
             except BaseException:
                 search.close()
                 raise
+        return search
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was found wrong with the index, and could be worked around."""
+        return self.index.warnings
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it is known what scores say."""
+        return self.calibration is not None
+
+    def ordered_by(self, reranker: Reranker) -> Self:
+        """The same index, with what orders the hits of every query anew; it is open as long as this one is."""
+        search = copy.copy(self)
+        search.reranker = reranker
+        return search
+
+    def renewed(self) -> Self | None:
+        """The same, of what is in the index now, with the vectors and the network that this one has loaded.
+
+        Returns:
+            It, to be closed besides this one; None if another index took the place of this one.
+
+        Raises:
+            RetrievalError: what is there now is damaged.
+        """
+        index = self.index.renewed()
+        if index is None:
+            return None
+        search = type(self)(index, self.folder, self._model, self.reranker)
+        if "encoder" in self.__dict__:
+            search.__dict__["encoder"] = self.encoder
+        elif self._model is None:
+            search._held = HeldFolder(self.folder / ENCODER)
         return search
 
     def close(self) -> None:
@@ -206,6 +243,7 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
         skipped: list[images.Skipped] | None = None,
     ) -> list[Answer]:
         """Find what looks like these pictures.
@@ -221,6 +259,7 @@ class Search:
             include_self: leave nothing out.
             where: a filter that hits must match (``docs/filters.md``); if k others match, k come back.
             above: only hits of at least this score; with `k` None all of them.
+            arrange: how the hits are sorted, grouped, counted, paged or chosen; see :class:`.Arrangement`.
             skipped: takes in what cannot be read; without it that is an error.
 
         Returns:
@@ -229,7 +268,7 @@ class Search:
         Raises:
             RetrievalError: a picture cannot be read, the filter is wrong, or the index has no encoder that fits.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         left_out: list[images.Skipped] = []
         asked = pictures_of(pictures, left_out)
         questions: list[Question] = []
@@ -243,7 +282,7 @@ class Search:
             skipped.extend(left_out)
         elif left_out:
             raise images.UnreadableImage(left_out[0].path, left_out[0].reason)
-        return self._answers(questions, np.concatenate(vectors), k, include_self, where, above)
+        return self._answers(questions, np.concatenate(vectors), k, include_self, where, above, arrange)
 
     def _encode_files(self, files: Sequence[Any], left_out: list[images.Skipped]) -> Iterator[Encoded]:
         from retrieval.encoder.file_encoding import encode_files
@@ -310,15 +349,16 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what looks like pictures of the index; no encoder is loaded.
 
         Raises:
             RetrievalError: an id is not in the index, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         items = self.index.items(ids)
-        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above)
+        return self._of_items([f"id {item.id}" for item in items], items, k, include_self, where, above, arrange)
 
     def query_paths(
         self,
@@ -328,14 +368,15 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """The same by path in the index: relative to its root, with `/` between the parts.
 
         Raises:
             RetrievalError: a path is not in the index, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
-        return self._of_items(paths, [self._found(path) for path in paths], k, include_self, where, above)
+        k = self._checked(k, where, above, arrange)
+        return self._of_items(paths, [self._found(path) for path in paths], k, include_self, where, above, arrange)
 
     def query_vectors(
         self,
@@ -345,6 +386,7 @@ class Search:
         names: Sequence[str] | None = None,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what is nearest to vectors; no encoder is loaded.
 
@@ -357,16 +399,22 @@ class Search:
         Raises:
             RetrievalError: another shape or type, a row is zero or not finite, or the filter is wrong.
         """
-        return self._of_vectors(vectors, names, names or (), k, where, above)
+        return self._of_vectors(vectors, names, names or (), k, where, above, arrange)
 
     def query_file(
-        self, file: str | Path, k: int | None = 10, *, where: str | None = None, above: float | None = None
+        self,
+        file: str | Path,
+        k: int | None = 10,
+        *,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """:meth:`query_vectors` of a `.npy` file. One that holds Python objects is refused, not unpickled."""
         vectors = mapped(Path(file))
         rows = [f"[{row}]" for row in range(len(vectors) if vectors.ndim > 1 else 1)]
         names, files = [Path(file).name + row for row in rows], [f"{file}{row}" for row in rows]
-        return self._of_vectors(vectors, names, files, k, where, above)
+        return self._of_vectors(vectors, names, files, k, where, above, arrange)
 
     def _of_vectors(
         self,
@@ -376,26 +424,33 @@ class Search:
         k: int | None,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[Answer]:
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, how)
         rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
         names = names or [f"vector {row}" for row in range(len(rows))]
         asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
         questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
-        return self._answers(questions, rows, k, True, where, above)
+        return self._answers(questions, rows, k, True, where, above, how)
 
     def query_texts(
-        self, texts: Sequence[str], k: int | None = 10, *, where: str | None = None, above: float | None = None
+        self,
+        texts: Sequence[str],
+        k: int | None = 10,
+        *,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> list[Answer]:
         """Find what these words describe, in an index that was built with a CLIP-like model.
 
         Raises:
             RetrievalError: the index's model knows pictures only, or the filter is wrong.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         vectors = self.encoder.encode_text(texts)
         questions = [self._text(text) for text in texts]
-        return self._answers(questions, vectors, k, True, where, above)
+        return self._answers(questions, vectors, k, True, where, above, arrange)
 
     def query_parts(
         self,
@@ -406,6 +461,7 @@ class Search:
         include_self: bool = False,
         where: str | None = None,
         above: float | None = None,
+        arrange: Arrangement = PLAIN,
     ) -> Answer:
         """Find what looks like several things at once, and unlike others: one question of many parts.
 
@@ -421,12 +477,12 @@ class Search:
             unlike: the same, of what hits are to be unlike. With nothing in `like` the least alike come first.
             k: how many hits the answer has, at most.
             include_self: leave nothing out.
-            where: a filter that hits must match. above: only hits of at least this score.
+            where: a filter that hits must match. above: only hits of at least this score. arrange: how they stand.
 
         Raises:
             RetrievalError: there is no part, one is wrong or cannot be read, or nothing is left of their sum.
         """
-        k = self._checked(k, where, above)
+        k = self._checked(k, where, above, arrange)
         wanted, unwanted = parts_of(like), parts_of(unlike)
         parts = [*wanted, *unwanted]
         if not parts:
@@ -438,8 +494,8 @@ class Search:
         mixed = Question("", calibrated=False, asked=self._asked(wanted, unwanted))
         alone = questions[0] if signs == [1] else mixed
         question = replace(alone, query=spelled(wanted, unwanted), of=questions)
-        (answer,) = self._answers([question], vector[None], k, include_self, where, above)
-        left_out = [() if include_self else tuple(item.id for item in self._copies(one)) for one in questions]
+        (answer,) = self._answers([question], vector[None], k, include_self, where, above, arrange)
+        left_out = [() if include_self else tuple(item.id for item in self.copies(one)) for one in questions]
         asked = map(AskedPart, parts, signs, (one.picture for one in questions), left_out)
         return replace(answer, parts=tuple(asked))
 
@@ -449,8 +505,7 @@ class Search:
         found, problems = [], []
         for part in parts:
             try:
-                question, rows = self._of_part(part)
-                found.append((question, rows[0]))
+                found.append(self.understood(part))
             except RetrievalError as problem:
                 problems.append(problem)
         if len(problems) > 1:
@@ -502,9 +557,12 @@ class Search:
         include_self: bool,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[Answer]:
         questions = [self._of_item(name, item) for name, item in zip(names, items, strict=True)]
-        return self._answers(questions, self.index.vectors([item.id for item in items]), k, include_self, where, above)
+        return self._answers(
+            questions, self.index.vectors([item.id for item in items]), k, include_self, where, above, how
+        )
 
     def _of_item(self, name: str, item: Item) -> Question:
         return Question(name, self.pictures / item.path, item, item.sha256, item.label)
@@ -533,16 +591,22 @@ class Search:
         include_self: bool,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[Answer]:
         if not questions:
             return []
-        copies = [self._copies(question) for question in questions]
+        copies = [self.copies(question) for question in questions]
         left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
+        digests = [
+            None if self.reranker else how.digest(self.index, one, above, where, include_self) for one in vectors
+        ]
+        how.require_same(digests)
         # a re-ranker may bring up what would not be among the first k
-        first_k = k if self.reranker is None or k is None else max(k, self.reranker.top)
-        if self._readers and first_k is not None and where is None and above is None:
+        as_is = where is None and above is None and how.cursor is None
+        first_k = how.first(k) if self.reranker is None or k is None else max(k, self.reranker.top)
+        if self._readers and first_k is not None and as_is:
             first_k = max(first_k, self._looked_at(copies))
-        ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above)
+        ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above, how)
         found = [
             FirstRanking(
                 vector,
@@ -557,41 +621,45 @@ class Search:
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
         ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
-        readings = self._readings(
-            questions,
-            vectors,
-            copies,
-            ranked,
-            [(one.scores[:k], one.ids[:k]) for one in ordered],
-            as_is=where is None and above is None,
-        )
+        asked = (questions, vectors, copies, ranked)
+        if how.matches:
+            ordered = self._within_fold(
+                asked, [one.first(how.first(k) if above is None else None) for one in ordered], as_is
+            )
+        pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
+        readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
-        wanted = {id_ for one in ordered for id_ in one.ids[:k].tolist()}
+        wanted = {id_ for page in pages for id_ in page.hits.ids.tolist()}
         known = {item.id: item for item in self.index.items(sorted(wanted))}
         answers = []
-        for question, same, first, one, said in zip(questions, copies, found, ordered, readings, strict=True):
+        for question, same, first, page, said in zip(questions, copies, found, pages, readings, strict=True):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
             kept = [
-                (score, known[id_]) for score, id_ in zip(one.scores[:k].tolist(), one.ids[:k].tolist(), strict=True)
+                (score, known[id_])
+                for score, id_ in zip(page.hits.scores.tolist(), page.hits.ids.tolist(), strict=True)
             ]
-            match, copy = said.get("words" if question.words else "labels"), said.get("copies")
-            if one.heeded is not None:  # marks say more than what was measured without them
-                match = copy = None
+            marks = page.hits.heeded
+            # marks say more than what is asked for P, which was measured without them
+            told = {} if marks is not None else said
+            match, copy = told.get("words" if question.words else "labels"), told.get("copies")
             answers.append(
                 Answer(
                     query=question.query,
                     label=label,
                     id=None if item is None else item.id,
-                    hits=hits_of(kept, label, match, copy, one.reranked[:k].tolist(), one.heeded),
+                    hits=hits_of(kept, label, match, copy, page),
                     picture=question.picture,
                     left_out=first.excluded,
                     no_match=None if match is None else match.no_match,
-                    fold=None if match is None else match.fold,
+                    fold=match.fold if match is not None and how.as_ranked else None,
                     no_copy=None if copy is None else copy.no_match,
-                    unread=one.unread,
-                    marks=one.heeded,
+                    unread=page.hits.unread,
+                    marks=marks,
                     root=self.pictures,
+                    matches=page.matches,
+                    facets=page.facets,
+                    next=page.next,
                     box=question.box,
                     calibrated="words" in self._readers if question.words else question.calibrated,
                 )
@@ -616,8 +684,56 @@ class Search:
 
         own = [tuple(item.id for item in same) for same in copies]
         if not as_is:
-            ranked = self._ranked(vectors, self._looked_at(copies), own, None, None)
+            ranked = self._ranked(vectors, self._looked_at(copies), own, None, None, PLAIN)
         return readings(self._readers, about, vectors, own, ranked, hits)
+
+    def _within_fold(
+        self,
+        asked: tuple[
+            Sequence[Question],
+            NDArray[np.float32],
+            Sequence[Sequence[Item]],
+            Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]],
+        ],
+        ordered: Sequence[Reranked],
+        as_is: bool,
+    ) -> list[Reranked]:
+        """The hits up to where the matches end, as far as can be told.
+
+        Raises:
+            RetrievalError: nobody can tell.
+        """
+        for question, one in zip(asked[0], ordered, strict=True):
+            if one.heeded is not None:
+                raise RetrievalError(
+                    "--matches is calibrated without marks, and these hits were learned from some; leave --marks out."
+                )
+            if not (question.calibrated or question.words):
+                raise RetrievalError(
+                    f"--matches is calibrated for whole pictures, and {question.query!r} scores otherwise; "
+                    "leave one of them out."
+                )
+            self.require_calibrated("words" if question.words else "labels")
+        readings = self._readings(*asked, [(one.scores, one.ids) for one in ordered], as_is=as_is)
+        names = ["words" if question.words else "labels" for question in asked[0]]
+        return [one.first(said[name].fold) for one, said, name in zip(ordered, readings, names, strict=True)]
+
+    def require_calibrated(self, about: str) -> None:
+        """Make sure that it can be told which hits match.
+
+        Args:
+            about: "labels", or "words".
+
+        Raises:
+            RetrievalError: nobody has calibrated that.
+        """
+        if about not in self.calibrations:
+            words = about == "words"
+            raise RetrievalError(
+                f"The index {printable(self.folder)!r} has no calibration that could tell "
+                f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
+                f"{' --words' * words}` on it first."
+            )
 
     def _looked_at(self, copies: Sequence[Sequence[Item]]) -> int:
         """How many hits a calibration looks at, the queries themselves among them."""
@@ -632,14 +748,20 @@ class Search:
         exclude: Sequence[tuple[int, ...]] | None,
         where: str | None,
         above: float | None,
+        how: Arrangement,
     ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         """Scores and ids of the index's own ranking for each query, best first."""
+        if how.goes_on(above):  # one more, to see whether another page comes
+            place = [how.place] * len(vectors)
+            best = self.index.search_after(vectors, (k or 0) + 1, place, exclude=exclude, where=where)
+            least = -np.inf if above is None else above
+            kept = [(ids >= 0) & (scores >= least) for scores, ids in zip(*best, strict=True)]
+            return [(scores[keep], ids[keep]) for scores, ids, keep in zip(*best, kept, strict=True)]
         if above is None:
             best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
             return [(scores[ids >= 0], ids[ids >= 0]) for scores, ids in zip(*best, strict=True)]
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
-        ends = limits[1:] if k is None else np.minimum(limits[1:], limits[:-1] + k)
-        spans = [slice(*pair) for pair in zip(limits[:-1], ends, strict=True)]
+        spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]
 
     def _asked(self, like: Sequence[Part], unlike: Sequence[Part] = ()) -> frozenset[str]:
@@ -651,17 +773,48 @@ class Search:
         except RetrievalError:
             return frozenset()
 
-    def _copies(self, question: Question) -> list[Item]:
+    def ask(
+        self,
+        questions: Sequence[Question],
+        vectors: NDArray[Any],
+        k: int | None = 10,
+        *,
+        include_self: bool = False,
+        where: str | None = None,
+        above: float | None = None,
+        arrange: Arrangement = PLAIN,
+    ) -> list[Answer]:
+        """Questions whose vectors are known, all together; an answer does not depend on what it is asked with.
+
+        Args:
+            questions: n of them. vectors: float32 (n, dim), unit rows; of binary codes also uint8 (n, dim / 8).
+
+        Raises:
+            RetrievalError: the filter is wrong.
+        """
+        k = self._checked(k, where, above, arrange)
+        return self._answers(questions, vectors, k, include_self, where, above, arrange)
+
+    def understood(self, part: Part) -> tuple[Question, NDArray[Any]]:
+        """A part of a question by itself, and its vector (dim,) or code (dim / 8,).
+
+        Raises:
+            RetrievalError: there is no such thing, or it cannot be read.
+        """
+        question, rows = self._of_part(part)
+        return question, rows[0]
+
+    def copies(self, question: Question) -> list[Item]:
         """The query itself, where it is in the index, and its exact copies, by ascending id; those of all its parts."""
         if question.of:
-            found = {item.id: item for one in question.of for item in self._copies(one)}
+            found = {item.id: item for one in question.of for item in self.copies(one)}
             return [found[id_] for id_ in sorted(found)]
         same = self.index.find_sha256(question.sha256) if question.sha256 else []
         if question.item is not None and question.item not in same:  # vectors that belong to no file
             return [question.item]
         return same
 
-    def _checked(self, k: int | None, where: str | None, above: float | None) -> int | None:
+    def _checked(self, k: int | None, where: str | None, above: float | None, how: Arrangement) -> int | None:
         """Refuse what is wrong before anything is read or encoded for it; k, but no more than there are items."""
         if k is None and above is None:
             raise RetrievalError("Neither k nor the least score is given; say how many hits are wanted.")
@@ -669,4 +822,5 @@ class Search:
             raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
         if where is not None:
             filters.compile(where, self.index.attribute_kinds())
+        how.check(self.index, k, above, self.reranker is not None)
         return None if k is None else min(whole(k, "k"), max(len(self.index), 1))

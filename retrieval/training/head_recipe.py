@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from retrieval.errors import RetrievalError
 from retrieval.networks import HEAD
 from retrieval.training import losses
-from retrieval.training.recipe import Recipe
+from retrieval.training.recipe import Recipe, as_in_recipe, choice
 
 CLOSED = "discriminant"
 """The head in closed form, without a loss."""
-
-
-def _choice(default: Any, help_: str, **more: Any) -> Any:
-    return field(default=default, metadata={"help": help_, **more})
-
-
-def _as_in_recipe(name: str, **changes: Any) -> Any:
-    known = {f.name: f for f in fields(Recipe)}[name]
-    return field(default=changes.get("default", known.default), metadata=known.metadata)
 
 
 @dataclass(frozen=True)
@@ -29,32 +20,32 @@ class HeadRecipe:
     """What a training does. The fields that :class:`retrieval.training.recipe.Recipe` has, too, have the same limits
     and the same flags on the command line."""
 
-    net: str = _choice(HEAD, "head: a layer over the vectors of an encoder")
-    on: str | None = _choice(
+    net: str = choice(HEAD, "head: a layer over the vectors of an encoder")
+    on: str | None = choice(
         None, "head: the encoder below it (default: the index's own, for pictures the one for photographs)"
     )
-    marks: str | None = _choice(
+    marks: str | None = choice(
         None, "head: learn from this file of marks (query --marks, or the page) in place of labels", metavar="FILE"
     )
-    loss: str = _choice(CLOSED, "discriminant (closed form), or any of the losses")
-    dim: int | None = _as_in_recipe("dim")
-    shrinkage: float | None = _choice(
+    loss: str = choice(CLOSED, "discriminant (closed form), or any of the losses")
+    dim: int | None = as_in_recipe("dim")
+    shrinkage: float | None = choice(
         None, "head: share of the scatter within classes that is evened out (default: chosen)", least=1e-6, most=1
     )
-    mix: float | None = _choice(
+    mix: float | None = choice(
         None, "head: how much what classes do not need counts beside what tells them apart (default: chosen)", least=0
     )
-    margin: float | None = _as_in_recipe("margin")
-    mining: str = _as_in_recipe("mining")
-    temperature: float | None = _as_in_recipe("temperature")
-    sampler: str = _as_in_recipe("sampler")
-    classes_per_batch: int = _as_in_recipe("classes_per_batch")
-    pictures_per_class: int = _as_in_recipe("pictures_per_class")
-    pairs_per_batch: int = _as_in_recipe("pairs_per_batch")
-    epochs: int = _choice(10, "passes over the vectors", least=1)
-    lr: float = _choice(0.001, "peak learning rate of AdamW", least=0)
-    seed: int = _as_in_recipe("seed")
-    threads: int | None = _as_in_recipe("threads")
+    margin: float | None = as_in_recipe("margin")
+    mining: str = as_in_recipe("mining")
+    temperature: float | None = as_in_recipe("temperature")
+    sampler: str = as_in_recipe("sampler")
+    classes_per_batch: int = as_in_recipe("classes_per_batch")
+    pictures_per_class: int = as_in_recipe("pictures_per_class")
+    pairs_per_batch: int = as_in_recipe("pairs_per_batch")
+    epochs: int = choice(10, "passes over the vectors", least=1)
+    lr: float = choice(0.001, "peak learning rate of AdamW", least=0)
+    seed: int = as_in_recipe("seed")
+    threads: int | None = as_in_recipe("threads")
 
     def __post_init__(self) -> None:
         if self.net != HEAD:

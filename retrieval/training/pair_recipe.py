@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from retrieval.errors import RetrievalError
 from retrieval.networks.pairs import NAMES, siamese
-from retrieval.training.recipe import Recipe
+from retrieval.training.recipe import Recipe, as_in_recipe, choice
 
 PATCHES = 64
 """Side of the input of the networks that were published for patches, where nobody asks for another."""
-
-
-def _choice(default: Any, help_: str) -> Any:
-    return field(default=default, metadata={"help": help_})
-
-
-def _as_in_recipe(name: str) -> Any:
-    known = {f.name: f for f in fields(Recipe)}[name]
-    return field(default=known.default, metadata=known.metadata)
 
 
 @dataclass(frozen=True)
@@ -29,35 +20,35 @@ class PairRecipe:
     :class:`retrieval.training.recipe.Recipe`, with the same limits and the same flags on the command line. The
     defaults are the same, too, but for P × K, where many classes of few pictures teach more (docs/pairs.md)."""
 
-    net: str = _choice("comparison", f"pair networks: {', '.join(NAMES)}")
-    trunk: str = _choice("convnet", "comparison: the embedding network whose outputs are compared")
-    hits_of: str | None = _choice(
+    net: str = choice("comparison", f"pair networks: {', '.join(NAMES)}")
+    trunk: str = choice("convnet", "comparison: the embedding network whose outputs are compared")
+    hits_of: str | None = choice(
         None,
         "pair networks: the encoder (a run or an index) whose hits will be re-ranked: impostors are drawn from what it "
         "confuses, and its similarity counts beside the network",
     )
-    widths: str | None = _as_in_recipe("widths")
-    dim: int | None = _as_in_recipe("dim")
-    size: int | None = _as_in_recipe("size")
-    classes_per_batch: int = _choice(32, "comparison, siamese: P; where there are fewer classes, K grows instead")
-    pictures_per_class: int = _choice(4, "comparison, siamese: K")
-    pairs_per_batch: int = _as_in_recipe("pairs_per_batch")
-    augment: str = _as_in_recipe("augment")
-    epochs: int | None = _as_in_recipe("epochs")
-    minutes: float | None = _as_in_recipe("minutes")
-    accumulate: int = _as_in_recipe("accumulate")
-    optimizer: str = _as_in_recipe("optimizer")
-    lr: float | None = _as_in_recipe("lr")
-    schedule: str = _as_in_recipe("schedule")
-    warmup: float = _as_in_recipe("warmup")
-    momentum: float = _as_in_recipe("momentum")
-    weight_decay: float = _as_in_recipe("weight_decay")
-    average: float = _as_in_recipe("average")
-    precision: str = _as_in_recipe("precision")
-    seed: int = _as_in_recipe("seed")
-    validation: int = _as_in_recipe("validation")
-    threads: int | None = _as_in_recipe("threads")
-    device: str = _as_in_recipe("device")
+    widths: str | None = as_in_recipe("widths")
+    dim: int | None = as_in_recipe("dim")
+    size: int | None = as_in_recipe("size")
+    classes_per_batch: int = choice(32, "comparison, siamese: P; where there are fewer classes, K grows instead")
+    pictures_per_class: int = choice(4, "comparison, siamese: K")
+    pairs_per_batch: int = as_in_recipe("pairs_per_batch")
+    augment: str = as_in_recipe("augment")
+    epochs: int | None = as_in_recipe("epochs")
+    minutes: float | None = as_in_recipe("minutes")
+    accumulate: int = as_in_recipe("accumulate")
+    optimizer: str = as_in_recipe("optimizer")
+    lr: float | None = as_in_recipe("lr")
+    schedule: str = as_in_recipe("schedule")
+    warmup: float = as_in_recipe("warmup")
+    momentum: float = as_in_recipe("momentum")
+    weight_decay: float = as_in_recipe("weight_decay")
+    average: float = as_in_recipe("average")
+    precision: str = as_in_recipe("precision")
+    seed: int = as_in_recipe("seed")
+    validation: int = as_in_recipe("validation")
+    threads: int | None = as_in_recipe("threads")
+    device: str = as_in_recipe("device")
 
     def __post_init__(self) -> None:
         if self.net not in NAMES:

@@ -12,7 +12,8 @@ from retrieval.errors import RetrievalError
 from retrieval.training import losses, sampling
 
 
-def _choice(default: Any, help_: str, **more: Any) -> Any:
+def choice(default: Any, help_: str, **more: Any) -> Any:
+    """A field of a recipe: its default, what `--help` says of it, and its limits (`least`, `most`)."""
     return field(default=default, metadata={"help": help_, **more})
 
 
@@ -24,96 +25,96 @@ class Recipe:
     ``benchmarks/recipes.py``; docs/training.md shows the figures.
     """
 
-    net: str = _choice(
+    net: str = choice(
         "convnet",
-        "convnet, divide-and-encode (for codes), portrait (for faces), seed, vgg16, efficientnet_lite0 (ImageNet "
-        "weights), or hf:NAME_OR_FOLDER",
+        "convnet, divide-and-encode (for codes), portrait (for faces), seed, vgg16, efficientnet_lite0 or "
+        "efficientnet_lite1 (ImageNet weights), or hf:NAME_OR_FOLDER",
     )
-    init: str | None = _choice(
+    init: str | None = choice(
         None,
         "a run (runs/NAME) or an encoder's folder to go on from: its weights wherever names and shapes agree; --size "
         "and --widths are its own, too (default: random weights)",
     )
-    widths: str | None = _choice(
+    widths: str | None = choice(
         None, "convnet, vgg16: filters of each stage, joined by commas (default: the network's own)"
     )
-    dim: int | None = _choice(
+    dim: int | None = choice(
         None, "length of the embedding, or bits of a code (default: the network's own)", also="--bits", least=1
     )
-    size: int | None = _choice(
+    size: int | None = choice(
         None, "side of the network's square input in pixels (default: the network's own)", least=8
     )
-    loss: str = _choice("triplet", "what is minimised; docs/losses.md has formulas and sources")
-    margin: float | None = _choice(
+    loss: str = choice("triplet", "what is minimised; docs/losses.md has formulas and sources")
+    margin: float | None = choice(
         None,
         "by how much the wrong class must be farther (default: the loss's own; triplet: 0.2, in squared distance)",
         least=0,
     )
-    mining: str = _choice("semi-hard", "triplets of a batch; given: by the sampler")
-    temperature: float | None = _choice(
+    mining: str = choice("semi-hard", "triplets of a batch; given: by the sampler")
+    temperature: float | None = choice(
         None, "what similarities are divided by (default: the loss's own; supcon: 0.1)", least=1e-3
     )
-    space: str = _choice("unit", "contrastive, energy: compare unit vectors, or the network's raw output as published")
-    memory: int = _choice(
+    space: str = choice("unit", "contrastive, energy: compare unit vectors, or the network's raw output as published")
+    memory: int = choice(
         0, "embeddings of the last batches to compare each batch with (cross-batch memory; 0: none)", least=0
     )
-    sampler: str = _choice(
+    sampler: str = choice(
         "classes",
         "classes (P classes × K pictures), hierarchical (the same within one group, as an alphabet), pairs, "
         "or random-triplets (as published)",
     )
-    classes_per_batch: int = _choice(10, "P of the classes sampler", least=2)
-    pictures_per_class: int = _choice(25, "K of the classes sampler", least=2)
-    pairs_per_batch: int = _choice(128, "pairs: pairs a batch, half of them of one class", least=2)
-    triplets_per_batch: int = _choice(128, "random-triplets: triplets a batch", least=1)
-    triplets_per_epoch: int = _choice(100_000, "random-triplets: triplets an epoch", least=1)
-    augment: str = _choice(
+    classes_per_batch: int = choice(10, "P of the classes sampler", least=2)
+    pictures_per_class: int = choice(25, "K of the classes sampler", least=2)
+    pairs_per_batch: int = choice(128, "pairs: pairs a batch, half of them of one class", least=2)
+    triplets_per_batch: int = choice(128, "random-triplets: triplets a batch", least=1)
+    triplets_per_epoch: int = choice(100_000, "random-triplets: triplets an epoch", least=1)
+    augment: str = choice(
         "auto", "flip, affine, shift, cutout joined by commas; none; auto: flip,shift, grey only shift"
     )
-    quarter_turns: bool = _choice(
+    quarter_turns: bool = choice(
         False, "classes turned by 90, 180 and 270 degrees are classes of their own: four times as many"
     )
-    epochs: int | None = _choice(
+    epochs: int | None = choice(
         None, "passes over the pictures (default: 8, more where that is under 1440 steps)", least=1
     )
-    minutes: float | None = _choice(
+    minutes: float | None = choice(
         None, "at most so many minutes: fewer epochs where, by a measurement at the start, they would take longer"
     )
-    accumulate: int = _choice(
+    accumulate: int = choice(
         1, "batches a step: their mean loss is minimised, one after the other is computed", least=1
     )
-    chunk: int | None = _choice(
+    chunk: int | None = choice(
         None,
         "at most so many pictures at a time on the network, with the loss of the whole batch (default: all)",
         least=2,
     )
-    optimizer: str = _choice("sgd", "sgd, or adamw (for pretrained transformers)")
-    lr: float | None = _choice(
+    optimizer: str = choice("sgd", "sgd, or adamw (for pretrained transformers)")
+    lr: float | None = choice(
         None,
         "peak learning rate (default: 0.07 from scratch, 0.01 from trained weights; adamw: 0.001 and 0.00005; "
         "a multiple of it for some losses)",
         least=0,
     )
-    bias_rate: float = _choice(1.0, "how many times that rate biases and normalisation learn with", least=0)
-    schedule: str = _choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
-    warmup: float = _choice(0.2, "triangle, cosine: share of the steps until the peak", least=0, most=1)
-    momentum: float = _choice(0.9, "momentum of SGD (Nesterov's, where it is not 0); adamw: β₁", least=0)
-    weight_decay: float = _choice(5e-4, "weight decay of matrices and filters", least=0)
-    average: float = _choice(
+    bias_rate: float = choice(1.0, "how many times that rate biases and normalisation learn with", least=0)
+    schedule: str = choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
+    warmup: float = choice(0.2, "triangle, cosine: share of the steps until the peak", least=0, most=1)
+    momentum: float = choice(0.9, "momentum of SGD (Nesterov's, where it is not 0); adamw: β₁", least=0)
+    weight_decay: float = choice(5e-4, "weight decay of matrices and filters", least=0)
+    average: float = choice(
         0.0,
         "decay of the moving average of the weights that is validated and saved, as 0.999 (0: the last weights)",
         least=0,
     )
-    precision: str = _choice(
+    precision: str = choice(
         "auto", "float32, bfloat16, float16 (with loss scaling), or auto: bfloat16 where the hardware is fast at it"
     )
-    compile: bool = _choice(False, "torch.compile, where a measurement at the start shows that it pays")
-    seed: int = _choice(0, "one seed makes a run repeat", least=0, most=SEEDS - 1)
-    validation: int = _choice(
+    compile: bool = choice(False, "torch.compile, where a measurement at the start shows that it pays")
+    seed: int = choice(0, "one seed makes a run repeat", least=0, most=SEEDS - 1)
+    validation: int = choice(
         2000, "pictures held out of the training split to watch it by, a tenth of it at most", least=0
     )
-    threads: int | None = _choice(None, "CPU threads (default: all cores)", least=1)
-    device: str = _choice("auto", "auto, cpu, cuda")
+    threads: int | None = choice(None, "CPU threads (default: all cores)", least=1)
+    device: str = choice("auto", "auto, cpu, cuda")
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -179,6 +180,12 @@ class Recipe:
         if self.schedule == "cosine":
             return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
         return peak * (steps - step) / (steps - rising)
+
+
+def as_in_recipe(name: str, **changes: Any) -> Any:
+    """A field of another recipe that is one of :class:`Recipe`'s, unless its default changes."""
+    known = {f.name: f for f in fields(Recipe)}[name]
+    return field(default=changes.get("default", known.default), metadata=known.metadata)
 
 
 def epochs_for(recipe: Recipe, batches: int) -> int:

@@ -29,6 +29,7 @@ def find_label_errors(
     given: npt.ArrayLike,
     names: list[str] | None = None,
     asked: npt.NDArray[np.int64] | None = None,
+    most: int = WORST,
 ) -> Finding:
     """Pictures whose label is suspect.
 
@@ -44,6 +45,7 @@ def find_label_errors(
         given: int64 (n,), labels, −1 for none.
         names: of the labels 0, 1, …
         asked: int64 (m,), the rows of the pictures that are judged; None: of all n.
+        most: examples that are named.
 
     Returns:
         A notice or warning by the share of those that were judged (:data:`SHARE`). Each example is a suspected picture
@@ -101,7 +103,7 @@ def find_label_errors(
         "suspected": len(suspects),
         "share": share,
     }
-    worst = tuple(example for _, example in suspects[:WORST])
+    worst = tuple(example for _, example in suspects[:most])
     return Finding("labels", severity, _sentence(judged, len(suspects), share, severity), counts, worst)
 
 

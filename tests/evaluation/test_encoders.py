@@ -17,7 +17,7 @@ from retrieval.evaluation.by_name import evaluate
 from retrieval.evaluation.options import EvaluationOptions
 from retrieval.images import Preprocessing
 from retrieval.networks import hub
-from retrieval.networks.published import PUBLISHED
+from retrieval.networks.hub_models import HUB_MODELS
 
 
 class Colour(nn.Module):
@@ -59,7 +59,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("default", "other"), [("corner", "colour"), ("colour", "corner")])
 def test_the_better_one_is_recommended(place: Path, monkeypatch: pytest.MonkeyPatch, default: str, other: str) -> None:
-    monkeypatch.setattr(encoders, "DEFAULT", str(place / default))
+    monkeypatch.setattr(encoders, "BUILT_IN", (str(place / default),))
     data = str(place / "data")
     found = encoders.measure_encoders(data, [str(place / other)], seed=3)
     options = EvaluationOptions(within="train", probe=False, seed=3)
@@ -81,16 +81,15 @@ def test_the_better_one_is_recommended(place: Path, monkeypatch: pytest.MonkeyPa
 def test_what_is_in_the_cache_is_measured_or_said_to_be_none(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(encoders, "DEFAULT", str(place / "colour"))
-    monkeypatch.setattr(hub, "cached", lambda: ["somebody/gone", PUBLISHED["clip-base"].hub])
-    monkeypatch.setattr(hub, "fetch", lambda source: place / "nothing")
+    monkeypatch.setattr(encoders, "BUILT_IN", (str(place / "colour"),))
+    monkeypatch.setattr(hub, "cached", lambda: ["somebody/gone", HUB_MODELS["clip-base"].hub])
     monkeypatch.setattr("retrieval.networks.backbone.fetch", lambda source: place / "nothing")
     found = encoders.measure_encoders(str(place / "data"))
     assert set(found.left_out) == {"hf:somebody/gone", "clip-base"} and len(found.trials) == 1
     assert "Keep the default: by MAP@R on these pictures no other is at hand." in found.table()
     assert cli.main(["encoders", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert listed["others"] == ["somebody/gone"] and listed["models"].keys() == PUBLISHED.keys()
+    assert listed["others"] == ["somebody/gone"] and listed["models"].keys() == HUB_MODELS.keys()
     assert [name for name, one in listed["models"].items() if one["here"]] == ["clip-base"]
     assert cli.main(["encoders"]) == 0
     assert all(name in capsys.readouterr().out for name in ["dinov2-small"])
@@ -109,7 +108,7 @@ def test_what_is_in_the_cache_is_measured_or_said_to_be_none(
 def test_what_cannot_be_measured(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
-    monkeypatch.setattr(encoders, "DEFAULT", str(place / "colour"))
+    monkeypatch.setattr(encoders, "BUILT_IN", (str(place / "colour"),))
     monkeypatch.chdir(place)
     assert cli.main(["encoders", *(str(place / "data") if one == "DATA" else one for one in arguments)]) == 1
     assert says in capsys.readouterr().err

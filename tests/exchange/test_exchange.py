@@ -595,17 +595,17 @@ def test_the_commands_say_what_they_did(source, tmp_path, capsys):
 
 def test_an_import_is_there_before_anything_makes_it_fast(source, tmp_path, monkeypatch, capsys):
     export(source, tmp_path / "v.npy")
-    from retrieval import tuning
+    from retrieval.tuning import default
 
     def interrupted(index):
         assert len(index) == len(LIVE)
         raise KeyboardInterrupt
 
     for overwrite in (False, True):
-        monkeypatch.setattr(tuning, "default_structure", interrupted)
+        monkeypatch.setattr(default, "default_structure", interrupted)
         with pytest.raises(KeyboardInterrupt):
             import_index(tmp_path / "v.npy", tmp_path / "back", overwrite=overwrite)
         assert content(tmp_path / "back") == content(source)
-    monkeypatch.setattr(tuning, "default_structure", lambda _: "search is exact, as there was no time")
+    monkeypatch.setattr(default, "default_structure", lambda _: "search is exact, as there was no time")
     assert main(["import", str(tmp_path / "v.npy"), "--out", str(tmp_path / "other")]) == 0
     assert "note: search is exact, as there was no time" in capsys.readouterr().out

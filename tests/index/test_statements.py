@@ -15,6 +15,10 @@ from retrieval.index import Index
 
 WHOLE = (
     "SELECT id, path, label",  # what asks for every item goes through every item
+    "SELECT id, items.size FROM items WHERE added",
+    "SELECT items.label, count(*) FROM items NOT INDEXED",
+    "SELECT item, value FROM attributes INDEXED BY attributes_by_value",  # or for every item of an attribute
+    "SELECT value, count(*) FROM attributes INDEXED BY attributes_by_value",
     "SELECT label",
     "SELECT path, size",
     "SELECT DISTINCT id FROM items AS old INDEXED BY items_removed",
@@ -36,6 +40,10 @@ def everything(index: Index, n: int) -> None:
     index.find_sha256("ab" * 32)
     index.attributes([n - 5, n - 4])
     index.select("label = 'class3'")
+    for few_or_many in ([n - 5, n - 4], range(n - 5)):
+        index.values("size", few_or_many)
+        index.values("iso", few_or_many)
+        index.counts(["label", "camera"], few_or_many)
     index.record_skipped([("a", "b")])
     index.compact()
 

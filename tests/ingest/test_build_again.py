@@ -282,11 +282,12 @@ def test_a_structure_is_seen_to_where_nothing_has_changed(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be damaged; who builds it knows."""
-    from retrieval import tuning
     from retrieval.index.nearest import kinds
+    from retrieval.tuning import default
 
     seen: list[tuple[int, int | None]] = []
-    monkeypatch.setattr(tuning, "default_structure", lambda index, memory: seen.append((len(index), memory)))
+    monkeypatch.setattr(update, "FEW_NUMBERS", 0)
+    monkeypatch.setattr(default, "default_structure", lambda index, memory: seen.append((len(index), memory)))
     root = tiny.folder(tmp_path / "pictures", each=30)
     build(root, tmp_path / "index", model=model)
     build(root, tmp_path / "index")
@@ -300,10 +301,11 @@ def test_a_structure_is_seen_to_where_nothing_has_changed(
 def test_without_the_memory_for_a_structure_a_later_build_makes_it(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retrieval import tuning
+    from retrieval.tuning import default
 
     seen: list[int | None] = []
-    monkeypatch.setattr(tuning, "default_structure", lambda index, memory: seen.append(memory))
+    monkeypatch.setattr(update, "FEW_NUMBERS", 0)
+    monkeypatch.setattr(default, "default_structure", lambda index, memory: seen.append(memory))
     monkeypatch.setattr(memory_limits, "_growth", lambda *_: 0)
     monkeypatch.setattr(memory_limits, "resident", lambda: 0)
     monkeypatch.setattr(update, "resident", lambda: 150 * 10**6 - 1000)
@@ -315,3 +317,19 @@ def test_without_the_memory_for_a_structure_a_later_build_makes_it(
     assert seen == [500 + 4 * 20 * 16]
     assert not build(root, tmp_path / "index").changed
     assert len(seen) == 1
+
+
+def test_an_index_of_few_numbers_does_not_wait_for_a_structure(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retrieval.tuning import default
+
+    seen: list[int] = []
+    monkeypatch.setattr(default, "default_structure", lambda index, memory: seen.append(len(index)))
+    build(tiny.folder(tmp_path / "pictures", each=10), tmp_path / "index", model=model)
+    assert seen == []
+    with Index.open(tmp_path / "index") as index:
+        assert index.details["complete"] and index.structure is None
+    monkeypatch.setattr(update, "FEW_NUMBERS", 20 * 16 - 1)
+    build(tmp_path / "pictures", tmp_path / "index", model=model, overwrite=True)
+    assert seen == [20]

@@ -16,7 +16,9 @@ ALL = {
     "portrait": lambda: networks.create("portrait", dim=4),
     "seed": lambda: networks.create("seed", size=16),
     "vgg16": lambda: networks.create("vgg16", size=32, widths=(2, 2, 2, 2, 2)),
-    "efficientnet_lite0": lambda: networks.create("efficientnet_lite0", dim=4, pretrained=False),
+    **{
+        n: lambda n=n: networks.create(n, dim=4, pretrained=False) for n in ("efficientnet_lite0", "efficientnet_lite1")
+    },
     "comparison": lambda: pairs.create("comparison", size=16, widths=(4, 6)),
     **{n: lambda n=n: pairs.create(n, widths=(3, 4, 5)) for n in ("two-channel", "siamese", "pseudo-siamese")},
     "two-stream": lambda: pairs.create("two-stream", widths=(3, 4)),

@@ -23,6 +23,7 @@ from retrieval.ingest import build
 from retrieval.measures import Pairs
 from retrieval.search import rerank
 from retrieval.search.answer import shown
+from retrieval.search.arrangement import Arrangement
 from retrieval.search.calibration import (
     Calibration,
     Isotonic,
@@ -688,6 +689,23 @@ def test_only_matches(calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ask(capsys, query_verb, calibrated, "--text", "shoe", "--matches")
 
 
+def test_of_several_parts_it_is_not_known(calibrated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for several in (["--like", "id:3", "id:4@0.1"], ["--unlike", "id:3"], ["--like", "id:3", "--unlike", "id:40"]):
+        code, out, err = ask(capsys, query_verb, calibrated, *several, "-k", 3)
+        assert (code, err) == (0, "") and out.splitlines()[0].endswith("P(match) is not known)")
+        assert "P(match)" not in out.splitlines()[1]
+        _, out, _ = ask(capsys, query_verb, calibrated, *several, "-k", 3, "--json")
+        (answer,) = json.loads(out)["answers"]
+        assert answer["no_match"] is None and {hit["probability"] for hit in answer["hits"]} == {None}
+        with pytest.raises(RetrievalError, match=r"calibrated for whole pictures, and '(un)?like id:3.* otherwise"):
+            ask(capsys, query_verb, calibrated, *several, "--matches")
+    answers = [
+        json.loads(ask(capsys, query_verb, calibrated, *alone, "--matches", "--json")[1])["answers"][0]
+        for alone in (["--id", 3], ["--like", "id:3@7"])
+    ]
+    assert answers[0]["hits"] == answers[1]["hits"] and answers[0]["hits"][0]["probability"] > 0.5
+
+
 def test_the_fold_gains_the_most() -> None:
     rng = np.random.default_rng(0)
     for k in range(8):
@@ -696,6 +714,26 @@ def test_the_fold_gains_the_most() -> None:
         assert gains[fold(chances)] == pytest.approx(max(gains)) and fold(np.sort(chances)) in (0, k)
         falling = np.sort(chances)[::-1]
         assert fold(falling) == (falling > 0.5).sum()
+
+
+def test_matches_are_arranged_within_the_fold(calibrated: Path) -> None:
+    with Search.open(calibrated) as search:
+        (plain,) = search.query_ids([3], 60)
+        fold = plain.fold
+        assert fold is not None and 1 < fold < 60
+        (cut,) = search.query_ids([3], 60, arrange=Arrangement(matches=True))
+        assert cut.hits == plain.hits[:fold] and cut.fold == cut.matches == fold and cut.next is None
+        (again,) = search.query_ids([3], 60, arrange=Arrangement("path:desc", facets=True, matches=True))
+        assert [hit.path for hit in again] == sorted((hit.path for hit in cut), reverse=True)
+        assert {hit.id: hit.probability for hit in again} == {hit.id: hit.probability for hit in cut}
+        assert again.matches == fold and again.fold is None and again.facets is not None
+        assert sum(count for _, count in again.facets[0].values or ()) == fold
+        (most,) = search.query_ids([3], 2, above=plain[-1].score, arrange=Arrangement("path", matches=True))
+        assert most.matches == fold and len(most) == 2
+        (wide,) = search.query_ids([3], fold, arrange=Arrangement(diverse=0.5, matches=True))
+        assert {hit.id for hit in wide} == {hit.id for hit in search.query_ids([3], 100)[0][:fold]}
+        with pytest.raises(RetrievalError, match="--matches looks at the first hits only"):
+            search.query_ids([3], 5, arrange=Arrangement(matches=True, cursor=""))
 
 
 def test_a_slice_keeps_its_fold(calibrated: Path) -> None:
@@ -829,23 +867,6 @@ def test_weights_are_scikit_learns_with_platts_targets() -> None:
     np.testing.assert_allclose(found(table), model.predict_proba(z)[:, 1], atol=1e-4)
     constant = fit_weights(np.ones((5, 7)), np.array([True] * 5), np.ones(5), ("ten",))
     assert constant.weights == (0.0,) and 0.5 < constant(np.ones(7)) < 1
-
-
-def test_of_several_parts_it_is_not_known(calibrated: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for several in (["--like", "id:3", "id:4@0.1"], ["--unlike", "id:3"], ["--like", "id:3", "--unlike", "id:40"]):
-        code, out, err = ask(capsys, query_verb, calibrated, *several, "-k", 3)
-        assert (code, err) == (0, "") and out.splitlines()[0].endswith("P(match) is not known)")
-        assert "P(match)" not in out.splitlines()[1]
-        _, out, _ = ask(capsys, query_verb, calibrated, *several, "-k", 3, "--json")
-        (answer,) = json.loads(out)["answers"]
-        assert answer["no_match"] is None and {hit["probability"] for hit in answer["hits"]} == {None}
-        with pytest.raises(RetrievalError, match=r"calibrated for whole pictures, and '(un)?like id:3.* otherwise"):
-            ask(capsys, query_verb, calibrated, *several, "--matches")
-    answers = [
-        json.loads(ask(capsys, query_verb, calibrated, *alone, "--matches", "--json")[1])["answers"][0]
-        for alone in (["--id", 3], ["--like", "id:3@7"])
-    ]
-    assert answers[0]["hits"] == answers[1]["hits"] and answers[0]["hits"][0]["probability"] > 0.5
 
 
 def test_without_a_calibration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

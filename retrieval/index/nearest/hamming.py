@@ -13,14 +13,20 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.index.nearest.exact import Allowed, Floats, Ids
+from retrieval.index.nearest.exact import After, Allowed, Floats, Ids
 
 Codes = npt.NDArray[np.uint8]
 Distances = npt.NDArray[np.int32]
 
 
 def exact_hamming(
-    queries: Codes, codes: Codes, ids: Ids, k: int, exclude: Sequence[Ids] | None = None, allowed: Allowed | None = None
+    queries: Codes,
+    codes: Codes,
+    ids: Ids,
+    k: int,
+    exclude: Sequence[Ids] | None = None,
+    allowed: Allowed | None = None,
+    after: After | None = None,
 ) -> tuple[Floats, Ids]:
     """The k nearest codes.
 
@@ -31,6 +37,7 @@ def exact_hamming(
         k: how many are wanted; more than n is no error.
         exclude: for each query the ids it must not get, ascending, or None.
         allowed: which of the codes may be returned; all if None.
+        after: for each query a place in the order of scores after which hits must come; None for the beginning.
 
     Returns:
         scores float32 (nq, k) and ids (nq, k), best first, equal scores by ascending id, padded with −inf and −1.
@@ -48,6 +55,11 @@ def exact_hamming(
             distances[~allowed.mask] = gone
         if exclude is not None and len(exclude[row]):
             distances[np.isin(ids, exclude[row])] = gone
+        if after is not None:
+            score_of = _scores(np.arange(bits + 1, dtype=np.int32), bits)
+            ahead = int(np.count_nonzero(score_of > after[0][row]))  # distances that score more
+            beside = int(np.count_nonzero(score_of >= after[0][row]))
+            distances[(distances < ahead) | ((distances < beside) & (ids <= after[1][row]))] = gone
         # The distance within which k of them lie, by counting how many there are of each.
         counts = np.cumsum(np.bincount(distances, minlength=gone + 1)[:gone])
         within = int(np.searchsorted(counts, min(k, counts[-1])))

@@ -17,6 +17,7 @@ from retrieval.measures import UNLABELLED
 from retrieval.search.calibration.cohort import Cohort
 from retrieval.search.calibration.record import Calibration, fold
 from retrieval.search.calibration.surroundings import DEPTH, LABEL_COLUMNS, TEN, First, columns, of_query
+from retrieval.search.calibration.weights import probability
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -113,7 +114,7 @@ class Reader:
             if set(model.columns) & set(LABEL_COLUMNS):  # of a hit without a label its score alone speaks
                 usable = labels != UNLABELLED
             said = model.said(table)
-            chances = np.where(usable, model(table), chances)
+            chances = np.where(usable, probability(said.sum(axis=-1) + model.intercept), chances)
             evidence = [part if use else None for part, use in zip(model.parts(said), usable.tolist(), strict=True)]
         no_match = None
         if np.isfinite(best):

@@ -79,6 +79,10 @@ class Reranked(NamedTuple):
     unread: tuple[Skipped, ...] = ()
     heeded: Heeded | None = None
 
+    def first(self, count: int | None) -> Reranked:
+        """So many of the first hits; None for all."""
+        return self._replace(ids=self.ids[:count], scores=self.scores[:count], reranked=self.reranked[:count])
+
 
 class Reranker(Protocol):
     """Orders the hits of a query anew.

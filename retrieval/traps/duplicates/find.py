@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -46,6 +46,7 @@ def find_duplicates(
     score: float | None = None,
     bits: int = BITS,
     exact: bool = False,
+    outside: bool = False,
     threads: int | None = None,
 ) -> Duplicates:
     """Find pictures that are in a folder, or in an index, more than once; or new ones that a reference has.
@@ -69,6 +70,8 @@ def find_duplicates(
         bits: the greatest distance of each of the two hashes.
         exact: compare all vectors of an index, however many. Above :data:`retrieval.traps.neighbours.MANY` pictures
             a structure names the near ones, which may miss a few.
+        outside: of folders, look also at what links in them lead to outside of them. Of an index that is what its owner
+            said when it was built.
         threads: how many cores to use; all by default.
 
     Raises:
@@ -86,15 +89,43 @@ def find_duplicates(
     if against is not None:
         if keep != LARGEST:
             raise RetrievalError(f"The reference {printable(against)!r} is kept whatever --keep says; leave that out.")
-        return _against(source, against, model, score, bits, threads)
-    looked = _look_at(source, threads, exact=exact)
+        return _against(source, against, model, score, bits, threads, outside)
+    looked = _look_at(source, threads, exact=exact, outside=outside)
     known = looked.known
     folder = None if keep in (LARGEST, OLDEST) else _inside(keep, known.root)
     if model is not None:
-        vectors = _encoded(known.root, known.paths, model, threads)
+        vectors = _encoded(known, model, threads)
         neighbours, scores = _nearest(vectors, vectors)
         known = dataclasses.replace(known, vectors=vectors, neighbours=neighbours, scores=scores)
-    return grouped(known, looked.skipped, looked.notes, score, bits, keep=printable(keep), folder=folder)
+    found = grouped(known, looked.skipped, looked.notes, score, bits, keep=printable(keep), folder=folder)
+    return dataclasses.replace(found, places=(known.allowed,))
+
+
+def duplicates_of(
+    index: Index,
+    *,
+    keep: str = LARGEST,
+    among: npt.NDArray[np.int64] | None = None,
+    ranks: Mapping[str, int] | None = None,
+    threads: int | None = None,
+) -> Duplicates:
+    """:func:`find_duplicates` of an index that is open.
+
+    Args:
+        index: as it is now, with its pictures' files as they are now.
+        keep: as there.
+        among: int64 (m,), ids: look at these pictures alone, which are compared with each other and nothing else. None:
+            at all.
+        ranks: of paths, where somebody has said what is to stay: the lower comes first in a group, whatever `keep`
+            says; 0 for those that are not named.
+        threads: how many cores to use; all by default.
+
+    Raises:
+        RetrievalError: as there.
+    """
+    known, skipped, notes = _of_index(index, threads or cores(), False, among)
+    folder = None if keep in (LARGEST, OLDEST) else _inside(keep, known.root)
+    return grouped(known, skipped, notes, None, BITS, keep=printable(keep), folder=folder, ranks=ranks)
 
 
 def is_an_index(folder: str | Path) -> bool:
@@ -124,20 +155,20 @@ class _Looked(NamedTuple):
     notes: list[str]
 
 
-def _look_at(source: str | Path, threads: int, *, exact: bool = False) -> _Looked:
+def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: bool = False) -> _Looked:
     if is_an_index(source):
         with Index.open(source) as index:
             return _of_index(index, threads, exact)
     found = images.find(source)
     root = Path(source).resolve()
-    looked = _read(root, found.paths, threads, Root(root, linked=True))
+    looked = _read(root, found.paths, threads, Root(root, linked=outside))
     if not looked.known.pictures:
         raise RetrievalError(f"No picture in {printable(root)!r} can be read; give a folder or an index.")
     return looked._replace(skipped=(*found.skipped, *looked.skipped))
 
 
-def _of_index(index: Index, threads: int, exact: bool) -> _Looked:
-    ids = index.ids()
+def _of_index(index: Index, threads: int, exact: bool, among: Ints | None = None) -> _Looked:
+    ids = index.ids() if among is None else np.unique(among)
     if not len(ids):
         raise RetrievalError(f"The index {printable(index.folder)!r} is empty; add pictures to it.")
     root = Path(index.root).resolve()
@@ -150,12 +181,15 @@ def _of_index(index: Index, threads: int, exact: bool) -> _Looked:
             "or give the folder they are in now."
         )
     place = {path: row for row, file in enumerate(known.files) for path in (file.path, *file.names)}
-    by_id, by_id_scores = neighbours_of(index, NEIGHBOURS, exact=exact)
-    if len(ids) > MANY and not exact:
+    rows = as_numbers(index.vectors(ids), index.storage)
+    if among is None:
+        by_id, by_id_scores = neighbours_of(index, NEIGHBOURS, exact=exact)
+    else:
+        by_id, by_id_scores = exact_neighbours(rows, rows, NEIGHBOURS, ids=ids, own=ids)
+    if among is None and len(ids) > MANY and not exact:
         notes.append(
             f"The vectors of {len(ids):,} pictures were compared by a structure, which may miss a few (--exact)."
         )
-    rows = as_numbers(index.all_vectors()[1])
     # A file that has changed since has another vector than the index's.
     row_of = np.full(len(items) + 1, -1)
     for number, item in enumerate(items):
@@ -168,8 +202,9 @@ def _of_index(index: Index, threads: int, exact: bool) -> _Looked:
     vectors[row_of[here]] = rows[here]
     neighbours = np.full((len(pictures), NEIGHBOURS), -1, np.int64)
     scores = np.full((len(pictures), NEIGHBOURS), -np.inf, np.float32)
-    neighbours[row_of[here]] = row_of[np.where(by_id < 0, len(items), np.searchsorted(ids, by_id))][here]
-    scores[row_of[here]] = by_id_scores[here]
+    near = row_of[np.where(by_id < 0, len(items), np.searchsorted(ids, by_id))]
+    neighbours[row_of[here], : near.shape[1]] = near[here]
+    scores[row_of[here], : near.shape[1]] = by_id_scores[here]
     if stale:
         notes.append(
             f"{stale:,} files changed since they were indexed, and their vectors were left out (retrieval sync)."
@@ -178,12 +213,18 @@ def _of_index(index: Index, threads: int, exact: bool) -> _Looked:
 
 
 def _against(
-    source: str | Path, against: str | Path, model: str | Path | None, score: float | None, bits: int, threads: int
+    source: str | Path,
+    against: str | Path,
+    model: str | Path | None,
+    score: float | None,
+    bits: int,
+    threads: int,
+    outside: bool,
 ) -> Duplicates:
     """New pictures that a reference has."""
     if is_an_index(source):
         raise RetrievalError(f"{printable(source)!r} is an index; give the folder of new pictures to compare.")
-    ours, theirs = _look_at(source, threads), _look_at(against, threads)
+    ours, theirs = (_look_at(one, threads, outside=outside) for one in (source, against))
     new, reference = ours.known, theirs.known
     if new.root == reference.root:
         raise RetrievalError(f"{printable(source)!r} was to be compared with itself; leave --against out.")
@@ -203,10 +244,10 @@ def _against(
         model = home
     vectors = neighbours = scores = None
     if model is not None:
-        mine = _encoded(new.root, new.paths, model, threads)
+        mine = _encoded(new, model, threads)
         shelf = reference.vectors
         if shelf is None:
-            shelf = _encoded(reference.root, reference.paths, model, threads)
+            shelf = _encoded(reference, model, threads)
         else:
             mine = _as_stored(mine, against)
         neighbours, scores = _nearest(mine, shelf, within=False)
@@ -216,6 +257,7 @@ def _against(
     files = [*new.files, *(_absolute(file, reference.root) for file in reference.files)]
     known = Known(
         new.root,
+        new.allowed,
         files,
         [*new.pictures, *reference.pictures],
         perceptual.joined([new.hashes, reference.hashes]),
@@ -224,7 +266,8 @@ def _against(
         scores,
         len(new.files),
     )
-    return grouped(known, (*ours.skipped, *theirs.skipped), notes, score, bits, against=reference.root)
+    found = grouped(known, (*ours.skipped, *theirs.skipped), notes, score, bits, against=reference.root)
+    return dataclasses.replace(found, places=(new.allowed, reference.allowed))
 
 
 def _as_stored(vectors: npt.NDArray[np.float32], folder: str | Path) -> npt.NDArray[np.float32]:
@@ -247,6 +290,7 @@ def _without(known: Known, some: set[tuple[int, int]]) -> Known:
     ]
     return Known(
         known.root,
+        known.allowed,
         [known.files[row] for row in rows],
         [known.pictures[row] for row in rows],
         known.hashes.take(np.array(rows, np.int64)),
@@ -300,15 +344,16 @@ def _read(root: Path, paths: Sequence[str], threads: int, allowed: Root) -> _Loo
                     pictures.append(dataclasses.replace(picture, pixels=None))  # its hashes are all that is needed
             if squares:
                 hashes.append(perceptual.hash_pixels(np.stack(squares)))
-    return _Looked(Known(root, read, pictures, perceptual.joined(hashes)), tuple(skipped), notes)
+    return _Looked(Known(root, allowed, read, pictures, perceptual.joined(hashes)), tuple(skipped), notes)
 
 
-def _encoded(root: Path, paths: Sequence[str], model: str | Path, threads: int) -> npt.NDArray[np.float32]:
+def _encoded(known: Known, model: str | Path, threads: int) -> npt.NDArray[np.float32]:
     from retrieval.encoder import Encoder
 
+    paths = known.paths
     encoder = Encoder.load(model, threads=1)  # the threads that read encode, too
     vectors = np.full((len(paths), encoder.dim), np.nan, np.float32)
-    found, read = encode_readable(encoder, paths, "pictures", threads=threads, root=root)
+    found, read = encode_readable(encoder, paths, "pictures", threads=threads, root=known.allowed)
     vectors[read] = found
     return vectors
 

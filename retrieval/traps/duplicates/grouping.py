@@ -17,7 +17,7 @@ Whatever else looks alike is shown, with the reason why it stays.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from retrieval import images
 from retrieval.base.files import digest
+from retrieval.base.placed_files import Root
 from retrieval.images.perceptual import Hashes
 from retrieval.images.reading import ReadPicture
 from retrieval.traps.duplicates.photographs import Beside, OneFile, Seen, has_original, photographs
@@ -44,7 +45,7 @@ class Known:
     """What is known of the n pictures that can be read.
 
     Attributes:
-        root: where relative paths start from, free of links.
+        root: where relative paths start from, free of links. allowed: what may be opened by a path in it.
         files: each picture's file. pictures: what was read of it. hashes: of all.
         vectors: float32 (n, d), rows of NaN where there is none; None if there are none at all.
         neighbours: int64 (n, k), rows, −1 for none. scores: float32 (n, k), theirs.
@@ -54,6 +55,7 @@ class Known:
     """
 
     root: Path
+    allowed: Root
     files: list[OneFile]
     pictures: list[ReadPicture]
     hashes: Hashes
@@ -99,6 +101,7 @@ class _Grouping:
     crowded: bool
     keep: str
     folder: PurePosixPath | None
+    ranks: Mapping[str, int]
     photographs: list[Photograph] = field(init=False)
     contents: Ints = field(init=False)
     digests: dict[str, str | None] = field(default_factory=dict)
@@ -123,7 +126,8 @@ class _Grouping:
         elsewhere = self.folder is not None and not any(self.folder in name.parents for name in names)
         developed = not has_original(self._all_paths(one))
         time = self.known.pictures[row].mtime_ns if self.folder is None and self.keep == OLDEST else 0
-        return file.linked or _hidden(file.path), elsewhere, developed, time, *self._pixels_first(row)
+        said = min(self.ranks.get(str(name), 0) for name in names)
+        return file.linked or _hidden(file.path), said, elsewhere, developed, time, *self._pixels_first(row)
 
     def _all_paths(self, one: Photograph) -> list[str]:
         return [*(self.known.paths[row] for row in one.rows), *(file.path for file in one.beside.files)]
@@ -302,6 +306,7 @@ def grouped(
     keep: str = LARGEST,
     folder: PurePosixPath | None = None,
     against: Path | None = None,
+    ranks: Mapping[str, int] | None = None,
 ) -> Duplicates:
     """Group what is known to be alike.
 
@@ -314,6 +319,7 @@ def grouped(
         keep: the rule by which one of each group is kept, as it is shown.
         folder: the folder whose pictures are preferred, relative to the root, if that is the rule.
         against: where the reference lies, if there is one.
+        ranks: of paths, where somebody has said what is to stay; see :func:`.find.duplicates_of`.
     """
     n, new = len(known.files), known.new
     if new is None:
@@ -323,7 +329,7 @@ def grouped(
         ours, theirs = known.hashes.take(np.arange(new)), known.hashes.take(np.arange(new, n))
         pairs = near_duplicates(known.neighbours, known.scores, ours, theirs, within=False, score=score, bits=bits)
         second = pairs.second + new
-    work = _Grouping(known, SCORE if score is None else score, bits, pairs.crowded, keep, folder)
+    work = _Grouping(known, SCORE if score is None else score, bits, pairs.crowded, keep, folder, ranks or {})
     unit = np.zeros(n, np.int64)
     for number, one in enumerate(work.photographs):
         unit[list(one.rows)] = number

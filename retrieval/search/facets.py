@@ -1,0 +1,213 @@
+"""Facets: how many of the matches have each label, each folder and each value of an attribute.
+
+Counts are exact, over all matches within the cut-off and not only over those that are shown. Texts are counted by
+value; dates in bins, and numbers too unless there are few different ones.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import math
+import sys
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.base.text import for_terminal
+from retrieval.index import Index
+from retrieval.index.filters import BUILT_IN
+from retrieval.index.records import Value
+from retrieval.search.columns import FOLDER, MODIFIED, Kind, as_moments, known_name
+from retrieval.search.grouping import day, moment
+
+TOP = 20
+"""Values of a text that are counted each, the most frequent ones; and different numbers up to which these are."""
+
+BINS = 20
+"""Bins that numbers are counted in, at most. Their width is 1, 2 or 5 times a power of ten."""
+
+MOST_BINS = 40
+"""Bins that dates are counted in, at most: days, months, years, or ten or a hundred years."""
+
+_NOT_COUNTED = ("id", "path")
+_DAY = 86_400_000_000
+_HUGE = sys.float_info.max
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A count of what lies from `start` up to but not including `end`: numbers, or dates as ISO 8601 has them."""
+
+    start: float | str
+    end: float | str
+    count: int
+
+
+@dataclass(frozen=True)
+class Facet:
+    """How often the values of one name come up among some items.
+
+    Attributes:
+        name: of the filter language, or "folder".
+        kind: "text", "number" or "date".
+        values: values and their counts, the most frequent first; of numbers in their order. None where there are bins.
+        bins: in their order, empty ones too. None where there are values.
+        other: how many items have another value than these: less frequent ones, or ones of another kind.
+        missing: how many have none.
+        least, most: of numbers and dates; None where there is none.
+    """
+
+    name: str
+    kind: Kind
+    values: tuple[tuple[Value, int], ...] | None
+    bins: tuple[Bin, ...] | None
+    other: int
+    missing: int
+    least: float | str | None = None
+    most: float | str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it; what there is not is left out."""
+        found: dict[str, Any] = {"name": self.name, "kind": self.kind}
+        if self.values is not None:
+            found["values"] = [{"value": value, "count": count} for value, count in self.values]
+        if self.bins is not None:
+            found["bins"] = [{"from": one.start, "to": one.end, "count": one.count} for one in self.bins]
+        if self.least is not None:
+            found |= {"least": self.least, "most": self.most}
+        return {**found, "other": self.other, "missing": self.missing}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """What :meth:`to_json` gave.
+
+        Raises:
+            KeyError, TypeError: it gave no such thing.
+        """
+        values, bins = found.get("values"), found.get("bins")
+        return cls(
+            found["name"],
+            found["kind"],
+            None if values is None else tuple((one["value"], one["count"]) for one in values),
+            None if bins is None else tuple(Bin(one["from"], one["to"], one["count"]) for one in bins),
+            found["other"],
+            found["missing"],
+            found.get("least"),
+            found.get("most"),
+        )
+
+    def line(self) -> str:
+        """For a terminal, on one line."""
+        parts = [f"{_shown(value)} {count:,}" for value, count in self.values or ()]
+        parts += [f"{_shown(one.start)} to {_shown(one.end)} {one.count:,}" for one in self.bins or () if one.count]
+        parts += [f"others {self.other:,}"] if self.other else []
+        parts += [f"none {self.missing:,}"] if self.missing else []
+        return f"{for_terminal(self.name)}: " + ", ".join(parts or ["nothing"])
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, str):
+        return for_terminal(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.10g}"
+
+
+def facets(index: Index, ids: NDArray[np.int64] | None = None, names: Sequence[str] | None = None) -> tuple[Facet, ...]:
+    """Count what some items have.
+
+    Args:
+        index: of the items.
+        ids: int64 (n,), each once; None for all items. Those of a filter are ``index.select(where)``.
+        names: what to count; by default the label, the folder, what every item has, and all attributes.
+
+    Raises:
+        RetrievalError: there is no such name.
+    """
+    if names is None:
+        own = [name for name in BUILT_IN if name not in (*_NOT_COUNTED, "label")]
+        names = ["label", FOLDER, *own, *sorted(set(index.attribute_kinds()) - {FOLDER})]
+    else:
+        names = [known_name(index, name, (), "to count") for name in names]
+    counts = index.counts(names, ids)
+    total = len(index) if ids is None else len(ids)
+    return tuple(facet(name, counts[name], total) for name in names)
+
+
+def facet(name: str, counts: Mapping[Value | None, int], total: int) -> Facet:
+    """One facet.
+
+    Args:
+        name: of the facet. counts: value → how many items have it; None may stand for those that have none.
+        total: how many items there are.
+    """
+    there = {value: count for value, count in counts.items() if value is not None}
+    missing = total - sum(there.values())
+    numbers = {value: count for value, count in there.items() if not isinstance(value, str)}
+    dates = as_moments(there)
+    if name == MODIFIED:
+        dates = {value: int(value) // 1000 for value in numbers}
+    if dates is not None:
+        at = _added((dates[value], count) for value, count in there.items() if value in dates)
+        other = sum(there.values()) - sum(at.values())
+        ends = (moment(min(at)), moment(max(at))) if at else (None, None)
+        return Facet(name, "date", None, _date_bins(at), other, missing, *ends)
+    if 2 * sum(numbers.values()) > sum(there.values()):
+        other = sum(there.values()) - sum(numbers.values())
+        least, most = min(numbers), max(numbers)
+        if len(numbers) <= TOP:
+            return Facet(name, "number", tuple(sorted(numbers.items())), None, other, missing, least, most)
+        return Facet(name, "number", None, _number_bins(numbers), other, missing, least, most)
+    first = sorted(there.items(), key=lambda one: (-one[1], str(one[0])))
+    return Facet(name, "text", tuple(first[:TOP]), None, sum(count for _, count in first[TOP:]), missing)
+
+
+def _added(pairs: Iterable[tuple[Key, int]]) -> dict[Key, int]:
+    found: dict[Key, int] = {}
+    for key, count in pairs:
+        found[key] = found.get(key, 0) + count
+    return found
+
+
+def _number_bins(counts: Mapping[Any, int]) -> tuple[Bin, ...]:
+    least, most = float(min(counts)), float(max(counts))
+    width = max(most / BINS - least / BINS, math.ulp(max(abs(least), abs(most))), 1e-300)
+    power = math.floor(math.log10(width))
+    for step in (factor * 10.0**exponent for exponent in (power, power + 1) for factor in (1, 2, 5)):
+        first, last = math.floor(least / step), math.floor(most / step)
+        if last - first < BINS:
+            break
+    edges = np.clip([round(place * step, max(0, -power)) for place in range(first, last + 2)], -_HUGE, _HUGE)
+    values, times = np.array([*counts], np.float64), np.array([*counts.values()], np.int64)
+    at = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    sums = np.zeros(len(edges) - 1, np.int64)
+    np.add.at(sums, at, times)
+    ends = [int(edge) if edge.is_integer() and abs(edge) < 2**53 else edge for edge in edges.tolist()]
+    return tuple(Bin(*pair, count) for pair, count in zip(itertools.pairwise(ends), sums.tolist(), strict=True))
+
+
+def _date_bins(counts: Mapping[int, int]) -> tuple[Bin, ...]:
+    if not counts:
+        return ()
+    numbers = _added((at // _DAY, count) for at, count in counts.items())  # of which there are far fewer
+    days = _added((datetime.date.fromisoformat(day(number * _DAY)), count) for number, count in numbers.items())
+    first, last = min(days), max(days)
+    place, written = next(step for step in _STEPS if step[0](last) - step[0](first) < MOST_BINS)
+    sums = _added((place(one), count) for one, count in days.items())
+    return tuple(Bin(written(n), written(n + 1), sums.get(n, 0)) for n in range(place(first), place(last) + 1))
+
+
+def _years(some: int) -> tuple[Callable[[datetime.date], int], Callable[[int], str]]:
+    return lambda date: date.year // some, lambda place: f"{place * some:04d}-01-01"
+
+
+_STEPS: tuple[tuple[Callable[[datetime.date], int], Callable[[int], str]], ...] = (
+    (datetime.date.toordinal, lambda place: day((place - datetime.date(1970, 1, 1).toordinal()) * _DAY)),
+    (lambda date: 12 * date.year + date.month - 1, lambda place: f"{place // 12:04d}-{place % 12 + 1:02d}-01"),
+    *(_years(some) for some in (1, 10, 100, 1000)),
+)
+"""From fine to coarse: the number of the bin that a day is in, and the first day of a bin."""

@@ -1,0 +1,356 @@
+"""Questions answered: pictures decoded side by side, then encoded and searched in the one lane, many together."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import images
+from retrieval.base.machine import cores
+from retrieval.base.text import printable
+from retrieval.errors import RetrievalError
+from retrieval.images.decoding import Wanted, decode
+from retrieval.images.reading import recorded_decoder
+from retrieval.index import Item, filters
+from retrieval.search import rerank
+from retrieval.search.answer import Answer, Hit
+from retrieval.search.arrangement import FIRST, PLAIN, Arrangement
+from retrieval.search.combining import combined
+from retrieval.search.learned import FromMarks
+from retrieval.search.marks import Asked as MarkedQuery
+from retrieval.search.marks import Mark
+from retrieval.search.parts import Part, spelled
+from retrieval.search.query import Question, unit_rows
+from retrieval.search.search import Search
+from retrieval.service import limits
+from retrieval.service.batching import Lane
+from retrieval.service.metrics import Metrics
+from retrieval.service.problems import Problem, busy
+from retrieval.service.questions import Asked, Piece
+from retrieval.service.uploads import Uploads
+
+_Done = TypeVar("_Done")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer, and what belongs to it.
+
+    Attributes:
+        answer: with the pictures of the collection that the question is, first.
+        ids: of the parts of the question, in their order; None of one that the collection does not have.
+        copies: of each part the ids of it and of its exact copies.
+        same: all ids of theirs, and of exact copies. items: of the hits, by id. attributes: likewise.
+        generation: of the index.
+    """
+
+    answer: Answer
+    ids: tuple[int | None, ...]
+    copies: tuple[tuple[int, ...], ...]
+    same: frozenset[int]
+    items: dict[int, Item]
+    attributes: dict[int, dict[str, Any]]
+    generation: int
+
+
+Known = tuple[Question, NDArray[Any]]
+"""A part of a question by itself, and its vector."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A question whose pictures are vectors by now.
+
+    Attributes:
+        pieces: what it is made of. known: for each, what is known already.
+    """
+
+    pieces: tuple[Piece, ...]
+    known: tuple[Known | None, ...]
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one whole thing, so that the collection may have it, too."""
+        return len(self.pieces) == 1 and self.pieces[0].plain
+
+
+class Asker:
+    """Answers questions.
+
+    Args:
+        uploads: pictures that were sent. metrics: is told how long it takes.
+    """
+
+    def __init__(self, uploads: Uploads, metrics: Metrics) -> None:
+        self._uploads = uploads
+        self._metrics = metrics
+        self.lane = Lane(metrics.batch)
+        metrics.queue(lambda: len(self.lane))
+        # One core is left to the lane, as far as there are several.
+        self._pool = ThreadPoolExecutor(max(1, cores() - 1), "pictures")
+        self._decoding = 0
+        self._counting = threading.Lock()
+
+    def close(self) -> None:
+        """Finish what was begun."""
+        self._pool.shutdown(wait=True)
+        self.lane.close()
+
+    async def beside(self, work: Callable[[], _Done]) -> _Done:
+        """Do something with a picture, beside the lane.
+
+        Raises:
+            Problem: too many others wait.
+        """
+        with self._counting:
+            if self._decoding >= limits.WAITING:
+                raise busy("Too many pictures wait to be read")
+            self._decoding += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            with self._counting:
+                self._decoding -= 1
+
+    async def ask(self, search: Search, asked: Asked) -> Found:
+        """The answer to a question.
+
+        Args:
+            search: is open until this ends.
+
+        Raises:
+            Problem, RetrievalError: it cannot be answered.
+        """
+        if not asked.pieces:
+            raise Problem(
+                400, "There is nothing to look for; give a picture, an id, a path, a text or a vector.", "refused"
+            )
+        ready = _Ready(asked.pieces, tuple([await self._sent(search, piece) for piece in asked.pieces]))
+        if asked.marks:
+            search = search.ordered_by(FromMarks(_marks(search, asked.marks)))
+        elif asked.rerank is not None:
+            search = search.ordered_by(rerank.load(asked.rerank))
+        asked = replace(asked, where=visible(search, asked.where, hidden=asked.hidden))
+        coded = ready.alone and ready.pieces[0].part.kind in ("id", "path")  # of binary codes, no floats
+        kind = (search, asked.k, asked.where, asked.above, asked.same, asked.details, asked.arrange, coded)
+        together = partial(_answers, search, asked)
+        most = 1 if asked.arrange.cursor else limits.TOGETHER  # a cursor goes on with one question
+        found: Found = await waited(self.lane.submit(kind, ready, together, most))
+        return found
+
+    async def _sent(self, search: Search, piece: Piece) -> Known | None:
+        """A picture that was sent, or the part of it that is meant, and its vector, which is made once."""
+        if piece.upload is None:
+            return None
+        upload, box = self._uploads.get(piece.upload), piece.part.box
+        key = (search.index.encoder_hash, search.index.decoder, str(box))
+        if key not in upload.vectors:
+            began = time.perf_counter()
+            encoder = await self.encoder(search)
+            p = encoder.config.preprocessing
+            side = p.size if box is None else None
+            wanted = Wanted(side, p.mode, recorded_decoder(search.index.decoder), limits.PIXELS, box=box)
+            pixels = await self.beside(
+                lambda: decode(io.BytesIO(upload.data), upload.name, wanted, partial(images.prepare, p=p)).made
+            )
+            self._metrics.stage("decode", time.perf_counter() - began)
+            upload.vectors[key] = await waited(
+                self.lane.submit(
+                    (search.index.encoder_hash, "encode"), pixels, lambda some: list(encoder.encode(np.stack(some))),
+                    limits.PICTURES_TOGETHER,
+                )
+            )  # fmt: skip
+        question = Question(upload.name, sha256=upload.sha256)
+        if box is not None:
+            question = replace(question, query=f"{upload.name}#{box}", calibrated=False, box=box)
+        return question, upload.vectors[key]
+
+    async def encoder(self, search: Search) -> Any:
+        """The network of an index, loaded in the lane where nobody has yet."""
+        if "encoder" in search.__dict__:
+            return search.encoder
+        return await waited(self.lane.submit((search, "encoder"), None, lambda some: [search.encoder] * len(some)))
+
+
+def item_of(search: Search, id_: int) -> Item:
+    """An item by its id.
+
+    Raises:
+        Problem: there is none.
+    """
+    try:
+        return search.index.items([id_])[0]
+    except RetrievalError as error:
+        raise Problem(404, f"There is no picture {id_} in this index.", "no-such-item") from error
+
+
+def item_of_part(search: Search, part: Part) -> Item:
+    """The item that a part of a question names.
+
+    Raises:
+        Problem: there is none.
+    """
+    if part.kind == "id":
+        return item_of(search, int(str(part.value)))
+    item = search.index.find(str(part.value))
+    if item is None:
+        raise Problem(404, f"There is no picture {str(part.value)[:200]!r} in this index.", "no-such-item")
+    return item
+
+
+_PAGED = Arrangement(cursor=FIRST)
+
+HIDDEN = "hidden"
+"""The attribute of pictures that are left out of answers."""
+
+
+def visible(search: Search, where: str | None, *, hidden: bool) -> str | None:
+    """A filter, and that a picture is not hidden.
+
+    Raises:
+        RetrievalError: the filter is wrong.
+    """
+    kinds = search.index.attribute_kinds()
+    if hidden or HIDDEN not in kinds:
+        return where
+    if where is None:
+        return f"{HIDDEN} is missing"
+    filters.compile(where, kinds)  # by itself, so that it cannot end a bracket, and its error says the right place
+    return f"({where}) and {HIDDEN} is missing"
+
+
+async def waited(future: Any) -> Any:
+    """What becomes of something that was handed to the lane."""
+    return await asyncio.wrap_future(future)
+
+
+def _answers(search: Search, asked: Asked, some: Sequence[_Ready]) -> list[Found | Exception]:
+    """Questions that differ in their pieces alone, answered together."""
+    resolved = [_resolved(search, one) for one in some]
+    if asked.marks:  # they belong to this question, whatever it is called
+        resolved = [one if isinstance(one, Exception) else (replace(one[0], asked=_THIS), one[1]) for one in resolved]
+    good = [one for one in resolved if not isinstance(one, Exception)]
+    answers: Iterator[Answer] = iter(())
+    if good:
+        questions, vectors = zip(*good, strict=True)
+        answers = iter(
+            search.ask(
+                questions,
+                np.stack(vectors),
+                asked.k,
+                include_self=asked.same,
+                where=asked.where,
+                above=asked.above,
+                arrange=asked.arrange,
+            )
+        )
+    return [
+        one if isinstance(one, Exception) else _completed(search, asked, ready.alone, *one, next(answers))
+        for ready, one in zip(some, resolved, strict=True)
+    ]
+
+
+_KEY = "0" * 64
+_THIS = frozenset({f"sha256:{_KEY}"})
+"""The name of the one question that the marks of a request are about."""
+
+
+def _marks(search: Search, said: Sequence[tuple[int | str, bool]]) -> list[Mark]:
+    """Marks of this question; what is not in the index is left out."""
+    query = MarkedQuery((Part("id", 0),))
+    found = []
+    for name, right in said:
+        item = item_of(search, name) if isinstance(name, int) else search.index.find(name)
+        path = name if item is None else item.path
+        found.append(Mark(query, str(path), right, query_sha256=_KEY))
+    return found
+
+
+def _resolved(search: Search, ready: _Ready) -> Known | Exception:
+    """A question and its vector; or why there is none."""
+    try:
+        known = [found or _understood(search, piece) for piece, found in zip(ready.pieces, ready.known, strict=True)]
+        if ready.alone:
+            return known[0]
+        weights = [piece.sign * piece.part.weight for piece in ready.pieces]
+        vector = combined([vector for _, vector in known], weights, search.index.storage)
+        like, unlike = ([piece.part for piece in ready.pieces if piece.sign == sign] for sign in (1, -1))
+        return Question(spelled(like, unlike), calibrated=False, of=tuple(one for one, _ in known)), vector
+    except (RetrievalError, Problem) as error:
+        return error
+
+
+def _understood(search: Search, piece: Piece) -> Known:
+    part = piece.part
+    if piece.vector is not None:
+        return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.folder)[0]
+    if part.kind in ("id", "path"):
+        item_of_part(search, part)
+    try:
+        question, vector = search.understood(part)
+    except images.UnreadableImage as problem:  # which names the file as this machine has it
+        raise images.UnreadableImage(printable(part.named), problem.reason) from None
+    plain = {"id": f"id {part.value}", "path": str(part.value), "text": str(part.value)}  # as `retrieval query` says it
+    return (replace(question, query=plain[part.kind]) if piece.plain else question), vector
+
+
+def _completed(
+    search: Search,
+    asked: Asked,
+    alone: bool,
+    question: Question,
+    vector: NDArray[Any],
+    answer: Answer,
+) -> Found:
+    """An answer with the question itself first, where it is in the collection, and with what belongs to the hits."""
+    hits = list(answer.hits)
+    copies = [search.copies(one) for one in question.of or (question,)]
+    ids_of_parts = tuple(_id_of(one, items) for one, items in zip(question.of or (question,), copies, strict=True))
+    known = {item.id: item for items in copies for item in items}
+    same = frozenset(known if asked.same else ())
+    if same and alone and asked.arrange in (PLAIN, _PAGED):
+        missed = [known[id_] for id_ in sorted(same - {hit.id for hit in hits})]
+        hits = [*(hit for hit in hits if hit.id in same), *(hit for hit in hits if hit.id not in same)]
+        if asked.arrange == PLAIN and asked.where is None and search.index.storage != "binary":
+            # An approximate structure may not find them.
+            hits = [*_hits_of_items(search, missed, vector, asked.above, answer), *hits][
+                : asked.k if asked.above is None else None
+            ]
+        hits = [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
+    hits = hits[: limits.HITS]  # groups may have more
+    ids = [hit.id for hit in hits]
+    items = {item.id: item for item in search.index.items(ids)} if asked.details and ids else {}
+    attributes = dict(zip(ids, search.index.attributes(ids), strict=True)) if asked.details and ids else {}
+    of_parts = tuple(tuple(item.id for item in some) for some in copies)
+    return Found(
+        replace(answer, hits=tuple(hits)), ids_of_parts, of_parts, same, items, attributes, search.index.generation
+    )
+
+
+def _hits_of_items(
+    search: Search, items: Sequence[Item], vector: NDArray[Any], above: float | None, answer: Answer
+) -> list[Hit]:
+    """Items as hits, their ranks left open; those that score enough."""
+    if not items:
+        return []
+    found = []
+    for item, score in zip(items, (search.index.vectors([item.id for item in items]) @ vector).tolist(), strict=True):
+        relevant = None if answer.label is None or item.label is None else item.label == answer.label
+        if above is None or score >= above:
+            found.append(Hit(0, item.id, item.path, item.label, score, relevant))
+    return found
+
+
+def _id_of(question: Question, copies: Sequence[Item]) -> int | None:
+    item = question.item or next(iter(copies), None)
+    return None if item is None else item.id

@@ -1,0 +1,299 @@
+// The answer: what matches, the fold, the doubtful below it; or, before anything is asked, a wall of varied pictures.
+
+import { get, post, use } from "./api.js";
+import { $, copied, count, make, say } from "./dom.js";
+import { drawFacets } from "./facets.js";
+import * as large from "./large.js";
+import * as selection from "./selection.js";
+import * as state from "./state.js";
+import { Grid, Groups } from "./tiles.js";
+
+const PAGE = 60;
+
+let running = null; // the answer that is shown, or on its way
+export const shown = () => (running ? [...running.above.items, ...running.below.items] : []);
+export const aboveFold = () => (running ? running.above.items : []);
+export const generation = () => running?.generation;
+
+export const isQuestion = (s) => s.like.length + s.unlike.length > 0;
+
+// Words that the model does not know are looked for in paths, labels and attributes of text.
+export function asFilter(words, about) {
+  const text = JSON.stringify(words);
+  const names = ["path", "label", ...Object.entries(about.attributes || {}).filter(([, kind]) => kind.includes("text")).map(([name]) => "`" + name.replace(/`/g, "") + "`")];
+  return names.slice(0, 20).map((name) => `${name} contains ${text}`).join(" or ");
+}
+
+export function whereOf(s, about) {
+  const parts = [s.where, s.words && !about.words ? asFilter(s.words, about) : ""].filter(Boolean);
+  return parts.map((one) => (parts.length > 1 ? `(${one})` : one)).join(" and ");
+}
+
+export function question(s, about) {
+  const like = s.like.map(state.asPart);
+  if (s.words && about.words) like.push("text:" + s.words);
+  return {
+    like, unlike: s.unlike.map(state.asPart), above: s.sort || s.group ? about.calibration?.threshold : undefined, // sorted within the matches
+    filter: whereOf(s, about) || undefined, sort: s.sort || undefined,
+    group: s.group || undefined, diverse: s.diverse || undefined, marks: s.marked ? marksOf(s) : undefined,
+  };
+}
+
+export const marksOf = (s) => [
+  ...s.right.map((id) => ({ item: Number(id), right: true })), ...s.wrong.map((id) => ({ item: Number(id), right: false })),
+];
+
+export const asks = (s, about) => isQuestion(s) || Boolean(s.words && about.words);
+
+export const actions = {
+  more: (item) => state.go({ ...state.fresh, where: state.now.where, like: [String(item.id)] }),
+  open: (item, items) => large.open(item, items, actions),
+  like: (item) => toggle("like", item.id),
+  unlike: (item) => toggle("unlike", item.id),
+  pick: (item, range) => selection.pick(item, range, shown()),
+  why: (item) => large.open(item, shown(), actions, true),
+  picked: selection.picked,
+  mark: (id) => (state.now.right.includes(String(id)) ? true : state.now.wrong.includes(String(id)) ? false : undefined),
+  sign: (item, right) => {
+    const [to, from] = right ? ["right", "wrong"] : ["wrong", "right"];
+    const id = String(item.id);
+    const had = state.now[to].includes(id);
+    state.go({
+      [to]: had ? state.now[to].filter((one) => one !== id) : [...state.now[to], id],
+      [from]: state.now[from].filter((one) => one !== id), marked: false,
+    });
+    say(had ? "mark taken back" : right ? "marked right" : "marked wrong");
+  },
+};
+
+function toggle(name, id) {
+  const other = name === "like" ? "unlike" : "like";
+  const without = (list) => list.filter((text) => state.part(text).id !== id);
+  const had = state.now[name].some((text) => state.part(text).id === id);
+  state.go({
+    [name]: had ? without(state.now[name]) : [...state.now[name], String(id)],
+    [other]: without(state.now[other]), item: "", rest: false,
+  });
+}
+
+// What decides about the answer; marks do only once they are asked to.
+const key = (s) => JSON.stringify([s.index, s.view, s.like, s.unlike, s.where, s.sort, s.group, s.words, s.diverse, s.marked ? [s.right, s.wrong] : 0]);
+
+export async function draw(s, about, again = false) {
+  const place = $("#results");
+  if (!again && running && running.key === key(s)) {
+    running.below.place.hidden = !s.rest;
+    running.dress();
+    if (s.rest && running.cursor) running.load();
+    return;
+  }
+  running?.abort.abort();
+  const abort = new AbortController();
+  const above = new (s.group ? Groups : Grid)(make("div", { class: "grid" }), actions);
+  const below = new Grid(make("div", { class: "grid", hidden: !s.rest }), actions);
+  const head = make("div", { class: "head" }, make("h1", {}, "…"));
+  const fold = make("div", {});
+  const end = make("div", { style: { height: "1px" } });
+  // What is shown stays until there is something else.
+  if (place.querySelector(".tile")) place.classList.add("stale");
+  else place.replaceChildren(head, make("div", { class: "skeleton", style: { height: "336px" } }));
+  const mine = { key: key(s), abort, above, below, head, fold, cursor: null, loading: false, folded: false, total: 0 };
+  running = mine;
+  mine.dress = () => { above.dressed(); below.dressed(); drawMarks(mine, s); };
+
+  const next = async (cursor) => {
+    const answer = asks(s, about)
+      ? await post("/search", { ...question(s, about), k: PAGE, cursor, facets: cursor ? undefined : true }, { signal: abort.signal })
+      : await wall(s, about, cursor, abort.signal);
+    return answer;
+  };
+
+  mine.load = async () => {
+    if (mine.loading || abort.signal.aborted) return;
+    mine.loading = true;
+    try {
+      put(mine, await next(mine.cursor));
+    } catch (error) {
+      if (error.name !== "AbortError") fold.append(make("p", { class: "nothing" }, error.message));
+      mine.cursor = null;
+    }
+    mine.loading = false;
+  };
+
+  let answer;
+  try {
+    answer = await next(null);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    running = null;
+    place.classList.remove("stale");
+    if (error.status === 0) return;
+    head.replaceChildren(make("h1", { id: "count" }, "Not answered"));
+    place.replaceChildren(head, make("p", { class: "nothing", role: "alert" }, error.message));
+    drawFacets(null, s);
+    wrongFilter(error);
+    return;
+  }
+  if (abort.signal.aborted) return;
+  wrongFilter(null);
+  place.classList.remove("stale");
+  scrollTo(0, 0);
+  place.replaceChildren(head, above.place, fold, below.place, end);
+  put(mine, answer);
+  drawHead(mine, answer, s, about);
+  drawFacets(answer.facets, s);
+  const seen = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting) && mine.cursor && (!mine.folded || state.now.rest)) mine.load();
+  }, { rootMargin: "800px" });
+  seen.observe(end);
+  abort.signal.addEventListener("abort", () => seen.disconnect());
+}
+
+// Nothing is asked yet: varied pictures, or those that the filter lets through.
+async function wall(s, about, cursor, signal) {
+  const filter = whereOf(s, about);
+  if (!filter && !cursor && !s.sort) {
+    try {
+      const found = await get("/wall", { k: 120 }, { signal });
+      return { hits: found.items, wall: true, cursor: null, facets: found.facets || null, generation: found.generation, total: found.total };
+    } catch (error) {
+      if (error.status !== 404) throw error;
+    }
+  }
+  const found = await get("/items", { k: PAGE, cursor, filter, sort: s.sort }, { signal });
+  const facets = cursor ? null : (await get("/facets", { filter }, { signal }).catch(() => null))?.facets;
+  return { hits: found.items, cursor: found.cursor, facets, generation: found.generation, total: found.total, listing: true };
+}
+
+function put(mine, answer) {
+  const { hits } = answer;
+  mine.cursor = answer.cursor;
+  mine.generation = answer.generation;
+  const matches = answer.fold?.matches;
+  const sorted = Boolean(state.now.sort || state.now.group);
+  if (matches === null || matches === undefined || sorted || answer.wall) {
+    mine.above.add(hits);
+  } else {
+    const cut = mine.folded ? 0 : matches;
+    mine.above.add(hits.slice(0, cut));
+    mine.below.add(hits.slice(cut));
+    mine.folded = mine.folded || cut < hits.length;
+    drawFold(mine, answer);
+  }
+}
+
+function drawFold(mine, answer) {
+  if (!mine.folded) return;
+  const open = state.now.rest;
+  const more = mine.below.items.length;
+  const text = answer.fold.below || "below here it is doubtful that they match";
+  mine.fold.replaceChildren(make("div", { class: "fold" },
+    make("span", {}, text),
+    make("button", { type: "button", id: "rest", "aria-expanded": String(open), onclick: () => {
+      state.go({ rest: !state.now.rest }, { replace: true });
+      drawFold(mine, answer);
+    } }, open ? "fold ▴" : `${count(more)}${mine.cursor ? " or more" : ""} more ▸`)));
+}
+
+function drawHead(mine, answer, s, about) {
+  const { head } = mine;
+  const found = answer.hits.length;
+  let text;
+  if (answer.wall) text = `${count(answer.total ?? about.items)} pictures · some of all kinds`;
+  else if (answer.listing) text = `${count(answer.total)} ${answer.total === 1 ? "picture" : "pictures"}`;
+  else if (!found) text = "Nothing in this collection matches.";
+  else text = answer.fold?.sentence || `${count(found)} pictures, ordered by likeness`;
+  const parts = [make("h1", { id: "count" }, text)];
+  if (answer.fold && answer.fold.matches === null && found) parts.push(calibrateButton(answer, about));
+  parts.push(make("label", { class: "row quiet" }, "sort ", sorting(s, about)));
+  if (asks(s, about)) {
+    parts.push(make("label", { class: "row quiet" }, "group ", grouping(s)));
+    parts.push(make("button", { type: "button", "aria-pressed": String(s.diverse), title: "Show varied pictures among the matches", onclick: () => state.go({ diverse: !s.diverse }) }, "varied"));
+  }
+  parts.push(make("span", { id: "marks", class: "row" }));
+  head.replaceChildren(...parts);
+  drawMarks(mine, s);
+  if (answer.left_out?.length) head.append(make("p", { class: "quiet" }, answer.left_out.map((one) => `${one.path}: ${one.reason}`).join("; ")));
+  say(text);
+}
+
+function sorting(s, about) {
+  const time = about.attributes?.taken ? "taken" : "modified";
+  const choices = { "": "likeness", [`${time}:desc`]: "newest", [`${time}:asc`]: "oldest", path: "name", label: "label", "size:desc": "largest file" };
+  for (const name of Object.keys(about.attributes || {})) if (name !== "taken") choices[name] = name;
+  if (s.sort && !(s.sort in choices)) choices[s.sort] = s.sort;
+  const select = make("select", { id: "sort", "aria-label": "Sort by", onchange: () => state.go({ sort: select.value }) },
+    Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.sort }, text)));
+  return select;
+}
+
+function grouping(s) {
+  const choices = { "": "—", label: "label", folder: "folder", day: "day", "near-duplicate": "near-duplicates" };
+  const select = make("select", { id: "group", "aria-label": "Group by", onchange: () => state.go({ group: select.value }) },
+    Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.group }, text)));
+  return select;
+}
+
+// Nobody has said yet where matches end: one click that mends it, or the command where one may not write.
+function calibrateButton(answer, about) {
+  const command = answer.fold.advice;
+  if (about.writable) {
+    const button = make("button", { type: "button", onclick: async () => {
+      button.disabled = true;
+      button.textContent = "finding out …";
+      try {
+        await post("/calibrate", {});
+        state.go({}, { replace: true });
+        draw(state.now, { ...about }, true);
+      } catch (error) {
+        button.replaceWith(make("span", { class: "quiet", role: "alert" }, error.message));
+      }
+    } }, "find out where matches end");
+    return button;
+  }
+  return command ? make("button", { type: "button", title: command, onclick: () => copied(command) }, "copy the command that finds out") : null;
+}
+
+function drawMarks(mine, s) {
+  const place = mine.head.querySelector("#marks");
+  if (!place) return;
+  const now = state.now;
+  const marked = now.right.length + now.wrong.length;
+  if (!marked) return place.replaceChildren();
+  place.replaceChildren(
+    make("span", { class: "quiet" }, `${marked} marked ·`),
+    make("button", { type: "button", "aria-pressed": String(now.marked), onclick: () => state.go({ marked: !now.marked, rest: false }) }, now.marked ? "ordered anew" : "order anew"),
+    make("button", { type: "button", onclick: () => saveMarks() }, "save marks"),
+    make("button", { type: "button", class: "plain", onclick: () => state.go({ right: [], wrong: [], marked: false }) }, "take all back"));
+}
+
+// A file of marks as `retrieval query --marks` and a head read it.
+async function saveMarks() {
+  const { download } = await import("./dom.js");
+  const lines = [];
+  const query = { like: state.now.like.map(state.asPart), unlike: state.now.unlike.map(state.asPart) };
+  const spelled = query.unlike.length || query.like.length !== 1 ? query : query.like[0];
+  for (const { item, right } of marksOf(state.now)) {
+    const told = await get(`/items/${item}`);
+    lines.push(JSON.stringify({ query: spelled, item: told.path, sha256: told.sha256, right }));
+  }
+  download("marks.jsonl", lines.join("\n") + "\n", "application/jsonl");
+}
+
+function wrongFilter(error) {
+  const input = $("#where");
+  if (!input) return;
+  const wrong = Boolean(error && /filter/i.test(error.message) || error?.where !== undefined && error?.where !== null);
+  input.setAttribute("aria-invalid", String(wrong));
+  if (wrong && Number.isInteger(error.where)) {
+    input.focus();
+    input.setSelectionRange(error.where, Math.max(error.where + 1, input.value.length));
+  }
+}
+
+// Another index: what was shown has nothing to do with it.
+export function forget(name) {
+  use(name);
+  running?.abort.abort();
+  running = null;
+}

@@ -1,0 +1,109 @@
+// Pictures that are selected, and what can be done with them: paths, a table, an archive, a tag, a label.
+
+import { address, call } from "./api.js";
+import { $, copied, count, dialog, download, make, say } from "./dom.js";
+import * as results from "./results.js";
+
+export const picked = new Set();
+const known = new Map();
+let last = null;
+
+export function pick(item, range, items) {
+  const to = items.findIndex((one) => one.id === item.id);
+  const from = items.findIndex((one) => one.id === last);
+  if (range && from >= 0 && to >= 0) {
+    for (const one of items.slice(Math.min(from, to), Math.max(from, to) + 1)) add(one);
+  } else if (picked.has(item.id)) picked.delete(item.id);
+  else add(item);
+  last = item.id;
+  draw();
+}
+
+export function pickAll(items) {
+  items.forEach(add);
+  draw();
+}
+
+export function drop() {
+  picked.clear();
+  draw();
+}
+
+function add(item) {
+  picked.add(item.id);
+  known.set(item.id, item);
+}
+
+let writable = false;
+export const may = (write) => { writable = write; };
+
+export function draw() {
+  const place = $("#selected");
+  const ids = [...picked];
+  place.hidden = !ids.length;
+  document.dispatchEvent(new Event("selection"));
+  if (!ids.length) return place.replaceChildren();
+  const items = ids.map((id) => known.get(id));
+  const button = (text, job, title) => make("button", { type: "button", title, onclick: job }, text);
+  place.replaceChildren(make("div", { class: "row" },
+    make("strong", {}, `${count(ids.length)} selected`),
+    button("copy paths", () => copied(items.map((one) => one.path).join("\n"))),
+    button("CSV", () => exported("csv", ids)),
+    button("zip", () => exported("zip", ids), "The files as they are, with all that they say besides the pixels: place, camera, names"),
+    button("label …", () => setting(ids, items, "label_corrected", "Label")),
+    button("tag …", () => setting(ids, items, "tag", "Tag")),
+    writable ? button("hide", () => write(ids, { hidden: true })) : null,
+    button("all above the fold", () => pickAll(results.aboveFold())),
+    button("none", drop)));
+  say(`${count(ids.length)} selected`);
+}
+
+async function exported(kind, ids) {
+  if (kind === "zip") {
+    const box = dialog("Download the files?", make("p", {}, "The files come as they are, with all that they say besides the pixels, such as where and when they were taken."),
+      make("div", { class: "row" }, make("button", { type: "button", onclick: () => { box.close(); fetchFile(kind, ids); } }, "download"), make("button", { type: "button", onclick: () => box.close() }, "leave it")));
+    return;
+  }
+  await fetchFile(kind, ids);
+}
+
+async function fetchFile(kind, ids) {
+  try {
+    const answer = await call("POST", `/export/${kind}`, { json: { ids }, raw: true });
+    download(`pictures.${kind}`, await answer.blob());
+  } catch (error) {
+    said(error.message);
+  }
+}
+
+const said = (text) => dialog("Not done", make("p", {}, text), make("form", { method: "dialog" }, make("button", {}, "close")));
+
+// With a writer's rights into the index; otherwise as a list that `retrieval attach` takes.
+function setting(ids, items, name, title) {
+  const input = make("input", { "aria-label": title, required: true });
+  const values = () => ({ [name]: input.value.trim() });
+  const list = () => {
+    const quoted = (text) => `"${text.replace(/"/g, '""')}"`;
+    const lines = items.map((item) => `${quoted(item.path)},${quoted(input.value.trim())}`);
+    download(`${name}.csv`, ["path," + name, ...lines, ""].join("\r\n"), "text/csv");
+  };
+  const box = dialog(`${title} of ${count(ids.length)} pictures`, make("p", {}, input),
+    make("div", { class: "row" },
+      writable ? make("button", { type: "button", onclick: () => { if (input.value.trim()) { box.close(); write(ids, values()); } } }, "write into the index") : null,
+      make("button", { type: "button", onclick: () => { if (input.value.trim()) { box.close(); list(); } } }, "as a list (CSV)"),
+      make("button", { type: "button", onclick: () => box.close() }, "leave it")),
+    writable ? null : make("p", { class: "quiet" }, "Writing into the index takes a writer's token."));
+}
+
+async function write(ids, values) {
+  try {
+    await call("PATCH", "/items", { json: { ids, ...values } });
+    say("Written");
+    drop();
+    document.dispatchEvent(new Event("written"));
+  } catch (error) {
+    said(error.message);
+  }
+}
+
+export const thumbnailOf = (id) => address(`/items/${id}/thumbnail`, { s: 256 });

@@ -1,0 +1,117 @@
+"""Why a hit is one, and what scores say: the heat map over it, and the measuring that makes scores mean something."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from typing import Annotated, Literal
+
+import numpy as np
+from fastapi import FastAPI, Query, Request, Response
+from PIL import Image
+
+from retrieval import images
+from retrieval.base.text import printable
+from retrieval.images.decoding import Wanted, decode
+from retrieval.images.reading import read_picture, recorded_decoder
+from retrieval.index import Index as Opened
+from retrieval.search.calibration import Calibration, calibrate
+from retrieval.search.explain import Explanation, explain
+from retrieval.search.heat_map import overlay
+from retrieval.search.parts import Part
+from retrieval.search.search import Search
+from retrieval.service import limits
+from retrieval.service.answers import as_json
+from retrieval.service.asking import item_of, item_of_part, waited
+from retrieval.service.parameters import PART, Id, Index, shown
+from retrieval.service.pictures import SIDES
+from retrieval.service.problems import Problem
+from retrieval.service.questions import Piece, read_json, read_piece
+from retrieval.service.service import Service, require_writer
+
+Asked = Annotated[
+    str,
+    Query(max_length=limits.TEXT, pattern=PART, description="the question: id:17, path:2019/a.jpg or upload:SHA256"),
+]
+Of = Annotated[Literal["hit", "query"], Query(description="over which of the two the map lies")]
+Side = Annotated[int, Query(ge=16, le=SIDES[-1], description="pixels of the longer side")]
+
+
+class ExplainRoutes:
+    """Args: service: whose."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def add_to(self, app: FastAPI) -> None:
+        """Enter them."""
+        drawn = {"response_class": Response, "responses": shown("image/png")}
+        app.add_api_route("/items/{id}/heat", self.heat, methods=["GET"], tags=["search"], **drawn)
+        app.add_api_route("/calibrate", self.calibrate, methods=["POST"], tags=["write"])
+
+    async def heat(
+        self, request: Request, id: Id, query: Asked, of: Of = "hit", s: Side = 256, index: Index = None
+    ) -> Response:
+        """A picture of the index in grey, coloured by what makes it like the question: red raises the score."""
+        piece = read_piece(query)
+        if piece.part.kind not in ("id", "path", "file"):
+            raise Problem(
+                400, "Only a picture has parts to explain a hit by; ask with id:, path: or upload:.", "refused"
+            )
+        hit = Piece(Part("id", id))
+        with self._service.collection(request).lease() as search:
+            item_of(search, id)
+            asker = self._service.asker
+            encoder = await asker.encoder(search)
+            pixels = [await asker.beside(partial(self._pixels, search, one)) for one in (piece, hit)]
+            found: Explanation = await waited(
+                asker.lane.submit((search, "explain"), pixels, lambda some: [explain(encoder, *one) for one in some], 1)
+            )
+            map_ = found.query_map if of == "query" else found.hit_map
+            picture = await asker.beside(partial(self._picture, search, piece if of == "query" else hit, s))
+            most = max(float(np.abs(one.values).max()) for one in (found.query_map, found.hit_map))
+            content = io.BytesIO()
+            overlay(picture, map_, most or None).save(content, "PNG")
+        return Response(content.getvalue(), 200, {"Cache-Control": "private, max-age=60"}, "image/png")
+
+    def _pixels(self, search: Search, piece: Piece) -> images.Pixels:
+        """What the network sees of a picture."""
+        p, box = search.encoder.config.preprocessing, piece.part.box
+        decoder = recorded_decoder(search.index.decoder)
+        if piece.upload is not None:
+            upload = self._service.uploads.get(piece.upload)
+            wanted = Wanted(p.size if box is None else None, p.mode, decoder, limits.PIXELS, box=box)
+            return decode(io.BytesIO(upload.data), upload.name, wanted, partial(images.prepare, p=p)).made
+        item = item_of_part(search, piece.part)
+        try:
+            found = read_picture(search.pictures / item.path, p, decoder, box=box)
+        except images.UnreadableImage as problem:  # which names the file as this machine has it
+            raise images.UnreadableImage(printable(item.path), problem.reason) from None
+        if item.sha256 and found.sha256 != item.sha256:
+            raise images.UnreadableImage(printable(item.path), "changed since it was indexed")
+        assert found.pixels is not None  # as no content counts as known
+        return found.pixels
+
+    def _picture(self, search: Search, piece: Piece, side: int) -> Image.Image:
+        if piece.upload is not None:
+            data = self._service.pictures.of_upload(self._service.uploads.get(piece.upload), side).data
+        else:
+            data = self._service.pictures.thumbnail(search, item_of_part(search, piece.part), side).data
+        return Image.open(io.BytesIO(data)).convert("RGB")
+
+    async def calibrate(self, request: Request, index: Index = None) -> Response:
+        """Measure what scores say: of labels, or, as {"about": "copies"}, of altered copies; it takes a while."""
+        require_writer(request)
+        about = read_json(await request.body()).get("about", "labels")
+        if about not in ("labels", "copies"):
+            raise Problem(400, f"about is {str(about)[:60]!r}; give labels or copies.", "refused")
+        collection = self._service.collection(request)
+        found = await self._service.writer.change(
+            collection, lambda opened: _recorded(opened, calibrate(opened, about=about))
+        )
+        return as_json({"about": about, "threshold": found.threshold, "no_match_below": found.no_match_below})
+
+
+def _recorded(index: Opened, calibration: Calibration) -> Calibration:
+    index.record_calibration(calibration.to_json())
+    return calibration

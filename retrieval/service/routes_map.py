@@ -1,0 +1,165 @@
+"""The map of a collection, its suspected label errors, and two indexes compared: what the other views ask for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import FastAPI, Query, Request, Response
+
+from retrieval.search.search import Search
+from retrieval.service import comparison, export, label_errors
+from retrieval.service import map as maps
+from retrieval.service.answers import as_json, item_json
+from retrieval.service.asking import HIDDEN
+from retrieval.service.map import Layout
+from retrieval.service.parameters import Index, shown
+from retrieval.service.problems import Problem
+from retrieval.service.questions import read_json
+from retrieval.service.routes_views import IDS
+from retrieval.service.routes_write import LABEL
+from retrieval.service.service import Service
+
+By = Annotated[str, Query(max_length=200, description="label, or the name of an attribute")]
+After = Annotated[int | None, Query(ge=0, lt=2**31, description="how many to pass over")]
+Some = Annotated[int, Query(ge=1, le=200, description="pictures that are wanted")]
+With = Annotated[str, Query(alias="with", description="the other index")]
+
+_ITEMS = 10_000
+"""Pictures that are told of at once."""
+
+_LABELS = 500
+"""Labels that may be chosen from."""
+
+
+class MapRoutes:
+    """Args: service: whose."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def add_to(self, app: FastAPI) -> None:
+        """Enter them."""
+        app.add_api_route("/map", self.map, methods=["GET"], tags=["map"])
+        raw: Any = {"responses": shown("application/octet-stream"), "response_class": Response}
+        app.add_api_route("/map/points", self.points, methods=["GET"], tags=["map"], **raw)
+        app.add_api_route("/map/colours", self.colours, methods=["GET"], tags=["map"])
+        app.add_api_route("/map/items", self.items, methods=["POST"], tags=["map"], openapi_extra=IDS)
+        app.add_api_route("/label-errors", self.label_errors, methods=["GET"], tags=["label errors"])
+        app.add_api_route("/compare", self.compare, methods=["GET"], tags=["compare"])
+
+    def map(self, request: Request, index: Index = None) -> Response:
+        """Whether there is a map, and how far its making is."""
+        collection = self._service.collection(request)
+        found = self._service.kept.get(collection, maps.MAP)
+        with collection.lease() as search:
+            n = 0 if found.value is None else len(_visible(search, found.value).ids)
+            by = ["label", *sorted(search.index.attribute_kinds())]
+            return as_json({**found.state, "n": n, "by": by, "generation": search.index.generation})
+
+    def points(self, request: Request, index: Index = None) -> Response:
+        """Where the pictures are: float32 x, y of each, and then the int64 id of each, little-endian."""
+        with self._service.collection(request).lease() as search:
+            layout = self._layout(request, search)
+            data = layout.places.astype("<f4").tobytes() + layout.ids.astype("<i8").tobytes()
+            return Response(data, 200, {"X-Generation": str(search.index.generation)}, "application/octet-stream")
+
+    def colours(self, request: Request, by: By, index: Index = None) -> Response:
+        """What tells the pictures apart, in the order of the points."""
+        with self._service.collection(request).lease() as search:
+            layout = self._layout(request, search)
+            if by != "label" and by not in search.index.attribute_kinds():
+                raise Problem(404, f"No picture of this index has {by[:60]!r}.", "no-such-attribute")
+            values = search.index.values(by, layout.ids)
+            return as_json({"by": by, **maps.coloured(values)})
+
+    async def items(self, request: Request, index: Index = None) -> Response:
+        """Some pictures by their ids, in that order."""
+        ids = export.ids_of(read_json(await request.body()).get("ids"), _ITEMS)
+        with self._service.collection(request).lease() as search:
+            export.known(search, ids)
+            told = zip(search.index.items(ids), search.index.attributes(ids), strict=True)
+            return as_json({"items": [item_json(item, more, self._service.pictures) for item, more in told]})
+
+    def label_errors(
+        self, request: Request, index: Index = None, cursor: After = None, k: Some = 20, decided: bool = False
+    ) -> Response:
+        """Pictures whose neighbours agree on another label, the worst first; those that are decided by themselves."""
+        collection = self._service.collection(request)
+        found = self._service.kept.get(collection, label_errors.LABEL_ERRORS)
+        with collection.lease() as search:
+            opened = search.index
+            body: dict[str, Any] = {**found.state, "generation": opened.generation}
+            if found.value is None:
+                return as_json(body)
+            there = _present(search, [id_ for one in found.value.all for id_ in (one.id, *one.neighbours)])
+            suspects = [one for one in found.value.all if one.id in there]
+            said = _corrected(search, [one.id for one in suspects])
+            some = [one for one in suspects if (one.id in said) == decided]
+            start = cursor or 0
+            page = some[start : start + k]
+            labels = sorted(str(one) for one in opened.counts(["label"])["label"] if one is not None)
+            ids = sorted({id_ for one in page for id_ in (one.id, *one.neighbours) if id_ in there})
+            told = {
+                item.id: item_json(item, more, self._service.pictures)
+                for item, more in zip(opened.items(ids), opened.attributes(ids), strict=True)
+            }
+            return as_json(
+                body
+                | {
+                    "sentence": found.value.sentence,
+                    "items": [
+                        {
+                            **one._asdict(),
+                            "item": told[one.id],
+                            "neighbours": [told[id_] for id_ in one.neighbours if id_ in told],
+                            "decided": said.get(one.id),
+                        }
+                        for one in page
+                    ],
+                    "total": {"open": len(suspects) - len(said), "decided": len(said)},
+                    "labels": labels[:_LABELS],
+                    "cursor": start + k if start + k < len(some) else None,
+                }
+            )
+
+    def compare(self, request: Request, other: With, index: Index = None) -> Response:
+        """What the two indexes score query by query, where that was measured and kept."""
+        first, second = self._service.collection(request), self._service.collections.named(other)
+        return as_json({"figures": comparison.figures(first.folder, second.folder)})
+
+    def _layout(self, request: Request, search: Search) -> Layout:
+        found = self._service.kept.get(self._service.collection(request), maps.MAP)
+        if found.value is None:
+            if found.making is not None and found.making.error is not None:
+                raise Problem(409, found.making.error, "not-made")
+            raise Problem(503, "The map is still being made.", "being-made", headers={"Retry-After": "2"})
+        return _visible(search, found.value)
+
+
+def _present(search: Search, ids: list[int]) -> set[int]:
+    """Those of some pictures that are shown."""
+    some = np.unique(np.array(ids, np.int64))
+    return set(some[_shown(search, some)].tolist())
+
+
+def _visible(search: Search, layout: Layout) -> Layout:
+    there = _shown(search, layout.ids)
+    return Layout(layout.ids[there], layout.places[there])
+
+
+def _shown(search: Search, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of some pictures, each named once, are in the index and not hidden."""
+    index = search.index
+    there = np.isin(ids, index.ids(), assume_unique=True)
+    if HIDDEN in index.attribute_kinds():
+        there &= ~np.isin(ids, index.select(f"{HIDDEN} is present"), assume_unique=True)
+    return there
+
+
+def _corrected(search: Search, ids: list[int]) -> dict[int, str]:
+    if LABEL not in search.index.attribute_kinds() or not ids:
+        return {}
+    values = search.index.values(LABEL, ids)
+    return {id_: str(value) for id_, value in zip(ids, values, strict=True) if value is not None}

@@ -1,0 +1,61 @@
+"""Questions."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+
+from retrieval.service.answers import as_json, search_json
+from retrieval.service.forms import read_form
+from retrieval.service.parameters import BODY, ID, PARAMETERS
+from retrieval.service.problems import Problem
+from retrieval.service.questions import Asked, read_asked, read_json, read_npy
+from retrieval.service.service import Service
+
+
+class SearchRoutes:
+    """Args: service: whose."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def add_to(self, app: FastAPI) -> None:
+        """Enter them."""
+        asked = {"parameters": PARAMETERS}
+        app.add_api_route("/search", self.search, methods=["POST"], tags=["search"], openapi_extra={**asked, **BODY})
+        of_item = {"parameters": [ID, *PARAMETERS]}
+        app.add_api_route("/items/{id}/similar", self.similar, methods=["GET"], tags=["search"], openapi_extra=of_item)
+
+    async def search(self, request: Request) -> Response:
+        """Find what looks like a picture, an item, a text or a vector, or like several of these."""
+        return await self._answer(request, await self._asked(request))
+
+    async def similar(self, request: Request) -> Response:
+        """Find what looks like a picture of the index."""
+        return await self._answer(
+            request, read_asked({"like": [f"id:{request.path_params['id']}"]}, request.query_params)
+        )
+
+    async def _answer(self, request: Request, asked: Asked) -> Response:
+        with self._service.collection(request).lease() as search:
+            found = await self._service.asker.ask(search, asked)
+            return as_json(search_json(search, asked, found, self._service.pictures))
+
+    async def _asked(self, request: Request) -> Asked:
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media == "multipart/form-data":
+            uploads, fields = await read_form(request, self._service)
+            box = fields.get("box")
+            given = read_json(fields.get("json", "").encode())
+            sent = [{"part": f"upload:{one.sha256}", "box": box} for one in uploads]
+            like = given.get("like", [])
+            return read_asked(
+                {**given, "like": [*sent, *(like if isinstance(like, list) else [like])]}, request.query_params
+            )
+        body = await request.body()
+        if media in ("application/x-npy", "application/octet-stream"):
+            return read_asked({}, request.query_params).also((read_npy(body),))
+        if media in ("application/json", ""):
+            return read_asked(read_json(body), request.query_params)
+        raise Problem(
+            415, f"{media[:60]!r} is no form of a question; send JSON, multipart/form-data or application/x-npy."
+        )

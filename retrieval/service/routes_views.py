@@ -1,0 +1,115 @@
+"""The wall, and what one takes along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from retrieval.search.facets import facets
+from retrieval.search.search import Search
+from retrieval.service import export, wall
+from retrieval.service.answers import as_json, item_json
+from retrieval.service.asking import visible
+from retrieval.service.collections import Collection
+from retrieval.service.parameters import Index, shown
+from retrieval.service.questions import read_json
+from retrieval.service.service import Service
+
+Some = Annotated[int, Query(ge=1, le=wall.MOST, description="pictures that are wanted")]
+
+IDS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"ids": {"type": "array", "items": {"type": "integer"}, "minItems": 1}},
+                    "required": ["ids"],
+                }
+            }
+        },
+    }
+}
+"""What OpenAPI says of a body that names pictures."""
+
+
+class ViewRoutes:
+    """Args: service: whose."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._walls: WeakKeyDictionary[Search, dict[str, Any]] = WeakKeyDictionary()
+
+    def add_to(self, app: FastAPI) -> None:
+        """Enter them."""
+        app.add_api_route("/wall", self.wall, methods=["GET"], tags=["items"])
+        add: Any = app.add_api_route
+        for path, made, media in (("csv", self.csv, "text/csv"), ("zip", self.zip, "application/zip")):
+            add(
+                f"/export/{path}",
+                made,
+                methods=["POST"],
+                tags=["export"],
+                openapi_extra=IDS,
+                responses=shown(media),
+                response_class=Response,
+            )
+
+    async def wall(self, request: Request, index: Index = None, k: Some = 120) -> Response:
+        """Varied pictures of the collection, as unlike one another as can be, and what it has of each kind."""
+        with self._service.collection(request).lease() as search:
+            if search not in self._walls:
+                self._walls[search] = await self._service.asker.beside(lambda: _wall(search))
+            made = self._walls[search]
+            ids = made["ids"][:k].tolist()
+            told = zip(search.index.items(ids), search.index.attributes(ids), strict=True)
+            return as_json(
+                {
+                    "items": [item_json(item, more, self._service.pictures) for item, more in told],
+                    "total": made["total"],
+                    "facets": made["facets"],
+                    "generation": search.index.generation,
+                }
+            )
+
+    async def csv(self, request: Request, index: Index = None) -> Response:
+        """A table of some pictures."""
+        ids = export.ids_of(read_json(await request.body()).get("ids"), export.ROWS)
+        collection = self._service.collection(request)
+        with collection.lease() as search:
+            export.known(search, ids)
+        return _attached(_leased(collection, lambda search: export.csv_rows(search, ids)), "text/csv", "pictures.csv")
+
+    async def zip(self, request: Request, index: Index = None) -> Response:
+        """The files of some pictures, with all that they say besides the pixels."""
+        ids = export.ids_of(read_json(await request.body()).get("ids"), export.ROWS)
+        collection = self._service.collection(request)
+        with collection.lease() as search:
+            export.known(search, ids)
+            items = await self._service.asker.beside(lambda: export.to_pack(search, ids))
+        blocks = _leased(collection, lambda search: export.zip_blocks(search, items))
+        return _attached(blocks, "application/zip", "pictures.zip")
+
+
+def _wall(search: Search) -> dict[str, Any]:
+    where = visible(search, None, hidden=False)
+    ids: npt.NDArray[np.int64] = search.index.ids() if where is None else search.index.select(where)
+    counted = facets(search.index, None if where is None else ids)
+    return {"ids": wall.varied(search.index, ids), "total": len(ids), "facets": [one.to_json() for one in counted]}
+
+
+def _leased(collection: Collection, blocks: Any) -> Iterator[bytes]:
+    """What is made of an index while it is sent, which stays open until the end."""
+    with collection.lease() as search:
+        yield from blocks(search)
+
+
+def _attached(blocks: Iterator[bytes], media: str, name: str) -> Response:
+    return StreamingResponse(blocks, 200, {"Content-Disposition": f'attachment; filename="{name}"'}, media)

@@ -1,0 +1,322 @@
+"""The page as a person uses it, in a real browser, wide and narrow."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import AXE, Running
+from PIL import Image
+
+JPEG = {"name": "query.jpg", "mimeType": "image/jpeg"}
+
+
+def picture(pictures: Path, name: str = "beach/00.jpg") -> dict[str, Any]:
+    return {**JPEG, "buffer": (pictures / name).read_bytes()}
+
+
+def settled(page: Any) -> None:
+    """Wait until the answer is there."""
+    page.wait_for_selector("#results:not(.stale) #count:not(:has-text('…'))")
+    page.wait_for_load_state("networkidle")
+
+
+def tiles(page: Any) -> list[str]:
+    return [
+        link.get_attribute("aria-label") for link in page.query_selector_all("#results .tile > a") if link.is_visible()
+    ]
+
+
+def ask_for(page: Any, id_: int) -> None:
+    page.fill("#words", str(id_))
+    page.press("#words", "Enter")
+    page.wait_for_url(f"**like={id_}*")
+    settled(page)
+
+
+def test_it_opens_on_pictures_whose_places_do_not_move(page: Any) -> None:
+    before = page.evaluate(
+        "[...document.querySelectorAll('.tile')].slice(0, 6).map(t => t.getBoundingClientRect().top)"
+    )
+    page.wait_for_load_state("networkidle")
+    assert before == page.evaluate(
+        "[...document.querySelectorAll('.tile')].slice(0, 6).map(t => t.getBoundingClientRect().top)"
+    )
+    wide = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert wide, "nothing is wider than the screen"
+
+
+def test_a_picture_that_is_chosen_is_looked_for(page: Any, pictures: Path) -> None:
+    page.set_input_files("#file", picture(pictures))
+    page.wait_for_url("**like=upload:*")
+    settled(page)
+    assert "the picture itself" in tiles(page)[0]
+    assert "beach/00.jpg" in tiles(page)[0] or "copy.jpg" in tiles(page)[0]
+    page.go_back()
+    settled(page)
+    assert "like" not in page.url
+
+
+@pytest.mark.parametrize("how", ["paste", "drop"])
+def test_a_picture_is_pasted_or_dropped(page: Any, pictures: Path, how: str) -> None:
+    numbers = list((pictures / "beach" / "00.jpg").read_bytes())
+    page.evaluate(
+        """([numbers, how]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(numbers)], "x.jpg", {type: "image/jpeg"}));
+            const event = how === "paste" ? new ClipboardEvent("paste", {clipboardData: data, bubbles: true})
+                : new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
+            document.body.dispatchEvent(event);
+        }""",
+        [numbers, how],
+    )
+    page.wait_for_url("**like=upload:*")
+    settled(page)
+    assert "the picture itself" in tiles(page)[0]
+
+
+def test_what_cannot_be_looked_for_is_told_in_the_service_s_sentence(
+    page: Any, running: Running, tmp_path: Path
+) -> None:
+    from retrieval.service import limits
+
+    for content, said in ((b"no picture", "picture"), (b"\xff\xd8" + bytes(limits.UPLOAD), "larger")):
+        (tmp_path / "query.jpg").write_bytes(content)
+        page.set_input_files("#file", tmp_path / "query.jpg")
+        page.wait_for_selector("dialog [role=alert], #results [role=alert]")
+        assert said in page.inner_text("dialog [role=alert], #results [role=alert]")
+        page.goto(running.address)
+        page.wait_for_selector(".tile")
+
+
+def test_the_fold_says_where_matches_end(page: Any) -> None:
+    ask_for(page, 3)
+    assert "match" in page.inner_text("#count")
+    above = len(tiles(page))
+    if page.query_selector("#rest"):
+        page.click("#rest")
+        page.wait_for_url("**rest=1*")
+        assert len(tiles(page)) > above
+        page.click("#rest")
+        assert len(tiles(page)) == above
+
+
+def test_without_a_calibration_it_says_what_mends_that(page: Any, running: Running) -> None:
+    page.goto(running.address + "i/other?like=3")
+    settled(page)
+    assert "nobody has said yet where matches end" in page.inner_text("#results .head")
+    assert page.query_selector("#results .head button")
+
+
+def test_plus_minus_and_weights_make_one_question(page: Any) -> None:
+    ask_for(page, 3)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("-")
+    page.wait_for_selector(".chip.minus")
+    settled(page)
+    page.fill(".chip:first-of-type input", "0.5")
+    page.press(".chip:first-of-type input", "Enter")
+    page.wait_for_url("**like=3@0.5*")
+    settled(page)
+    page.click(".chip.minus button:last-child")
+    page.wait_for_selector(".chip.minus", state="detached")
+    assert "unlike" not in page.url
+
+
+def test_a_part_of_the_picture_is_drawn_and_moved_by_keys(page: Any) -> None:
+    ask_for(page, 3)
+    page.click(".chip button[aria-label^='A part of']")
+    page.wait_for_selector(".crop .box")
+    page.wait_for_url("**%25**")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    page.wait_for_timeout(400)
+    page.keyboard.press("Escape")
+    settled(page)
+    assert "(a part)" in page.inner_text("#query")
+
+
+def test_marks_order_anew_and_are_saved(page: Any) -> None:
+    ask_for(page, 3)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("y")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("n")
+    page.wait_for_selector("#marks button")
+    assert "2 marked" in page.inner_text("#marks")
+    with page.expect_download() as download:
+        page.click("#marks button:has-text('save marks')")
+    lines = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    assert [line["right"] for line in lines] == [True, False]
+    assert {"query", "item", "sha256"} <= lines[0].keys()
+    page.click("#marks button:has-text('order anew')")
+    page.wait_for_url("**marked=1*")
+    settled(page)
+    assert tiles(page)
+
+
+def test_matches_are_sorted_within_the_fold(page: Any) -> None:
+    ask_for(page, 3)
+    page.select_option("#sort", "taken:asc")
+    page.wait_for_url("**sort=taken:asc*")
+    settled(page)
+    page.wait_for_function("() => document.querySelector('.tile .under').textContent.includes('2010')")
+
+
+def test_matches_are_grouped(page: Any) -> None:
+    ask_for(page, 3)
+    page.select_option("#group", "label")
+    page.wait_for_url("**group=label*")
+    settled(page)
+    assert page.inner_text(".group >> nth=0") in ("beach", "forest", "<b>town")
+    assert tiles(page)
+
+
+def test_facets_narrow_and_free(page: Any) -> None:
+    ask_for(page, 3)
+    if page.width == "narrow":
+        page.click("#narrow")
+    page.click("#facets .value:has-text('forest') >> nth=0")
+    page.wait_for_url("**where=*")
+    settled(page)
+    assert page.input_value("#where") == 'label = "forest"'
+    assert all("forest/" in name for name in tiles(page))
+    page.click("#facets .value[aria-pressed=true]")
+    page.wait_for_url(lambda url: "where" not in url)
+
+
+def test_a_wrong_filter_is_said_and_pointed_at(page: Any) -> None:
+    page.fill("#where", "label = = 3")
+    page.press("#where", "Enter")
+    page.wait_for_selector("#results [role=alert]")
+    assert page.get_attribute("#where", "aria-invalid") == "true"
+
+
+def test_words_are_looked_for_in_names_where_the_model_knows_none(page: Any) -> None:
+    page.fill("#words", "forest")
+    page.press("#words", "Enter")
+    settled(page)
+    assert all("forest" in name for name in tiles(page))
+    assert "knows no words" in page.inner_text("#query")
+
+
+def test_the_large_view_turns_explains_and_goes_back_to_where_one_was(page: Any) -> None:
+    ask_for(page, 3)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    where = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    page.keyboard.press(" ")
+    page.wait_for_selector("dialog.large .side dl")
+    first = page.inner_text("dialog.large h2 >> nth=0")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "first => (document.querySelector('dialog.large h2')?.textContent ?? first) !== first", arg=first
+    )
+    page.keyboard.press("+")
+    page.keyboard.press("e")
+    page.wait_for_timeout(300)
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog.large", state="detached")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == where
+
+
+def test_pictures_are_selected_and_taken_along(page: Any) -> None:
+    ask_for(page, 3)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("x")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+X")
+    assert "3 selected" in page.inner_text("#selected")
+    with page.expect_download() as download:
+        page.click("#selected button:has-text('CSV')")
+    assert len(Path(download.value.path()).read_text().splitlines()) == 4
+    page.click("#selected button:has-text('zip')")
+    with page.expect_download() as download:
+        page.click("dialog button:has-text('download')")
+    assert Path(download.value.path()).read_bytes()[:2] == b"PK"
+    page.click("#selected button:has-text('tag')")
+    page.fill("dialog input", "mine")
+    page.click("dialog button:has-text('write into the index')")
+    page.wait_for_selector("#selected", state="hidden")
+
+
+def test_hostile_names_are_text(page: Any) -> None:
+    page.fill("#words", "onerror")
+    page.press("#words", "Enter")
+    settled(page)
+    assert any("onerror" in name for name in tiles(page))
+    assert not page.query_selector("img[src=x]")
+
+
+def test_a_broken_picture_is_a_tile_that_says_so(page: Any) -> None:
+    page.fill("#where", 'path = "forest/13.jpg"')
+    page.press("#where", "Enter")
+    page.wait_for_selector(".tile")
+    settled(page)
+    assert len(tiles(page)) == 1
+
+
+def test_keys_are_listed_and_focus_is_seen(page: Any) -> None:
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog .keys")
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "words"
+
+
+def test_the_server_goes_and_comes_back(page: Any, running: Running) -> None:
+    ask_for(page, 3)
+    shown = tiles(page)
+    running.end()
+    page.fill("#words", "4")
+    page.press("#words", "Enter")
+    page.wait_for_selector("#banner:not([hidden])")
+    assert "does not answer" in page.inner_text("#banner")
+    assert tiles(page) == shown  # what was there stays
+    running.begin()
+    page.wait_for_selector("#banner", state="hidden", timeout=30_000)
+    page.wait_for_function("() => document.querySelector('.tile').dataset.id === '4'")
+
+
+def test_a_slow_network_shows_places_first(page: Any, running: Running) -> None:
+    page.route("**/thumbnail*", lambda route: (page.wait_for_timeout(150), route.continue_()))
+    page.goto(running.address + "?like=5")
+    page.wait_for_selector(".tile")
+    assert page.query_selector("#count")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+@pytest.mark.parametrize("address", ["", "?like=3", "?like=3&item=4", "?view=duplicates", "?view=errors", "?view=map"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_shuts_anybody_out(page: Any, running: Running, address: str, scheme: str) -> None:
+    if not AXE.is_file():
+        pytest.skip(f"the accessibility check needs axe-core ({AXE}; npm install axe-core)")
+    page.emulate_media(color_scheme=scheme)
+    page.goto(running.address + address)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(300)
+    page.evaluate(AXE.read_text())  # by the debugger's interface: the page's own policy lets no script in
+    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})")
+    assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found["violations"]] == []
+
+
+def test_the_page_is_small_and_asks_nobody_else(page: Any, running: Running) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(running.address)
+    page.wait_for_load_state("networkidle")
+    assert all(url.startswith((running.address, "data:", "blob:")) for url in asked)
+    folder = Path(__file__).parents[2] / "retrieval" / "service" / "page"
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 150_000
+
+
+def test_thumbnails_carry_nothing_but_pixels(page: Any, running: Running) -> None:
+    content = page.request.get(running.address + "items/3/thumbnail?s=256").body()
+    assert not Image.open(io.BytesIO(content)).getexif()
