@@ -176,13 +176,14 @@ def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
     size, channels = preprocessing.size, preprocessing.channels
     graph = Graph(network, preprocessing).eval()
     file = io.BytesIO()
-    with warnings.catch_warnings():
+    shown = torch.zeros(2, size, size, channels, dtype=torch.uint8)
+    with _positions_known(graph, shown), warnings.catch_warnings():
         # The exporter by tracing is deprecated and says so at length. Its successor takes 20 times as long,
         # and needs two more packages.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
-            (torch.zeros(2, size, size, channels, dtype=torch.uint8),),
+            (shown,),
             file,  # type: ignore[arg-type]  # a stream is taken, as its documentation says
             input_names=["pixels"],
             output_names=["vectors"],
@@ -190,6 +191,37 @@ def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
             dynamo=False,
         )
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def _positions_known(graph: Graph, shown: Tensor) -> Iterator[None]:
+    """Let the position embeddings of transformers' models be constants in here, as pictures have one size.
+
+    How they are made of those for another size is beyond the exporter (TIPSv2), or has branches in a graph (DINOv3).
+    """
+    found: dict[tuple[nn.Module, str], object] = {}
+
+    def recording(module: nn.Module, method: str, make: Callable[..., object]) -> Callable[..., object]:
+        def recorded(*args: object, **kwargs: object) -> object:
+            if (module, method) not in found:
+                found[module, method] = make(*args, **kwargs)
+            return found[module, method]
+
+        return recorded
+
+    places = [(module, "interpolate_pos_encoding") for module in graph.modules()]
+    places += [(module, "forward") for module in graph.modules() if "RopePosition" in type(module).__name__]
+    places = [(module, method) for module, method in places if callable(getattr(module, method, None))]
+    try:
+        for module, method in places:
+            setattr(module, method, recording(module, method, getattr(module, method)))
+        if places:
+            with torch.no_grad():
+                graph(shown)
+        yield
+    finally:
+        for module, method in places:
+            module.__dict__.pop(method, None)
 
 
 def graph_of(network: nn.Module, config: EncoderConfig) -> GraphModel:
