@@ -448,7 +448,7 @@ def test_a_pretrained_trunk_comes_back_from_its_file(tmp_path, monkeypatch):
     options = {"trunk": "efficientnet_lite0", "dim": 8}
     network = pairs.create("comparison", **options)
     pair_store.save(tmp_path / "pair", network, pair_store.PairConfig("comparison", options, network.preprocessing), "")
-    monkeypatch.setattr("retrieval.networks.efficientnet_lite0.imagenet_weights", None)
+    monkeypatch.setattr("retrieval.networks.efficientnet_lite.imagenet_weights", None)
     scorer = PairScorer.load(tmp_path)
     assert scorer.preprocessing == network.preprocessing and scorer.preprocessing.size == 224
     assert all(torch.equal(a, b) for a, b in zip(scorer.network.parameters(), network.parameters(), strict=True))
