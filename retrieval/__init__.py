@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.evaluation.by_name import evaluate as evaluate
     from retrieval.evaluation.by_name import evaluate_gain as evaluate_gain
     from retrieval.evaluation.by_name import evaluate_one_shot as evaluate_one_shot
+    from retrieval.evaluation.encoders import measure_encoders as measure_encoders
     from retrieval.evaluation.of_encoder import evaluate_encoder as evaluate_encoder
     from retrieval.evaluation.of_index import evaluate_index as evaluate_index
     from retrieval.evaluation.of_vectors import evaluate_vectors as evaluate_vectors
@@ -151,6 +152,7 @@ _HOMES = {
     "import_index": "exchange",
     "load_ann_benchmarks": "exchange",
     "map_index": "ingest.map_index",
+    "measure_encoders": "evaluation.encoders",
     "move_copies": "traps.duplicates.move",
     "overlay": "search.heat_map",
     "read_marks": "search.marks",

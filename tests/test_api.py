@@ -35,6 +35,7 @@ OF_VERBS = {
     "remove": "remove_pictures",
     "attach": "attach",
     "query": "Search",
+    "encoders": "measure_encoders",
     "serve": "serve",
     "mcp": "serve_agents",
     "evaluate": "evaluate",

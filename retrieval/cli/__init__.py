@@ -27,6 +27,7 @@ VERBS = {
     "remove": "take pictures out of an index",
     "attach": "attach attributes to pictures, to filter by",
     "query": "find the pictures that look like this one",
+    "encoders": "list the models that go by one word, and measure them on one's own pictures",
     "serve": "search by picture in a browser, and over HTTP",
     "mcp": "let agents search an index",
     "evaluate": "measure how good the answers are",

@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="a trained run (runs/NAME), hf:NAME_OR_FOLDER for one of transformers, default: EfficientNet-Lite1 for "
-        "photographs, or fast: EfficientNet-Lite0 (without --model an index that exists keeps its own)",
+        help="a trained run (runs/NAME), a word of `retrieval encoders`, hf:NAME_OR_FOLDER for one of transformers, "
+        "onnx:FILE, default: EfficientNet-Lite1 for photographs, or fast: EfficientNet-Lite0 (without --model an index "
+        "that exists keeps its own)",
     )
     parser.add_argument("--out", metavar="INDEX", help="the index's folder (indexes/ and the folder's name)")
     parser.add_argument(

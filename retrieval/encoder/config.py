@@ -52,6 +52,11 @@ class EncoderConfig:
         """Whether it is a model of the library transformers, or a head over one."""
         return self.network.startswith("hf:") or str(self.options.get("base", "")).startswith("hf:")
 
+    @property
+    def graph_only(self) -> bool:
+        """Whether its graph is all there is of it (:mod:`retrieval.encoder.graph_model`), or of what a head is over."""
+        return self.network.startswith("onnx:") or str(self.options.get("base", "")).startswith("onnx:")
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which :meth:`from_json` makes the same configuration."""
         return dataclasses.asdict(self) | {
@@ -94,8 +99,8 @@ class EncoderConfig:
         # Which weights a network began with says nothing once they are known.
         options = {name: value for name, value in self.options.items() if name != "pretrained"}
         functional = {
-            "network": "hf" if self.network.startswith("hf:") else self.network,
-            "options": options | ({"base": "hf"} if "base" in options and self.transformers else {}),
+            "network": _kind(self.network),
+            "options": options | ({"base": _kind(options["base"])} if "base" in options else {}),
             "dim": self.dim,
             "preprocessing": dataclasses.asdict(self.preprocessing),
             "normalised": self.normalised,
@@ -103,3 +108,8 @@ class EncoderConfig:
             "weights": weights,
         }
         return hashlib.sha256(json.dumps(functional, sort_keys=True).encode()).hexdigest()
+
+
+def _kind(network: Any) -> Any:
+    """A network's name without where it was found."""
+    return network.partition(":")[0] if str(network).startswith(("hf:", "onnx:")) else network

@@ -18,6 +18,8 @@ from retrieval.base.machine import cores
 from retrieval.base.text import printable
 from retrieval.encoder import kept, store
 from retrieval.encoder.config import EncoderConfig
+from retrieval.encoder.graph_model import PREFIX as GRAPH
+from retrieval.encoder.graph_model import GraphModel, headed, no_network
 from retrieval.encoder.head_map import HeadMap
 from retrieval.encoder.onnx_runtime import OnnxRunner
 from retrieval.encoder.runtime_check import TOLERANCE, Comparison, compare, sample_pictures
@@ -25,6 +27,7 @@ from retrieval.encoder.shares import VectorShares
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
 from retrieval.index.records import is_unicode
+from retrieval.networks.hub_models import HUB_MODELS
 from retrieval.networks.published import PUBLISHED, Published
 
 if TYPE_CHECKING:
@@ -67,7 +70,7 @@ class Encoder:
         self,
         config: EncoderConfig,
         weights: str,
-        source: nn.Module | store.Saved,
+        source: nn.Module | GraphModel | store.Saved,
         *,
         card: str | None = None,
         threads: int | None = None,
@@ -79,12 +82,14 @@ class Encoder:
         self.hash = config.hash(weights)
         self.card = card
         self.comparison = source.comparison if isinstance(source, store.Saved) else None
+        if config.graph_only:
+            self.comparison = Comparison(True, "")  # there is nothing that it could be compared with
         self._weights = weights
         self._source = source
         self._threads = threads or cores()
         self._network: nn.Module | None = None
         self._from_elsewhere = False
-        self._graph: bytes | None = None
+        self._graph = source.graph if isinstance(source, GraphModel) else None
         self._onnx: OnnxRunner | None = None
         self._runner: _Runner | None = None
 
@@ -96,8 +101,9 @@ class Encoder:
 
         Args:
             source: None or "default" for EfficientNet-Lite1 with its ImageNet weights, "fast" for Lite0; `hf:`
-                and a transformers model's name or folder; a folder that :meth:`save` wrote, or one with such a
-                folder `encoder` in it (a run, an index).
+                and a transformers model's name or folder; one word for such a model
+                (:data:`retrieval.networks.hub_models.HUB_MODELS`); `onnx:` and a file; a folder that :meth:`save`
+                wrote, or one with such a folder `encoder` in it (a run, an index).
             runtime: "auto" takes ONNX Runtime where the folder (or, for the first two, what this user's cache
                 keeps) holds its graph, and so does not import torch, and torch otherwise; call
                 :meth:`optimise` before encoding many pictures.
@@ -110,10 +116,17 @@ class Encoder:
             raise RetrievalError(f"There is no runtime {runtime!r}; choose auto, torch or onnx.")
         name = "default" if source is None else str(source)
         name = BUILT_IN.get(name, name)
+        if name in HUB_MODELS and not Path(name).exists():
+            name = HUB_MODELS[name].name
         if name in PUBLISHED:
             encoder = cls._made_before(name, threads) or cls._pretrained(name, threads)
         elif name.startswith("hf:"):
             encoder = cls._pretrained(name, threads)
+        elif name.startswith(GRAPH):
+            from retrieval.encoder import onnx_file
+
+            config, model, card = onnx_file.load(Path(name.removeprefix(GRAPH)))
+            encoder = cls(config, model.digest, model, card=card, threads=threads)
         else:
             saved = store.Saved.open(_folder(Path(name)))
             encoder = cls(saved.config, saved.weights, saved, card=saved.card(), threads=threads)
@@ -128,9 +141,15 @@ class Encoder:
 
         Args:
             network: maps float32 (n, c, h, w), normalised, to float32 (n, dim).
-            config: what it is; `config.network` and `config.options` make the same architecture again.
+            config: what it is; `config.network` and `config.options` make the same architecture again. With any
+                other name of a network, its ONNX graph is all that is kept of it: then neither its code nor torch
+                is needed any more.
             card: a model card to save with it, Markdown.
             threads: how many cores to use; all by default.
+
+        Raises:
+            RetrievalError: the architecture is not ours, and cannot be exported; or its vectors are not `config.dim`
+                numbers.
         """
         import copy
 
@@ -138,6 +157,12 @@ class Encoder:
 
         config = dataclasses.replace(config, network=_public(config.network))
         frozen = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+        if not networks.known(config.network):
+            from retrieval.encoder.torch_runtime import graph_of
+
+            config = dataclasses.replace(config, network=f"{GRAPH}{config.network.removeprefix(GRAPH)}", text=False)
+            model = graph_of(frozen, config)
+            return cls(config, model.digest, model, card=card, threads=threads)
         return cls(config, weights.digest(frozen), frozen, card=card, threads=threads)
 
     def with_head(
@@ -162,14 +187,9 @@ class Encoder:
         Raises:
             RetrievalError: this encoder makes codes, or is a head itself.
         """
-        import torch
-
-        from retrieval.networks.head import Head
-
         config = self.config
         if config.network == networks.HEAD:
             raise RetrievalError("The encoder is a head already; train another one on the encoder below it.")
-        rest = None if head.rest is None else {"rest.weight": head.rest[0], "rest.bias": head.rest[1]}
         options: dict[str, Any] = {
             "base": config.network,
             "options": {**config.options, **({"pretrained": False} if networks.pretrained(config.network) else {})},
@@ -182,24 +202,26 @@ class Encoder:
         }
         if config.transformers:
             options["options"] = dict(config.options)
-        network = Head(**{**options, "base": self._loaded_network()})
-        weights = {"layer.weight": head.weight, "layer.bias": head.bias, **(rest or {})}
-        network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()}, strict=False)
-        return Encoder.of(
-            network,
-            EncoderConfig(
-                network=networks.HEAD,
-                options=options,
-                dim=head.dim,
-                preprocessing=config.preprocessing,
-                classes=tuple(classes),
-                trained_on=trained_on,
-                text=text and config.text,
-                gain=tuple(gain),
-            ),
-            card=card or None,
-            threads=self._threads,
+        made = EncoderConfig(
+            network=networks.HEAD,
+            options=options,
+            dim=head.dim,
+            preprocessing=config.preprocessing,
+            classes=tuple(classes),
+            trained_on=trained_on,
+            text=text and config.text,
+            gain=tuple(gain),
         )
+        if config.graph_only:
+            model = headed(self._read_graph(), self.hash, head)
+            return Encoder(made, model.digest, model, card=card or None, threads=self._threads)
+        import torch
+
+        from retrieval.networks.head import Head
+
+        network = Head(**{**options, "base": self._loaded_network()})
+        network.load_state_dict({name: torch.from_numpy(layer) for name, layer in head.layers.items()}, strict=False)
+        return Encoder.of(network, made, card=card or None, threads=self._threads)
 
     def head(self) -> tuple[str, HeadMap] | None:
         """The hash of the encoder below and what maps its vectors, if this is a head that was saved; else None.
@@ -228,7 +250,8 @@ class Encoder:
         )
         if name in PUBLISHED:
             config = _config(name, PUBLISHED[name])
-        encoder = cls(config, weights.digest(network), network, threads=threads)
+        card = cast("Backbone", network).card() if name.startswith("hf:") else None
+        encoder = cls(config, weights.digest(network), network, card=card, threads=threads)
         encoder._from_elsewhere = True
         return encoder
 
@@ -301,9 +324,11 @@ class Encoder:
         Raises:
             RetrievalError: `pixels` have another shape or type, or the network gives no numbers.
         """
+        self._check(pixels)
+        if self.config.graph_only:
+            return None
         from retrieval.encoder import torch_runtime
 
-        self._check(pixels)
         found = torch_runtime.shares(self._loaded_network(), self.config.preprocessing, pixels, self._threads)
         if found is not None:
             self._checked(found.positions)
@@ -350,7 +375,7 @@ class Encoder:
         seconds; :meth:`save` records the result. ONNX Runtime is taken only where no coordinate of a vector
         differs by more than 1e-5, and where it is faster.
         """
-        if _cuda_driver_present():
+        if _cuda_driver_present() and not self.config.graph_only:
             runner = self._torch_runner()
             if runner.name != "torch":
                 self._runner = runner
@@ -370,6 +395,8 @@ class Encoder:
         def fill(into: Path) -> None:
             if isinstance(self._source, store.Saved):
                 self._source.copy(into)
+            elif isinstance(self._source, GraphModel):
+                self._source.write(into)
             else:
                 from retrieval.encoder import weights
 
@@ -390,12 +417,12 @@ class Encoder:
                 f"ONNX Runtime cannot stand in for torch with this encoder ({self._compared().reason}); "
                 "load it with runtime='auto'."
             )
-        use_graph = runtime == "onnx" or (runtime == "auto" and graph_there)
+        use_graph = runtime == "onnx" or (runtime == "auto" and (graph_there or self.config.graph_only))
         self._runner = self._onnx_runner() if use_graph else self._torch_runner()
 
     def _started(self) -> _Runner:
         if self._runner is None:
-            self._runner = self._torch_runner()
+            self._runner = self._onnx_runner() if self.config.graph_only else self._torch_runner()
         return self._runner
 
     def _onnx_runner(self) -> _Runner:
@@ -416,6 +443,8 @@ class Encoder:
 
     def _loaded_network(self) -> nn.Module:
         if self._network is None:
+            if isinstance(self._source, GraphModel):
+                raise no_network(self.config.network)
             if isinstance(self._source, store.Saved):
                 from retrieval.encoder import weights
 

@@ -57,6 +57,12 @@ class HeadMap:
         return found
 
     @property
+    def layers(self) -> dict[str, Floats]:
+        """The weights as the head's network names them."""
+        rest = {} if self.rest is None else {"rest.weight": self.rest[0], "rest.bias": self.rest[1]}
+        return {"layer.weight": self.weight, "layer.bias": self.bias, **rest}
+
+    @property
     def dim(self) -> int:
         """Length of the vectors that it makes."""
         kept = 0 if not self.mix else self.weight.shape[1] if self.rest is None else len(self.rest[0])

@@ -110,6 +110,7 @@ class Graph:
         input: the name of what it is given.
         shape: the size of that but for the first axis, which is the pictures'.
         type: of the numbers of that.
+        pictures: how many it takes at once; None: any number.
         tensors: the weights and constants, by their names.
         nodes: in the order in which they can be run.
     """
@@ -117,6 +118,7 @@ class Graph:
     input: str
     shape: tuple[int, ...]
     type: int
+    pictures: int | None
     tensors: Mapping[str, Tensor]
     nodes: tuple[Node, ...]
 
@@ -168,12 +170,12 @@ def _graph(graph: memoryview) -> Graph:
     given = [found for found in map(_input, inputs) if found[0] not in tensors]
     if len(given) != 1:
         raise RefusedGraphError(f"it takes {len(given)} inputs and not one")
-    ((name, type_, shape),) = given
-    return Graph(name, shape, type_, tensors, tuple(nodes))
+    ((name, type_, pictures, shape),) = given
+    return Graph(name, shape, type_, pictures, tensors, tuple(nodes))
 
 
-def _input(value: memoryview) -> tuple[str, int, tuple[int, ...]]:
-    """The name of an input, the type of its numbers, and its size but for the first axis."""
+def _input(value: memoryview) -> tuple[str, int, int | None, tuple[int, ...]]:
+    """The name of an input, the type of its numbers, the pictures it takes, and its size but for that first axis."""
     info = _once(value)
     kind = _once(_part(_once(_part(info.get(2, b""))).get(1, b"")))
     type_ = _int(kind.get(1, 0))
@@ -185,7 +187,8 @@ def _input(value: memoryview) -> tuple[str, int, tuple[int, ...]]:
     shape = tuple(size for size in sizes[1:] if size is not None and size > 0)
     if len(shape) != 3 or len(sizes) != 4:
         raise RefusedGraphError("it does not say how large its pictures are")
-    return _text(info.get(1, b"")), type_, shape
+    pictures = sizes[0] if sizes[0] is not None and sizes[0] > 0 else None
+    return _text(info.get(1, b"")), type_, pictures, shape
 
 
 def _node(node: memoryview) -> Node:

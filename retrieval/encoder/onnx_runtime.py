@@ -50,7 +50,11 @@ class OnnxRunner:
             raise _unreadable(str(error)) from None
         self._graph = graph
         self._bounded: set[int] = set()
-        for pictures in (1, _pictures_of(*self._read.shape[:2])):
+        fixed = self._read.pictures
+        if fixed not in (None, 1):
+            raise _unreadable(f"it takes {fixed} pictures at once and not any number")
+        self._most = fixed or _pictures_of(*self._read.shape[:2])
+        for pictures in {1, self._most}:
             self._require_bounded(pictures)  # before it is read, which computes what does not depend on the pictures
         self._threads = threads
         self._sessions: dict[int, Any] = {}
@@ -67,7 +71,7 @@ class OnnxRunner:
         Returns:
             float32 (n, dim).
         """
-        step = pictures_a_run(pixels, batch)
+        step = min(self._most, pictures_a_run(pixels, batch))
         shared = self._pool is not None and len(pixels) > 1
         if shared:
             step = min(step, -(-len(pixels) // self._threads))

@@ -20,7 +20,8 @@ KIND = Kind(
     "retrieval-encoder",
     1,
     "an encoder",
-    "give a folder that `retrieval train` or `build` wrote, hf:NAME, or no model for the default",
+    "give a folder that `retrieval train` or `build` wrote, hf:NAME, onnx:FILE, a name of `retrieval encoders`, or no "
+    "model for the default",
 )
 ONNX = "network.onnx"
 BACKBONE = "hf"

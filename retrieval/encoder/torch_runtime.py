@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 import io
 import threading
 import warnings
@@ -15,12 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retrieval.encoder.onnx_runtime import pictures_a_run
+from retrieval.encoder.config import EncoderConfig
+from retrieval.encoder.graph_model import GraphModel
+from retrieval.encoder.onnx_runtime import OnnxRunner, pictures_a_run
+from retrieval.encoder.runtime_check import sample_pictures
 from retrieval.encoder.shares import VectorShares
+from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.networks.layers import Shares
 
 CUDA_PICTURES_A_RUN = 256
+
+GRAPH_TOLERANCE = 1e-4
+"""How far a coordinate of a graph that takes a network's place for good may be from the network's."""
 
 
 class Graph(nn.Module):
@@ -168,13 +176,14 @@ def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
     size, channels = preprocessing.size, preprocessing.channels
     graph = Graph(network, preprocessing).eval()
     file = io.BytesIO()
-    with warnings.catch_warnings():
+    shown = torch.zeros(2, size, size, channels, dtype=torch.uint8)
+    with _positions_known(graph, shown), warnings.catch_warnings():
         # The exporter by tracing is deprecated and says so at length. Its successor takes 20 times as long,
         # and needs two more packages.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
-            (torch.zeros(2, size, size, channels, dtype=torch.uint8),),
+            (shown,),
             file,  # type: ignore[arg-type]  # a stream is taken, as its documentation says
             input_names=["pixels"],
             output_names=["vectors"],
@@ -182,3 +191,71 @@ def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
             dynamo=False,
         )
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def _positions_known(graph: Graph, shown: Tensor) -> Iterator[None]:
+    """Let the position embeddings of transformers' models be constants in here, as pictures have one size.
+
+    How they are made of those for another size is beyond the exporter (TIPSv2), or has branches in a graph (DINOv3).
+    """
+    found: dict[tuple[nn.Module, str], object] = {}
+
+    def recording(module: nn.Module, method: str, make: Callable[..., object]) -> Callable[..., object]:
+        def recorded(*args: object, **kwargs: object) -> object:
+            if (module, method) not in found:
+                found[module, method] = make(*args, **kwargs)
+            return found[module, method]
+
+        return recorded
+
+    places = [(module, "interpolate_pos_encoding") for module in graph.modules()]
+    places += [(module, "forward") for module in graph.modules() if "RopePosition" in type(module).__name__]
+    places = [(module, method) for module, method in places if callable(getattr(module, method, None))]
+    try:
+        for module, method in places:
+            setattr(module, method, recording(module, method, getattr(module, method)))
+        if places:
+            with torch.no_grad():
+                graph(shown)
+        yield
+    finally:
+        for module, method in places:
+            module.__dict__.pop(method, None)
+
+
+def graph_of(network: nn.Module, config: EncoderConfig) -> GraphModel:
+    """A network of any architecture as a graph, which is all that is kept of it.
+
+    Args:
+        network: maps float32 (n, c, h, w), normalised, to float32 (n, dim); on the CPU, in evaluation mode.
+        config: what it is.
+
+    Raises:
+        RetrievalError: it cannot be exported, the graph does not compute the same, or other vectors than `config` says.
+    """
+    p = config.preprocessing
+    name = config.network.partition(":")[2]
+    advice = "write it without what depends on the numbers in a picture, or give a graph of it as onnx:FILE"
+    try:
+        graph = export(network, p)
+        pictures = sample_pictures(3, p, seed=0)
+        expected = TorchRunner(network, p, torch.device("cpu"), torch.get_num_threads())(pictures)
+        made = OnnxRunner(graph, 1)(pictures)
+    except RetrievalError as error:
+        raise RetrievalError(f"The network {name!r} cannot be kept as a graph: {error}") from None
+    except Exception as error:  # the exporter, and the network, raise whatever they like
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
+        raise RetrievalError(f"The network {name!r} cannot be exported as a graph ({why}); {advice}.") from None
+    if made.shape != (len(pictures), config.dim):
+        raise RetrievalError(
+            f"The network {name!r} makes {' × '.join(map(str, made.shape[1:]))} numbers of a picture, and its "
+            f"configuration says dim={config.dim}; correct the one or the other."
+        )
+    difference = float(np.abs(made - expected).max())
+    if not difference <= GRAPH_TOLERANCE:  # also where it is not a number
+        raise RetrievalError(
+            f"The graph of the network {name!r} computes something else than the network (a coordinate differs by "
+            f"{difference:.1e}); {advice}."
+        )
+    return GraphModel(graph, hashlib.sha256(graph).hexdigest(), {})

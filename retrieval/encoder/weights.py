@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from retrieval import networks
 from retrieval.encoder import store
+from retrieval.encoder.graph_model import no_network
 from retrieval.errors import RetrievalError
 from retrieval.networks.unfilled import fill, misfits, unfilled
 
@@ -51,6 +52,8 @@ def restore(saved: store.Saved) -> nn.Module:
         RetrievalError: its files are not the ones that were saved, or do not fit its configuration.
     """
     config = saved.config
+    if config.graph_only:
+        raise no_network(config.network)
     if config.transformers:
         return _pretrained(saved)
     options = dict(config.options)

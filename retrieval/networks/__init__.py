@@ -61,9 +61,14 @@ def create(name: str, **options: Any) -> nn.Module:
     """
     if name.startswith("hf:"):
         options["source"] = name.removeprefix("hf:")
-    elif name not in (*TABLE, HEAD):
+    elif not known(name):
         raise RetrievalError(f"There is no network {name!r}; choose one of {', '.join(NAMES)} or hf:NAME.")
     return made(architecture(name), f"network {name!r}", options)
+
+
+def known(name: str) -> bool:
+    """Whether a network of this name can be made again."""
+    return name in (*TABLE, HEAD) or name.startswith("hf:")
 
 
 def architecture(name: str, table: Mapping[str, str] = TABLE) -> Any:
@@ -92,8 +97,8 @@ def made(architecture: Any, what: str, options: dict[str, Any]) -> nn.Module:
 
 def takes(name: str, option: str) -> bool:
     """Whether a network has such an option; one that does not exist has none."""
-    known = name in TABLE or name.startswith("hf:")
-    return known and option in inspect.signature(architecture(name)).parameters
+    makes = name in TABLE or name.startswith("hf:")
+    return makes and option in inspect.signature(architecture(name)).parameters
 
 
 def pretrained(name: str) -> bool:

@@ -19,36 +19,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retrieval.base.files import digest
 from retrieval.errors import RetrievalError
 from retrieval.networks.backbone_input import preprocessing_of, quiet
+from retrieval.networks.hub import BESIDE_WEIGHTS, fetch, revision
+from retrieval.networks.hub_models import HUB_MODELS
 
 CLASS_TOKEN = frozenset(
     ("beit", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_msn")
 )
 """Model types whose embedding is the class token of the last layer."""
 
-_BESIDE_WEIGHTS = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-)
-"""What a saved model needs beside its weights and configuration, where it has it."""
-
-_CONNECT_SECONDS = 5
-
 
 class Backbone(nn.Module):
     """A pretrained transformers model as an embedding network.
 
     Args:
-        source: the model's name on the Hugging Face hub, or a folder with its files.
+        source: the model's name on the Hugging Face hub, with ``@`` and a revision or not, or a folder with its files.
         dim: the embedding's length; a linear layer is added. None: the model's own.
 
     Attributes:
@@ -66,7 +53,8 @@ class Backbone(nn.Module):
 
     def __init__(self, source: str, dim: int | None = None) -> None:
         super().__init__()
-        self._folder = _fetch(source)
+        self._source = source
+        self._folder = fetch(source)
         self.model = _load(source, self._folder)
         self._shared = hasattr(self.model, "get_image_features") and hasattr(self.model, "get_text_features")
         if not self._shared and self.model.main_input_name != "pixel_values":
@@ -94,6 +82,23 @@ class Backbone(nn.Module):
                 f"The model hf:{source} does not take what its preprocessor_config.json asks for, coloured squares of "
                 f"{side} pixels ({why}); download both anew, or choose another model."
             ) from None
+
+    def card(self) -> str:
+        """What the model is, where it is from, and its licence, Markdown."""
+        known = next(((word, one) for word, one in HUB_MODELS.items() if one.name == f"hf:{self._source}"), None)
+        weights = [
+            f"- Weights: {path.name}, SHA-256 {digest(path)}" for path in sorted(self._folder.glob("*.safetensors"))
+        ]
+        found = revision(self._folder)
+        if known is None:
+            lines = ["- Licence: not known here; see the model's own page"]
+        else:
+            lines = [f"- From: {known[1].url}", f"- Licence: {known[1].licence}, {known[1].licence_url}"]
+        lines += [] if found is None else [f"- Revision: {found}"]
+        title = known[0] if known else Path(self._source).name
+        return "\n".join(
+            [f"# {title}", "", f"A model of the library transformers, of type {self._type}.", "", *lines, *weights, ""]
+        )
 
     @property
     def _type(self) -> str:
@@ -154,43 +159,9 @@ class Backbone(nn.Module):
         """Write the model as transformers keeps it: configuration, safetensors, preprocessing, tokenizer."""
         with quiet():
             self.model.save_pretrained(folder)
-        for name in _BESIDE_WEIGHTS:
+        for name in BESIDE_WEIGHTS:
             if (self._folder / name).is_file():
                 shutil.copyfile(self._folder / name, folder / name)
-
-
-def _fetch(source: str) -> Path:
-    """The folder with a model's files, downloaded from the hub where need be."""
-    try:
-        import transformers  # noqa: F401
-        from huggingface_hub import errors, snapshot_download
-    except ImportError:
-        raise RetrievalError(
-            f'The model hf:{source} needs the package transformers; run `pip install "retrieval[pretrained]"`.'
-        ) from None
-    if source and Path(source).is_dir():
-        return Path(source)
-    try:
-        return Path(
-            snapshot_download(
-                source,
-                # Neither pickles, nor code, nor the same weights for other libraries.
-                allow_patterns=[*_BESIDE_WEIGHTS, "config.json", "*.safetensors", "*.safetensors.index.json"],
-                ignore_patterns=["*/*"],
-                etag_timeout=_CONNECT_SECONDS,
-            )
-        )
-    except errors.HFValidationError:
-        why = "it is neither a folder nor a name such as facebook/dinov2-small"
-    except errors.GatedRepoError:
-        why = "its owner asks you to accept conditions first, on its page at huggingface.co"
-    except errors.RepositoryNotFoundError:
-        why = "there is no such model on the Hugging Face hub, or it is private"
-    except errors.LocalEntryNotFoundError:
-        why = "the Hugging Face hub cannot be reached; give a folder that holds the model's files"
-    except Exception as error:  # the hub's client lets its HTTP library's errors through
-        why = f"the Hugging Face hub answered {(str(error) or type(error).__name__).splitlines()[0]}"
-    raise RetrievalError(f"The model hf:{source} cannot be had: {why.rstrip('.')}.")
 
 
 def _load(source: str, folder: Path) -> Any:

@@ -66,6 +66,17 @@ def dinov2() -> tuple[Any, Any]:
     return transformers.Dinov2Model(config), processor
 
 
+def dinov3() -> tuple[Any, Any]:
+    model = transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**VISION))
+    return model, transformers.ViTImageProcessorPil(size={"height": 28, "width": 28})
+
+
+def tipsv2() -> tuple[Any, Any]:
+    own = {name: value for name, value in VISION.items() if name != "intermediate_size"}
+    model = transformers.Tipsv2Model(transformers.Tipsv2Config(text_config=TEXT, vision_config=own))
+    return model, transformers.ViTImageProcessorPil(size={"height": 28, "width": 28})
+
+
 def vit() -> tuple[Any, Any]:
     model = transformers.ViTModel(transformers.ViTConfig(**VISION), add_pooling_layer=False)
     return model, transformers.ViTImageProcessorPil(size={"height": 28, "width": 28})
@@ -80,6 +91,8 @@ OWN_VECTOR: dict[Callable[[], tuple[Any, Any]], Callable[[Any, torch.Tensor], to
     clip: lambda model, x: model(pixel_values=x, input_ids=torch.tensor([[1, 7, 2]])).image_embeds,
     siglip: lambda model, x: model(pixel_values=x, input_ids=torch.tensor([[1, 7, 2]])).image_embeds,
     dinov2: lambda model, x: model(x).last_hidden_state[:, 0],
+    dinov3: lambda model, x: model(x).last_hidden_state[:, 0],
+    tipsv2: lambda model, x: model.get_image_features(x).pooler_output,
     vit: lambda model, x: model(x).last_hidden_state[:, 0],
     convnext: lambda model, x: model(x).pooler_output,
 }
