@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from retrieval.base.streams import Output, OutputLostError, guarded
 from retrieval.errors import RetrievalError
+
+_NEGATIVE = re.compile(r"-(?!0$)(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+"""A number below 0; but not -0, which is a flag."""
 
 VERBS = {
     "data": "get a labelled set of pictures, or turn one into another form",
@@ -84,10 +88,21 @@ def _run(argv: list[str], prog: str | None, output: Output) -> int:
     if verb is None:
         return _overview(argv)
     module, parser = parser_of(verb, prog)
-    args = parser.parse_args(argv[1:])
+    args = parser.parse_args(_joined(argv[1:]))
     output.form = "json" if getattr(args, "json", False) else "data" if getattr(args, "csv", False) else "text"
     code: int = module.run(args)
     return code
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """The arguments with `--above -0.5` as `--above=-0.5`: argparse takes -0.5 for the flag -0 with more behind it."""
+    joined: list[str] = []
+    for argument in argv:
+        if joined and joined[-1] == "--above" and _NEGATIVE.fullmatch(argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def parser_of(verb: str, prog: str | None = None) -> tuple[Any, argparse.ArgumentParser]:

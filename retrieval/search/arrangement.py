@@ -114,16 +114,17 @@ class Arrangement:
         if self.cursor:
             paging.require_same(paging.read(self.cursor), digests[0] or "")
 
-    def check(self, index: Index, k: int | None, above: float | None, reranked: bool) -> None:
+    def check(self, index: Index, k: int | None, above: float | None, reranked: str | None) -> None:
         """Refuse what cannot be, before anything is encoded for it.
 
         Args:
-            index: that is asked. k: hits that are wanted. above: the least score. reranked: whether there is a
-                re-ranker.
+            index: that is asked. k: hits that are wanted. above: the least score.
+            reranked: the name of the re-ranker, if there is one.
 
         Raises:
             RetrievalError: two things do not go together, or the index has no such name.
         """
+        anew = "--marks" if reranked == "marks" else "--rerank"  # as whoever asks has called it
         if self.diverse is not None:
             if not 0 <= self.diverse <= 1:
                 raise RetrievalError(f"The weight of --diverse is {self.diverse!r:.60}; give a number from 0 to 1.")
@@ -132,13 +133,13 @@ class Arrangement:
                     raise RetrievalError(f"--diverse is an order of its own; leave it or {said} out.")
             if k is None:
                 raise RetrievalError("--diverse chooses some of the matches; say how many (-k).")
-            if reranked:
-                raise RetrievalError("--diverse is an order of its own; leave it or --rerank out.")
+            if reranked is not None:
+                raise RetrievalError(f"--diverse is an order of its own; leave it or {anew} out.")
         if self.cursor is not None:
             endless, out = above is None, "leave it or --cursor out"
             for wrong, said in (
                 (self.diverse is not None, f"--diverse chooses its hits all together; {out}"),
-                (reranked, f"--rerank orders only the first hits anew; {out}"),
+                (reranked is not None, f"{anew} orders the hits anew, and they have no pages; {out}"),
                 (self.group_by is not None, f"--group-by has no pages; {out}"),
                 (self.matches, f"--matches looks at the first hits only; {out}"),
                 (endless and self.sort is not None, "--sort has pages where a score ends the matches; give --above"),

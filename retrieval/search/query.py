@@ -183,11 +183,12 @@ def placed(file: Path) -> Path:
     return file.parent.resolve() / file.name
 
 
-def unit_rows(vectors: NDArray[Any], dim: int, folder: Path) -> NDArray[np.float32]:
+def unit_rows(vectors: NDArray[Any], dim: int, folder: Path, named: str | None = None) -> NDArray[np.float32]:
     """Vectors (n, dim) or (dim,), of any real type, as float32 (n, dim), each scaled to unit length.
 
     Args:
         vectors: these. dim: what the index takes. folder: where it lies, for the message.
+        named: what the only one is called, for the message; None: row 0.
 
     Raises:
         RetrievalError: another shape or type, or a row is zero or not finite.
@@ -203,6 +204,6 @@ def unit_rows(vectors: NDArray[Any], dim: int, folder: Path) -> NDArray[np.float
     wrong = np.flatnonzero(np.isnan(lengths))
     if len(wrong):
         raise RetrievalError(
-            f"Row {wrong[0]} of the vectors is zero or not finite, and so has no direction; leave it out."
+            f"{named or f'Row {wrong[0]} of the vectors'} is zero or not finite, and so has no direction; leave it out."
         )
     return unit.astype(np.float32)

@@ -529,7 +529,7 @@ class Search:
             return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named, asked=self._asked([part])), unit_rows(
-                part.vector(), self.index.dim, self.folder
+                part.vector(), self.index.dim, self.folder, repr(printable(part.named))
             )
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
@@ -822,5 +822,5 @@ class Search:
             raise RetrievalError(f"k is {k}; ask for at least 1 hit.")
         if where is not None:
             filters.compile(where, self.index.attribute_kinds())
-        how.check(self.index, k, above, self.reranker is not None)
+        how.check(self.index, k, above, None if self.reranker is None else self.reranker.name)
         return None if k is None else min(whole(k, "k"), max(len(self.index), 1))

@@ -45,7 +45,7 @@ def page(index: Index, where: str | None, sort: str | None, cursor: str, k: int)
         paging.require_same(place, digest)
     if sort is not None:
         how = Arrangement(sort=sort, cursor=cursor)
-        how.check(index, k, _ANY, reranked=False)
+        how.check(index, k, _ANY, reranked=None)
         nothing = np.zeros(len(ids), np.float32)
         found = arranged(index, how, Reranked(ids, nothing, np.full(len(ids), np.nan)), k, _ANY, digest)
         return Page(found.hits.ids, len(ids), found.next)

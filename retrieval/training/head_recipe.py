@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -57,6 +58,8 @@ class HeadRecipe:
                 raise RetrievalError(f"{flag} must be at least {least:g}, not {value:g}.")
             if None not in (value, most) and value > most:
                 raise RetrievalError(f"{flag} must be at most {most:g}, not {value:g}.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise RetrievalError(f"{flag} must be a finite number, not {value:g}.")
         if self.marks is not None and self.loss != CLOSED:
             raise RetrievalError(f"--loss {self.loss} learns from labels, and --marks has none; leave one of them out.")
         if self.loss == CLOSED:

@@ -451,6 +451,21 @@ def test_the_command_arranges(small: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*ask, "--facets", "--csv"]) == 1
     assert "--facets has no place" in capsys.readouterr().err
     assert main([*ask, "-k", "3", "--diverse"]) == 0 and main([*ask, "-k", "3", "--diverse", "0.2"]) == 0
+    marks = small.parent / "marks.jsonl"
+    marks.touch()
+    for flag in ("--cursor", "--diverse"):
+        assert main([*ask, "-k", "3", flag, "--marks", str(marks)]) == 1
+        said = capsys.readouterr().err
+        assert "--marks" in said and "--rerank" not in said
+
+
+def test_a_least_score_below_zero(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for least in ("-1", "-.5", "-0.5", "-1e-3"):
+        assert main(["query", str(small), "--id", "7", "--above", least, "--json"]) == 0
+        (answer,) = json.loads(capsys.readouterr().out)["answers"]
+        assert answer["hits"] and all(hit["score"] >= float(least) for hit in answer["hits"])
+    assert main(["query", str(small), "--id", "7", "--above", "-1", "-0"]) == 0
+    assert capsys.readouterr().out.count("\0") == 59
 
 
 def test_every_way_of_asking_arranges(small: Path, tmp_path: Path) -> None:

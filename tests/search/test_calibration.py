@@ -468,6 +468,7 @@ LABELS = {
     "unique": ([f"l{row}" for row in range(40)], "No two different pictures"),
     "one": (["same"] * 40, "have the same label"),
     "copies": ([f"l{row // 2}" for row in range(40)], "No two different pictures"),
+    "pairs": ([None] * 37 + ["one", "one", "two"], "index' has too few labelled pictures.* 0 genuine .*[.]$"),
 }
 
 
@@ -820,6 +821,17 @@ def test_evidence_beats_the_score_on_labels_that_it_was_not_fitted_on(tmp_path: 
     assert all_.hits.auc is not None and alone.hits.auc is not None
     assert all_.hits.auc.value > alone.hits.auc.value + 0.1
     assert all_.hits.log_loss.value < alone.hits.log_loss.value - 0.05
+
+
+def test_hits_that_agree_never_speak_against_one_another(tmp_path: Path) -> None:
+    """With two labels, well apart: all first hits match, and without the label of the query all are of the other."""
+    with indexed(tmp_path / "index", *classes(2, 40, noise=0.5)) as index:
+        found = calibrate(index)
+        index.record_calibration(found.to_json())
+    assert found.evidence is None or found.evidence.heeds_labels
+    with Search.open(tmp_path / "index") as search:
+        right, wrong = (search.query_ids([0], 5, where=f'label = "{name}"')[0].hits for name in ("label00", "label01"))
+    assert min(hit.probability or 0 for hit in right) > max(hit.probability or 0 for hit in wrong)
 
 
 def test_labels_at_random_are_not_believed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,16 @@ def test_a_class_of_one_picture_and_a_constant_direction_do_no_harm() -> None:
     for layer in (known.whitening(0.05, D), known.discriminant(0.05, D)):
         assert np.isfinite(layer[0]).all()
         assert np.isfinite(layer[1]).all()
+
+
+def test_classes_whose_pictures_do_not_differ_do_no_harm() -> None:
+    vectors = np.repeat(np.eye(3, D, dtype=np.float32), 4, axis=0)
+    known = Discriminant(Sums.of(vectors, np.repeat(np.arange(3), 4), 3))
+    for rows, offset in (known.whitening(0.1, D), known.whitening(0.1, 2), known.discriminant(0.1, D)):
+        mapped = vectors @ rows.T + offset
+        assert np.isfinite(mapped).all()
+        assert np.ptp(mapped.reshape(3, 4, -1), axis=1).max() == 0
+        assert len(np.unique(mapped.round(3), axis=0)) == 3
 
 
 def test_what_is_chosen_is_better_on_both_kinds_of_held_out_pictures() -> None:
@@ -258,6 +269,34 @@ def test_a_labelled_set_is_encoded_once(
     monkeypatch.setattr("retrieval.training.head.labelled_source.encode_set", stop)
     trained = train_head(root, tmp_path / "run", recipe, resume=True)
     assert Encoder.load(tmp_path / "run").dim == trained.dim
+
+
+def test_a_training_cut_off_at_its_end_can_be_run_again(index: Path, tmp_path: Path) -> None:
+    out, recipe = tmp_path / "run", HeadRecipe(shrinkage=0.5, mix=0.5)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "compare", tiny.only_vectors)
+        with pytest.MonkeyPatch.context() as cut:
+            cut.setattr(Encoder, "save", stop)
+            with pytest.raises(KeyboardInterrupt):
+                train_head(index, out, recipe)
+        assert {path.name for path in out.iterdir()} == {"recipe.json", "gain.json"}
+        train_head(index, out, recipe)
+    assert Encoder.load(out).dim
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "recipe.json").write_text('{"eggs": 3}')
+    with pytest.raises(RetrievalError, match="no training of ours"):
+        train_head(index, tmp_path / "mine", recipe)
+    assert (tmp_path / "mine" / "recipe.json").read_text() == '{"eggs": 3}'
+
+
+@pytest.mark.parametrize("name", ["mix", "lr"])
+def test_endless_numbers_are_refused(name: str) -> None:
+    with pytest.raises(RetrievalError, match=f"--{name} must be a finite number, not inf"):
+        HeadRecipe(**{"loss": "triplet", name: math.inf})
 
 
 def test_the_command_line(

@@ -103,7 +103,8 @@ def fit_to(
     groups = np.concatenate([unit[np.nonzero(there)[0]] for there in seen])
     map_, losses = fit(scores, matched, groups, weight, seed=seed)
     weights, loss = _all_evidence(table, matched, weight, groups, question.of_hit, seed)
-    losses |= {} if loss is None else {"evidence": loss}
+    # With a label left out of two, all that is found agrees, and agreement would seem to speak against a match.
+    losses |= {} if loss is None or not weights.heeds_labels else {"evidence": loss}
 
     no_match_below = no_match_threshold(evidence.found.best()[evidence.has_match], miss)
     there = seen[1][:, 0]

@@ -81,8 +81,8 @@ class Labelled:
         counts = np.bincount(shown, minlength=len(known))
         if (counts > 0).sum() < 2:
             raise RetrievalError(
-                f"All labelled pictures of the index {where!r} have the same label, so that no hit could be wrong; "
-                "calibration needs pictures of two labels or more."
+                f"All labelled pictures of the index {where!r} have the same label, exact copies counted once, so that "
+                "no hit could be wrong; calibration needs pictures of two labels or more."
             )
         asks = np.bincount(self.owners[labelled], minlength=len(known)) > 0
         self.matchable = asks & (counts > (1 if asking is None else 0))  # one of the index is no match of itself
@@ -126,6 +126,15 @@ class Labelled:
         Raises:
             RetrievalError: there are no two pictures of one label, or none of two.
         """
+        try:
+            return self._pairs(judged, seed)
+        except RetrievalError as error:
+            raise RetrievalError(
+                f"The index {printable(self.index.folder)!r} has too few labelled pictures to calibrate on one half of "
+                f"them and judge it on the other: in a half {error}."
+            ) from error
+
+    def _pairs(self, judged: bool | None, seed: int) -> Pairs:
         in_half = np.ones(len(self.owners), bool) if judged is None else self.held == judged
         if self.asking is None:
             rows = in_half & self._first

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.search.calibration.surroundings import COLUMNS, WORDS
+from retrieval.search.calibration.surroundings import COLUMNS, LABEL_COLUMNS, WORDS
 
 Doubles = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -41,6 +41,11 @@ class Weights:
             raise ValueError(
                 f"{len(self.columns)} columns, {len(self.centres)} centres and {len(self.weights)} weights"
             )
+
+    @property
+    def heeds_labels(self) -> bool:
+        """Whether other hits of its label speak for a hit, all in all, or at least not against it."""
+        return sum(w for name, w in zip(self.columns, self.weights, strict=True) if name in LABEL_COLUMNS) >= 0
 
     def said(self, table: Doubles) -> Doubles:
         """What each column says, in log-odds, float64 (..., columns of this model).

@@ -22,7 +22,8 @@ Layer = tuple[Floats, Floats]
 BLOCK = 2**15
 """Vectors whose products are in memory at a time."""
 
-TINY = np.finfo(np.float64).tiny
+FLAT = 1e-12
+"""The least variance of unit vectors that is no rounding: where pictures of a class do not differ at all, it is 0."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Discriminant:
             return self._centred(white.T)
         means = self._between @ white
         kept = (1 - shrinkage) * self._values + shrinkage * self._values.mean()
-        within = np.diag(self._values / np.maximum(kept, TINY))  # of one class, after whitening
+        within = np.diag(self._values / np.maximum(kept, FLAT))  # of one class, after whitening
         _, axes = np.linalg.eigh(within + means.T @ means)
         return self._centred(axes[:, ::-1][:, :size].T @ white.T)
 
@@ -125,7 +126,7 @@ class Discriminant:
 
     def _white(self, shrinkage: float) -> Doubles:
         kept = (1 - shrinkage) * self._values + shrinkage * self._values.mean()
-        white: Doubles = self._axes / np.sqrt(np.maximum(kept, TINY))
+        white: Doubles = self._axes / np.sqrt(np.maximum(kept, FLAT))
         return white
 
     def _centred(self, weight: Doubles) -> Layer:

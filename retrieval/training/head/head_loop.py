@@ -23,6 +23,7 @@ from retrieval.encoder.head_map import HeadMap
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.folder import is_index
+from retrieval.networks import HEAD
 from retrieval.search.marks import read_marks
 from retrieval.training.card import card
 from retrieval.training.head.choosing import Choice, Learner, choose
@@ -86,6 +87,7 @@ def train_head(
     """
     began, out, recipe = time.perf_counter(), Path(out), recipe or HeadRecipe()
     if finished(out) or not (out / ABOUT).is_file():
+        _clear_leftovers(out)
         open_run(out, resume)
     elif not resume:
         raise RetrievalError(
@@ -129,6 +131,19 @@ def train_head(
     ).save(out / "encoder")
     took = time.perf_counter() - began
     return TrainedHead(out, recipe, learned.choice, learned.gains, learned.text, learned.head.dim, took)
+
+
+def _clear_leftovers(out: Path) -> None:
+    """Take away what a training leaves that was cut off while its encoder, the last of it, was written."""
+    names = {"recipe.json", GAIN}
+    try:
+        if {path.name for path in out.iterdir()} <= names and json.loads((out / "recipe.json").read_bytes())[
+            "net"
+        ] == HEAD:
+            for name in names:
+                (out / name).unlink(missing_ok=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no folder, or somebody else's: `open_run` says so
 
 
 @dataclass(frozen=True)
