@@ -159,7 +159,9 @@ def _collections(
         except OSError as error:
             raise RetrievalError(f"{printable(path)!r} cannot be read ({error.strerror}).") from None
         if not folder:
-            raise RetrievalError(f"There is no index and no folder of pictures at {printable(path)!r}.")
+            raise RetrievalError(
+                f"There is no index and no folder of pictures at {printable(path)!r}; give one of them."
+            )
         name = path.resolve().name
         if not name:
             raise RetrievalError(f"The folder {printable(path)!r} has no name; build it with `retrieval build --out`.")
