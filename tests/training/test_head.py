@@ -115,6 +115,13 @@ def test_what_is_chosen_is_better_on_both_kinds_of_held_out_pictures() -> None:
     assert right["head"] > right["base"] + 0.1
 
 
+def test_with_two_classes_pictures_of_one_do_not_all_tie() -> None:
+    vectors, labels = clusters(2, 40, noise=0.5)
+    head = Learner(vectors, labels).made(choose(Learner(vectors, labels))[0])
+    scores = head(vectors) @ head(vectors).T
+    assert len(np.unique(scores[0].round(4))) > 40
+
+
 @pytest.mark.parametrize("dim", [1, 3, 8, 14, 30])
 def test_a_head_is_never_longer_than_was_asked_for(dim: int) -> None:
     vectors, labels = clusters(6, 12)

@@ -38,6 +38,9 @@ FOLDS = 3
 QUERIES, GALLERY = 600, 3000
 """At most so many pictures of a fold ask, and are looked through."""
 
+FEW = 8
+"""Classes up to which a discriminant never stands alone."""
+
 FIRST, DEPTH = 10, 100
 """Hits that people look at, and that are looked at at most."""
 
@@ -151,9 +154,12 @@ def choose(
     """
     shrinkages = SHRINKAGES if shrinkage is None else (shrinkage,)
     mixes = MIXES if mix is None else (mix,)
+    # One or two numbers would tell classes apart, and pictures of one class not at all: all of them would tie.
+    short = learner.learn is None and learner.classes <= FEW and mix is None
     candidates = [
         Choice(first, second, weight, shrunk)
         for first, second in SHAPES
+        if not (short and (first, second) == ("learned", None))
         if learner.learn is None or first == "learned"
         if mix is None or (second is None) == (mix == 0)
         for weight in ((0.0,) if second is None else mixes)
