@@ -9,9 +9,9 @@ that is looked at. MAP@100 is that of the residual collection: the query and wha
 counted as relevant, so that nothing is gained by showing again what was said already.
 
 Two encoders with room to gain: a small network that was trained for two epochs on 8,000 of the training pictures, asked
-about all test pictures, and the default one for photographs, asked about some of them. The weights of each way are
-chosen on training pictures that no network was trained on, for both encoders together, and the figures are those of
-the test pictures. Vectors are kept in --out, and made once.
+about all test pictures, and EfficientNet-Lite0 with its published weights, asked about some of them. The weights of
+each way are chosen on training pictures that no network was trained on, for both encoders together, and the figures are
+those of the test pictures. Vectors are kept in --out, and made once.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ ROUNDS, PER_ROUND, DEPTH = 3, 5, 100
 HELD_OUT, LEARN = 5000, 8000
 """Training pictures that the weights are chosen on, and others that the small network is trained on."""
 
-PICTURES = {"trained": (HELD_OUT, 10_000), "default": (2500, 4000)}
+PICTURES = {"trained": (HELD_OUT, 10_000), "fast": (2500, 4000)}
 """Of each encoder: pictures to choose on, and test pictures."""
 
-NAMES = {"trained": "two short epochs", "default": "EfficientNet-Lite0"}
+NAMES = {"trained": "two short epochs", "fast": "EfficientNet-Lite0"}
 ROCCHIO = (0.75, 0.15)
 """Weights of the right and of the wrong ones, where the query has 1, that are called reasonable in Manning, Raghavan
 and Schütze, "Introduction to Information Retrieval" (2008), section 9.1.1."""

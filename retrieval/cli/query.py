@@ -144,6 +144,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask, and print the answers."""
     if not (args.pictures or args.id or args.path or args.vectors or args.text or args.like or args.unlike):
+        if args.cursor:
+            raise RetrievalError(
+                f"--cursor takes {args.cursor!r} for the token of a page, and so there is nothing to look for; put the "
+                "picture before it."
+            )
         raise RetrievalError("There is nothing to look for; give a picture, --id, --path, --vectors, --text or --like.")
     if args.explain and not (args.save or args.open or args.json):
         raise RetrievalError("--explain makes heat maps, which need a place; give --save FILE, --open or --json.")

@@ -41,6 +41,10 @@ def map_index(
     Raises:
         RetrievalError: `source` is no index, `model` no head over its encoder, or `out` cannot be written.
     """
+    if Path(source).resolve() == Path(out).resolve():
+        raise RetrievalError(
+            f"{str(out)!r} is the index whose vectors are mapped, and would be gone; name another one for the result."
+        )
     encoder = Encoder.load(model, threads=1)
     found = encoder.head()
     if found is None:

@@ -258,9 +258,10 @@ def test_hostile_names_are_text(page: Any) -> None:
 def test_a_broken_picture_is_a_tile_that_says_so(page: Any) -> None:
     page.fill("#where", 'path = "forest/13.jpg"')
     page.press("#where", "Enter")
-    page.wait_for_selector(".tile")
+    page.wait_for_selector(".tile.broken")
     settled(page)
     assert len(tiles(page)) == 1
+    assert "cannot be shown" in str(page.get_attribute(".tile.broken > a", "data-why"))
 
 
 def test_keys_are_listed_and_focus_is_seen(page: Any) -> None:

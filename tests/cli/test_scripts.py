@@ -207,6 +207,7 @@ def test_a_mistake_is_answered_in_one_sentence(
         (["build", "pictures", "--model", "absent"], "absent"),
         (["build", "pictures", "--threads", "0"], "threads is 0"),
         (["query", "index"], "There is nothing to look for"),
+        (["query", "index", "--cursor", "a.png"], "put the picture before it"),
         (["query", "pictures", "a.png"], "is not an index"),
         (["query", "index", "--path", "cat/99.png"], "There is no picture 'cat/99.png' in the index"),
         (["query", "index", "--id", "99"], "99"),

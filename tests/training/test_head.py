@@ -238,6 +238,8 @@ def test_what_cannot_be_mapped_is_refused(
         map_index(tmp_path / "other", tmp_path / "x", model=head)
     with pytest.raises(RetrievalError, match="is an index already"):
         map_index(index, tmp_path / "other", model=head)
+    with pytest.raises(RetrievalError, match="would be gone"):
+        map_index(index, index.parent / "." / index.name, model=head, overwrite=True)
     with pytest.raises(RetrievalError, match="is a head already"):
         train_head(map_to(index, head, tmp_path / "mine"), tmp_path / "run")
     assert not (tmp_path / "x").exists()
@@ -273,6 +275,14 @@ def test_a_labelled_set_is_encoded_once(
             train_head(root, tmp_path / "run", recipe)
     with pytest.raises(RetrievalError, match="--resume"):
         train_head(root, tmp_path / "run", recipe)
+    known = json.loads((tmp_path / "run" / "vectors.json").read_text())
+    for rows in ([*known["rows"][:-1], 10**30], [*known["rows"][:-1], 999], [-5, *known["rows"][1:]], "x", None):
+        (tmp_path / "run" / "vectors.json").write_text(json.dumps({**known, "rows": rows}))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("retrieval.training.head.labelled_source.encode_set", stop)  # what is damaged is made anew
+            with pytest.raises(KeyboardInterrupt):
+                train_head(root, tmp_path / "run", recipe, resume=True)
+    (tmp_path / "run" / "vectors.json").write_text(json.dumps(known))
     monkeypatch.setattr("retrieval.training.head.labelled_source.encode_set", stop)
     trained = train_head(root, tmp_path / "run", recipe, resume=True)
     assert Encoder.load(tmp_path / "run").dim == trained.dim

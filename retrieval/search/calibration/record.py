@@ -238,16 +238,16 @@ class Calibration(Found):
         judged, measured, curve, chance = self.judged, self.measured, self.judged.reliability, self.question.chance
         known = "its score and what surrounds it" if self.evidence is not None else f"its score, {kind(self.map)}"
         told = "what surrounds it" if self.has_match is not None else f"its best score, below {self.no_match_below:.4f}"
+        kinds = "pictures" if self.about == "copies" else "labels"
         lines = [
             f"A match {self.question.one}. Fitted on {measured.asked:,} queries of {measured.labels:,} "
-            f"{'pictures' if self.about == 'copies' else 'labels'} ({measured.queries}), {measured.hits:,} hits at "
-            f"k = {measured.k}:",
+            f"{kinds} ({measured.queries}), {measured.hits:,} hits at k = {measured.k}:",
             f"  two {'sides' if self.about == 'words' else 'pictures'} match from score {self.threshold:.4f} on "
             f"(false match rate {self.false_match_rate:g})",
             f"  no match for a query is told by {told} (missed by {self.miss_rate:g} of the queries that have one)",
             f"  {chance} of a hit: by {known}, with {measured.without_match:g} of the queries having none",
             "",
-            f"How well that holds: fitted on {judged.fitted_labels:,} labels ({judged.fitted_queries:,} queries) and "
+            f"How well that holds: fitted on {judged.fitted_labels:,} {kinds} ({judged.fitted_queries:,} queries) and "
             f"judged on {judged.labels:,} {'others' if judged.disjoint == 'labels' else 'with other pictures'} "
             f"({judged.queries:,}); 95 % intervals",
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def _of_pictures(pictures: PictureSet, on: str | None, out: Path) -> LabelledVec
         )
     encoder = Encoder.load(on, threads=1 if known.files is not None else None)
     about = {"pictures": fingerprint(known), "encoder": encoder.hash}
-    rows = _kept(out, about)
+    rows = _kept(out, about, (len(known), encoder.dim))
     if rows is None:
         encoder.optimise()
         vectors, there = encode_set(encoder, known, "pictures")
@@ -138,23 +139,29 @@ def _of_pictures(pictures: PictureSet, on: str | None, out: Path) -> LabelledVec
 
 
 def _keep(out: Path, vectors: Floats, about: dict[str, object]) -> None:
-    """Keep the vectors in the run's folder, what they are of last."""
-    import io
-
+    """Keep the vectors in the run's folder. What they are of comes first, so that whatever a kill leaves is known for a
+    training's, and never beside those of other pictures."""
     out.mkdir(parents=True, exist_ok=True)
+    (out / VECTORS).unlink(missing_ok=True)
+    write_durably(out / ABOUT, json.dumps(about).encode())
     content = io.BytesIO()
     np.save(content, vectors, allow_pickle=False)
     write_durably(out / VECTORS, content.getvalue())
-    write_durably(out / ABOUT, json.dumps(about).encode())
 
 
-def _kept(out: Path, about: dict[str, str]) -> Ints | None:
-    """The places in the set of the pictures whose vectors are kept already; None if they are not, or are of others."""
+def _kept(out: Path, about: dict[str, str], shape: tuple[int, int]) -> Ints | None:
+    """The places in the set of the pictures whose vectors are kept already; None if they are not, or are of others.
+
+    Args:
+        shape: of the vectors if every picture can be read.
+    """
     try:
         known = json.loads((out / ABOUT).read_text("utf-8"))
         rows = np.array(known["rows"], np.int64)
-        if {name: known[name] for name in about} == about and mapped(out / VECTORS).shape[0] == len(rows):
+        ours = rows.ndim == 1 and bool((np.diff(rows, prepend=-1) > 0).all()) and rows.max(initial=-1) < shape[0]
+        same = {name: known[name] for name in about} == about
+        if same and ours and mapped(out / VECTORS).shape == (len(rows), shape[1]):
             return rows
-    except (OSError, ValueError, KeyError, TypeError, RetrievalError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RetrievalError):
         pass
     return None

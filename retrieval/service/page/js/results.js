@@ -153,12 +153,8 @@ export async function draw(s, about, again = false) {
 async function wall(s, about, cursor, signal) {
   const filter = whereOf(s, about);
   if (!filter && !cursor && !s.sort) {
-    try {
-      const found = await get("/wall", { k: 120 }, { signal });
-      return { hits: found.items, wall: true, cursor: null, facets: found.facets || null, generation: found.generation, total: found.total };
-    } catch (error) {
-      if (error.status !== 404) throw error;
-    }
+    const found = await get("/wall", { k: 120 }, { signal });
+    return { hits: found.items, wall: true, cursor: null, facets: found.facets || null, generation: found.generation, total: found.total };
   }
   const found = await get("/items", { k: PAGE, cursor, filter, sort: s.sort }, { signal });
   const facets = cursor ? null : (await get("/facets", { filter }, { signal }).catch(() => null))?.facets;
