@@ -9,6 +9,7 @@ hold the same weights at each step.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -106,6 +107,10 @@ def join(device: torch.device) -> World:
     if not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
+        # The functions of this module have the group as a default argument, if there is one when it is imported. torch
+        # does that at its optimisers' first step; the group then outlived its end below, and its threads let go of
+        # tensors while the interpreter was no longer there, which aborts the process.
+        importlib.import_module("torch.distributed.nn.functional")
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
     return World(dist.get_rank(), dist.get_world_size(), device)

@@ -34,7 +34,13 @@ RECIPES = {
 PICTURES = {"n": 120, "classes": 5}
 
 PROGRAM = """
-import json, signal, sys
+import atexit, glob, json, os, signal, sys
+@atexit.register
+def ended():  # the first that is registered runs last
+    names = [open(file).read() for file in glob.glob("/proc/self/task/*/comm")]
+    if any("gloo" in name for name in names):
+        print("threads of the group outlive it:", names, file=sys.stderr, flush=True)
+        os._exit(3)
 sys.path[:0] = sys.argv[2:]
 import pytest, torch
 from lean import leave_out_the_end
