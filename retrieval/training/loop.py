@@ -33,8 +33,8 @@ from retrieval.training.history import Monitor, Reading
 from retrieval.training.losses.classification import SoftmaxLoss
 from retrieval.training.processes import join
 from retrieval.training.recipe import Recipe
-from retrieval.training.run_folder import Saved, open_run, same_recipe
-from retrieval.training.training_run import Outcome, Run
+from retrieval.training.run_folder import Saved, open_run
+from retrieval.training.training_run import Outcome, Run, what_to_do
 from retrieval.training.training_set import Batches, Source
 from retrieval.training.warm_start import Initial
 
@@ -61,6 +61,7 @@ def train(
     out: str | Path,
     recipe: Recipe | None = None,
     *,
+    plan: str | Path | None = None,
     resume: bool = False,
     tensorboard: bool = False,
     warn: Callable[[str], None] = lambda message: None,
@@ -72,8 +73,10 @@ def train(
 
     Args:
         pictures: a labelled set. Its ``val`` split watches the training; without one, a part of ``train`` is held out.
-        out: the run's folder: ``encoder/``, ``recipe.json``, ``curves.csv``, ``curves.png``.
-        recipe: what to do; if None, what the checkpoint began with, or the defaults.
+        out: the run's folder: ``encoder/``, ``recipe.json``, ``curves.csv``, ``curves.png``, and with minutes
+            ``plan.json``.
+        recipe: what to do; if None, what the plan or the checkpoint began with, or the defaults.
+        plan: the ``plan.json`` of a training that had minutes, to repeat it without a clock.
         resume: go on from the folder's checkpoint; a finished run is left as it is.
         tensorboard: write event files for TensorBoard into the run's folder ``tensorboard/``, too.
         warn: told of a collapse when it is noticed.
@@ -86,13 +89,13 @@ def train(
     """
     out = Path(out)
     saved = open_run(out, resume)
-    recipe = (recipe or Recipe()) if saved is None else same_recipe(saved, recipe, Recipe)
+    recipe, known = what_to_do(saved, recipe, plan, Recipe)
     device = choose_device(recipe.device)
     world = join(device)
     if recipe.compile and world.size > 1:
         raise RetrievalError("--compile goes with one process; leave it out, or start the training without torchrun.")
     with threads(recipe.threads), torch.random.fork_rng(devices=[]):
-        run = EmbeddingRun(pictures, out, recipe, warn, device, world)
+        run = EmbeddingRun(pictures, out, recipe, warn, device, world, known)
         world.wait()  # all have looked at the folder before the first writes to it
         run.prepare(saved)
         if run.began and saved is None and world.first:
