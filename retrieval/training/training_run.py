@@ -74,6 +74,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         train, validation: labelled pictures.
         plan: how many steps there are, and how far the training is at each.
         planned: whether that was or is decided by a clock.
+        chosen: a sentence on what was chosen for the minutes, if anything was.
         asked: the recipe with what was chosen for its minutes.
         recipe, network, options, batches, engine: set by :meth:`make`; the recipe with all settled, the options that
             make the network again.
@@ -108,6 +109,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         self._pace: Pace | None = None
         self.world = world or World()
         self.given = self.asked = recipe
+        self.chosen = ""
         self.planned = plan is not None or recipe.minutes is not None
         self.plan = plan or Plan([])
         self.out = out
@@ -132,6 +134,9 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
     @abstractmethod
     def make(self, saved: Saved | None) -> None:
         """Network, batches and engine, from the recipe or as a checkpoint left them."""
+
+    def choose(self) -> None:
+        """Settle in ``asked`` what is left to its minutes."""
 
     @abstractmethod
     def quality(self) -> float:
@@ -162,10 +167,16 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         """Of card and curves."""
         return f"{self.name}: {self.recipe.net}"
 
+    def gone(self) -> float:
+        """Seconds since the training began, without those between a stop and a start."""
+        return time.perf_counter() - self._begun
+
     def prepare(self, saved: Saved | None) -> None:
         """Everything for the first step, or for the one after a checkpoint."""
         if saved is not None:
             self._recall(saved)
+        elif self.asked.minutes is not None:
+            self.choose()
         torch.manual_seed(self.asked.seed)
         self.make(saved)
         if saved is not None:
@@ -175,8 +186,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         if self.asked.minutes is not None:
             validation = self._timed_quality()[1]
             share = self.plan.share(self.step)
-            gone = time.perf_counter() - self._begun
-            self._pace = Pace(60 * self.asked.minutes, step=self.step, share=share, gone=gone, ending=validation)
+            self._pace = Pace(60 * self.asked.minutes, step=self.step, share=share, gone=self.gone(), ending=validation)
 
     def _begin(self) -> None:
         if self.plan.decisions and self.plan.fingerprint != self.fingerprint:
@@ -203,7 +213,6 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
 
     def _recall(self, saved: Saved) -> None:
         """What was decided before the checkpoint, and after it."""
-        self._begun -= saved.about["seconds"]
         self.planned = saved.about.get("planned", False)
         if self.planned:
             self.plan = Plan.read(self.out / FILE)
@@ -219,6 +228,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         try:
             self.engine.restore(saved.tensors)
             self.step, self.warnings = saved.step, about["warnings"]
+            self._begun -= about["seconds"]
             if not self.planned:
                 self.plan = Plan([Decision(0, 0.0, about["epochs"] * len(self.batches))])
             self.history = [self.kind(*row) for row in about["history"]]
@@ -251,7 +261,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
                 self._ask_the_clock()
                 marked = self._marked()
                 quality = self._timed_quality()[0] if marked else math.nan
-                self.seconds = time.perf_counter() - self._begun
+                self.seconds = self.gone()
                 self.history.append(self.reading(epoch, measured, lr, quality))
                 if self.board is not None:
                     self.board.write(self.history[-1])
@@ -296,7 +306,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         last = self.plan.decisions[-1]
         if self._pace is None or last.step >= self.step:
             return
-        gone = time.perf_counter() - self._begun
+        gone = self.gone()
         if not self.world.agreed(self._pace.due(self.step, last.steps, gone)):
             return
         share, steps = self._pace.look(self.step, gone)
