@@ -13,7 +13,7 @@ import torch
 from retrieval.training.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """A recipe for the default network.
 
@@ -26,9 +26,9 @@ class Candidate:
     """
 
     widths: str
-    reached: dict[int, float]
+    reached: dict[float, float]
     loss: str = "triplet"
-    changes: dict[str, Any] = field(default_factory=dict, hash=False)
+    changes: dict[str, Any] = field(default_factory=dict)
 
     def expected(self, pictures: float) -> float:
         """The kNN accuracy after so many pictures: a line over their logarithm between two measurements. Nothing is
