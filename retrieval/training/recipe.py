@@ -78,7 +78,9 @@ class Recipe:
         None, "passes over the pictures (default: 8, more where that is under 1440 steps)", least=1
     )
     minutes: float | None = choice(
-        None, "at most so many minutes: fewer epochs where, by a measurement at the start, they would take longer"
+        None,
+        "train for so many minutes: the schedule follows the clock, and unless --net, --widths or --init says which, "
+        "the network is the one that learns most in them on this machine",
     )
     accumulate: int = choice(
         1, "batches a step: their mean loss is minimised, one after the other is computed", least=1
