@@ -46,9 +46,9 @@ KNN = "kNN accuracy (k=10)"
 MEASURES = (KNN, "P@10", "mAP")
 
 
-def point(candidate: Candidate, thousands: float, known: PictureSet, run: Path) -> dict[str, Any]:
+def point(candidate: Candidate, thousands: float, precision: str, known: PictureSet, run: Path) -> dict[str, Any]:
     """One training of a candidate on so many thousand pictures."""
-    recipe = Recipe(widths=candidate.widths, loss=candidate.loss, validation=0, **candidate.changes)
+    recipe = candidate.settled(Recipe(validation=0, precision=precision))
     steps = round(1000 * thousands / (recipe.classes_per_batch * recipe.pictures_per_class))
     learned = known.select("train")
     plan = Plan([Decision(0, 0.0, steps)], "encoder", None, fingerprint(learned), dataclasses.asdict(recipe))
@@ -59,7 +59,7 @@ def point(candidate: Candidate, thousands: float, known: PictureSet, run: Path) 
     found = figures(by_validation(run, known))
     return {
         "widths": candidate.widths,
-        "loss": candidate.loss,
+        "loss": candidate.rest["loss"],
         "thousand pictures": thousands,
         "PFLOP": round(arithmetic(Encoder.load(run), recipe, steps), 4),
         **{name: found[name] for name in MEASURES},
@@ -138,7 +138,9 @@ def main() -> int:
     parser.add_argument("what", choices=("measure", "show"))
     parser.add_argument("data", nargs="?", help="measure: what `retrieval data cifar10 --to data` wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/front"), help="folder for the trainings")
-    parser.add_argument("--only", nargs="+", choices=sorted({c.widths for c in CANDIDATES}), help="these widths alone")
+    parser.add_argument("--precision", default="auto", help="of the trainings, as `retrieval train` takes it (auto)")
+    parser.add_argument("--only", choices=sorted({c.widths for c in CANDIDATES}), help="these widths alone")
+    parser.add_argument("--thousands", type=float, help="trainings of so many thousand pictures alone")
     args = parser.parse_args()
     if args.what == "measure":
         if args.data is None:
@@ -146,9 +148,16 @@ def main() -> int:
         known = with_validation(datasets.load(args.data))
         for candidate in CANDIDATES:
             for thousands in candidate.reached:
-                if args.only is None or candidate.widths in args.only:
-                    run = args.out / f"{candidate.loss}-{candidate.widths}-{thousands}" / "run"
-                    keep([once(run.parent / "result.json", partial(point, candidate, thousands, known, run))])
+                if args.only in (None, candidate.widths) and args.thousands in (None, thousands):
+                    run = args.out / f"{candidate.rest['loss']}-{candidate.widths}-{thousands}" / "run"
+                    keep(
+                        [
+                            once(
+                                run.parent / "result.json",
+                                partial(point, candidate, thousands, args.precision, known, run),
+                            )
+                        ]
+                    )
     rows = read()
     if args.what == "show":
         draw(rows, PLOT)
