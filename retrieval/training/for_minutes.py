@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from retrieval.training.recipe import LOSS, Recipe
+from retrieval.training.losses import USUAL
+from retrieval.training.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Candidate:
         return recipe.replace(**{name: value for name, value in settings.items() if getattr(recipe, name) is None})
 
 
-TRIPLETS: dict[str, Any] = {"loss": "triplet"}
+TRIPLETS: dict[str, Any] = {"loss": USUAL}
 CLASSIFIER: dict[str, Any] = {"loss": "softmax", "bias_rate": 16.0, "weight_decay": 5e-3}
 """By kNN accuracy and P@10 better than triplets after the same arithmetic (docs/training.md)."""
 
@@ -92,9 +93,9 @@ def candidates(recipe: Recipe) -> list[Candidate]:
     where nothing was measured with its loss, those of triplets, for their widths."""
     default = Recipe()
     own = any(getattr(recipe, name) != getattr(default, name) for name in _OF_LOSSES)
-    loss = recipe.loss or (LOSS if own else CLASSIFIER["loss"])
+    loss = recipe.loss or (USUAL if own else CLASSIFIER["loss"])
     found = [candidate for candidate in CANDIDATES if candidate.rest["loss"] == loss]
-    return found or [candidate for candidate in CANDIDATES if candidate.rest["loss"] == LOSS]
+    return found or [candidate for candidate in CANDIDATES if candidate.rest["loss"] == USUAL]
 
 
 def pick(

@@ -71,7 +71,7 @@ class PairRecipe:
     def for_engine(self) -> Recipe:
         """The same choices for the engine, which need not know what network it moves."""
         own = ("net", "trunk", "hits_of")
-        return Recipe(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in own})
+        return Recipe(bias_rate=1.0, **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in own})
 
     def resolve(self, *, channels: int, pretrained: bool) -> PairRecipe:
         """The recipe with all settled that depends on the pictures and the network."""

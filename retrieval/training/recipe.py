@@ -150,10 +150,12 @@ class Recipe:
         if self.sampler == "pairs" and (not siamese or self.pairs_per_batch % 2):
             raise RetrievalError(
                 "--sampler pairs goes with --loss contrastive or energy and an even --pairs-per-batch, "
-                f"not with {self.loss or LOSS} and {self.pairs_per_batch}."
+                f"not with {self.loss or losses.USUAL} and {self.pairs_per_batch}."
             )
         if self.space == "raw" and not siamese:
-            raise RetrievalError(f"--space raw goes with --loss contrastive or energy, not with {self.loss or LOSS}.")
+            raise RetrievalError(
+                f"--space raw goes with --loss contrastive or energy, not with {self.loss or losses.USUAL}."
+            )
         if self.memory and self.sampler in ("pairs", "random-triplets"):
             raise RetrievalError(f"--memory goes with --sampler classes or hierarchical, not with {self.sampler}.")
 
@@ -163,8 +165,8 @@ class Recipe:
 
     def resolve(self, *, channels: int, pretrained: bool) -> Recipe:
         """The recipe with every ``None`` and ``auto`` that depends on the pictures and the network settled."""
-        loss = losses.TABLE[self.loss or LOSS]
-        changes: dict[str, Any] = {"loss": self.loss or LOSS}
+        loss = losses.TABLE[self.loss or losses.USUAL]
+        changes: dict[str, Any] = {"loss": self.loss or losses.USUAL}
         if self.bias_rate is None:
             changes["bias_rate"] = 1.0
         if self.weight_decay is None:
@@ -205,9 +207,6 @@ def epochs_for(recipe: Recipe, batches: int) -> int:
     """How many epochs of so many batches a recipe asks for, before any limit on the minutes."""
     return recipe.epochs or max(8, min(400, math.ceil(1440 / batches)))
 
-
-LOSS = "triplet"
-"""What is minimised where nobody says what."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "loss": losses.NAMES,

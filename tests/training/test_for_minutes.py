@@ -10,8 +10,9 @@ from retrieval.training import for_minutes, hardware, training_run
 from retrieval.training.engine import Engine
 from retrieval.training.for_minutes import CANDIDATES, CLASSIFIER, Candidate, candidates, leaves_open, pick
 from retrieval.training.loop import train
+from retrieval.training.losses import USUAL
 from retrieval.training.plan import FILE
-from retrieval.training.recipe import LOSS, Recipe
+from retrieval.training.recipe import Recipe
 
 FLOAT, BRAIN = torch.float32, torch.bfloat16
 OPEN = Recipe(minutes=5)
@@ -109,7 +110,7 @@ def test_the_table_can_be_chosen_from():
         counts, reached = list(candidate.reached), list(candidate.reached.values())
         assert counts == sorted(set(counts)) and reached == sorted(set(reached)) and 0 < reached[-1] < 1
         assert candidate.settled(OPEN).widths == candidate.widths
-    assert {candidate.rest["loss"] for candidate in CANDIDATES} == {LOSS, CLASSIFIER["loss"]}
+    assert {candidate.rest["loss"] for candidate in CANDIDATES} == {USUAL, CLASSIFIER["loss"]}
 
 
 class Machine:
