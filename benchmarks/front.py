@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from command import markdown, once, options, status
-from recipes import by_validation, figures, with_validation
+from recipes import HELD_OUT, by_validation, figures, with_validation
 from records import LOGS, arithmetic
 
 from retrieval import datasets
@@ -63,6 +63,7 @@ def point(candidate: Candidate, thousands: float, precision: str, known: Picture
         "thousand pictures": thousands,
         "PFLOP": round(arithmetic(Encoder.load(run), recipe, steps), 4),
         **{name: found[name] for name in MEASURES},
+        "asked": f"{HELD_OUT:,} held out, among {len(learned):,} others",
         "steps": steps,
         "recipe": json.loads((run / "recipe.json").read_text()),
         "machine": describe(),
@@ -90,7 +91,7 @@ def place(row: dict[str, Any]) -> tuple[str, str, float]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The kept rows for people."""
-    names = ("widths", "loss", "thousand pictures", "PFLOP", *MEASURES)
+    names = ("widths", "loss", "thousand pictures", "PFLOP", *MEASURES, "asked")
     return markdown([{name: row.get(name) for name in names} for row in rows])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from retrieval.datasets import PictureSet
 from retrieval.training.for_minutes import CANDIDATES, CLASSIFIER, Candidate
+from retrieval.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +26,13 @@ def front(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_the_table_is_what_was_measured(front):
     kept = {front.place(row): row[front.KNN][0] for row in front.read()}
+    for name in front.RECORDS:
+        log = json.loads((front.LOGS / f"{name}.json").read_text())
+        recipe = Recipe(**log["recipe"])
+        seen = recipe.epochs * 50_000 // 1000
+        kept[recipe.widths, recipe.loss, seen] = log["figures"][front.KNN][0]
+        candidate = next(c for c in CANDIDATES if (c.widths, c.rest["loss"]) == (recipe.widths, recipe.loss))
+        assert all(getattr(recipe, setting) == value for setting, value in candidate.rest.items())
     chosen_from = {
         (candidate.widths, candidate.rest["loss"], thousands): reached
         for candidate in CANDIDATES
