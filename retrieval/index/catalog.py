@@ -237,6 +237,15 @@ class Catalog(Database):
             )
         return found
 
+    def items_changed(self) -> int:
+        """The last generation in which items were added, removed or changed, or removed ones forgotten."""
+        ((added, removed),) = self.all(
+            "SELECT (SELECT max(added) FROM segments WHERE added <= :now), "
+            "(SELECT max(removed) FROM items WHERE removed IS NOT NULL AND removed <= :now)"
+        )
+        purged = int(self.meta.get(PURGED, 0))
+        return max(int(added or 0), int(removed or 0), purged if purged <= self.generation else 0)
+
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
         return self.all(_LABEL_COUNTS)

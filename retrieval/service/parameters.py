@@ -45,6 +45,7 @@ _OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "same": (_SWITCH, "0: leave the picture itself, and its copies, out (1)"),
     "details": (_SWITCH, "0: hits tell nothing of their files (1)"),
     "hidden": (_SWITCH, "1: hidden pictures, too (0)"),
+    "explain": (_SWITCH, f"1: each hit says which parts of the two pictures make its score; at most {limits.EXPLAINED}"),
 }
 
 PARAMETERS: list[dict[str, Any]] = [
@@ -55,6 +56,12 @@ PARAMETERS: list[dict[str, Any]] = [
 
 ID: dict[str, Any] = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
 """The id of a picture, in the path."""
+
+FOREIGN: dict[str, Any] = {
+    "name": "X-Retrieval", "in": "header", "required": True, "schema": {"const": "1"},
+    "description": "what no form of a foreign page can send",
+}  # fmt: skip
+"""The header of a form that writes."""
 
 _PART: dict[str, Any] = {
     "oneOf": [
