@@ -40,7 +40,7 @@ _OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "group": (_TEXT, "by what they are brought together"),
     "facets": (_SWITCH, "count labels, folders and attributes among the matches"),
     "cursor": ({**_TEXT, "pattern": CURSOR}, "empty for the first page, and then what an answer said"),
-    "diverse": ({"type": "number", "minimum": 0, "maximum": 1}, "hits that are unlike one another, too"),
+    "diverse": ({"type": ["number", "boolean"], "minimum": 0, "maximum": 1}, "hits that are unlike one another, too"),
     "rerank": ({"enum": ["aqe", "alpha-qe", "k-reciprocal"]}, "what orders the hits anew (docs/rerank.md)"),
     "same": (_SWITCH, "0: leave the picture itself, and its copies, out (1)"),
     "details": (_SWITCH, "0: hits tell nothing of their files (1)"),
