@@ -59,6 +59,11 @@ class Counter:
             assert last is not None
             return last
 
+    def begin(self, collection: Collection) -> None:
+        """Count what nobody has asked for yet."""
+        with collection.lease() as search, self._lock:
+            self._counting[search] = self._pool.submit(self._count, collection.name, search.folder)
+
     def close(self) -> None:
         """Count nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -55,9 +55,7 @@ class Explainer:
         encoder = await self._asker.encoder(search)
         both = asked, await self._pixels(search, Piece(Part("id", id_)))
         found: Explanation = await waited(
-            self._asker.lane.submit(
-                (search, "explain"), both, lambda some: [explain(encoder, *one) for one in some], 1
-            )
+            self._asker.lane.submit((search, "explain"), both, lambda some: [explain(encoder, *one) for one in some], 1)
         )
         return found
 

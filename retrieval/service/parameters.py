@@ -45,7 +45,10 @@ _OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "same": (_SWITCH, "0: leave the picture itself, and its copies, out (1)"),
     "details": (_SWITCH, "0: hits tell nothing of their files (1)"),
     "hidden": (_SWITCH, "1: hidden pictures, too (0)"),
-    "explain": (_SWITCH, f"1: each hit says which parts of the two pictures make its score; at most {limits.EXPLAINED}"),
+    "explain": (
+        _SWITCH,
+        f"1: hits say which parts of the two pictures make their score; {limits.EXPLAINED} at most",
+    ),
 }
 
 PARAMETERS: list[dict[str, Any]] = [

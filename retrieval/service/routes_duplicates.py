@@ -33,7 +33,9 @@ MOST = 100_000
 Rule = Annotated[str | None, Query(max_length=limits.TEXT, description="largest, oldest or folder:NAME")]
 Score = Annotated[
     float | None,
-    Query(ge=duplicates.LEAST, le=1, description="the least score of copies that vectors alone find, in hundredths (0.95)"),
+    Query(
+        ge=duplicates.LEAST, le=1, description="the least score of copies that vectors alone find, in hundredths (0.95)"
+    ),
 ]
 KindOf = Annotated[str | None, Query(pattern="^(exact|near|similar)$", description="groups of one kind alone")]
 After = Annotated[int | None, Query(ge=0, lt=2**31, description="how many groups to pass over")]
@@ -190,9 +192,7 @@ class DuplicateRoutes:
         done = await self._service.writer.run(collection, lambda: duplicates.undo(collection.folder, target, name))
         return as_json(done)
 
-    def _found(
-        self, collection: Collection, rule: object, score: float | None = None
-    ) -> tuple[Found[Copies], str]:
+    def _found(self, collection: Collection, rule: object, score: float | None = None) -> tuple[Found[Copies], str]:
         """The groups by a rule and a least score, and the rule."""
         base = self._service.kept.get(collection, duplicates.looked_for(score=score))
         named = duplicates.rule_of(rule, base.value) if base.making is None else LARGEST

@@ -49,11 +49,14 @@ class Service:
         Args:
             cache: the folder of thumbnails; None for none.
         """
-        uploads = Uploads()
+        uploads, counter = Uploads(), Counter()
         asker = Asker(uploads, metrics)
+        for collection in collections.all:
+            if collection.ready:
+                counter.begin(collection)
         return cls(
             settings, collections, asker, Explainer(asker, uploads), uploads, Pictures(cache), metrics, Writer(),
-            Counter(), Kept(cache),
+            counter, Kept(cache),
         )  # fmt: skip
 
     def collection(self, request: Request) -> Collection:
