@@ -258,6 +258,11 @@ class Index:
         return self._catalog.newest()
 
     @property
+    def items_changed(self) -> int:
+        """In which generation the items, their files or their labels changed last; attributes do not count."""
+        return self._catalog.items_changed()
+
+    @property
     def created(self) -> str | None:
         """When it was made, as ISO 8601 has it."""
         value = self._catalog.meta.get("created")
