@@ -22,7 +22,7 @@ from retrieval.search.parts import Part
 from retrieval.search.search import Search
 from retrieval.service import limits
 from retrieval.service.answers import as_json
-from retrieval.service.asking import item_of, item_of_part, waited
+from retrieval.service.asking import item_of, item_of_part
 from retrieval.service.parameters import PART, Id, Index, shown
 from retrieval.service.pictures import SIDES
 from retrieval.service.problems import Problem
@@ -64,8 +64,8 @@ class ExplainRoutes:
             asker = self._service.asker
             encoder = await asker.encoder(search)
             pixels = [await asker.beside(partial(self._pixels, search, one)) for one in (piece, hit)]
-            found: Explanation = await waited(
-                asker.lane.submit((search, "explain"), pixels, lambda some: [explain(encoder, *one) for one in some], 1)
+            found: Explanation = await asker.lane.do(
+                (search, "explain"), pixels, lambda some: [explain(encoder, *one) for one in some], 1
             )
             map_ = found.query_map if of == "query" else found.hit_map
             picture = await asker.beside(partial(self._picture, search, piece if of == "query" else hit, s))
