@@ -140,7 +140,9 @@ class Asker:
             search = search.ordered_by(FromMarks(_marks(search, asked.marks)))
         elif asked.rerank is not None:
             search = search.ordered_by(rerank.load(asked.rerank))
-        asked = replace(asked, where=visible(search, asked.where, hidden=asked.hidden))
+        where = visible(search, asked.where, hidden=asked.hidden)
+        if where != asked.where:
+            asked = replace(asked, where=where)
         coded = ready.alone and ready.pieces[0].part.kind in ("id", "path")  # of binary codes, no floats
         kind = (search, asked.k, asked.where, asked.above, asked.same, asked.details, asked.arrange, coded)
         together = partial(_answers, search, asked)

@@ -71,23 +71,17 @@ class Lane:
         Raises:
             Problem: too many others wait, or the service ends.
         """
-        waiting = _Waiting(kind, job, together, most)
-        with self._changed:
-            if self._closed:
-                raise busy("The service is about to stop")
-            if len(self._waiting) >= limits.WAITING:
-                raise busy("Too many questions wait for an answer")
-            self._waiting.append(waiting)
-            self._changed.notify()
-        return waiting.future
+        future = self._enter(_Waiting(kind, job, together, most))
+        self._begin()
+        return future
 
     async def do(
         self, kind: Hashable, job: _Job, together: Together[_Job, _Done], most: int = limits.TOGETHER
     ) -> _Done:
         """The same from a coroutine, which goes on when it is done.
 
-        What was done together comes back together. If each came by itself, the event loop would wake up for the first,
-        and the two threads would hand the interpreter to and fro for each of the others.
+        What has arrived together is begun together, and what was done together comes back together: otherwise the two
+        threads would hand the interpreter to and fro for each of them.
         """
         loop = asyncio.get_running_loop()
         here: asyncio.Future[_Done] = loop.create_future()
@@ -97,13 +91,27 @@ class Lane:
             if len(self._done) == 1:
                 loop.call_soon_threadsafe(self._bring_back)
 
-        future = self.submit(kind, job, together, most)
+        future = self._enter(_Waiting(kind, job, together, most))
         future.add_done_callback(back)
+        loop.call_soon(self._begin)  # once those that arrived with this one have entered theirs
         try:
             return await here
         except asyncio.CancelledError:
             future.cancel()
             raise
+
+    def _enter(self, waiting: _Waiting[_Job, _Done]) -> Future[_Done]:
+        with self._changed:
+            if self._closed:
+                raise busy("The service is about to stop")
+            if len(self._waiting) >= limits.WAITING:
+                raise busy("Too many questions wait for an answer")
+            self._waiting.append(waiting)
+        return waiting.future
+
+    def _begin(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _bring_back(self) -> None:
         while self._done:
