@@ -333,7 +333,7 @@ class Search:
             if item is None:
                 question = self._question(Path(picture), read.sha256)
             elif item.sha256 in (read.sha256, None):  # an imported index need not have any
-                question = self._of_item(f"id {item.id}", item)
+                question = self.of_item(f"id {item.id}", item)
             else:
                 raise images.UnreadableImage(printable(picture), "changed since it was indexed")
         assert pixels is not None  # as no content counts as known
@@ -534,7 +534,7 @@ class Search:
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
-        return self._of_item(part.named, item), self.index.vectors([item.id])
+        return self.of_item(part.named, item), self.index.vectors([item.id])
 
     def _text(self, text: str) -> Question:
         # Words and pictures score otherwise than two pictures.
@@ -559,12 +559,13 @@ class Search:
         above: float | None,
         how: Arrangement,
     ) -> list[Answer]:
-        questions = [self._of_item(name, item) for name, item in zip(names, items, strict=True)]
+        questions = [self.of_item(name, item) for name, item in zip(names, items, strict=True)]
         return self._answers(
             questions, self.index.vectors([item.id for item in items]), k, include_self, where, above, how
         )
 
-    def _of_item(self, name: str, item: Item) -> Question:
+    def of_item(self, name: str, item: Item) -> Question:
+        """The question that a picture of the index is, under a name."""
         return Question(name, self.pictures / item.path, item, item.sha256, item.label)
 
     def _question(self, file: Path, sha256: str) -> Question:
