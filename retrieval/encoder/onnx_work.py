@@ -42,17 +42,17 @@ _RANK = 16
 Made = tuple[list[Tensor], int]
 
 
-def tensors_of(graph: Graph, pictures: int) -> dict[str, Tensor]:
-    """All that a graph makes of some pictures, by its names; if that is no more than networks make and compute.
+def tensors_of(graph: Graph, rows: int) -> dict[str, Tensor]:
+    """All that a graph makes of pictures or texts, by its names; if that is no more than networks make and compute.
 
     Args:
         graph: what is to run.
-        pictures: in one run.
+        rows: how many in one run.
 
     Raises:
         RefusedGraphError: it is more, or how much it is cannot be said.
     """
-    known = {graph.input: Tensor((pictures, *graph.shape), graph.type), **graph.tensors}
+    known = {graph.input: Tensor((rows, *graph.shape), graph.type), **graph.tensors}
     memory = steps = 0
     for node in graph.nodes:
         inputs = [_known(name, known) for name in node.inputs]
