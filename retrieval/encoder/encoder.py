@@ -490,17 +490,20 @@ class Encoder:
             expected = self._cpu_runner()(sample_pictures(1, self.config.preprocessing, seed=0))[0]
             if not self._graph_gives(lambda vector: bool(np.abs(vector - expected).max() <= TOLERANCE)):
                 self.comparison = self._graph = self._onnx = None
-        if self._text is not None and not self._text_gives(self._torch_words(SAMPLE_TEXTS[:1])):
+        if self._text is not None and not self._words_are_right(self._text):
             self.comparison = self._text = None
         return self.comparison is not None
 
-    def _text_gives(self, right: Vectors) -> bool:
-        """Whether what was kept gives the right vector of a sample text."""
+    def _words_are_right(self, kept_text: TextModel) -> bool:
+        """Whether what was kept does with words what torch does; the encoder's hash says nothing of a tokenizer."""
+        texts = SAMPLE_TEXTS[:1]
         try:
-            vectors = TextRunner(cast(TextModel, self._text), self._threads)(SAMPLE_TEXTS[:1])
+            right = self._torch_words(texts)
+            same = cast("Backbone", self._loaded_network()).tokenizer_file() == kept_text.tokenizer
+            vectors = TextRunner(kept_text, self._threads)(texts)
         except RetrievalError:
             return False
-        return vectors.shape == right.shape and bool(np.abs(vectors - right).max() <= TOLERANCE)
+        return same and vectors.shape == right.shape and bool(np.abs(vectors - right).max() <= TOLERANCE)
 
     def _compare(self) -> None:
         from retrieval.encoder.torch_runtime import export

@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from retrieval import images, networks
-from retrieval.encoder import Encoder, EncoderConfig, encoder, save_trained, store
+from retrieval.encoder import Encoder, EncoderConfig, encoder, save_trained, store, torch_runtime
 from retrieval.encoder.head_map import HeadMap
 from retrieval.errors import RetrievalError
 from retrieval.networks.backbone import Backbone
@@ -191,6 +191,8 @@ def test_texts_are_where_transformers_puts_them(make: Any, runtime: encoder.Runt
     np.testing.assert_allclose(ours.encode_text(texts[1:2]), vectors[1:2], atol=1e-5)
     assert np.linalg.norm(vectors[0] - vectors[1]) > 1e-3
     assert ours.encode_text([]).shape == (0, ours.dim)
+    if make is siglip:  # which learned from small letters
+        np.testing.assert_allclose(ours.encode_text(["A RED Shoe"]), vectors[:1], atol=1e-5)
     with pytest.raises(RetrievalError, match=r"a cat\\\\xff' is not Unicode"):
         ours.encode_text(["a cat", "a cat\udcff"])
 
@@ -207,6 +209,30 @@ print("torch" in sys.modules, "transformers" in sys.modules)
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.split("\n")[:5] == ["(1, 12)", "(1, 12)", "(1, 16)", "(1, 16)", "False False"]
+
+
+def test_what_was_exported_of_words_is_kept(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "compare", tiny.only_vectors)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Encoder.load(f"hf:{models / 'clip'}").save(tmp_path / "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_runtime, "_exported", None)
+        Encoder.load(f"hf:{models / 'clip'}").save(tmp_path / "next")
+    for name in (store.TEXT, store.TOKENIZER):
+        assert (tmp_path / "next" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_without_a_tokenizer_one_sentence(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is taken for pictures; its words are asked for in vain."""
+    monkeypatch.setattr(encoder, "compare", tiny.only_vectors)
+    shutil.copytree(models / "tipsv2", tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    Encoder.load(f"hf:{tmp_path / 'model'}").save(tmp_path / "encoder")
+    made = Encoder.load(tmp_path / "encoder")
+    assert made.runtime == "onnx" and not (tmp_path / "encoder" / store.TEXT).exists()
+    with pytest.raises(RetrievalError, match="install what is missing, or choose a model with a tokenizer") as error:
+        made.encode_text(["a cat"])
+    assert "\n" not in str(error.value)
 
 
 PROCESSORS = {
