@@ -11,6 +11,7 @@ import datetime
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -236,12 +237,12 @@ class Index:
 
     # What it is
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """How many numbers a vector has, or bits a code."""
         return int(self._catalog.meta["dim"])
 
-    @property
+    @cached_property
     def storage(self) -> str:
         """What vectors are kept as: "float32", "float16" or "binary"."""
         return str(self._catalog.meta["storage"])
@@ -951,12 +952,10 @@ class Index:
             self._commit(lambda: folders.sweep(self.folder, self._catalog))
 
 
-def _left_out(exclude: Sequence[Sequence[int]], queries: int) -> list[npt.NDArray[np.int64]]:
+def _left_out(exclude: Sequence[Sequence[int]], queries: int) -> list[list[int]]:
     """For each query the ids that it must not get, ascending."""
     if len(exclude) != queries:
         raise RetrievalError(
             f"There are {len(exclude)} lists of excluded ids for {queries} queries; give one for each."
         )
-    return [
-        np.array(sorted(id_ for id_ in {*whole_numbers(ids, "id")} if 0 <= id_ < _NO_ID), np.int64) for ids in exclude
-    ]
+    return [sorted(id_ for id_ in {*whole_numbers(ids, "id")} if 0 <= id_ < _NO_ID) for ids in exclude]
