@@ -35,7 +35,7 @@ from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.processes import World
 from retrieval.training.recipe import Recipe, epochs_for
 from retrieval.training.run_folder import RESULTS, Saved
-from retrieval.training.training_set import Batches, fingerprint, readable
+from retrieval.training.training_set import Batches, fingerprint, readable, taught
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -108,6 +108,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         self.dtype = choose_precision(recipe.precision, self.device)
         self.fingerprint = fingerprint(pictures)
         self.name = pictures.name
+        pictures = taught(pictures)
         self.classes = pictures.classes
         pictures = readable(pictures, self.report)
         held_out = recipe.validation / max(1, int((pictures.splits == "train").sum()))

@@ -1,0 +1,52 @@
+"""``retrieval benchmark``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from retrieval.cli.evaluate import add_options, options_of, shown
+from retrieval.errors import RetrievalError
+
+HELP = "Measure a model, or vectors of its pictures, on one of the field's benchmarks, by its official protocol."
+EXAMPLES = """
+retrieval benchmark --list
+retrieval benchmark cub200 CUB_200_2011/ --model runs/mine --save measured.json
+retrieval benchmark sop Stanford_Online_Products/ --vectors sop.npy --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the verb takes: beside the set and what is measured, what `retrieval evaluate` takes."""
+    parser.argument_default = argparse.SUPPRESS
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the benchmark, as --list names it")
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="the set, as its authors lay it out")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks, and what each is measured by")
+    parser.add_argument("--model", metavar="M", help="a model (runs/NAME, default, fast, hf:NAME)")
+    parser.add_argument(
+        "--vectors",
+        metavar="FILE",
+        help="in its place vectors that any program made (.npy, .h5): of the queries in the official order, then of "
+        "the gallery; or by their names",
+    )
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and print the report; or list what there is."""
+    given = dict(vars(args))
+    if given.pop("list", False):
+        from retrieval.protocols.overview import overview
+
+        as_json = given.pop("json", False)
+        if given:
+            raise RetrievalError(f"--list lists the benchmarks and measures nothing: leave {next(iter(given))} out")
+        print(overview().shown(as_json=as_json))
+        return 0
+    name, folder = given.pop("name", None), given.pop("folder", None)
+    if name is None or folder is None:
+        raise RetrievalError("give the name of a benchmark and the folder of its set, or --list to see which there are")
+    from retrieval.evaluation.benchmark import benchmark
+
+    inputs = {key: given.pop(key) for key in ("model", "vectors") if key in given}
+    return shown(given, lambda: benchmark(name, Path(folder), **inputs, options=options_of(given)))
