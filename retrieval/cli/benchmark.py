@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from retrieval.base.units import parse_bytes
 from retrieval.cli.evaluate import add_options, options_of, shown
 from retrieval.errors import RetrievalError
 
@@ -12,6 +13,7 @@ HELP = "Measure a model, or vectors of its pictures, on one of the field's bench
 EXAMPLES = """
 retrieval benchmark --list
 retrieval benchmark cub200 CUB_200_2011/ --model runs/mine --save measured.json
+retrieval benchmark roxford roxford5k/ --vectors roxford.npy --distractors r1m.npy --memory 2GB
 retrieval benchmark sop Stanford_Online_Products/ --vectors sop.npy --json
 """
 
@@ -28,6 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="in its place vectors that any program made (.npy, .h5): of the queries in the official order, then of "
         "the gallery; or by their names",
+    )
+    parser.add_argument(
+        "--distractors",
+        metavar="FILE",
+        help="vectors (.npy, .h5) of more pictures of the gallery, which are right for nobody",
+    )
+    parser.add_argument(
+        "--memory", type=parse_bytes, metavar="SIZE", help="what their scores may take, such as 500MB (1 GiB)"
     )
     add_options(parser)
 
@@ -48,5 +58,5 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError("give the name of a benchmark and the folder of its set, or --list to see which there are")
     from retrieval.evaluation.benchmark import benchmark
 
-    inputs = {key: given.pop(key) for key in ("model", "vectors") if key in given}
+    inputs = {key: given.pop(key) for key in ("model", "vectors", "distractors", "memory") if key in given}
     return shown(given, lambda: benchmark(name, Path(folder), **inputs, options=options_of(given)))

@@ -17,12 +17,14 @@ from retrieval.datasets.official import as_pictures
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import figures, trap_search
+from retrieval.evaluation.distractors import DistractorFile
 from retrieval.evaluation.labelled_vectors import Labelled, drawn
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Measure, Report
 from retrieval.evaluation.run import A_SAMPLE, CONFIDENCE, Evaluation
 from retrieval.evaluation.vector_files import read_in_order
 from retrieval.images.box import Box
+from retrieval.measures.streaming import MEMORY
 from retrieval.protocols import OfficialSet, Protocol, Setting
 
 Ints = npt.NDArray[np.int64]
@@ -35,6 +37,8 @@ def benchmark(
     *,
     model: str | None = None,
     vectors: str | Path | None = None,
+    distractors: str | Path | None = None,
+    memory: int | None = None,
     options: EvaluationOptions = DEFAULT,
 ) -> Report:
     """Measure a model, or vectors that any program made, on a benchmark by its official protocol.
@@ -46,6 +50,9 @@ def benchmark(
         vectors: in its place a file of them, ``.npy`` or HDF5: a row for each query in the official order, and behind
             them one for each picture of the gallery that is no query; or in any order, if the file has ``names``. They
             are scaled to unit length.
+        distractors: a file of vectors of pictures that are in the gallery, too, and right for nobody, such as the
+            million of Revisited Oxford; they stay on the disk.
+        memory: bytes that their scores may take; :data:`retrieval.measures.streaming.MEMORY` if None.
         options: what to measure besides, and how. The gallery stays whole whatever their limit.
 
     Raises:
@@ -74,8 +81,16 @@ def benchmark(
     sides = _Sides.of(official, whole, drawn(len(official.asks), options.limit, seeded(options.seed)))
     if options.limit is not None:
         run.notes.append(f"At most {options.limit:,} queries were drawn; the gallery stays whole.")
+    far = None if distractors is None else DistractorFile(Path(distractors))
+    if far is None and memory is not None:
+        raise RetrievalError("--memory is for the scores of distractors: give --distractors, too, or leave it out")
+    if far is not None:
+        run.notes.append(
+            f"{far.shape[0]:,} distractors of {printable(Path(distractors or ''))} are ranked with the gallery, scaled "
+            "to unit length."
+        )
     run.traps(lambda: _traps(run, encoder, pictures, official, sides))
-    return _report(run, protocol, official, sides)
+    return _report(run, protocol, sides, _judged(run, protocol, official, sides, far, memory or MEMORY))
 
 
 @dataclass(frozen=True)
@@ -146,7 +161,14 @@ class _Judged:
         return f"{self.setting.name} {name}".strip()
 
 
-def _judged(run: Evaluation, protocol: Protocol, official: OfficialSet, sides: _Sides) -> list[_Judged]:
+def _judged(
+    run: Evaluation,
+    protocol: Protocol,
+    official: OfficialSet,
+    sides: _Sides,
+    distractors: DistractorFile | None,
+    memory: int,
+) -> list[_Judged]:
     """Every setting's rankings; those in which no query can be answered are left out."""
     found = []
     turn = np.full(len(official.asks), -1)
@@ -161,7 +183,8 @@ def _judged(run: Evaluation, protocol: Protocol, official: OfficialSet, sides: _
         relevant, ignored = (sides.present(lists, kept) for lists in (setting.relevant, setting.ignored))
         if relevant is not None and not any(one.size for one in relevant):
             continue
-        with progress.bar(len(rows), f"Ranking {setting.name}".strip(), "queries") as bar:
+        what = f"ranking {setting.name}".strip()
+        with run.timed(what), progress.bar(len(rows), what.capitalize(), "queries") as bar:
             rankings = measures.rank(
                 sides.queries.vectors[rows],
                 sides.queries.labels[rows] if label else None,
@@ -170,6 +193,8 @@ def _judged(run: Evaluation, protocol: Protocol, official: OfficialSet, sides: _
                 own=sides.own[rows],
                 ignore=ignored,
                 relevant=relevant,
+                distractors=distractors,
+                memory=memory,
                 measures=protocol.measures,
                 neighbours=None,
                 duplicate_score=run.options.duplicate_score,
@@ -184,9 +209,7 @@ def _judged(run: Evaluation, protocol: Protocol, official: OfficialSet, sides: _
     return found
 
 
-def _report(run: Evaluation, protocol: Protocol, official: OfficialSet, sides: _Sides) -> Report:
-    with run.timed("ranking"):
-        judged = _judged(run, protocol, official, sides)
+def _report(run: Evaluation, protocol: Protocol, sides: _Sides, judged: list[_Judged]) -> Report:
     rows = np.unique(np.concatenate([one.rows for one in judged]))
     labels = sides.queries.labels
     over = run.over == "classes" and bool((labels[rows] >= 0).all())

@@ -135,6 +135,15 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
     )
 
 
+def rows_of(path: Path) -> Any:
+    """The vectors (n, d) of a file as they lie there, of any numbers, on the disk.
+
+    Raises:
+        RetrievalError: it cannot be read, or holds something else.
+    """
+    return _rows(path, VECTORS)[0]
+
+
 def _rows(path: Path, keys: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """The vectors of a file as they lie there, and those of the data sets `keys` that an HDF5 file has."""
     if not path.is_file():

@@ -26,6 +26,7 @@ from retrieval.measures.hamming import Distances
 from retrieval.measures.ranking import Ranking
 from retrieval.measures.ranking_task import Rankings, Scorer, Task, named
 from retrieval.measures.relevance import Grades, Listed, Relevance, SameLabel, SharedLabels
+from retrieval.measures.streaming import MEMORY, Distractors, Streamed
 
 BLOCK_BYTES = 32 * 2**20  # scores that one thread holds at a time
 
@@ -42,6 +43,8 @@ def rank(
     own: npt.ArrayLike | None = None,
     ignore: Sequence[npt.ArrayLike] | None = None,
     relevant: Sequence[npt.ArrayLike] | None = None,
+    distractors: Distractors | None = None,
+    memory: int = MEMORY,
     graded: bool = False,
     ks: Sequence[int] = (1, 10),
     measures: Mapping[str, Callable[[Ranking], float]] | None = None,
@@ -70,6 +73,9 @@ def rank(
         ignore: for each query the gallery positions of what is left out of its ranking, too, such as near-duplicates
             of it: neither right nor wrong, like the junk images of the Oxford buildings.
         relevant: for each query the gallery positions of what is right, in place of labels; there must be a gallery.
+        distractors: vectors (m, d) that are ranked with the gallery and right for nobody, read block by block. Then no
+            neighbours vote.
+        memory: bytes that the scores and blocks of distractors may take.
         graded: let NDCG count how many labels are shared; every other measure asks only whether one is.
         ks: the ks of the measures at k.
         measures: measures of one's own in place of those at `ks` and the others: for each name a function of a ranking.
@@ -98,10 +104,13 @@ def rank(
     asked, shelf = _checked(asked, shelf)
     positions = arrays.own_positions(own, len(asked), len(shelf))
     relevance: Relevance
+    labelled: npt.NDArray[np.bool_]
+    kept: npt.NDArray[np.bool_]
+    strange: npt.NDArray[np.bool_]
     truth = labels = None
     if relevant is not None:
         labelled, kept = np.ones(len(asked), bool), np.ones(len(shelf), bool)
-        strange = labelled & False
+        strange = np.zeros(len(asked), bool)
         arranged = _Arranged.of(shelf, np.arange(len(shelf)), np.zeros(len(shelf), np.int64))
         relevance = Listed(arrays.listed(relevant, len(asked), arranged.place))
         key = np.zeros(len(asked), np.int64)
@@ -134,8 +143,15 @@ def rank(
         raise RetrievalError(
             f"{int(strange.sum())} queries have another label than they themselves in the gallery: check `own`"
         )
+    threads = threads or cores()
+    scorer = _scorer(asked, arranged)
+    if distractors is not None:
+        if neighbours is not None or asked.dtype == np.uint8:
+            raise RetrievalError("distractors have no label to vote for, and are no codes: give neighbours=None")
+        sides = asked.view(np.float32), arranged.rows.view(np.float32)
+        scorer = Streamed(scorer, *sides, distractors, memory=memory, threads=threads)
     task = Task(
-        scorer=_scorer(asked, arranged),
+        scorer=scorer,
         relevance=relevance,
         hidden=hidden(positions, ignore, arranged.place),
         order=_order(asked, labelled & relevance.answerable(positions >= 0), positions, key),
@@ -147,7 +163,7 @@ def rank(
         duplicate_score=duplicate_score,
         classes=classes,
     )
-    task.measure(threads or cores(), advance)
+    task.measure(threads, advance)
     return task.rankings(labelled, int((~kept).sum()))
 
 

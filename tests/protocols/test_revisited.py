@@ -166,3 +166,39 @@ def test_plain_containers_and_arrays_of_every_protocol(protocol: int) -> None:
     assert plain(pickle.dumps(np.float64(2.5), protocol)).array().item() == 2.5
     with pytest.raises(ValueError, match="no place in plain values"):
         plain(pickle.dumps(replace, protocol))
+
+
+def test_distractors_are_ranked_from_the_disk_in_little_memory(tmp_path: Path) -> None:
+    truth = official_layouts.revisited(tmp_path / "set")
+    question = truth["gnd"][1]
+    rng = np.random.default_rng(7)
+    made, far = unit(rng.normal(size=(16, 5))), rng.normal(size=(3000, 5)).astype(np.float32)
+    right = question["easy"][0]
+    far[7] = far[2000] = made[4 + right]  # the very vector of a right answer
+    far[8] *= 3
+    np.save(tmp_path / "made.npy", made)
+    np.save(tmp_path / "far.npy", far)
+    files = {"vectors": tmp_path / "made.npy", "distractors": tmp_path / "far.npy"}
+    whole, little = (benchmark("roxford", tmp_path / "set", **files, memory=memory) for memory in (None, 200_000))
+    assert whole.counts["gallery"] == little.counts["gallery"] == 3012
+    gallery = np.concatenate([made[4:], unit(far)])
+    copies = [12 + 7, 12 + 2000]
+    order = order_of(made[1], gallery, [*question["junk"], *copies])
+    place = order.index(right)
+    turns = [[right, *copies], [copies[0], right, copies[1]], [*copies, right]]
+    values = [
+        average_precision([*order[:place], *turn, *order[place + 1 :]], {*question["easy"], *question["hard"]})
+        for turn in turns
+    ]
+    for report in (whole, little):
+        assert report.per_query["medium mAP"][1] == pytest.approx(np.mean(values))
+    with pytest.raises(RetrievalError, match=r"do not fit into 1\.0 kB"):
+        benchmark("roxford", tmp_path / "set", **files, memory=1000)
+    with pytest.raises(RetrievalError, match="--memory is for the scores of distractors"):
+        benchmark("roxford", tmp_path / "set", vectors=tmp_path / "made.npy", memory=1000)
+    np.save(tmp_path / "far.npy", np.where(np.arange(3000)[:, None] == 9, np.nan, far))
+    with pytest.raises(RetrievalError, match=r"row 9 of .*far\.npy' is zero"):
+        benchmark("roxford", tmp_path / "set", **files)
+    np.save(tmp_path / "far.npy", far[:, :4])
+    with pytest.raises(RetrievalError, match="the distractors have 4 dimensions and the gallery 5"):
+        benchmark("roxford", tmp_path / "set", **files)
