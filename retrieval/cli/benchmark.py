@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from retrieval.base.found import Found
 from retrieval.base.units import parse_bytes
-from retrieval.cli.evaluate import add_options, options_of, shown
+from retrieval.cli.evaluate import add_options, options_of, refuse, shown
 from retrieval.errors import RetrievalError
 
 HELP = "Measure a model, or vectors of its pictures, on one of the field's benchmarks, by its official protocol."
@@ -14,6 +16,7 @@ EXAMPLES = """
 retrieval benchmark --list
 retrieval benchmark cub200 CUB_200_2011/ --model runs/mine --save measured.json
 retrieval benchmark roxford roxford5k/ --vectors roxford.npy --distractors r1m.npy --memory 2GB
+retrieval benchmark market1501 Market-1501-v15.09.15/ --model runs/reid --rerank k-reciprocal
 retrieval benchmark sop Stanford_Online_Products/ --vectors sop.npy --json
 """
 
@@ -56,7 +59,24 @@ def run(args: argparse.Namespace) -> int:
     name, folder = given.pop("name", None), given.pop("folder", None)
     if name is None or folder is None:
         raise RetrievalError("give the name of a benchmark and the folder of its set, or --list to see which there are")
+    return shown(given, lambda: _measured(name, Path(folder), given))
+
+
+def _measured(name: str, folder: Path, given: dict[str, Any]) -> Found:
+    """What was asked for, of the arguments that were given."""
+    if "rerank" in given:
+        from retrieval.evaluation.benchmark_gain import benchmark_gain
+
+        refuse(given, "rerank", _RERANK)
+        inputs = {key: given.pop(key) for key in (*_INPUTS[:2], "rerank", "rerank_top") if key in given}
+        return benchmark_gain(name, folder, **inputs, options=options_of(given))
+    if "rerank_top" in given:
+        raise RetrievalError("--rerank-top says nothing without --rerank: give both, or neither")
     from retrieval.evaluation.benchmark import benchmark
 
-    inputs = {key: given.pop(key) for key in ("model", "vectors", "distractors", "memory") if key in given}
-    return shown(given, lambda: benchmark(name, Path(folder), **inputs, options=options_of(given)))
+    inputs = {key: given.pop(key) for key in _INPUTS if key in given}
+    return benchmark(name, folder, **inputs, options=options_of(given))
+
+
+_INPUTS = ("model", "vectors", "distractors", "memory")
+_RERANK = ("model", "vectors", "rerank_top", "limit", "over", "seed", "codes")

@@ -63,13 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classifier", metavar="RUN", help="set the accuracy of this run, trained with --loss softmax, beside"
     )
     parser.add_argument(
-        "--rerank",
-        metavar="HOW",
-        help="of an index: what this re-ranker gains at the top, as `retrieval query --rerank` takes it "
-        "(1,000 queries; --limit)",
-    )
-    parser.add_argument("--rerank-top", type=int, metavar="N", help="how many hits it looks at (100)")
-    parser.add_argument(
         "--as-in",
         choices=("pml", "oml"),
         help="also print what pytorch-metric-learning or open-metric-learning would, by its own definitions",
@@ -110,6 +103,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what `retrieval benchmark` takes, too."""
+    parser.add_argument(
+        "--rerank",
+        metavar="HOW",
+        help="what this re-ranker gains, as `retrieval query --rerank` takes it: of an index at the top (1,000 "
+        "queries; --limit), of a benchmark by its measures",
+    )
+    parser.add_argument("--rerank-top", type=int, metavar="N", help="how many hits it looks at (100)")
     parser.add_argument(
         "--clustering", action="store_true", help="also cluster the queries by k-means: NMI and AMI with their labels"
     )
@@ -181,10 +181,10 @@ def _measured(subject: str, given: dict[str, Any]) -> Found:
     from retrieval.evaluation import by_name
 
     if "rerank" in given:
-        _refuse(given, "rerank", _RERANK)
+        refuse(given, "rerank", _RERANK)
         return by_name.evaluate_gain(subject, **given)
     if "oneshot" in given:
-        _refuse(given, "oneshot", ("data", "seed", *_TRIALS))
+        refuse(given, "oneshot", ("data", "seed", *_TRIALS))
         del given["oneshot"]
         return by_name.evaluate_one_shot(subject, **given)
     for name, other in (("rerank_top", "rerank"), *((name, "oneshot") for name in _TRIALS)):
@@ -203,7 +203,7 @@ def _flag(name: str) -> str:
     return name if name == "data" else "--" + name.replace("_", "-")
 
 
-def _refuse(given: dict[str, Any], mode: str, takes: Sequence[str]) -> None:
+def refuse(given: dict[str, Any], mode: str, takes: Sequence[str]) -> None:
     """Refuse what says nothing beside a flag."""
     for name in given:
         if name not in (mode, *takes):

@@ -63,6 +63,13 @@ def test_a_missing_file_is_counted(model: Path, tmp_path: Path, capsys: pytest.C
             ["cub200", "FOLDER", "--vectors", "v.npy", "--duplicate-score", "0.9"],
             "without --duplicates drop",
         ),
+        (["cub200", "FOLDER", "--vectors", "v.npy", "--rerank", "x"], "There is no re-ranker 'x'"),
+        (
+            ["cub200", "FOLDER", "--vectors", "v.npy", "--rerank", "aqe", "--traps"],
+            "--traps says nothing beside",
+        ),
+        (["cub200", "FOLDER", "--vectors", "v.npy", "--rerank-top", "9"], "--rerank-top says nothing without --rerank"),
+        (["cub200", "FOLDER", "--vectors", "v.npy", "--memory", "1GB"], "--memory is for the scores of distractors"),
         (["--list", "--limit", "3"], "--list lists the benchmarks"),
     ],
 )

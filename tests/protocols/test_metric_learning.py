@@ -129,6 +129,26 @@ def test_at_most_so_many_ask_the_whole_gallery(tmp_path: Path) -> None:
     np.testing.assert_array_equal(few.per_query["MAP@R"], whole.per_query["MAP@R"][rows])
 
 
+def test_what_a_re_ranker_gains_is_counted_by_the_protocol(tmp_path: Path) -> None:
+    from retrieval.evaluation.benchmark_gain import benchmark_gain
+
+    rows = official_layouts.sop(tmp_path / "set")
+    asked = np.array([c for _, c in rows if c > 3])
+    made = vectors(len(asked), tmp_path / "made.npy")
+    gain = benchmark_gain("sop", tmp_path / "set", vectors=tmp_path / "made.npy", rerank="aqe")
+    before = benchmark("sop", tmp_path / "set", vectors=tmp_path / "made.npy")
+    expected = []
+    for query, label in enumerate(asked):
+        scores = made.astype(np.float64) @ made[query]
+        scores[query] = 0  # left out of its own neighbours
+        other = made[query] + made[scores > 0].sum(axis=0)
+        right = {place for place in range(len(asked)) if asked[place] == label} - {query}
+        expected.append(map_at_r(order_of(other, made, [query]), right))
+    assert gain.differences["MAP@R"].first.value == pytest.approx(before["MAP@R"].value)
+    assert gain.differences["MAP@R"].second.value == pytest.approx(np.mean(expected))
+    assert gain.differences["R@1000"].second.value == 1 and gain.differences.queries == len(asked)
+
+
 @pytest.mark.parametrize(
     ("name", "file", "content", "said"),
     [

@@ -202,3 +202,23 @@ def test_distractors_are_ranked_from_the_disk_in_little_memory(tmp_path: Path) -
     np.save(tmp_path / "far.npy", far[:, :4])
     with pytest.raises(RetrievalError, match="the distractors have 4 dimensions and the gallery 5"):
         benchmark("roxford", tmp_path / "set", **files)
+
+
+def test_a_re_ranker_does_not_know_what_is_ignored(tmp_path: Path) -> None:
+    from retrieval.evaluation.benchmark_gain import benchmark_gain
+
+    truth = official_layouts.revisited(tmp_path / "set")
+    made = unit(np.random.default_rng(0).normal(size=(16, 5)))
+    np.save(tmp_path / "made.npy", made)
+    gain = benchmark_gain("roxford", tmp_path / "set", vectors=tmp_path / "made.npy", rerank="aqe", rerank_top=5)
+    gallery, expected = made[4:], []
+    for row, question in enumerate(truth["gnd"]):
+        near = order_of(made[row], gallery)[:5]
+        scores = gallery[near].astype(np.float64) @ made[row]
+        other = made[row] + gallery[near][scores > 0].sum(axis=0)
+        first = order_of(other, gallery)[:5]
+        order = [*first, *(place for place in order_of(made[row], gallery) if place not in first)]
+        seen = [place for place in order if place not in question["junk"]]
+        expected.append(trapezoids(seen, {*question["easy"], *question["hard"]}))
+    assert gain.differences["medium mAP by trapezoids"].second.value == pytest.approx(np.mean(expected))
+    assert gain.differences["easy mAP"].difference.n == 3
