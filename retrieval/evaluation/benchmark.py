@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from retrieval import measures, traps
+from retrieval import measures, protocols, traps
 from retrieval.base import progress
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -18,6 +18,7 @@ from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.prepared import Asked, Prepared, prepare
 from retrieval.evaluation.report import Measure, Report
 from retrieval.evaluation.run import CONFIDENCE, Evaluation
+from retrieval.measures.one_ranking import best_pairs, one_ranking
 from retrieval.measures.streaming import MEMORY
 from retrieval.protocols import Protocol, Setting
 
@@ -55,6 +56,8 @@ def benchmark(
     """
     if distractors is None and memory is not None:
         raise RetrievalError("--memory is for the scores of distractors: give --distractors, too, or leave it out")
+    if distractors is not None and protocols.named(name).pairs is not None:
+        raise RetrievalError(f"{name} ranks all pairs of its pictures: leave --distractors out")
     far = None if distractors is None else DistractorFile(Path(distractors))
     ready = prepare(name, Path(folder), model, vectors, options)
     run = ready.run
@@ -136,6 +139,9 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
             )
         with run.timed("clustering"):
             figures_ += figures.clustering(ready.queries, seed=run.options.seed)
+    if protocol.pairs is not None:
+        with run.timed("all pairs"):
+            figures_ += _of_pairs(ready, protocol.pairs)
     _explain(run, protocol, settings)
     relevant = np.zeros(len(rows), np.int64)
     for one in reversed(settings):
@@ -173,6 +179,33 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
         },
         findings=run.findings,
     )
+
+
+def _of_pairs(ready: Prepared, count: int) -> list[Measure]:
+    """What the best pairs of all queries, also of those that nothing answers, are worth in one ranking."""
+    (asked,) = ready.asked()
+    found = best_pairs(ready.queries.numbers, ready.gallery.numbers, count)
+    width = len(ready.gallery)
+    lists = asked.relevant or []
+    truth = np.concatenate([row * width + its for row, its in zip(asked.rows.tolist(), lists, strict=True)])
+    positives = np.zeros(len(ready.queries), np.int64)
+    positives[asked.rows] = [len(its) for its in lists]
+    measured = one_ranking(
+        found,
+        np.isin(found.queries * width + found.items, truth),
+        positives,
+        confidence=CONFIDENCE,
+        seed=ready.run.options.seed,
+    )
+    ready.run.notes.append(
+        f"Of all pairs the best {len(found.scores):,} are one ranking, of {len(ready.queries):,} queries, "
+        f"{int((positives > 0).sum()):,} of which are copies; its intervals are drawn over queries."
+    )
+    return [
+        Measure.of("µAP", measured.average_precision),
+        Measure.of("µAP, wrong first", measured.wrong_first),
+        Measure.of("recall at 90 % precision", measured.recall),
+    ]
 
 
 def _explain(run: Evaluation, protocol: Protocol, settings: list[Judged]) -> None:

@@ -117,6 +117,6 @@ PROTOCOL = Protocol(
     measures={"mAP@100": partial(Ranking.average_precision_at, k=100)},
     sources=(
         "Weyand et al., Google Landmarks Dataset v2, CVPR 2020",
-        "tensorflow/models, research/delf/delf/python/datasets/google_landmarks_dataset/metrics.py and dataset_file_io.py",
+        "tensorflow/models, research/delf/delf/python/datasets/google_landmarks_dataset/metrics.py",
     ),
 )

@@ -38,7 +38,8 @@ class Overview(Found):
 
 def measured(protocol: Protocol) -> list[str]:
     """The names of its measures."""
-    return [*protocol.measures, *(("NMI", "AMI") if protocol.clusters else ())]
+    pairs = ("µAP", "recall at 90 % precision") if protocol.pairs is not None else ()
+    return [*protocol.measures, *(("NMI", "AMI") if protocol.clusters else ()), *pairs]
 
 
 def overview() -> Overview:

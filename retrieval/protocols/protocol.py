@@ -96,6 +96,7 @@ class Protocol:
         measures: by the field's names, of each query's ranking.
         sizes: pictures of the official set that train, ask and are ranked; None where releases differ.
         clusters: NMI and AMI are part of the protocol.
+        pairs: so many of the best pairs of all queries and pictures are measured as one ranking, too; None: none are.
         differs: a sentence on figures that programs count in another way than their names say, and so stand here twice.
         sources: what the protocol was read from.
         published: figures to set beside.
@@ -110,6 +111,7 @@ class Protocol:
     measures: Measures
     sizes: tuple[int, int, int] | None = None
     clusters: bool = False
+    pairs: int | None = None
     differs: str = ""
     sources: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()

@@ -70,3 +70,44 @@ def test_copydays_asks_attack_by_attack(tmp_path: Path) -> None:
         assert report[f"{attack} mAP by trapezoids"].value == pytest.approx(np.mean(values))
         assert report[f"{attack} mAP"].n == len(found[attack])
     assert datasets.load(tmp_path / "set").name == "copydays"
+
+
+def test_disc21_ranks_all_pairs_together(tmp_path: Path) -> None:
+    truth = official_layouts.disc21(tmp_path / "set")
+    asking, count = list(truth), 15
+    vectors = made(count, tmp_path / "made.npy")
+    report = benchmark("disc21", tmp_path / "set", vectors=tmp_path / "made.npy")
+    queries, gallery = vectors[: len(asking)], vectors[len(asking) :]
+    pairs = [(float(q @ g), row, place) for row, q in enumerate(queries) for place, g in enumerate(gallery)]
+    right = {(row, int(name[1:])) for row, query in enumerate(asking) for name in truth[query]}
+    hits, total, best = 0, 0.0, 0.0
+    for rank, (_, row, place) in enumerate(sorted(pairs, reverse=True), start=1):
+        if (row, place) in right:
+            hits += 1
+            total += hits / rank
+            if hits / rank >= 0.9:
+                best = hits / len(right)
+    assert report["µAP"].value == pytest.approx(total / len(right)) == report["µAP, wrong first"].value
+    assert report["recall at 90 % precision"].value == pytest.approx(best)
+    assert report.counts["queries"] == 3 and report.counts["queries_without_relevant"] == 3
+    found = [
+        order_of(queries[row], gallery)[0] in {int(one[1:]) for one in truth[name]} for row, name in enumerate(asking)
+    ]
+    first = [hit / len(truth[name]) for hit, name in zip(found, asking, strict=True) if truth[name]]
+    np.testing.assert_allclose(report.per_query["recall@1"], first)
+    assert {str(s) for s in datasets.load(tmp_path / "set").splits} == {"test", "train"}
+
+
+def test_google_landmarks_divides_by_at_most_a_hundred(tmp_path: Path) -> None:
+    truth = official_layouts.gldv2(tmp_path / "set")
+    index = truth.pop("index")
+    vectors = made(len(truth) + len(index), tmp_path / "made.npy")
+    report = benchmark("gldv2", tmp_path / "set", vectors=tmp_path / "made.npy")
+    values = [
+        average_precision(order_of(vectors[row], vectors[3:]), {index.index(name) for name in its}, cutoff=100)
+        for row, its in enumerate(truth.values())
+    ]
+    assert report["public mAP@100"].value == pytest.approx(values[0])
+    assert report["private mAP@100"].value == pytest.approx(np.mean(values[1:]))
+    pictures = datasets.load(tmp_path / "set")
+    assert len(pictures.select("train")) == 4 and all(file.exists() for file in pictures.files or ())

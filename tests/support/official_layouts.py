@@ -192,3 +192,51 @@ def copydays(folder: Path) -> dict[str, list[str]]:
         for i, name in enumerate(names):
             picture(folder / inside / name, 10 * seed + i)
     return found
+
+
+def inat2018(folder: Path) -> list[tuple[str, str]]:
+    """Two lists of paths; a group and a species are the class."""
+    rows = [
+        (f"train_val2018/{group}/{species}/{species}{i}a.jpg", f"{group}/{species}")
+        for group, species in (("Aves", 11), ("Aves", 12), ("Plantae", 13), ("Plantae", 11))
+        for i in range(3)
+    ]
+    for seed, (name, _) in enumerate(rows):
+        picture(folder / name, seed)
+    for file, part in (("Inaturalist_train_set1.txt", rows[:6]), ("Inaturalist_test_set1.txt", rows[6:])):
+        lines(folder / "Inat_dataset_splits" / file, [name for name, _ in part], "\r\n")
+    return rows
+
+
+def gldv2(folder: Path) -> dict[str, list[str]]:
+    """A solution with public, private and ignored queries; pictures three folders deep; landmarks that train."""
+    index = [f"{i:016x}" for i in range(1000, 1012)]
+    asking = {f"{i:016x}": right for i, right in ((5, index[:3]), (6, index[3:4]), (7, index[2:9]))}
+    ignored = f"{8:016x}"
+    taught = [f"{i:016x}" for i in range(2000, 2004)]
+    sides = (("index", index), ("test", [*asking, ignored]), ("train", taught))
+    for seed, (side, names) in enumerate(sides):
+        for i, name in enumerate(names):
+            picture(folder / side / name[0] / name[1] / name[2] / f"{name}.jpg", 100 * seed + i)
+    lines(folder / "index.csv", ["id", *index])
+    lines(folder / "train.csv", ["id,url,landmark_id", *(f"{name},http://x,{i // 2}" for i, name in enumerate(taught))])
+    usages = dict(zip(asking, ("Public", "Private", "Private"), strict=True))
+    rows = [f"{name},{' '.join(right)},{usages[name]}" for name, right in asking.items()]
+    lines(folder / "retrieval_solution_v2.1.csv", ["id,images,Usage", *rows, f"{ignored},None,Ignored"])
+    return asking | {"index": index}
+
+
+def disc21(folder: Path) -> dict[str, list[str]]:
+    """Queries that are copies of a reference, of none, and one of two; the ground truth names those of none alone."""
+    references, asking = [f"R{i:06d}" for i in range(9)], [f"Q{i:05d}" for i in range(6)]
+    right = {name: [] for name in asking} | {
+        "Q00001": ["R000004"],
+        "Q00003": ["R000000"],
+        "Q00005": ["R000002", "R000007"],
+    }
+    for seed, (side, names) in enumerate((("queries", asking), ("references", references), ("train", ["T000000"]))):
+        for i, name in enumerate(names):
+            picture(folder / "images" / side / f"{name}.jpg", 100 * seed + i)
+    rows = [f"{name},{reference}" for name, its in right.items() for reference in its or [""]]
+    lines(folder / "list_files" / "public_ground_truth.csv", ["query_id,reference_id", *rows], "\r\n")
+    return right
