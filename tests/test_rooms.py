@@ -19,6 +19,7 @@ ROOMS = (
     "measures",
     "index",
     "tuning",
+    "protocols",
     "datasets",
     "networks",
     "encoder",
