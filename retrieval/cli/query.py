@@ -321,7 +321,7 @@ def _as_json(
         return found
 
     return {
-        "index": printable(search.folder),
+        "index": printable(search.name),
         "root": printable(search.root),
         **_how(search.reranker, answers),
         "answers": [

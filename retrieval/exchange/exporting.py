@@ -96,7 +96,7 @@ def export_index(
         _write_files(path, beside, job, overwrite)
         files = [path, beside]
     return ExportReport(
-        index=printable(index.folder),
+        index=printable(index.name),
         format=kind,
         files=tuple(printable(file) for file in files),
         items=len(job.contents),

@@ -42,6 +42,9 @@ _FILES = frozenset(
         *(lock.FILE, lock.READERS, SKIPPED, SKIPPED + TEMPORARY, UNFINISHED, REPLACED),
     }
 )
+_ADDRESS = re.compile("([a-z]+):/")
+"""How the address of an index somewhere else begins, also as a path, in which two slashes are one."""
+
 _PART = re.compile(rf"(?:{segments.FOLDER}/\d{{8}}\.h5|{STRUCTURES}/\d{{8}}\.ann)(?:{re.escape(TEMPORARY)})?", re.ASCII)
 """What an index calls the files of segments and structures, whole or being written."""
 
@@ -98,6 +101,10 @@ def require(folder: Path) -> None:
     try:
         if is_index(folder):
             return
+        if address := _ADDRESS.match(str(folder)):  # of which nothing more is said, as a password may stand in it
+            raise RetrievalError(
+                f"An address ({address[1]}://...) stands where this needs the folder of an index; give one."
+            )
         if folder.is_dir():
             raise RetrievalError(
                 f"{str(folder)!r} is not an index (it has no {CATALOG}); make one with `retrieval build`."

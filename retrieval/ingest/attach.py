@@ -81,7 +81,7 @@ def attach(index: Index, file: str | Path) -> AttachReport:
         raise RetrievalError(f"The attributes {printable(file)!r} name no attribute; add some beside path or id.")
     if not found:
         raise RetrievalError(
-            f"{printable(file)!r} names none of the {len(index):,} pictures in the index {printable(index.folder)!r}; "
+            f"{printable(file)!r} names none of the {len(index):,} pictures in the index {printable(index.name)!r}; "
             "give their ids, or paths relative to the index's root or to the file."
         )
     index.attach(found)

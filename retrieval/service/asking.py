@@ -293,7 +293,7 @@ def _resolved(search: Search, ready: _Ready) -> Known | Exception:
 def _understood(search: Search, piece: Piece) -> Known:
     part = piece.part
     if piece.vector is not None:
-        return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.folder)[0]
+        return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.name)[0]
     if part.kind in ("id", "path"):
         item_of_part(search, part)
     try:
