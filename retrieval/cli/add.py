@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.base.text import printable
 from retrieval.cli.build import add_means, print_report
-from retrieval.engines import is_index
+from retrieval.engines.opening import is_index
 from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:

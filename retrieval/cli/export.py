@@ -6,7 +6,7 @@ import argparse
 import json
 
 from retrieval.base.text import for_terminal
-from retrieval.engines import is_address
+from retrieval.engines.address import is_address
 from retrieval.errors import RetrievalError
 
 HELP = "Write the vectors of an index, and what they belong to, for other programs; or all of it into a database."

@@ -9,7 +9,7 @@ from typing import Any
 
 from retrieval.base.text import for_terminal, printable
 from retrieval.base.units import show_bytes
-from retrieval.engines import shown
+from retrieval.engines.address import shown
 from retrieval.ingest.describe import describe
 
 HELP = "Say what an index, a model or a pair network is. Nothing is loaded: it takes a moment, whatever the size."

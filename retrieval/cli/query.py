@@ -61,7 +61,9 @@ RERANKED, MARKED = "reranked", "marked"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument(
-        "index", metavar="INDEX", help="the index's folder, or its address at a service (retrieval serve)"
+        "index",
+        metavar="INDEX",
+        help="the index's folder, or its address, in a database or at a service (retrieval serve)",
     )
     parser.add_argument(
         "pictures",

@@ -15,18 +15,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.engines.address import Address
+from retrieval.engines.address import ENGINES, Address
 from retrieval.errors import RetrievalError
 from retrieval.index import Item
 from retrieval.index.records import Value
 
 Ids = npt.NDArray[np.int64]
-
-ENGINES = {
-    "postgresql": ("postgresql", "PostgreSQL"),
-    "postgres": ("postgresql", "PostgreSQL"),
-}
-"""By the scheme of their addresses: the module of this room, imported when it is first asked for, and the class."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,19 +104,21 @@ def _kept(there: EngineIndex, source: Mapping[str, Any], overwrite: bool) -> Eng
     Raises:
         RetrievalError: what is there would be lost.
     """
+    if overwrite:
+        return None
     exported = there.exported
     same = all(exported.get(name) == value for name, value in source.items() if name != "generation")
-    if not (same or overwrite):
+    if not same:
         raise RetrievalError(
             f"There is another index at {there.name!r}; choose another name, or replace it with --overwrite."
         )
     changed = there.generation != exported.get("as")
-    if changed and not overwrite:
+    if changed:
         raise RetrievalError(
             f"The index at {there.name!r} was changed since it was exported, which would be lost; go on with it there, "
             "or replace it with --overwrite."
         )
-    return there if same and not changed and exported["generation"] == source["generation"] else None
+    return there if exported["generation"] == source["generation"] else None
 
 
 def _load(index: Index, loading: Loading, source: Mapping[str, Any], generation: int) -> int:

@@ -75,9 +75,9 @@ CREATE TABLE {schema}.items (
     size       bigint NOT NULL,
     mtime_ns   bigint NOT NULL,
     sha256     text COLLATE "C" NOT NULL,
-    attributes jsonb NOT NULL DEFAULT '{{}}',
-    moments    jsonb NOT NULL DEFAULT '{{}}',
-    facts      jsonb NOT NULL DEFAULT '{{}}',
+    attributes jsonb NOT NULL CHECK (jsonb_typeof(attributes) = 'object'),
+    moments    jsonb NOT NULL,
+    facts      jsonb NOT NULL,
     embedding  {type}({dim}) NOT NULL,
     checksum   bigint NOT NULL
 );
@@ -299,8 +299,8 @@ class PostgreSQL(Engine):
             "items with an id that is still to be given": f"id < 0 OR id >= {int(meta['next_id'])}",
             "items without a path": "path = ''",
             "vectors that are not of unit length": f"NOT ({length})",
-            "attributes that are no object of numbers and texts": "jsonb_typeof(attributes) <> 'object' OR "
-            'jsonb_path_exists(attributes, \'$.* ? (@.type() != "number" && @.type() != "string")\')',
+            "attributes that are neither number nor text": "jsonb_path_exists(attributes, "
+            '\'strict $.* ? (@.type() != "number" && @.type() != "string")\')',
         }
         sums = ", ".join(f"count(*) FILTER (WHERE {test})" for test in counted.values())
         ((items, *wrong),) = self._all(f"SELECT count(*), {sums} FROM {{schema}}.items")  # noqa: S608

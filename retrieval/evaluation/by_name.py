@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from retrieval import datasets
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.engines import is_index, open_index
+from retrieval.engines.opening import is_index, open_index
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import vector_files
 from retrieval.evaluation.of_encoder import evaluate_encoder

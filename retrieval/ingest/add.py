@@ -10,7 +10,8 @@ from pathlib import Path
 from retrieval import images
 from retrieval.base.placed_files import NAMED
 from retrieval.base.text import printable
-from retrieval.engines import open_index, shown
+from retrieval.engines.address import shown
+from retrieval.engines.opening import open_index
 from retrieval.images.reading import choose_decoder, recorded_decoder
 from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.changes import of_files

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from retrieval.base import progress
 from retrieval.base.placed_files import NAMED
 from retrieval.base.text import printable
-from retrieval.engines import is_address, open_index, shown
+from retrieval.engines.address import is_address, shown
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, NewItem
 from retrieval.ingest.encode_new import mark_incomplete

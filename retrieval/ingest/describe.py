@@ -9,7 +9,7 @@ from typing import Any
 from retrieval.base.saved_folder import CONFIG
 from retrieval.base.text import printable
 from retrieval.encoder import pair_config
-from retrieval.engines import is_index, open_index
+from retrieval.engines.opening import is_index, open_index
 from retrieval.errors import RetrievalError
 from retrieval.index.catalog import FILE as CATALOG
 from retrieval.index.folder import ENCODER

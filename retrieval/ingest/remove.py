@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.base.text import printable
-from retrieval.engines import open_index, shown
+from retrieval.engines.address import shown
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import Item
 

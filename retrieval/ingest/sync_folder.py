@@ -11,7 +11,8 @@ from retrieval import images
 from retrieval.base import progress
 from retrieval.base.machine import cores
 from retrieval.base.text import printable
-from retrieval.engines import open_index, shown
+from retrieval.engines.address import shown
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.images.reading import choose_decoder, hash_files, recorded_decoder
 from retrieval.index import Index

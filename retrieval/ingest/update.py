@@ -15,7 +15,7 @@ from retrieval.base.machine import cores
 from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
-from retrieval.engines import EngineIndex
+from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import Stamp
 from retrieval.images.reading import ReadPicture, hash_files, is_outdated

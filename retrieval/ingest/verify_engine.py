@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterator
 
 from retrieval.encoder.store import Saved
-from retrieval.engines import Address, EngineIndex
+from retrieval.engines.address import Address
+from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.index.folder import ENCODER
 from retrieval.index.integrity import Problem, Verification

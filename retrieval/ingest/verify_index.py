@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from retrieval.base.files import digest
 from retrieval.encoder.store import Saved
-from retrieval.engines import is_address
+from retrieval.engines.address import is_address
 from retrieval.errors import RetrievalError
 from retrieval.index import integrity
 from retrieval.index.catalog import Catalog

@@ -28,7 +28,7 @@ from retrieval.base.machine import cores
 from retrieval.base.npy import mapped
 from retrieval.base.placed_files import Placed, Root
 from retrieval.base.text import printable
-from retrieval.engines import open_index
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER

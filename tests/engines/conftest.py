@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from postgres_server import PostgresServer, installed
 
-from retrieval.engines import open_index
 from retrieval.engines.exporting import export_to_engine
+from retrieval.engines.opening import open_index
 from retrieval.index import Index
 
 ENGINES_MUST_START = "ENGINES_MUST_START"

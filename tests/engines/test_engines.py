@@ -14,7 +14,7 @@ from asked import ask, compare, dim, of
 from filter_model import KINDS, random_filter, rows
 from index_model import Model, clustered, create, named, random_verb, state
 
-from retrieval.engines import open_index
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import NewItem
 from retrieval.index.lock import WriterAtWorkError
