@@ -80,7 +80,7 @@ def fold(search: Search, found: Found) -> dict[str, Any]:
             "matches": None,
             "threshold": None,
             "sentence": "Ordered by likeness; nobody has said yet where matches end.",
-            "advice": f"retrieval calibrate {printable(search.folder)}",
+            "advice": f"retrieval calibrate {printable(search.name)}",
         }
     told = {"matches": answer.fold, "threshold": calibration.threshold, "advice": None}
     if answer.fold is None:
