@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fastapi import FastAPI, Query, Request, Response
 
 from retrieval.search.search import Search
-from retrieval.service import comparison, export, label_errors
+from retrieval.service import comparison, export, label_errors, schemas
 from retrieval.service import map as maps
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import HIDDEN
@@ -41,13 +41,17 @@ class MapRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        app.add_api_route("/map", self.map, methods=["GET"], tags=["map"])
+        said = schemas.answers
+        app.add_api_route("/map", self.map, methods=["GET"], tags=["map"], responses=said(schemas.MAP))
         raw: Any = {"responses": shown("application/octet-stream"), "response_class": Response}
         app.add_api_route("/map/points", self.points, methods=["GET"], tags=["map"], **raw)
-        app.add_api_route("/map/colours", self.colours, methods=["GET"], tags=["map"])
-        app.add_api_route("/map/items", self.items, methods=["POST"], tags=["map"], openapi_extra=IDS)
-        app.add_api_route("/label-errors", self.label_errors, methods=["GET"], tags=["label errors"])
-        app.add_api_route("/compare", self.compare, methods=["GET"], tags=["compare"])
+        get: Any = {"methods": ["GET"]}
+        some = said(schemas.SOME_ITEMS)
+        app.add_api_route("/map/colours", self.colours, tags=["map"], responses=said(schemas.COLOURS), **get)
+        app.add_api_route("/map/items", self.items, methods=["POST"], tags=["map"], openapi_extra=IDS, responses=some)
+        suspects = said(schemas.SUSPECTS)
+        app.add_api_route("/label-errors", self.label_errors, tags=["label errors"], responses=suspects, **get)
+        app.add_api_route("/compare", self.compare, tags=["compare"], responses=said(schemas.COMPARED), **get)
 
     def map(self, request: Request, index: Index = None) -> Response:
         """Whether there is a map, and how far its making is."""
