@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Query, Request, Response
 
+from retrieval.search.columns import column
 from retrieval.search.search import Search
 from retrieval.service import comparison, export, label_errors, schemas
 from retrieval.service import map as maps
@@ -38,6 +40,7 @@ class MapRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._colours: WeakKeyDictionary[Search, dict[str, Any]] = WeakKeyDictionary()  # what was asked for last
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
@@ -75,8 +78,11 @@ class MapRoutes:
             layout = self._layout(request, search)
             if by != "label" and by not in search.index.attribute_kinds():
                 raise Problem(404, f"No picture of this index has {by[:60]!r}.", "no-such-attribute")
-            values = search.index.values(by, layout.ids)
-            return as_json({"by": by, **maps.coloured(values)})
+            known = self._colours.setdefault(search, {})
+            if known.get("of") != (by, len(layout.ids)):  # of a million pictures they take seconds
+                kind, values = column(search.index, by, layout.ids)
+                known.update({"of": (by, len(layout.ids)), "told": maps.coloured(values, dates=kind == "date")})
+            return as_json({"by": by, **known["told"]})
 
     async def items(self, request: Request, index: Index = None) -> Response:
         """Some pictures by their ids, in that order."""
