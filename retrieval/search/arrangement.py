@@ -212,7 +212,7 @@ def arranged(
         counted = found.ids if bounded else chosen.ids
         return Arranged(chosen, None, len(counted), facets(index, counted) if how.facets else None)
     if above is None and how.cursor is None:
-        found = _at(found, slice(k))
+        found = found.first(k)
     matches = None if how.goes_on(above) else len(found.ids)
     told = facets(index, found.ids) if how.facets else None
     values: list[Value | None] | None = None
@@ -234,7 +234,8 @@ def arranged(
         value = None if values is None else values[end - 1]
         last = Cursor(digest, float(found.scores[end - 1]), int(found.ids[end - 1]), before + end - start, value)
         next_ = str(last)
-    return Arranged(_at(found, slice(start, end)), names and names[start:end], matches, told, before, next_)
+    shown = found if (start, end) == (0, len(found.ids)) else _at(found, slice(start, end))
+    return Arranged(shown, names and names[start:end], matches, told, before, next_)
 
 
 def _at(found: Reranked, places: NDArray[np.int64] | slice) -> Reranked:

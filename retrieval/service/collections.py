@@ -20,8 +20,9 @@ import numpy as np
 from retrieval.base import progress
 from retrieval.base.machine import cores
 from retrieval.base.text import printable
+from retrieval.engines.address import shown
+from retrieval.engines.opening import is_index
 from retrieval.errors import RetrievalError
-from retrieval.index.folder import is_index
 from retrieval.search.search import Search
 from retrieval.service.problems import Problem
 
@@ -65,7 +66,7 @@ class Collection:
 
     Args:
         name: in addresses.
-        folder: where it lies.
+        place: where it is, its folder or its address.
         mapped: search it where it lies on the disk.
         changed: is told the name, generation and number of items of what is served from now on.
 
@@ -77,13 +78,13 @@ class Collection:
     def __init__(
         self,
         name: str,
-        folder: Path,
+        place: Path | str,
         *,
         mapped: bool = False,
         changed: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self.name = name
-        self.folder = folder
+        self.place = place
         self.building: Building | None = None
         self.pictures: Path | None = None
         self._mapped = mapped
@@ -118,7 +119,9 @@ class Collection:
     def places(self) -> list[str]:
         """Where it and its pictures lie, as errors name that; the longest first."""
         opened = self._opened
-        found = {printable(self.folder), printable(self.folder.resolve())}
+        found = {printable(shown(self.place))}
+        if isinstance(self.place, Path):
+            found.add(printable(self.place.resolve()))
         if opened is not None:
             found |= {printable(opened.search.root), opened.search.pictures.real}
         if self.pictures is not None:
@@ -139,15 +142,15 @@ class Collection:
         with self._refreshing:
             opened = self._opened
             if opened is None:
-                if is_index(self.folder):
-                    self._exchange(Search.open(self.folder, mapped=self._mapped))
+                if is_index(self.place):
+                    self._exchange(Search.open(self.place, mapped=self._mapped))
                 return
             index = opened.search.index
             if index.in_place and index.newest == index.generation:
                 return
-            if not is_index(self.folder):  # it was moved or deleted: what was opened is still there
+            if not is_index(self.place):  # it was moved or deleted: what was opened is still there
                 return
-            self._exchange(opened.search.renewed() or Search.open(self.folder, mapped=self._mapped))
+            self._exchange(opened.search.renewed() or Search.open(self.place, mapped=self._mapped))
 
     def close(self) -> None:
         """Let it go as soon as nobody uses it."""
@@ -256,7 +259,7 @@ class Collections:
                 except Exception as error:  # whatever it is, the others are watched on
                     if said.get(one.name) != str(error):  # once, and not four times a second
                         said[one.name] = str(error)
-                        progress.note(f"{printable(one.folder)!r} stays as it was opened: {error}")
+                        progress.note(f"{printable(shown(one.place))!r} stays as it was opened: {error}")
 
     def _build(self, collection: Collection, pictures: Path) -> None:
         """Make an index; of a folder without a picture that can be read, as soon as one is there."""
@@ -304,7 +307,7 @@ def _built(collection: Collection, pictures: Path) -> bool:
 
     try:
         with progress.told_to(heard):
-            build(pictures, collection.folder, threads=max(1, cores() - 1))  # one core is left for who asks meanwhile
+            build(pictures, collection.place, threads=max(1, cores() - 1))  # one core is left for who asks meanwhile
         collection.building = None
         return True
     except RetrievalError as error:

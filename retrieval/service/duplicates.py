@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from retrieval.base.text import printable
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.search.search import Search
@@ -208,18 +209,18 @@ class Moves(NamedTuple):
     undo: str | None
 
 
-def move(folder: Path, groups: Copies, target: Path, *, dry_run: bool) -> Moves:
+def move(place: Path | str, groups: Copies, target: Path, *, dry_run: bool) -> Moves:
     """Move what is decided to go, and hide it in the index, which keeps what is known of it.
 
     Every file is looked at again, and goes only where :func:`retrieval.traps.duplicates.move_copies` lets it.
 
     Args:
-        folder: of the index. groups: by any rule. target: where to. dry_run: only say what would be done.
+        place: of the index. groups: by any rule. target: where to. dry_run: only say what would be done.
 
     Raises:
         RetrievalError: the index cannot be written, or the folders make no sense.
     """
-    with Index.open(folder, write=not dry_run) as index:
+    with open_index(place, write=not dry_run) as index:
         said = decided(index)
         going = {id_ for id_, what in said.items() if what == GO}
         some = sorted({one.id for group in groups.groups if any(m.id in going for m in group) for one in group})
@@ -267,7 +268,7 @@ def undo_files(target: Path) -> list[str]:
     return sorted(names, reverse=True)
 
 
-def undo(folder: Path, target: Path, name: object) -> dict[str, Any]:
+def undo(place: Path | str, target: Path, name: object) -> dict[str, Any]:
     """Move back what a move took away, and show it again.
 
     Raises:
@@ -276,7 +277,7 @@ def undo(folder: Path, target: Path, name: object) -> dict[str, Any]:
     """
     if not isinstance(name, str) or not _UNDO.fullmatch(name) or name not in undo_files(target):
         raise Problem(404, f"There is no move {str(name)[:60]!r} that could be taken back.", "no-such-move")
-    with Index.open(folder, write=True) as index:
+    with open_index(place, write=True) as index:
         done = undo_move(target / name)
         if done.root.resolve() != Path(index.root).resolve():
             raise RetrievalError("The undo file is of another folder than this collection's; its files are back there.")

@@ -14,7 +14,7 @@ from retrieval.search.explain import Explanation, explain
 from retrieval.search.parts import Part
 from retrieval.search.search import Search
 from retrieval.service import limits
-from retrieval.service.asking import Asker, item_of_part, waited
+from retrieval.service.asking import Asker, item_of_part
 from retrieval.service.problems import Problem
 from retrieval.service.questions import Piece
 from retrieval.service.uploads import Uploads
@@ -54,10 +54,9 @@ class Explainer:
     async def _explained(self, search: Search, asked: images.Pixels, id_: int) -> Explanation:
         encoder = await self._asker.encoder(search)
         both = asked, await self._pixels(search, Piece(Part("id", id_)))
-        found: Explanation = await waited(
-            self._asker.lane.submit((search, "explain"), both, lambda some: [explain(encoder, *one) for one in some], 1)
+        return await self._asker.lane.do(
+            (search, "explain"), both, lambda some: [explain(encoder, *one) for one in some], 1
         )
-        return found
 
     async def _pixels(self, search: Search, piece: Piece) -> images.Pixels:
         if piece.part.kind not in ("id", "path", "file"):

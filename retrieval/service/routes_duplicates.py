@@ -182,7 +182,7 @@ class DuplicateRoutes:
         found, _ = await run_in_threadpool(self._found, collection, None)
         groups = _there(found)
         done = await self._service.writer.run(
-            collection, lambda: duplicates.move(collection.folder, groups, target, dry_run=dry_run)
+            collection, lambda: duplicates.move(collection.place, groups, target, dry_run=dry_run)
         )
         return as_json(done._asdict() | {"dry_run": dry_run})
 
@@ -192,7 +192,7 @@ class DuplicateRoutes:
         collection = self._service.collection(request)
         target = self._target(collection)
         name = read_json(await request.body()).get("undo")
-        done = await self._service.writer.run(collection, lambda: duplicates.undo(collection.folder, target, name))
+        done = await self._service.writer.run(collection, lambda: duplicates.undo(collection.place, target, name))
         return as_json(done)
 
     def _found(self, collection: Collection, rule: object, score: float | None = None) -> tuple[Found[Copies], str]:
@@ -254,7 +254,8 @@ class DuplicateRoutes:
         folder = self._service.settings.move_to
         if folder is None:
             raise Problem(403, "This service moves no files; start it with --move-to FOLDER.", "moves-nothing")
-        return folder.resolve() / collection.folder.resolve().name
+        place = collection.place
+        return folder.resolve() / (place.resolve().name if isinstance(place, Path) else collection.name)
 
     def _moves(self, collection: Collection) -> dict[str, Any]:
         if self._service.settings.move_to is None:

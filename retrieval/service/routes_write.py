@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from retrieval.base.files import write_durably
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.images import kinds
 from retrieval.images.decoding import Wanted, decode
@@ -127,7 +128,7 @@ class WriteRoutes:
         for upload in uploads:
             await self._service.asker.beside(lambda upload=upload: _check(upload))  # type: ignore[misc]
         collection = self._service.collection(request)
-        added = await self._service.writer.run(collection, lambda: _add(collection.folder, folder, uploads))
+        added = await self._service.writer.run(collection, lambda: _add(collection.place, folder, uploads))
         return as_json({"added": added}, 201)
 
 
@@ -164,7 +165,7 @@ def _check(upload: Upload) -> None:
     decode(io.BytesIO(upload.data), upload.name, Wanted(64, max_pixels=limits.PIXELS), lambda picture: picture.size)
 
 
-def _add(index: Path, folder: Path, uploads: list[Upload]) -> list[dict[str, Any]]:
+def _add(index: Path | str, folder: Path, uploads: list[Upload]) -> list[dict[str, Any]]:
     """Write files that are named after their content, so that nothing is ever overwritten, and index them."""
     from retrieval.ingest import add_pictures
 
@@ -180,7 +181,7 @@ def _add(index: Path, folder: Path, uploads: list[Upload]) -> list[dict[str, Any
             write_durably(file, upload.data)
         files.append(file)
     add_pictures(index, files, threads=1)
-    with Opened.open(index) as opened:
+    with open_index(index) as opened:
         return [
             {
                 "name": upload.name,

@@ -172,7 +172,7 @@ def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: 
 def _of_index(index: Index, threads: int, exact: bool, among: Ints | None = None) -> _Looked:
     ids = index.ids() if among is None else np.unique(among)
     if not len(ids):
-        raise RetrievalError(f"The index {printable(index.folder)!r} is empty; add pictures to it.")
+        raise RetrievalError(f"The index {printable(index.name)!r} is empty; add pictures to it.")
     root = Path(index.root).resolve()
     items = index.items(ids)
     known, skipped, notes = _read(root, [item.path for item in items], threads, index.pictures)

@@ -90,7 +90,7 @@ export function draw(s, about) {
     s[name].forEach((text, at) => chips.push(chip(s, name, sign, text, at)));
   }
   if (s.words && !about.words) {
-    chips.push(make("span", { class: "quiet" }, `“${s.words}” in paths, labels and texts: ${about.encoder || "this index's model"} knows no words; one built with hf:openai/clip-vit-base-patch32 does`));
+    chips.push(make("span", { class: "quiet" }, `“${s.words}” in paths, labels and texts: ${about.encoder || "this index's model"} knows no words; one built with --model clip-base does`));
   } else if (s.words) {
     chips.push(make("span", { class: "chip" }, make("span", { class: "name" }, `“${s.words}”`), make("button", { type: "button", "aria-label": "Take the words away", onclick: () => state.go({ words: "" }) }, "✕")));
   }
