@@ -10,10 +10,10 @@
     python benchmarks/service.py clip        vectors, against the back end of clip-retrieval, if --clip says where it is
 
 The service is a process of its own. Its clients are connections of one more process (benchmarks/clients.py), each of
-which asks again as soon as it is answered, so that on few cores what they need is part of what is measured. Service and
-loop take turns of a few seconds, and a ratio is of one turn each; what else the machine does then falls on both. Answers
-are compared, hit by hit, with those of the loop. `cpu_ms` is of the processor, for one query: in the loop, in the
-service, in the clients. Tables are Markdown; the last one says what was aimed at; --json for programs.
+which asks again as soon as it is answered, so that on few cores what they need is part of what is measured. Service
+and loop take turns of a few seconds, and a ratio is of one turn each; what else the machine does then falls on both.
+Answers are compared, hit by hit, with those of the loop. `cpu_ms` is the processor's time for one query: in the loop,
+in the service, in the clients. Tables are Markdown; the last one says what was aimed at; --json for programs.
 
 clip-retrieval needs versions of libraries that this project has left behind, and so a folder of its own:
 
@@ -267,8 +267,8 @@ def first(folder: Path, args: argparse.Namespace) -> list[Row]:
                 page += over(place)
             mine, theirs = (np.median(one[2:]) * 1000 for one in (page, loop))
             rows.append(
-                {"what": name, "search_ms": float(theirs), "page_ms": float(mine), "at_most_ms": float(1.5 * theirs + 20),
-                 "p95_ms": float(np.percentile(page[2:], 95) * 1000)}
+                {"what": name, "search_ms": float(theirs), "page_ms": float(mine),
+                 "at_most_ms": float(1.5 * theirs + 20), "p95_ms": float(np.percentile(page[2:], 95) * 1000)}
             )  # fmt: skip
         return rows
 
@@ -351,7 +351,11 @@ def _served(port: int) -> tuple[int, int]:
 
 
 CLIP_BACK = """
-import sys, flask
+import importlib.util, sys, types, flask
+package = types.ModuleType("clip_retrieval")  # without what it imports to encode pictures
+package.__path__ = importlib.util.find_spec("clip_retrieval").submodule_search_locations
+sys.modules["clip_retrieval"] = package
+sys.modules["clip_retrieval.clip_front"] = types.SimpleNamespace(add_static_endpoints=lambda *_: None)  # nor its page
 from clip_retrieval import clip_back as back
 folder, port = sys.argv[1:]
 run = flask.Flask.run
