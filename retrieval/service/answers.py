@@ -80,17 +80,18 @@ def fold(search: Search, found: Found) -> dict[str, Any]:
             "matches": None,
             "threshold": None,
             "sentence": "Ordered by likeness; nobody has said yet where matches end.",
-            "advice": f"retrieval calibrate {printable(search.folder)}",
+            "advice": f"retrieval calibrate {printable(search.name)}",
         }
     told = {"matches": answer.fold, "threshold": calibration.threshold, "advice": None}
     if answer.fold is None:
         return told | {"sentence": "Ordered by likeness; where matches end is not known of such a question."}
+    more = "At least " if answer.fold == len(answer.hits) and answer.next is not None else ""  # and other pages come
     chances = [hit.probability for hit in answer.hits[: answer.fold] if hit.probability is not None]
     if answer.no_match or not chances:
         return told | {"sentence": "Nothing in this collection matches."}
     likely = shown(sum(chances) / len(chances), 2)
     what = "matches" if answer.fold == 1 else "match"
-    return told | {"sentence": f"{answer.fold:,} {what}, each with P {likely} on average."}
+    return told | {"sentence": f"{more}{answer.fold:,} {what}, each with P {likely} on average."}
 
 
 def item_json(item: Item, attributes: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:

@@ -20,6 +20,9 @@ FILES = 16
 HITS = 1_000
 """Hits in one answer; what is beyond comes by the cursor."""
 
+EXPLAINED = 20
+"""Hits of an answer that are explained: where a network does not decompose, each takes it 50 looks."""
+
 PARTS = 64
 """Parts of one question."""
 
