@@ -243,7 +243,8 @@ def _recommendation(trials: Sequence[Trial]) -> tuple[str, str]:
         (gap.difference, one) for one in others for gap in one.gaps if gap.name == "MAP@R" and gap.difference.low > 0
     ]
     if not better:
-        compared = f"none of the {len(others)} others is told to be better" if others else "no other is at hand"
+        none = f"none of the {len(others)} others is told to be better"
+        compared = {0: "no other is at hand", 1: "the other one is not told to be better"}.get(len(others), none)
         return base.name, f"Keep the default: by MAP@R on these pictures {compared}."
     gap, best = max(better, key=lambda found: found[0].value)
     return best.name, (
