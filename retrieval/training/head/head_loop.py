@@ -98,12 +98,16 @@ def train_head(
     for message in messages:
         warn(message)
     base = learned.encoder.config.network
-    gained = [*(f"Gain on {gain}" for gain in learned.gains), *learned.words]
+    gained = [
+        f"The head learned from {learned.name}, {learned.what}: figures on these are better than on others",
+        *(f"Gain on {gain}" for gain in learned.gains),
+        *learned.words,
+    ]
     facts = [
         f"Learned from: {learned.name}, {learned.what}",
         f"Over: {base}, encoder {learned.encoder.hash[:12]}",
         f"Made of: {learned.choice}; {learned.head.dim:,} numbers",
-        *gained,
+        *gained[1:],
     ]
     described = card(
         recipe,
