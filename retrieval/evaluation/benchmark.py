@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,9 @@ from retrieval.base import progress
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import figures, trap_search
+from retrieval.evaluation.by_name import evaluate_one_shot
 from retrieval.evaluation.distractors import DistractorFile
+from retrieval.evaluation.one_shot import OneShot
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.prepared import Asked, Prepared, prepare
 from retrieval.evaluation.report import Measure, Report
@@ -35,7 +37,7 @@ def benchmark(
     distractors: str | Path | None = None,
     memory: int | None = None,
     options: EvaluationOptions = DEFAULT,
-) -> Report:
+) -> Report | OneShot:
     """Measure a model, or vectors that any program made, on a benchmark by its official protocol.
 
     Args:
@@ -54,6 +56,8 @@ def benchmark(
         RetrievalError: there is no such benchmark, the folder does not hold it, a list or a file of vectors cannot be
             read, not exactly one of model and vectors is given, or an option says nothing about benchmarks.
     """
+    if protocols.named(name).trials:
+        return _trials(str(folder), model, options)
     if distractors is None and memory is not None:
         raise RetrievalError("--memory is for the scores of distractors: give --distractors, too, or leave it out")
     if distractors is not None and protocols.named(name).pairs is not None:
@@ -68,6 +72,15 @@ def benchmark(
         )
     run.traps(lambda: _traps(ready))
     return reported(ready, [judged(ready, asked, far, memory or MEMORY) for asked in ready.asked()])
+
+
+def _trials(data: str, model: str | None, options: EvaluationOptions) -> OneShot:
+    """One-shot trials, as `retrieval evaluate --oneshot` has them."""
+    if model is None:
+        raise RetrievalError("one-shot trials are drawings that a model looks at: give --model")
+    if replace(options, seed=0) != EvaluationOptions():
+        raise RetrievalError("one-shot trials take --seed alone: leave the other options out")
+    return evaluate_one_shot(model, data, seed=options.seed)
 
 
 @dataclass(frozen=True)
@@ -91,15 +104,20 @@ class Judged:
 
 def judged(ready: Prepared, asked: Asked, distractors: DistractorFile | None = None, memory: int = MEMORY) -> Judged:
     """The rankings of one setting."""
-    queries, gallery, label = ready.queries, ready.gallery, asked.relevant is None
+    queries, label, own = ready.queries, asked.relevant is None, ready.own[asked.rows]
+    gallery = ready.gallery if asked.among is None else ready.gallery.select(asked.among)
+    if asked.among is not None:
+        place = np.full(len(ready.gallery), -1)
+        place[asked.among] = np.arange(len(asked.among))
+        own = np.where(own >= 0, place[own], -1)
     what = f"ranking {asked.setting.name}".strip()
     with ready.run.timed(what), progress.bar(len(asked.rows), what.capitalize(), "queries") as bar:
         rankings = measures.rank(
             queries.vectors[asked.rows],
-            queries.labels[asked.rows] if label else None,
+            queries.truth[asked.rows] if label else None,
             gallery.vectors,
-            gallery.labels if label else None,
-            own=ready.own[asked.rows],
+            gallery.truth if label else None,
+            own=own,
             ignore=asked.ignored,
             relevant=asked.relevant,
             distractors=distractors,

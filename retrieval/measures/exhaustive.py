@@ -132,7 +132,7 @@ def rank(
         labels = arrays.labels(np.asarray(gallery_labels), len(shelf), "gallery")
         if graded:
             raise RetrievalError("with one label for each item there is nothing to grade: leave `graded` out")
-        labelled, kept = np.asarray(truth != UNLABELLED), labels != UNLABELLED
+        labelled, kept = np.asarray(truth != UNLABELLED), np.asarray(labels != UNLABELLED)
         strange = labelled & (positions >= 0) & (labels[positions] != truth)
         arranged = _Arranged.of(shelf, np.flatnonzero(kept), labels)
         labels = labels[arranged.order]

@@ -39,6 +39,8 @@ class Overview(Found):
 def measured(protocol: Protocol) -> list[str]:
     """The names of its measures."""
     pairs = ("µAP", "recall at 90 % precision") if protocol.pairs is not None else ()
+    if protocol.trials:
+        return ["error"]
     return [*protocol.measures, *(("NMI", "AMI") if protocol.clusters else ()), *pairs]
 
 
