@@ -18,6 +18,7 @@ ROOMS = (
     "images",
     "measures",
     "index",
+    "engines",
     "tuning",
     "protocols",
     "datasets",

@@ -61,7 +61,9 @@ RERANKED, MARKED = "reranked", "marked"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument(
-        "index", metavar="INDEX", help="the index's folder, or its address at a service (retrieval serve)"
+        "index",
+        metavar="INDEX",
+        help="the index's folder, or its address, in a database or at a service (retrieval serve)",
     )
     parser.add_argument(
         "pictures",
@@ -321,7 +323,7 @@ def _as_json(
         return found
 
     return {
-        "index": printable(search.folder),
+        "index": printable(search.name),
         "root": printable(search.root),
         **_how(search.reranker, answers),
         "answers": [

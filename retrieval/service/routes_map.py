@@ -127,7 +127,7 @@ class MapRoutes:
     def compare(self, request: Request, other: With, index: Index = None) -> Response:
         """What the two indexes score query by query, where that was measured and kept."""
         first, second = self._service.collection(request), self._service.collections.named(other)
-        return as_json({"figures": comparison.figures(first.folder, second.folder)})
+        return as_json({"figures": comparison.figures(first.place, second.place)})
 
     def _layout(self, request: Request, search: Search) -> Layout:
         found = self._service.kept.get(self._service.collection(request), maps.MAP)

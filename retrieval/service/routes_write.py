@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from retrieval.base.files import write_durably
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.images import kinds
 from retrieval.images.decoding import Wanted, decode
@@ -19,7 +20,7 @@ from retrieval.service import limits
 from retrieval.service.answers import as_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.forms import FILES, read_form
-from retrieval.service.parameters import Id, Index
+from retrieval.service.parameters import FOREIGN, Id, Index
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
 from retrieval.service.service import Service, require_writer
@@ -63,8 +64,9 @@ class WriteRoutes:
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
         ids = {"ids": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MOST_IDS}}
+        files = {**FILES, "parameters": [FOREIGN]}
         one, many = _body(_VALUES), _body({**ids, **_VALUES}, required=("ids",))
-        app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=FILES, status_code=201)
+        app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=files, status_code=201)
         app.add_api_route("/items", self.change_many, methods=["PATCH"], tags=["write"], openapi_extra=many)
         app.add_api_route("/items/{id}", self.change, methods=["PATCH"], tags=["write"], openapi_extra=one)
         app.add_api_route("/items/{id}", self.remove, methods=["DELETE"], tags=["write"])
@@ -123,7 +125,7 @@ class WriteRoutes:
         for upload in uploads:
             await self._service.asker.beside(lambda upload=upload: _check(upload))  # type: ignore[misc]
         collection = self._service.collection(request)
-        added = await self._service.writer.run(collection, lambda: _add(collection.folder, folder, uploads))
+        added = await self._service.writer.run(collection, lambda: _add(collection.place, folder, uploads))
         return as_json({"added": added}, 201)
 
 
@@ -160,7 +162,7 @@ def _check(upload: Upload) -> None:
     decode(io.BytesIO(upload.data), upload.name, Wanted(64, max_pixels=limits.PIXELS), lambda picture: picture.size)
 
 
-def _add(index: Path, folder: Path, uploads: list[Upload]) -> list[dict[str, Any]]:
+def _add(index: Path | str, folder: Path, uploads: list[Upload]) -> list[dict[str, Any]]:
     """Write files that are named after their content, so that nothing is ever overwritten, and index them."""
     from retrieval.ingest import add_pictures
 
@@ -176,7 +178,7 @@ def _add(index: Path, folder: Path, uploads: list[Upload]) -> list[dict[str, Any
             write_durably(file, upload.data)
         files.append(file)
     add_pictures(index, files, threads=1)
-    with Opened.open(index) as opened:
+    with open_index(index) as opened:
         return [
             {
                 "name": upload.name,

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from retrieval.base.files import checksum
 from retrieval.base.given import whole
 from retrieval.base.text import numbered
+from retrieval.engines.by_place import or_place
+from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.by_folder import or_folder
 from retrieval.index.records import StructureRecord
 from retrieval.measures import Comparison
 from retrieval.tuning import plot
@@ -29,7 +30,7 @@ MINUTES = 5.0
 """How long a tuning takes at most, about."""
 
 
-@or_folder(write=True)
+@or_place(write=True)
 def tune(
     index: Index,
     *,
@@ -70,8 +71,10 @@ def tune(
     if not minutes > 0:
         raise RetrievalError(f"A tuning cannot be done in {minutes:g} minutes; give it more than 0.")
     if not len(index):
-        raise RetrievalError(f"The index {str(index.folder)!r} is empty; add something to it first.")
+        raise RetrievalError(f"The index {index.name!r} is empty; add something to it first.")
     index.must_write()  # said now, not in the end
+    if isinstance(index, EngineIndex):
+        raise RetrievalError(f"{index.name!r} is searched by its database, which has its own structure; tune a folder.")
     budget = Budget(minutes)
     drop_unusable(index)
     mapped = memory is not None and memory < bytes_of(index)
