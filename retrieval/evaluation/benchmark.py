@@ -105,11 +105,13 @@ class Judged:
 def judged(ready: Prepared, asked: Asked, distractors: DistractorFile | None = None, memory: int = MEMORY) -> Judged:
     """The rankings of one setting."""
     queries, label, own = ready.queries, asked.relevant is None, ready.own[asked.rows]
-    gallery = ready.gallery if asked.among is None else ready.gallery.select(asked.among)
+    gallery, relevant, ignored = ready.gallery, asked.relevant, asked.ignored
     if asked.among is not None:
+        gallery = gallery.select(asked.among)
         place = np.full(len(ready.gallery), -1)
         place[asked.among] = np.arange(len(asked.among))
         own = np.where(own >= 0, place[own], -1)
+        relevant, ignored = _moved(relevant, place), _moved(ignored, place)
     what = f"ranking {asked.setting.name}".strip()
     with ready.run.timed(what), progress.bar(len(asked.rows), what.capitalize(), "queries") as bar:
         rankings = measures.rank(
@@ -118,8 +120,8 @@ def judged(ready: Prepared, asked: Asked, distractors: DistractorFile | None = N
             gallery.vectors,
             gallery.truth if label else None,
             own=own,
-            ignore=asked.ignored,
-            relevant=asked.relevant,
+            ignore=ignored,
+            relevant=relevant,
             distractors=distractors,
             memory=memory,
             measures=ready.protocol.measures,
@@ -128,6 +130,14 @@ def judged(ready: Prepared, asked: Asked, distractors: DistractorFile | None = N
             advance=bar.update,
         )
     return Judged(asked.setting, asked.rows[rankings.queries], rankings)
+
+
+def _moved(lists: list[Ints] | None, place: Ints) -> list[Ints] | None:
+    """Lists of places in another gallery, without what is not in it."""
+    if lists is None:
+        return None
+    placed = [place[one] for one in lists]
+    return [one[one >= 0] for one in placed]
 
 
 def reported(ready: Prepared, settings: list[Judged]) -> Report:
@@ -242,17 +252,20 @@ def _explain(run: Evaluation, protocol: Protocol, settings: list[Judged]) -> Non
 
 
 def _traps(ready: Prepared) -> tuple[traps.Finding, ...]:
-    """Near-duplicates of queries in the gallery and in the training, and what else `evaluate --traps` looks for."""
-    pictures, encoder, seed = ready.pictures, ready.encoder, ready.run.options.seed
+    """Near-duplicates of queries in the gallery and in the training, and what else `evaluate --traps` looks for.
+
+    Where the vectors are somebody else's, there are none of the training pictures, which are then compared by their
+    perceptual hashes alone.
+    """
+    pictures, seed = ready.pictures, ready.run.options.seed
     asking, shelf = pictures.select(ready.official.asks), pictures.select(ready.ranked)
     queries, gallery = ready.queries.at(ready.asking), ready.gallery.at(ready.answering)
-    files = encoder is not None
     if (ready.own >= 0).any():
-        found = trap_search.look(gallery, None, shelf if files else None, seed=seed)
+        found = trap_search.look(gallery, None, shelf, seed=seed)
     else:
-        found = trap_search.look(queries, gallery, asking if files else None, shelf if files else None, seed=seed)
+        found = trap_search.look(queries, gallery, asking, shelf, seed=seed)
     taught = pictures.select(pictures.splits != "test")
-    if encoder is not None and len(taught):
-        learned = ready.run.encode(encoder, taught, "training pictures")
+    if len(taught):
+        learned = None if ready.encoder is None else ready.run.encode(ready.encoder, taught, "training pictures")
         found = (*found, trap_search.look_in_training(queries, learned, asking, taught))
     return traps.worst_first(found)

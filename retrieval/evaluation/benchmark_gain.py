@@ -143,7 +143,8 @@ def _measured(
     turn[_rows(ready, names)] = np.arange(len(names))
     shelf = as_numbers(ready.gallery.vectors)
     columns: dict[str, npt.NDArray[np.float64]] = {}
-    known = ready.gallery.labels >= 0 if ready.gallery.sets is None else ready.gallery.sets.any(axis=1)
+    sets = ready.gallery.sets
+    known = np.asarray(ready.gallery.labels >= 0 if sets is None else sets.any(axis=1))
     for one in asked:
         for place, row in enumerate(one.rows.tolist()):
             anew = found[row]
