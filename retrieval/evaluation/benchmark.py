@@ -15,6 +15,7 @@ from retrieval.errors import RetrievalError
 from retrieval.evaluation import figures, trap_search
 from retrieval.evaluation.by_name import evaluate_one_shot
 from retrieval.evaluation.distractors import DistractorFile
+from retrieval.evaluation.labelled_vectors import encode
 from retrieval.evaluation.one_shot import OneShot
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.prepared import Asked, Prepared, prepare
@@ -266,6 +267,7 @@ def _traps(ready: Prepared) -> tuple[traps.Finding, ...]:
         found = trap_search.look(queries, gallery, asking, shelf, seed=seed)
     taught = pictures.select(pictures.splits != "test")
     if len(taught):
-        learned = None if ready.encoder is None else ready.run.encode(ready.encoder, taught, "training pictures")
-        found = (*found, trap_search.look_in_training(queries, learned, asking, taught))
+        learned = None if ready.encoder is None else encode(ready.encoder, taught, "training pictures")
+        if learned is None or len(learned):
+            found = (*found, trap_search.look_in_training(queries, learned, asking, taught))
     return traps.worst_first(found)

@@ -142,6 +142,7 @@ def _measured(
     turn = np.full(len(ready.queries), -1)
     turn[_rows(ready, names)] = np.arange(len(names))
     shelf = as_numbers(ready.gallery.vectors)
+    everything = np.arange(len(shelf))
     columns: dict[str, npt.NDArray[np.float64]] = {}
     sets = ready.gallery.sets
     known = np.asarray(ready.gallery.labels >= 0 if sets is None else sets.any(axis=1))
@@ -150,13 +151,12 @@ def _measured(
             anew = found[row]
             if anew is None or turn[row] < 0:
                 continue
-            right = _right(ready, row)
-            seen = known.copy()
+            if one.relevant is None:
+                right, seen = _right(ready, row), known.copy()
+            else:
+                right, seen = np.isin(everything, one.relevant[place]), np.ones(len(shelf), bool)
             if one.among is not None:
-                seen &= np.isin(np.arange(len(shelf)), one.among)
-            if one.relevant is not None:
-                right = np.isin(np.arange(len(shelf)), one.relevant[place])
-                seen[:] = True
+                seen &= np.isin(everything, one.among)
             if one.ignored is not None:
                 seen[one.ignored[place]] = False
             if ready.own[row] >= 0:
