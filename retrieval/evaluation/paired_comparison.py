@@ -17,7 +17,7 @@ from retrieval.base.text import aligned, ends, for_terminal, plain
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import per_query
 from retrieval.evaluation.per_query import Kept
-from retrieval.measures import FLIPS, RESAMPLES
+from retrieval.measures import FLIPS
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -83,7 +83,7 @@ class Differences(Found):
         counts: queries left out: that only the first or the second has, that stand twice, or that are of another
             class in the second.
         notes: what a reader should know before believing a difference, a sentence each.
-        seed, confidence, resamples: of the intervals.
+        seed: of the sign flips. confidence: of the intervals.
     """
 
     first: str
@@ -97,7 +97,6 @@ class Differences(Found):
     notes: tuple[str, ...]
     seed: int
     confidence: float = CONFIDENCE
-    resamples: int = RESAMPLES
 
     def __getitem__(self, name: str) -> Difference:
         """The difference of that measure."""
@@ -136,8 +135,8 @@ class Differences(Found):
                 "",
                 *self._verdicts(),
                 f"Left out: {', '.join(left_out) or 'nothing'}.",
-                f"Intervals: paired bootstrap over {self.over}{strata}, {self.resamples:,} resamples, seed "
-                f"{self.seed}. p: {FLIPS:,} sign flips, not adjusted for {len(self.measures)} measures.",
+                f"Intervals: of paired differences over {self.over}{strata}. p: {FLIPS:,} sign flips, seed "
+                f"{self.seed}, not adjusted for {len(self.measures)} measures.",
                 *self.notes,
             ]
         )
@@ -176,8 +175,8 @@ def compare_kept(
 
     Args:
         first, second: what each query scored (:meth:`.Report.kept`), or a report that was saved.
-        stratify: let each class keep its number of queries in every resample; only over queries.
-        seed: of the resamples and flips.
+        stratify: take each class's number of queries as given; only over queries.
+        seed: of the sign flips.
 
     Raises:
         RetrievalError: they have no query or no measure in common, or classes cannot be strata of themselves; or a
@@ -203,9 +202,7 @@ def compare_kept(
     b = np.stack([second.measures[name][right] for name in names], axis=1)
     chances = measures.sign_flip_test(b - a, over=groups, seed=seed)
     strata = classes if stratify else None
-    columns = measures.compare_columns(
-        b, a, names=("B", "A"), over=groups, strata=strata, confidence=CONFIDENCE, seed=seed
-    )
+    columns = measures.compare_columns(b, a, names=("B", "A"), over=groups, strata=strata, confidence=CONFIDENCE)
     found = []
     for name, compared, p in zip(names, columns, chances.tolist(), strict=True):
         gap = compared.difference

@@ -153,16 +153,12 @@ class Evaluation:
         knn = rankings.chance.get(f"kNN accuracy (k={neighbours})", math.nan)
         over = rankings.labels if self.over == "classes" else None
         with self.timed("intervals"):
-            intervals = measures.bootstrap(
-                np.stack(list(values.values()), axis=1), over=over, confidence=CONFIDENCE, seed=self.options.seed
+            intervals = measures.mean_intervals(
+                np.stack(list(values.values()), axis=1), over=over, confidence=CONFIDENCE
             )
-            self.curves["precision–recall"] = curves.precision_recall(
-                rankings.curves, over, confidence=CONFIDENCE, seed=self.options.seed
-            )
+            self.curves["precision–recall"] = curves.precision_recall(rankings.curves, over, confidence=CONFIDENCE)
             truth = queries.truth[rankings.queries]
-            table = per_class(
-                rankings, truth, shelf.truth, queries.classes, confidence=CONFIDENCE, seed=self.options.seed
-            )
+            table = per_class(rankings, truth, shelf.truth, queries.classes, confidence=CONFIDENCE)
         found = [*others, *self._others(queries, gallery, own)]
         self._warn(rankings)
         return Report(
@@ -193,7 +189,6 @@ class Evaluation:
             seed=self.options.seed,
             over=self.over,
             confidence=CONFIDENCE,
-            resamples=measures.RESAMPLES,
             per_query={
                 "name": queries.names[rankings.queries],
                 "label": rankings.labels,

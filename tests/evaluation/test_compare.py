@@ -22,7 +22,7 @@ from retrieval.evaluation.of_vectors import evaluate_vectors
 from retrieval.evaluation.options import EvaluationOptions
 from retrieval.evaluation.paired_comparison import compare_kept
 from retrieval.evaluation.per_query import Kept
-from retrieval.measures import bootstrap, sign_flip_test
+from retrieval.measures import mean_intervals, sign_flip_test
 
 
 def scored(values, *, names=None, classes=None, over="queries", **more) -> Kept:
@@ -45,13 +45,13 @@ def scored(values, *, names=None, classes=None, over="queries", **more) -> Kept:
 # The comparison
 
 
-def test_difference_is_paired_and_its_interval_a_bootstrap_of_the_pairs():
+def test_difference_is_paired_and_its_interval_that_of_the_pairs():
     rng = np.random.default_rng(0)
     hard = rng.random(200)
     a, b = np.clip(hard + rng.normal(0, 0.02, 200), 0, 1), np.clip(hard + 0.01 + rng.normal(0, 0.02, 200), 0, 1)
     found = compare_kept(scored(a), scored(b, subject="another"), seed=4)
     one = found["mAP"]
-    expected = bootstrap(b - a, seed=4)[0]
+    expected = mean_intervals(b - a, limits=(-1, 1))[0]
     assert vars(one.difference) == pytest.approx(vars(expected)) and one.told and one.p == pytest.approx(1 / 10_000)
     assert (one.first.value, one.second.value) == pytest.approx((a.mean(), b.mean()))
     assert one.first.high > one.second.low  # two intervals overlap, and yet they differ
@@ -81,8 +81,8 @@ def test_as_many_queries_as_are_said_to_be_needed_tell_four_times_in_five():
     rng = np.random.default_rng(2)
     true = rng.normal(0.05, 0.3, 100_000)
     needed = int(np.ceil((2.8016 * true.std() / true.mean()) ** 2))
-    told = [bootstrap(rng.choice(true, needed), resamples=300, seed=i)[0].low > 0 for i in range(120)]
-    assert np.mean(told) == pytest.approx(0.8, abs=0.12)
+    told = [mean_intervals(rng.choice(true, needed), limits=None)[0].low > 0 for _ in range(400)]
+    assert np.mean(told) == pytest.approx(0.8, abs=0.07)
 
 
 def test_queries_are_paired_by_name_and_the_others_counted():
@@ -125,7 +125,9 @@ def test_over_classes_where_a_report_is_and_stratified_where_asked():
     narrow, wide, none = (f["mAP"].difference.high - f["mAP"].difference.low for f in (plain, over, strata))
     assert wide > 2 * narrow and none < 1e-9  # within a class all differ by the same
     assert (over.units, over.over, plain.units) == (25, "classes", 200) and over["mAP"].p > 2 * plain["mAP"].p
-    assert vars(over["mAP"].difference) == pytest.approx(vars(bootstrap(b - a, over=np.repeat(np.arange(25), 8))[0]))
+    assert vars(over["mAP"].difference) == pytest.approx(
+        vars(mean_intervals(b - a, over=np.repeat(np.arange(25), 8), limits=(-1, 1))[0])
+    )
     assert "of 25 classes" in over.table() and "each class with its number of queries" in strata.table()
     with pytest.raises(RetrievalError, match="cannot be strata"):
         compare_kept(scored(a, over="classes", **names), scored(b, **names), stratify=True)

@@ -135,7 +135,6 @@ def _compared(
         *(np.stack([one.values[name] for name in MEASURES], axis=1) for one in ranked),
         names=("the head", "the base"),
         over=None if over is None else over[asked],
-        seed=seed,
     )
     return Gain(what, len(asked), len(np.unique(truth[asked])), dict(zip(MEASURES, compared, strict=True)))
 
