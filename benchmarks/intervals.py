@@ -5,23 +5,24 @@
     python benchmarks/intervals.py --only means       means over queries and over classes alone: two minutes
     python benchmarks/intervals.py --draws 200 --json
 
-benchmarks/populations.py says what is drawn from. From each population 2,000 samples are drawn, and of each one the interval
-is made in five ways:
+benchmarks/populations.py says what is drawn from. From each population 2,000 samples are drawn, and of each one the
+interval is made in five ways:
 
     ours                 as `evaluate` and `compare` have it (retrieval/measures/intervals.py)
     percentile           between the 2.5th and the 97.5th percentile of a bootstrap: what was here before
-    expanded             as many percentiles further out as Student's distribution asks for (Hesterberg 2015, section 5.3)
+    expanded             as far out as Student's distribution asks for (Hesterberg 2015, section 5.3)
     BCa                  bias-corrected and accelerated (Efron 1987)
     bootstrap-t          studentised by each resample's own standard error (Efron 1982)
 
-The last three are for means alone. Coverage is the share of samples whose interval holds the truth, with Wilson's interval of
-that share; the width is the mean one, as a ratio to that of an interval which knows how far such figures spread: twice
-1.96 of the standard deviation over all samples. The table has a line a measure and sample size, and of its populations the
-one where each fares worst.
+The last three are for means alone. Coverage is the share of samples whose interval holds the truth, with Wilson's
+interval of that share; the width is the mean one, as a ratio to that of an interval which knows how far such figures
+spread: twice 1.96 of the standard deviation over all samples. The table has a line a measure and sample size: of its
+populations the lowest coverage, with the population, and the largest width.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 from retrieval.base import progress
 from retrieval.base.machine import describe
-from retrieval.measures import Roc, bootstrap, mean_intervals
+from retrieval.measures import Pairs, Roc, bootstrap, mean_intervals
 from retrieval.measures.intervals import wilson
 
 Doubles = npt.NDArray[np.float64]
@@ -57,7 +58,7 @@ TAIL = 0.025
 
 def old_and_others(sums: Doubles, of: Doubles, limits: tuple[float, float]) -> Ends:
     """The other methods for means: of sums and sizes (draws, units). All draws share their resamples."""
-    draws, units = sums.shape
+    units = sums.shape[1]
     times = np.random.default_rng(1).multinomial(units, np.full(units, 1 / units), RESAMPLES).astype(np.float64)
     means = np.sort((times @ sums.T) / (times @ of.T), axis=0)
     value = sums.sum(axis=1) / of.sum(axis=1)
@@ -128,27 +129,35 @@ def of_pairs(one: Embedding, classes: int, draws: int, seed: int) -> Iterator[tu
     rng, truth = np.random.default_rng(seed), one.truth()
     figures, ends = np.empty((draws, len(truth))), np.empty((4, draws, len(truth)))
     for draw in range(draws):
-        pairs = one.draw(rng, classes)
-        order = np.argsort(-pairs.scores, kind="stable")
-        scores, genuine = pairs.scores[order], pairs.genuine[order]
-        names, of = np.unique(pairs.classes[order], return_inverse=True)
-        left, right = of.reshape(-1, 2).T
         seen: list[list[float]] = []
-
-        def measured(times: Doubles) -> list[float]:
-            copies = np.where(genuine, times[left], times[left] * times[right]).astype(int)  # noqa: B023
-            kinds = np.repeat(genuine, copies)  # noqa: B023
-            if kinds.all() or not kinds.any():
-                return [math.nan] * len(truth)
-            roc = Roc.of(np.repeat(scores, copies), kinds)  # noqa: B023
-            seen.append([roc.auc(), roc.equal_error()[0], roc.false_match_at()])  # noqa: B023
-            return seen[-1]
-
-        figures[draw], *ends[:2, draw] = bootstrap(measured, len(names), resamples=OF_CLASSES)
+        measured, count = _of_classes(one.draw(rng, classes), seen)
+        figures[draw], *ends[:2, draw] = bootstrap(measured, count, resamples=OF_CLASSES)
         ends[2:, draw] = np.quantile(seen[1:], [TAIL, 1 - TAIL], axis=0)
     for place, (name, true) in enumerate(truth.items()):
         low, high, old_low, old_high = ends[:, :, place]
         yield name, true, figures[:, place], {"ours": (low, high), "percentile": (old_low, old_high)}
+
+
+def _of_classes(pairs: Pairs, seen: list[list[float]]) -> tuple[Callable[[Doubles], list[float]], int]:
+    """AUC, EER and FPR if each class counts as often as is said, as `verify` has them; each is kept in `seen`, too. And
+    how many classes there are."""
+    order = np.argsort(-pairs.scores, kind="stable")
+    scores, genuine = pairs.scores[order].astype(np.float64), pairs.genuine[order]
+    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+    names, of = np.unique(pairs.classes[order], return_inverse=True)
+    left, right = of.reshape(-1, 2).T
+
+    def measured(times: Doubles) -> list[float]:
+        weights = times[left] * np.where(genuine, 1, times[right])
+        true = np.cumsum(weights * genuine)[ends]
+        false = np.cumsum(weights)[ends] - true
+        if not true[-1] or not false[-1]:
+            return [math.nan] * 3
+        roc = Roc(scores[ends], false / false[-1], true / true[-1])
+        seen.append([roc.auc(), roc.equal_error()[0], roc.false_match_at()])
+        return seen[-1]
+
+    return measured, len(names)
 
 
 def row(over: str, n: int, measure: str, population: str, truth: float, values: Doubles, ends: Ends) -> dict[str, Any]:
@@ -214,8 +223,6 @@ def main() -> int:
     args = parser.parse_args()
     rows = simulated(args.only, args.draws, args.seed)
     if args.json:
-        import json
-
         print(json.dumps({"machine": describe(), "seed": args.seed, "draws": args.draws, "rows": rows}, indent=2))
         return 0
     table = markdown(worst(rows))

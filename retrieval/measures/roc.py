@@ -169,6 +169,7 @@ def roc_curve(
     at = np.asarray(false_match, np.float64)
     both = _Sorted(pairs.scores, pairs.genuine)
     rates, low, high = _over_classes(pairs, both, lambda roc: roc.true_match_at(at), confidence, resamples, seed)
+    low = np.where(at >= 1, 1.0, low)  # where everything is accepted
     return rates, np.maximum.accumulate(low), np.minimum.accumulate(high[::-1])[::-1]
 
 

@@ -63,7 +63,7 @@ def test_difference_is_paired_and_its_interval_that_of_the_pairs():
 
 def test_says_that_the_sample_cannot_tell_and_how_many_queries_might():
     rng = np.random.default_rng(1)
-    a = rng.random(100)
+    a = rng.uniform(0.4, 0.6, 100)
     b = a + rng.normal(0.01, 0.1, 100)
     found = compare_kept(scored(a), scored(b))
     one, table = found["mAP"], found.table()
@@ -116,14 +116,14 @@ def test_over_classes_where_a_report_is_and_stratified_where_asked():
     rng = np.random.default_rng(3)
     classes = np.repeat([f"c{i:02}" for i in range(25)], 8)
     shift = np.repeat(rng.normal(0.02, 0.1, 25), 8)
-    a = rng.random(200)
+    a = rng.uniform(0.3, 0.7, 200)
     b = a + shift
     names = {"classes": classes}
     plain = compare_kept(scored(a, **names), scored(b, **names))
     over = compare_kept(scored(a, **names), scored(b, over="classes", **names))
     strata = compare_kept(scored(a, **names), scored(b, **names), stratify=True)
     narrow, wide, none = (f["mAP"].difference.high - f["mAP"].difference.low for f in (plain, over, strata))
-    assert wide > 2 * narrow and none < 1e-9  # within a class all differ by the same
+    assert wide > 2 * narrow > 4 * none > 0  # within a class all differ by the same, and so may others not
     assert (over.units, over.over, plain.units) == (25, "classes", 200) and over["mAP"].p > 2 * plain["mAP"].p
     assert vars(over["mAP"].difference) == pytest.approx(
         vars(mean_intervals(b - a, over=np.repeat(np.arange(25), 8), limits=(-1, 1))[0])

@@ -97,7 +97,8 @@ def auc(
         return float(right @ below / kinds) if kinds else math.nan
 
     found = bootstrap(lambda times: [area(times)], len(names), confidence=confidence, seed=seed)
-    return Interval(*(float(one[0]) for one in found), len(scores))
+    value, low, high = (float(one[0]) for one in found)
+    return Interval(value, low, high, len(scores))
 
 
 def reliability(
