@@ -10,7 +10,7 @@ interval is made in five ways:
 
     ours                 as `evaluate` and `compare` have it (retrieval/measures/intervals.py)
     percentile           between the 2.5th and the 97.5th percentile of a bootstrap: what was here before
-    expanded             as far out as Student's distribution asks for (Hesterberg 2015, section 5.3)
+    expanded             as far out as Student's distribution asks for (Hesterberg 2015)
     BCa                  bias-corrected and accelerated (Efron 1987)
     bootstrap-t          studentised by each resample's own standard error (Efron 1982)
 

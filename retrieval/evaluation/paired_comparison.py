@@ -18,6 +18,7 @@ from retrieval.errors import RetrievalError
 from retrieval.evaluation import per_query
 from retrieval.evaluation.per_query import Kept
 from retrieval.measures import FLIPS
+from retrieval.measures.intervals import A_SAMPLE
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -27,6 +28,10 @@ _SIGMA = 1.959964
 _SIGMAS = _SIGMA + 0.841621
 """How many standard errors a difference has to be, so that a two-sided test at 5 % finds it in :data:`POWER` of all
 samples: with the normal quantile of 0.8."""
+
+
+DIFFERENT = 10
+"""So few queries (or classes) that differ at all leave an interval too narrow (benchmarks/intervals.py)."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +217,16 @@ def compare_kept(
         told = not math.isnan(error) and gap.value != 0
         needed = math.ceil(units * (detectable / gap.value) ** 2) if told else None
         found.append(Difference(name, compared.second, compared.first, gap, p, detectable, needed, compared.verdict))
+    said = notes(first, second, left, right, units, over)
+    differ = (
+        (b != a) if groups is None else np.stack([np.bincount(groups, column) for column in (b != a).T], axis=1) > 0
+    )
+    few = {name: int(count) for name, count in zip(names, differ.sum(axis=0), strict=True) if 0 < count < DIFFERENT}
+    if few and units >= A_SAMPLE:
+        listed = _listed([f"{name} ({count})" for name, count in few.items()])
+        said.append(
+            f"Fewer than {DIFFERENT} {over} differ in {listed}: an interval that rests on so few is too narrow."
+        )
     return Differences(
         first=first.subject,
         second=second.subject,
@@ -221,7 +236,7 @@ def compare_kept(
         over=over,
         stratified=stratify,
         counts=counts,
-        notes=tuple(notes(first, second, left, right, units, over)),
+        notes=tuple(said),
         seed=seed,
     )
 
@@ -312,7 +327,7 @@ def notes(
             f"Near-duplicates were left out by each one's own scores: {dropped[0]:,} and {dropped[1]:,}, so that the "
             "two ranked different pictures."
         )
-    if units < 20:
+    if units < A_SAMPLE:
         found.append(f"With {units} {over} an interval is too narrow.")
     return found
 

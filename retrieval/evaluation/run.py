@@ -26,14 +26,12 @@ from retrieval.evaluation.per_class import MOST_CONFUSED, confusion, per_class
 from retrieval.evaluation.report import Measure, Report
 from retrieval.images import Decoder
 from retrieval.index import Index
+from retrieval.measures.intervals import A_SAMPLE
 from retrieval.traps.finding import Finding
 
 CONFIDENCE = 0.95
 TWIN = 1 - 1e-6
 """Scores from here on are those of one vector, up to the last digits of a float."""
-
-A_SAMPLE = 20
-"""So many classes at least make a sample that intervals can be drawn over."""
 
 
 @dataclass

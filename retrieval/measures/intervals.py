@@ -23,6 +23,10 @@ from retrieval.errors import RetrievalError
 RESAMPLES = 1000
 """Of a bootstrap, where nobody says."""
 
+A_SAMPLE = 20
+"""So many classes (or labels, or queries) at least make a sample for an interval: with ten classes of unequal size some
+miss too often, with twenty they hold what they say (benchmarks/intervals.py)."""
+
 FEWEST = 5
 """Values below which the interval of a group would say more than it knows."""
 
@@ -193,7 +197,7 @@ def bootstrap(
 
     As many units as there are, queries or classes, are drawn with replacement, again and again, and the figures are
     computed anew. What each unit does to a figure, whose kurtosis the degrees of freedom need, is the covariance of the
-    figure with how often that unit was drawn: the infinitesimal jackknife (Efron 2014, eq. 3.7). A resample without a
+    figure with how often that unit was drawn: the infinitesimal jackknife (Efron 2014, theorem 1). A resample without a
     figure, such as one that holds no genuine pair, is passed over.
 
     Args:
@@ -355,9 +359,9 @@ def _freedom(moves: Table) -> Table:
     n = len(moves)
     if n < 4:
         return np.full(moves.shape[1], math.inf)
-    squares = (moves**2).sum(axis=0)
+    squares = moves**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        excess = np.nan_to_num(n * (moves**4).sum(axis=0) / squares**2, nan=3.0) - 3
+        excess = np.nan_to_num(n * (squares**2).sum(axis=0) / squares.sum(axis=0) ** 2, nan=3.0) - 3
     excess = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * excess + 6)
     found: Table = 2 / (np.maximum(excess, 0) / n + 2 / (n - 1))
     return found

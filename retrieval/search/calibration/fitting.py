@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
 from retrieval.measures import Interval, Pairs, Roc, bootstrap, mean_intervals
-from retrieval.measures.intervals import RESAMPLES
+from retrieval.measures.intervals import A_SAMPLE, RESAMPLES
 from retrieval.measures.roc import ROUNDING
 from retrieval.search.calibration.evidence import Evidence, Found
 from retrieval.search.calibration.record import EVIDENCE, Judged, Question, Told, fold, kind
@@ -25,9 +25,6 @@ Mask = npt.NDArray[np.bool_]
 
 MARGIN = 1e-6
 """By so much scores of different kernels may differ."""
-
-A_SAMPLE = 20
-"""So many labels at least make a sample that intervals can be drawn over."""
 
 
 @dataclass(frozen=True)
