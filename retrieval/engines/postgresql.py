@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from retrieval.base import progress
 from retrieval.engines import postgresql_filters
 from retrieval.engines.address import Address
 from retrieval.engines.engine import Change, Engine, Ids, Loading, Near, NoIndexError, Row
@@ -378,19 +380,55 @@ class PostgreSQL(Engine):
         assert self._writing is not None
         if self._dim > _HNSW_MOST[self._storage]:
             return None
-        kind = {"float32": "halfvec_ip_ops", "float16": "halfvec_ip_ops", "binary": "bit_hamming_ops"}[self._storage]
-        with self._told(), self._writing.transaction(), self._writing.cursor() as cursor:
-            self._do(cursor, "SELECT count(*) FROM {schema}.items")
-            ((items,),) = cursor.fetchall()
-            # A graph that does not fit is built many times slower; what is asked for is what it takes, up to 2 GB.
-            room = min(max(items * (2 * self._dim + 500) // 1000, 65_536), 2_097_151)
-            cursor.execute("SELECT set_config('maintenance_work_mem', %s, true)", [f"{room}kB"])
-            graph = f"hnsw ({self._indexed} {kind})"
-            self._do(cursor, f"CREATE INDEX IF NOT EXISTS nearest ON {{schema}}.items USING {graph}")
-            self._do(cursor, "ANALYZE {schema}.items")
+        with ThreadPoolExecutor(1) as pool, self._told():
+            building = pool.submit(self._build_graph)
+            try:
+                self._watch(building)
+            except BaseException:
+                self._writing.cancel_safe()
+                raise
+            building.result()
         return {"factory": "HNSW16 of pgvector", "efforts": list(_EFFORTS)}
 
     # Inside
+
+    def _build_graph(self, workers: int | None = None) -> None:
+        """Make the graph, beside whoever reads.
+
+        Args:
+            workers: processes beside one, at most; None for what the server has by default.
+        """
+        assert self._writing is not None
+        kind = "bit_hamming_ops" if self._storage == "binary" else "halfvec_ip_ops"
+        try:
+            with self._writing.transaction(), self._writing.cursor() as cursor:
+                ((items,),) = self._do(cursor, "SELECT count(*) FROM {schema}.items").fetchall()
+                # A graph that does not fit is built many times slower; what is asked for is what it takes, up to 2 GB.
+                room = min(max(items * (2 * self._dim + 500) // 1000, 65_536), 2_097_151)
+                cursor.execute("SELECT set_config('maintenance_work_mem', %s, true)", [f"{room}kB"])
+                if workers is not None:
+                    query = "SELECT set_config('max_parallel_maintenance_workers', %s, true)"
+                    cursor.execute(query, [str(workers)])
+                graph = f"hnsw ({self._indexed} {kind})"
+                self._do(cursor, f"CREATE INDEX IF NOT EXISTS nearest ON {{schema}}.items USING {graph}")
+                self._do(cursor, "ANALYZE {schema}.items")
+        except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):
+            if workers is not None:
+                raise
+            self._build_graph(0)  # several share it in /dev/shm, which is small in a container
+
+    def _watch(self, building: Future[None]) -> None:
+        """Show how far the graph has come, as another connection tells."""
+        assert self._writing is not None
+        ask = "SELECT blocks_done, blocks_total FROM pg_stat_progress_create_index WHERE pid = %s AND blocks_total > 0"
+        with progress.bar(100, "Linking", "%") as bar:
+            if wait([building], 2).done:  # which most take no longer than, and nobody hears of
+                return
+            with connect(self.address, "read-write") as other:
+                other.autocommit = True
+                while not wait([building], 1).done:
+                    for done, total in other.execute(ask, [self._writing.info.backend_pid]).fetchall():
+                        bar.update(100 * done // total - bar.n)
 
     @property
     def _indexed(self) -> str:
