@@ -20,6 +20,7 @@ ROOMS = (
     "index",
     "engines",
     "tuning",
+    "protocols",
     "datasets",
     "networks",
     "encoder",

@@ -36,6 +36,7 @@ VERBS = {
     "serve": "search by picture in a browser, and over HTTP",
     "mcp": "let agents search an index",
     "evaluate": "measure how good the answers are",
+    "benchmark": "measure on one of the field's benchmarks, by its official protocol",
     "compare": "set two measurements side by side, query by query",
     "calibrate": "learn what scores mean: P(match) of a hit, and when there is none",
     "report": "write one page: what is in an index, how good it is, what may be wrong",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from retrieval.errors import RetrievalError
 from retrieval.evaluation import per_query
 from retrieval.evaluation.per_query import Kept
 from retrieval.measures import FLIPS, RESAMPLES
+
+Table = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -196,11 +198,44 @@ def compare_kept(
     if stratify and over == "classes":
         raise RetrievalError("the reports' intervals are drawn over classes, which cannot be strata, too: leave it out")
     classes = np.unique(first.classes[left], return_inverse=True)[1]
-    units, groups = len(left), None
-    if over == "classes":
-        units, groups = int(classes.max()) + 1, classes
+    units = int(classes.max()) + 1 if over == "classes" else len(left)
     a = np.stack([first.measures[name][left] for name in names], axis=1)
     b = np.stack([second.measures[name][right] for name in names], axis=1)
+    asked = ~np.isnan(b - a)
+    found: dict[int, Difference] = {}
+    for pattern in np.unique(asked, axis=1).T:  # measures that the same queries have a value of go together
+        columns = np.flatnonzero((asked == pattern[:, None]).all(axis=0))
+        if pattern.any():
+            some = [names[column] for column in columns]
+            within = _differences(
+                some, a[pattern][:, columns], b[pattern][:, columns], classes[pattern], over, stratify, seed
+            )
+            found |= dict(zip(columns.tolist(), within, strict=True))
+    if not found:
+        raise RetrievalError(
+            f"{for_terminal(first.subject)!r} and {for_terminal(second.subject)!r} have no measure of a query in "
+            "common: measure both in one way"
+        )
+    return Differences(
+        first=first.subject,
+        second=second.subject,
+        measures=tuple(found[column] for column in sorted(found)),
+        queries=len(left),
+        units=units,
+        over=over,
+        stratified=stratify,
+        counts=counts,
+        notes=tuple(notes(first, second, left, right, units, over)),
+        seed=seed,
+    )
+
+
+def _differences(
+    names: Sequence[str], a: Table, b: Table, classes: npt.NDArray[np.int64], over: str, stratify: bool, seed: int
+) -> list[Difference]:
+    """The differences in some measures, of which every query here has a value."""
+    groups = classes if over == "classes" else None
+    units = len(a) if groups is None else len(np.unique(groups))
     chances = measures.sign_flip_test(b - a, over=groups, seed=seed)
     strata = classes if stratify else None
     columns = measures.compare_columns(
@@ -215,18 +250,7 @@ def compare_kept(
         told = not math.isnan(error) and gap.value != 0
         needed = math.ceil(units * (detectable / gap.value) ** 2) if told else None
         found.append(Difference(name, compared.second, compared.first, gap, p, detectable, needed, compared.verdict))
-    return Differences(
-        first=first.subject,
-        second=second.subject,
-        measures=tuple(found),
-        queries=len(left),
-        units=units,
-        over=over,
-        stratified=stratify,
-        counts=counts,
-        notes=tuple(notes(first, second, left, right, units, over)),
-        seed=seed,
-    )
+    return found
 
 
 def _needed(count: int | None) -> str:

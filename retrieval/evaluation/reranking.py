@@ -145,7 +145,7 @@ def evaluate_reranked(
                 continue
             spent += searched - began, time.perf_counter() - searched
             unread += len(anew.unread)
-            for column, one in zip(columns, (unchanged(found), anew), strict=True):
+            for column, one in zip(columns, (unchanged(found.ids, found.scores), anew), strict=True):
                 column.append(measured(one, number[one.ids], int(asked.labels[row]), total))
     rows, totals = np.delete(rows, unreadable), np.delete(totals, unreadable)
     if not len(rows):

@@ -25,6 +25,7 @@ from retrieval.evaluation.options import EvaluationOptions, Unit
 from retrieval.evaluation.per_class import MOST_CONFUSED, confusion, per_class
 from retrieval.evaluation.report import Measure, Report
 from retrieval.images import Decoder
+from retrieval.images.box import Box
 from retrieval.index import Index
 from retrieval.traps.finding import Finding
 
@@ -67,9 +68,17 @@ class Evaluation:
         yield
         self.seconds[part] = time.perf_counter() - began
 
-    def encode(self, encoder: Encoder, pictures: PictureSet, what: str, *, decoder: Decoder = "pillow") -> Labelled:
+    def encode(
+        self,
+        encoder: Encoder,
+        pictures: PictureSet,
+        what: str,
+        *,
+        decoder: Decoder = "pillow",
+        boxes: Sequence[Box | None] | None = None,
+    ) -> Labelled:
         with self.timed(f"encoding {what}"):
-            labelled = encode(encoder, pictures, what, decoder=decoder)
+            labelled = encode(encoder, pictures, what, decoder=decoder, boxes=boxes)
         self.unreadable += len(pictures) - len(labelled)
         if not len(labelled):
             raise RetrievalError(f"none of the {len(pictures):,} {what} can be read: give pictures that can")

@@ -57,6 +57,20 @@ def look(
     return traps.worst_first(findings)
 
 
+def look_in_training(queries: Labelled, training: Labelled, asking: PictureSet, taught: PictureSet) -> traps.Finding:
+    """Near-duplicates of the queries among the pictures that train.
+
+    Args:
+        queries: who asks. training: the pictures that train.
+        asking, taught: the pictures of both, for their perceptual hashes.
+    """
+    neighbours, scores = _nearest(queries, training, itself=False)
+    found = traps.find_leakage_between(
+        neighbours, scores, _hashes(asking, queries.rows), _hashes(taught, training.rows), gallery="training set"
+    )
+    return found.called(dict(enumerate(queries.names.tolist())), dict(enumerate(training.names.tolist())))
+
+
 def look_in(index: Index, *, seed: int, exact: bool = False) -> tuple[traps.Finding, ...]:
     """Look for every trap in an index, as :func:`retrieval.traps.of_index` does; the examples have ids, and paths as
     their names."""

@@ -11,6 +11,7 @@ import datetime
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -245,12 +246,12 @@ class Index:
 
     # What it is
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """How many numbers a vector has, or bits a code."""
         return int(self._catalog.meta["dim"])
 
-    @property
+    @cached_property
     def storage(self) -> str:
         """What vectors are kept as: "float32", "float16" or "binary"."""
         return str(self._catalog.meta["storage"])
@@ -265,6 +266,11 @@ class Index:
         """How many changes there were by now: above :attr:`generation` where a writer was at work since."""
         self._require_open()
         return self._catalog.newest()
+
+    @property
+    def items_changed(self) -> int:
+        """In which generation the items, their files or their labels changed last; attributes do not count."""
+        return self._catalog.items_changed()
 
     @property
     def created(self) -> str | None:
@@ -951,12 +957,10 @@ class Index:
             self._commit(lambda: folders.sweep(self.folder, self._catalog))
 
 
-def _left_out(exclude: Sequence[Sequence[int]], queries: int) -> list[npt.NDArray[np.int64]]:
+def _left_out(exclude: Sequence[Sequence[int]], queries: int) -> list[list[int]]:
     """For each query the ids that it must not get, ascending."""
     if len(exclude) != queries:
         raise RetrievalError(
             f"There are {len(exclude)} lists of excluded ids for {queries} queries; give one for each."
         )
-    return [
-        np.array(sorted(id_ for id_ in {*whole_numbers(ids, "id")} if 0 <= id_ < _NO_ID), np.int64) for ids in exclude
-    ]
+    return [sorted(id_ for id_ in {*whole_numbers(ids, "id")} if 0 <= id_ < _NO_ID) for ids in exclude]

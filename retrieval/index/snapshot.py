@@ -129,7 +129,7 @@ class Snapshot:
     # Searching
 
     def search(
-        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Ids] | None, chosen: tuple[str, Ids] | None
+        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Sequence[int]] | None, chosen: tuple[str, Ids] | None
     ) -> Answers:
         """The k nearest; see :meth:`retrieval.index.Index.search`, which has checked the arguments.
 
@@ -154,7 +154,7 @@ class Snapshot:
         queries: npt.NDArray[Any],
         k: int,
         after: Answers,
-        exclude: Sequence[Ids] | None,
+        exclude: Sequence[Sequence[int]] | None,
         chosen: tuple[str, Ids] | None,
     ) -> Answers:
         """The k best after a place in each query's order, a score and an id; always exact."""

@@ -11,6 +11,7 @@ A :class:`Ranking` is a ranking seen from its relevant items: all that these mea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -118,6 +119,27 @@ class Ranking:
         return cls(above[::-1], size[::-1], relevant[::-1], relevant_above[::-1], items, total, gains, ideal)
 
     @classmethod
+    def of_few(cls, scores: Floats, relevant_scores: Floats, items: int) -> Ranking:
+        """The same where few items are relevant: the others are counted, which is faster than sorting them.
+
+        Args:
+            scores: of all items, in any order; −∞ for what is not ranked.
+            relevant_scores: of the relevant ones, above −∞.
+            items: how many of the scores are ranked.
+        """
+        level, relevant = np.unique(relevant_scores, return_counts=True)
+        above = np.array([np.count_nonzero(scores > score) for score in level])
+        size = np.array([np.count_nonzero(scores == score) for score in level])
+        return cls(
+            above[::-1],
+            size[::-1],
+            relevant[::-1],
+            (relevant_scores.size - np.cumsum(relevant))[::-1],
+            items,
+            relevant_scores.size,
+        )
+
+    @classmethod
     def of_counts(cls, sizes: Ints, relevant: Ints, grades: tuple[Doubles, Doubles] | None = None) -> Ranking:
         """The same from how many items share each score, without a check.
 
@@ -194,6 +216,38 @@ class Ranking:
         """AP@k: sum over relevant items at rank i ≤ k of P@i, divided by min(R, k), which a perfect ranking
         reaches. Never divided by the hits found within k."""
         return self._precisions(k) / min(self.total, k)
+
+    def trapezoids(self) -> float:
+        """The area under the precision–recall curve by trapezoids: for each relevant item, at rank i, the mean of P@i
+        and P@(i − 1), with P@0 = 1; divided by R.
+
+        So count the programs that belong to the Holidays, to Revisited Oxford and Paris, and to Market-1501. It is not
+        the average precision, which takes P@i alone: an item at rank i behind j relevant ones has j / (i − 1) more or
+        less for it.
+        """
+        before = np.divide(self.relevant_above, self.above, out=np.ones(self.above.size), where=self.above > 0)
+        tied = self._all_tied
+        if tied.size:
+            above, size, relevant = self.above[tied], self.size[tied], self.relevant[tied]
+            # as in :func:`_tied_sum`, one rank and one relevant item earlier; nothing stands before the first rank
+            slope = (relevant - 1) / (size - 1)
+            rest = self.relevant_above[tied] - slope * above
+            first = above == 0
+            sums = slope * size + rest * _harmonic(np.maximum(above - 1, 0), np.maximum(above + size - 1, 0))
+            before[tied] = relevant / size * np.where(first, 1 + slope * (size - 1), sums)
+        return (float(before.sum()) + self._precisions(None)) / (2 * self.total)
+
+    def precision_to_last(self, k: int) -> float:
+        """P@k, but where every relevant item stands before rank k, the precision at the last of them: so counts the
+        program of Revisited Oxford and Paris its mP@k, which a perfect ranking of fewer than k then brings to 1."""
+        above, size, relevant = int(self.above[-1]), int(self.size[-1]), int(self.relevant[-1])
+        ways = math.comb(size, relevant)
+        all_inside = ended = 0.0
+        for place in range(relevant, min(k - above, size) + 1):  # of the last relevant item among those it ties with
+            chance = math.comb(place - 1, relevant - 1) / ways
+            all_inside += chance
+            ended += chance * self.total / (above + place)
+        return ended + (self.hits(k) - self.total * all_inside) / k
 
     def reciprocal_rank(self) -> float:
         """1 / rank of the first relevant item."""

@@ -342,7 +342,7 @@ class Search:
             if item is None:
                 question = self._question(Path(picture), read.sha256)
             elif item.sha256 in (read.sha256, None):  # an imported index need not have any
-                question = self._of_item(f"id {item.id}", item)
+                question = self.of_item(f"id {item.id}", item)
             else:
                 raise images.UnreadableImage(printable(picture), "changed since it was indexed")
         assert pixels is not None  # as no content counts as known
@@ -543,7 +543,7 @@ class Search:
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
-        return self._of_item(part.named, item), self.index.vectors([item.id])
+        return self.of_item(part.named, item), self.index.vectors([item.id])
 
     def _text(self, text: str) -> Question:
         # Words and pictures score otherwise than two pictures.
@@ -568,12 +568,13 @@ class Search:
         above: float | None,
         how: Arrangement,
     ) -> list[Answer]:
-        questions = [self._of_item(name, item) for name, item in zip(names, items, strict=True)]
+        questions = [self.of_item(name, item) for name, item in zip(names, items, strict=True)]
         return self._answers(
             questions, self.index.vectors([item.id for item in items]), k, include_self, where, above, how
         )
 
-    def _of_item(self, name: str, item: Item) -> Question:
+    def of_item(self, name: str, item: Item) -> Question:
+        """The question that a picture of the index is, under a name."""
         return Question(name, self.pictures / item.path, item, item.sha256, item.label)
 
     def _question(self, file: Path, sha256: str) -> Question:
@@ -616,20 +617,25 @@ class Search:
         if self._readers and first_k is not None and as_is:
             first_k = max(first_k, self._looked_at(copies))
         ranked = self._ranked(vectors, first_k, left_out if any(left_out) else None, where, above, how)
-        found = [
-            FirstRanking(
-                vector,
-                ids,
-                scores,
-                without,
-                where,
-                k if above is None else None,
-                question.whole,
-                known_by(question, self.index),
+        reranker = self.reranker
+        ordered = [
+            unchanged(ids, scores)
+            if reranker is None
+            else reranker(
+                self.index,
+                FirstRanking(
+                    vector,
+                    ids,
+                    scores,
+                    without,
+                    where,
+                    k if above is None else None,
+                    question.whole,
+                    known_by(question, self.index),
+                ),
             )
             for vector, (scores, ids), without, question in zip(vectors, ranked, left_out, questions, strict=True)
         ]
-        ordered = [unchanged(first) if self.reranker is None else self.reranker(self.index, first) for first in found]
         asked = (questions, vectors, copies, ranked)
         if how.matches:
             ordered = self._within_fold(
@@ -638,16 +644,16 @@ class Search:
         pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
         readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
         # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
-        wanted = {id_ for page in pages for id_ in page.hits.ids.tolist()}
-        known = {item.id: item for item in self.index.items(sorted(wanted))}
+        shown = [page.hits.ids.tolist() for page in pages]
+        wanted = sorted({id_ for ids in shown for id_ in ids})
+        known = dict(zip(wanted, self.index.items(wanted), strict=True))
         answers = []
-        for question, same, first, page, said in zip(questions, copies, found, pages, readings, strict=True):
+        for question, same, excluded, page, ids, said in zip(
+            questions, copies, left_out, pages, shown, readings, strict=True
+        ):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
-            kept = [
-                (score, known[id_])
-                for score, id_ in zip(page.hits.scores.tolist(), page.hits.ids.tolist(), strict=True)
-            ]
+            kept = list(zip(page.hits.scores.tolist(), map(known.__getitem__, ids), strict=True))
             marks = page.hits.heeded
             # marks say more than what is asked for P, which was measured without them
             told = {} if marks is not None else said
@@ -659,7 +665,7 @@ class Search:
                     id=None if item is None else item.id,
                     hits=hits_of(kept, label, match, copy, page),
                     picture=question.picture,
-                    left_out=first.excluded,
+                    left_out=excluded,
                     no_match=None if match is None else match.no_match,
                     fold=match.fold if match is not None and how.as_ranked else None,
                     no_copy=None if copy is None else copy.no_match,
@@ -768,7 +774,8 @@ class Search:
             return [(scores[keep], ids[keep]) for scores, ids, keep in zip(*best, kept, strict=True)]
         if above is None:
             best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
-            return [(scores[ids >= 0], ids[ids >= 0]) for scores, ids in zip(*best, strict=True)]
+            ends = np.count_nonzero(best[1] >= 0, axis=1).tolist()
+            return [(scores[:end], ids[:end]) for scores, ids, end in zip(*best, ends, strict=True)]
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
         spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]

@@ -7,7 +7,9 @@ beside it, and later requests get that. The old one is let go, with its files, w
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,9 @@ from retrieval.service.problems import Problem
 
 EVERY = 0.25
 """Seconds between two looks at whether an index has changed."""
+
+ARRIVING = 1.0
+"""Seconds between two looks at whether pictures have come into a folder that has none."""
 
 
 @dataclass
@@ -67,6 +72,7 @@ class Collection:
 
     Attributes:
         building: how far it is in the making; None if nobody here makes it.
+        pictures: the folder that it is made of here, if it is.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class Collection:
         self.name = name
         self.place = place
         self.building: Building | None = None
+        self.pictures: Path | None = None
         self._mapped = mapped
         self._changed = changed
         self._lock = threading.Lock()
@@ -117,6 +124,8 @@ class Collection:
             found.add(printable(self.place.resolve()))
         if opened is not None:
             found |= {printable(opened.search.root), opened.search.pictures.real}
+        if self.pictures is not None:
+            found |= {printable(self.pictures), printable(self.pictures.resolve())}
         return sorted((place for place in found if len(place) > 1), key=len, reverse=True)
 
     @property
@@ -228,8 +237,8 @@ class Collections:
 
     def build(self, collection: Collection, pictures: Path) -> None:
         """Make an index of a folder of pictures, or bring it up to date, in a thread."""
-        collection.building = Building()
-        thread = threading.Thread(target=_build, args=(collection, pictures), name="build", daemon=True)
+        collection.building, collection.pictures = Building(), pictures
+        thread = threading.Thread(target=self._build, args=(collection, pictures), name="build", daemon=True)
         thread.start()
 
     def close(self) -> None:
@@ -252,8 +261,42 @@ class Collections:
                         said[one.name] = str(error)
                         progress.note(f"{printable(shown(one.place))!r} stays as it was opened: {error}")
 
+    def _build(self, collection: Collection, pictures: Path) -> None:
+        """Make an index; of a folder without a picture that can be read, as soon as one is there."""
+        seen: tuple[int, int] | None = _files(pictures)
+        while seen is not None and not _built(collection, pictures) and not collection.ready:
+            seen = self._changed(pictures, seen)
+            collection.building = Building()
 
-def _build(collection: Collection, pictures: Path) -> None:
+    def _changed(self, folder: Path, before: tuple[int, int]) -> tuple[int, int] | None:
+        """Wait until something comes into a folder, and all of it is there.
+
+        Returns:
+            The files there are then; None if the service ends before.
+        """
+        now = last = before
+        pause = ARRIVING
+        while now == before or now != last:
+            if self._stop.wait(pause):
+                return None
+            began = time.monotonic()
+            last, now = now, _files(folder)
+            pause = max(ARRIVING, 10 * (time.monotonic() - began))
+        return now
+
+
+def _files(folder: Path) -> tuple[int, int]:
+    """How many files are below a folder, and their bytes."""
+    count = size = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118
+                count += 1
+    return count, size
+
+
+def _built(collection: Collection, pictures: Path) -> bool:
     from retrieval.ingest import build
 
     building = collection.building or Building()
@@ -265,9 +308,11 @@ def _build(collection: Collection, pictures: Path) -> None:
         with progress.told_to(heard):
             build(pictures, collection.place, threads=max(1, cores() - 1))  # one core is left for who asks meanwhile
         collection.building = None
+        return True
     except RetrievalError as error:
         building.error = str(error)
         progress.note(str(error))
+        return False
     except Exception as error:  # a thread that ends says nothing by itself
         building.error = f"The index could not be made ({type(error).__name__}); its log says why."
         raise

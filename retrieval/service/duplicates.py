@@ -42,6 +42,9 @@ EXACT, NEAR, SIMILAR = KINDS = ("exact", "near", "similar")
 
 Kind = Literal["kept", "exact", "near", "similar"]
 
+LEAST = 0.5
+"""Below this score pictures have nothing in common that anybody would call a copy."""
+
 _VERSION = 1
 _UNDO = re.compile(r"undo-[0-9]{8}-[0-9]{6}(-[0-9]{1,3})?\.json")
 
@@ -88,14 +91,29 @@ def kind_of(group: Sequence[Member]) -> str:
     return min((one.kind for one in group[1:]), key=KINDS.index)
 
 
-def looked_for(rule: str = LARGEST, among: Copies | None = None) -> Work[Copies]:
+def looked_for(rule: str = LARGEST, score: float | None = None, among: Copies | None = None) -> Work[Copies]:
     """The making of the groups.
 
     Args:
         rule: what is kept: "largest", "oldest" or "folder:" and a folder among the pictures.
+        score: the least score that counts; None: as :func:`retrieval.traps.duplicates.find_duplicates` has it.
         among: groups that were found by another rule; None: look at all pictures.
     """
-    return Work(f"duplicates {_VERSION} {rule}", partial(_found, rule=rule, among=among), _packed, _unpacked)
+    name = f"duplicates {_VERSION} {rule}" + ("" if score is None else f" {score}")
+    return Work(name, partial(_found, rule=rule, score=score, among=among), _packed, _unpacked)
+
+
+def score_of(given: object) -> float | None:
+    """A least score that somebody has named, in hundredths: every other one has all pictures looked at again.
+
+    Raises:
+        Problem: it is none.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not LEAST <= given <= 1:
+        raise Problem(400, f"The least score is {str(given)[:60]!r}; give a number from {LEAST} to 1.", "refused")
+    return round(float(given), 2)
 
 
 def rule_of(given: object, groups: Copies | None = None) -> str:
@@ -270,7 +288,7 @@ def undo(place: Path | str, target: Path, name: object) -> dict[str, Any]:
         return done.to_json() | {"root": None, "target": None, "generation": index.generation}
 
 
-def _found(search: Search, rule: str, among: Copies | None) -> Copies:
+def _found(search: Search, rule: str, score: float | None, among: Copies | None) -> Copies:
     index = search.index
     some = None
     if among is not None:
@@ -278,7 +296,7 @@ def _found(search: Search, rule: str, among: Copies | None) -> Copies:
         some = np.array([one.id for group in among.groups for one in group if one.id in there], np.int64)
         if not len(some):
             return Copies(())
-    found = duplicates_of(index, keep=rule.removeprefix(FOLDER), among=some, threads=1)
+    found = duplicates_of(index, keep=rule.removeprefix(FOLDER), among=some, score=score, threads=1)
     ids = {path: id_ for id_, path in zip(index.ids().tolist(), index.paths(), strict=True)}
     notes = found.notes if among is None else among.notes
     groups = [

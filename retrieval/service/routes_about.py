@@ -57,6 +57,8 @@ class AboutRoutes:
 
     def _told(self, collection: Collection) -> dict[str, Any]:
         building = None if collection.building is None else collection.building.to_json()
+        if building is not None and building["error"] is not None:
+            building["error"] = self._service.collections.without_folders(building["error"])
         if not collection.ready:
             return {"name": collection.name, "items": 0, "generation": None, "building": building}
         with collection.lease() as search:
@@ -72,11 +74,10 @@ class AboutRoutes:
 
 def _about(search: Search) -> dict[str, Any]:
     index, calibration = search.index, search.calibration
-    labelled = sum(label is not None for label in index.labels())
     config = _config(search)
     return {
         "items": len(index),
-        "labelled": labelled,
+        "labelled": len(index) - index.counts(["label"])["label"].get(None, 0),
         "dim": index.dim,
         "encoder": config.get("network"),
         "words": bool(config.get("text")),

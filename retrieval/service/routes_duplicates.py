@@ -31,6 +31,12 @@ MOST = 100_000
 """Decisions in one request."""
 
 Rule = Annotated[str | None, Query(max_length=limits.TEXT, description="largest, oldest or folder:NAME")]
+Score = Annotated[
+    float | None,
+    Query(
+        ge=duplicates.LEAST, le=1, description="the least score of copies that vectors alone find, in hundredths (0.95)"
+    ),
+]
 KindOf = Annotated[str | None, Query(pattern="^(exact|near|similar)$", description="groups of one kind alone")]
 After = Annotated[int | None, Query(ge=0, lt=2**31, description="how many groups to pass over")]
 Groups = Annotated[int, Query(ge=1, le=200, description="groups that are wanted")]
@@ -45,6 +51,7 @@ def _body(**properties: Any) -> dict[str, Any]:
 
 
 _RULE = {"type": "string", "description": "largest, oldest or folder:NAME"}
+_SCORE = {"type": ["number", "null"], "minimum": duplicates.LEAST, "maximum": 1}
 _OF_KINDS = {"type": "array", "items": {"enum": list(KINDS)}}
 _NAMES = {
     "type": ["array", "null"],
@@ -63,8 +70,8 @@ class DuplicateRoutes:
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
         one = {"tags": ["duplicates"]}
-        rule = _body(rule=_RULE, kinds=_OF_KINDS, groups=_NAMES)
-        by = _body(rule=_RULE, kinds=_OF_KINDS, groups=_NAMES, decisions=_DECISIONS)
+        rule = _body(rule=_RULE, score=_SCORE, kinds=_OF_KINDS, groups=_NAMES)
+        by = _body(rule=_RULE, score=_SCORE, kinds=_OF_KINDS, groups=_NAMES, decisions=_DECISIONS)
         add: Any = app.add_api_route
         add("/duplicates", self.groups, methods=["GET"], **one)
         add("/duplicates/preview", self.preview, methods=["POST"], openapi_extra=rule, **one)
@@ -77,14 +84,15 @@ class DuplicateRoutes:
         add("/duplicates/undo", self.undo, methods=["POST"], openapi_extra=_body(undo={"type": "string"}), **one)
 
     def groups(
-        self, request: Request, index: Index = None, rule: Rule = None, kind: KindOf = None, cursor: After = None,
-        k: Groups = 30,
+        self, request: Request, index: Index = None, rule: Rule = None, score: Score = None, kind: KindOf = None,
+        cursor: After = None, k: Groups = 30,
     ) -> Response:  # fmt: skip
         """Groups of pictures that show the same; while they are looked for, how far that is."""
         collection = self._service.collection(request)
-        found, named = self._found(collection, rule)
+        least = duplicates.score_of(score)
+        found, named = self._found(collection, rule, least)
         with collection.lease() as search:
-            body: dict[str, Any] = {**found.state, "rule": named, "generation": search.index.generation}
+            body: dict[str, Any] = {**found.state, "rule": named, "score": least, "generation": search.index.generation}
             if found.value is None:
                 return as_json(body)
             copies = self._shown(search, found.value)
@@ -146,7 +154,7 @@ class DuplicateRoutes:
         return await run_in_threadpool(self._table, self._service.collection(request), given)
 
     def _table(self, collection: Collection, given: Mapping[str, Any]) -> Response:
-        found, _ = self._found(collection, given.get("rule"))
+        found, _ = self._found(collection, given.get("rule"), duplicates.score_of(given.get("score")))
         with collection.lease() as search:
             copies = self._shown(search, _there(found))
             said: Mapping[int, str | None] = duplicates.decided(search.index)
@@ -184,18 +192,18 @@ class DuplicateRoutes:
         done = await self._service.writer.run(collection, lambda: duplicates.undo(collection.place, target, name))
         return as_json(done)
 
-    def _found(self, collection: Collection, rule: object) -> tuple[Found[Copies], str]:
-        """The groups by a rule, and the rule."""
-        base = self._service.kept.get(collection, duplicates.looked_for())
+    def _found(self, collection: Collection, rule: object, score: float | None = None) -> tuple[Found[Copies], str]:
+        """The groups by a rule and a least score, and the rule."""
+        base = self._service.kept.get(collection, duplicates.looked_for(score=score))
         named = duplicates.rule_of(rule, base.value) if base.making is None else LARGEST
         if named == LARGEST or base.value is None:
             return base, named
-        return self._service.kept.get(collection, duplicates.looked_for(named, base.value)), named
+        return self._service.kept.get(collection, duplicates.looked_for(named, score, base.value)), named
 
     def _by_rule(
         self, collection: Collection, given: Mapping[str, Any]
     ) -> tuple[list[tuple[Member, ...]], dict[int, str]]:
-        found, _ = self._found(collection, given.get("rule"))
+        found, _ = self._found(collection, given.get("rule"), duplicates.score_of(given.get("score")))
         kinds = given.get("kinds") or [duplicates.EXACT, duplicates.NEAR]
         names = given.get("groups")
         if not isinstance(kinds, list) or not set(map(str, kinds)) <= set(KINDS):

@@ -33,6 +33,7 @@ class ItemRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._orders = listing.Orders()
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
@@ -55,7 +56,7 @@ class ItemRoutes:
         """The pictures of an index, by ascending id or sorted, a page at a time."""
         with self._service.collection(request).lease() as search:
             where = visible(search, filter or None, hidden=hidden)
-            page = listing.page(search.index, where, sort or None, cursor or FIRST, k or 50)
+            page = listing.page(search.index, where, sort or None, cursor or FIRST, k or 50, self._orders)
             return as_json(
                 {
                     "items": self._told(search, page.ids.tolist()),
@@ -67,7 +68,10 @@ class ItemRoutes:
 
     def facets(self, request: Request, index: Index = None, filter: Filter = None, hidden: bool = False) -> Response:
         """How many pictures have each label, folder and attribute."""
-        with self._service.collection(request).lease() as search:
+        collection = self._service.collection(request)
+        with collection.lease() as search:
+            if not filter and not hidden:
+                return as_json(self._service.counter.of(collection, search)._asdict())
             where = visible(search, filter or None, hidden=hidden)
             ids = None if where is None else search.index.select(where)
             counted = [facet.to_json() for facet in facets(search.index, ids)]

@@ -20,7 +20,7 @@ from retrieval.service import limits
 from retrieval.service.answers import as_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.forms import FILES, read_form
-from retrieval.service.parameters import Id, Index
+from retrieval.service.parameters import FOREIGN, Id, Index
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
 from retrieval.service.service import Service, require_writer
@@ -64,8 +64,9 @@ class WriteRoutes:
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
         ids = {"ids": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MOST_IDS}}
+        files = {**FILES, "parameters": [FOREIGN]}
         one, many = _body(_VALUES), _body({**ids, **_VALUES}, required=("ids",))
-        app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=FILES, status_code=201)
+        app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=files, status_code=201)
         app.add_api_route("/items", self.change_many, methods=["PATCH"], tags=["write"], openapi_extra=many)
         app.add_api_route("/items/{id}", self.change, methods=["PATCH"], tags=["write"], openapi_extra=one)
         app.add_api_route("/items/{id}", self.remove, methods=["DELETE"], tags=["write"])

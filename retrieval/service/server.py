@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import threading
@@ -19,6 +20,7 @@ from retrieval.index.folder import is_index
 from retrieval.service import limits
 from retrieval.service.app import create_app
 from retrieval.service.collections import Collection, Collections
+from retrieval.service.connections import Connection
 from retrieval.service.metrics import Metrics
 from retrieval.service.service import Service
 from retrieval.service.settings import Settings
@@ -69,10 +71,9 @@ class Server:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=30,
-                limit_concurrency=limits.OPEN,
+                http=Connection,
+                timeout_keep_alive=math.ceil(limits.SILENCE),
                 timeout_graceful_shutdown=STOPPING,
-                h11_max_incomplete_event_size=32 * 2**10,
                 ws="none",
             )
         )

@@ -169,8 +169,8 @@ class Recipe:
             changes["lr"] = float(f"{times * _RATES[self.optimizer][pretrained]:.2g}")
         return self.replace(**changes)
 
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate of one step of so many, counted from 0."""
+    def rate(self, step: float, steps: int) -> float:
+        """The learning rate at one step of so many, counted from 0, or at a place between two."""
         peak = self.lr or 0.0
         if self.schedule == "constant":
             return peak

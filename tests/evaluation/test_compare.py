@@ -237,7 +237,7 @@ GOOD = {
     [
         ({"mAP.npy": npy(np.array([{}, 1], object))}, "object"),
         ({"mAP.npy": npy(np.array([0.5]))}, "shape (1,)"),
-        ({"mAP.npy": npy(np.array([0.5, np.nan]))}, "no number"),
+        ({"mAP.npy": npy(np.array([0.5, np.inf]))}, "no number"),
         ({"mAP.npy": npy(np.eye(2))}, "shape (2, 2)"),
         ({"mAP.npy": forged("(2,)", "'<f8'", b"short")}, "5 bytes"),
         ({"mAP.npy": forged("(1000000000000,)", "'<f8'", bytes(99))}, "cut off"),

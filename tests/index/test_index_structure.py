@@ -239,7 +239,7 @@ class Whole:
         return [{"candidates": 1}]
 
     def candidates(self, queries, count, parameters):
-        return np.argsort(-queries @ self._vectors.T, axis=1)[:, :count]
+        return np.ascontiguousarray(np.argsort(-queries @ self._vectors.T, axis=1)[:, :count])
 
     def write(self, path):
         self._vectors.tofile(path)

@@ -14,9 +14,10 @@ from vectors import clustered, unit
 
 from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
-from retrieval.index.nearest import exact_search, kinds, rank
+from retrieval.index.nearest import exact_search, kinds
 from retrieval.index.nearest.exact import matrix_products
 from retrieval.index.nearest.faiss_options import linear, project
+from retrieval.index.nearest.ranking import Ranker
 
 FACTORIES = [
     "Flat", "SQfp16", "SQ8", "PQ32x4fs", "RaBitQ", "HNSW16,Flat", "HNSW32_SQ8", "HNSW16_SQfp16", "PCA32,HNSW16_SQ8",
@@ -38,7 +39,8 @@ def built(vectors) -> dict[str, kinds.Structure]:
 
 def answers(structure, vectors, queries, parameters, k=10) -> tuple[np.ndarray, np.ndarray]:
     count = min((k + 2) * parameters.get("candidates", 1), len(structure))
-    return rank(queries, structure.candidates(queries, count, parameters), lambda rows: vectors[rows], k)
+    found = structure.candidates(queries, count, parameters)
+    return Ranker(np.arange(len(vectors)), vectors).rank(queries, found, k)[:2]
 
 
 @pytest.mark.kernels

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64] | npt.NDArray[np.uint32]
+"""int64 wherever some are missing."""
 
 
 class Structure(Protocol):
@@ -64,7 +65,7 @@ class Structure(Protocol):
     def __len__(self) -> int: ...
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
-        """About the `count` nearest of each query (nq, d): int64 (nq, count), −1 where fewer were found."""
+        """About the `count` nearest of each query (nq, d): (nq, count), C-contiguous, −1 where fewer were found."""
         ...
 
     def write(self, path: Path) -> None:

@@ -1,8 +1,8 @@
 """SymphonyQG: a graph whose edges carry one-bit codes of the vectors they lead to, scored many at a time.
 
 Gou et al. 2025, "SymphonyQG: Towards Symphonious Integration of Quantization and Graph for Approximate Nearest Neighbor
-Search", https://doi.org/10.1145/3709730, by the authors' own library, rabitqlib, which is optional. Its random rotation
-has no seed, so that no two builds are the same.
+Search", https://doi.org/10.1145/3709730, by the authors' own library, rabitqlib, which wants AVX2 or NEON and has no
+wheels for every system. Its random rotation has no seed, so that no two builds are the same.
 """
 
 from __future__ import annotations
@@ -108,8 +108,9 @@ class SymphonyStructure:
             return np.full((len(queries), count), -1)
         threads = 1 if len(queries) == 1 else faiss.omp_get_max_threads()
         found: Positions
+        filled = queries if self.dim >= _LEAST_DIM else _filled(queries)
         try:
-            found = self._index.search(_filled(queries), reach, width, threads)[0].astype(np.int64)
+            found = self._index.search(filled, reach, width, threads)[0]
         except RuntimeError:  # of one query, so many are out of its reach
             if len(queries) > 1:
                 found = np.concatenate(
@@ -120,7 +121,9 @@ class SymphonyStructure:
             else:
                 found = np.full((1, 1), -1, np.int64)
         missing = count - found.shape[1]
-        return np.pad(found, ((0, 0), (0, missing)), constant_values=-1) if missing else found
+        if missing:
+            found = np.pad(found.astype(np.int64), ((0, 0), (0, missing)), constant_values=-1)
+        return found
 
 
 def _interruptible(work: Callable[[], None]) -> None:
@@ -149,7 +152,7 @@ def _library() -> Any:
         import rabitqlib
     except ImportError as error:
         raise RetrievalError(
-            f"{NAME} needs the library rabitqlib, which is not installed; pip install rabitqlib, or take another "
+            f"{NAME} needs the library rabitqlib, which cannot be loaded here; pip install rabitqlib, or take another "
             "structure with `retrieval tune`."
         ) from error
     return rabitqlib

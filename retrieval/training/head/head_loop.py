@@ -178,7 +178,7 @@ def _from_labels(source: str | Path | PictureSet | Index, out: Path, recipe: Hea
             f"{found.name} has {len(rows):,} labelled pictures of {len(there):,} classes; a head needs two classes, "
             "and a class with two pictures."
         )
-    vectors = found.vectors[rows]
+    vectors = found.vectors if len(rows) == len(found.vectors) else found.vectors[rows]  # which may be a gigabyte
     names = [found.classes[place] for place in there]
     numbered = labels.astype(np.int64)
 
