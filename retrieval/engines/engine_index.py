@@ -247,20 +247,20 @@ class EngineIndex(Index):
         both = zip(self._answers.by_structure(sample, k), self._answers.exactly(sample, k), strict=True)
         return float(np.mean([np.mean(found >= truth[-1]) for (found, _), (truth, _) in both]))
 
-    def _sample(self) -> list[tuple[npt.NDArray[Any], Ids]]:
+    def _sample(self) -> list[tuple[npt.NDArray[Any], Sequence[int]]]:
         """Questions that are like the index's own vectors and none of them, which its structure would find too easily:
         each as far from one, in any direction, as that one's nearest neighbour."""
-        rng, ids, nobody = np.random.default_rng(0), self.ids(), np.empty(0, np.int64)
+        rng, ids = np.random.default_rng(0), self.ids()
         chosen = rng.choice(ids, min(_ASKED, len(ids)), replace=False)
         own = self.vectors(chosen)
-        asked = [(one, chosen[row : row + 1]) for row, one in enumerate(own)]
+        asked = [(one, [id_]) for one, id_ in zip(own, chosen.tolist(), strict=True)]
         nearest = np.array([scores[:1].sum() for scores, _ in self._answers.exactly(asked, 1)])  # 0 where it is alone
         if self.storage == "binary":
             flipped = rng.random((len(own), self.dim)) < (1 - nearest[:, None]) / 2
-            return [(code, nobody) for code in own ^ np.packbits(flipped, axis=1, bitorder="little")]
+            return [(code, ()) for code in own ^ np.packbits(flipped, axis=1, bitorder="little")]
         away, _ = directions(rng.standard_normal(own.shape))
         found, _ = directions(own + np.sqrt(np.maximum(2 - 2 * nearest, 0))[:, None] * away)
-        return [(one, nobody) for one in found.astype(np.float32)]
+        return [(one, ()) for one in found.astype(np.float32)]
 
     # Inside
 

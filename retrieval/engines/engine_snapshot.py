@@ -54,7 +54,7 @@ class EngineSnapshot:
         return self._engine.everything()
 
     def search(
-        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Ids] | None, chosen: tuple[str, Ids] | None
+        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Sequence[int]] | None, chosen: tuple[str, Ids] | None
     ) -> tuple[Floats, Ids]:
         """See :meth:`retrieval.index.snapshot.Snapshot.search`."""
         where = None if chosen is None else chosen[0]
@@ -72,7 +72,7 @@ class EngineSnapshot:
         queries: npt.NDArray[Any],
         k: int,
         after: tuple[Floats, Ids],
-        exclude: Sequence[Ids] | None,
+        exclude: Sequence[Sequence[int]] | None,
         chosen: tuple[str, Ids] | None,
     ) -> tuple[Floats, Ids]:
         """See :meth:`retrieval.index.snapshot.Snapshot.search_after`."""
@@ -97,14 +97,14 @@ class EngineSnapshot:
         return found
 
     def exactly(
-        self, asked: Sequence[tuple[npt.NDArray[Any], Ids]], k: int, where: str | None = None
+        self, asked: Sequence[tuple[npt.NDArray[Any], Sequence[int]]], k: int, where: str | None = None
     ) -> list[tuple[Floats, Ids]]:
         """The k best for each query, and ids that it must not get, without error."""
         return [self._exactly(query, k, left_out, where, None) for query, left_out in asked]
 
     def by_structure(
         self,
-        asked: Sequence[tuple[npt.NDArray[Any], Ids]],
+        asked: Sequence[tuple[npt.NDArray[Any], Sequence[int]]],
         k: int,
         effort: int | None = None,
         where: str | None = None,
@@ -131,7 +131,12 @@ class EngineSnapshot:
         return where is None or self._many[where] > few
 
     def _exactly(
-        self, query: npt.NDArray[Any], k: int, exclude: Ids, where: str | None, after: tuple[Floats, Ids] | None
+        self,
+        query: npt.NDArray[Any],
+        k: int,
+        exclude: Sequence[int],
+        where: str | None,
+        after: tuple[Floats, Ids] | None,
     ) -> tuple[Floats, Ids]:
         """What the engine finds with its own rounding, scored anew; more of it while that could hide a better one."""
         if not k:
@@ -171,5 +176,5 @@ def _stacked(found: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
     return scores, ids
 
 
-def _each(exclude: Sequence[Ids] | None, queries: int) -> Sequence[Ids]:
-    return [np.empty(0, np.int64)] * queries if exclude is None else exclude
+def _each(exclude: Sequence[Sequence[int]] | None, queries: int) -> Sequence[Sequence[int]]:
+    return [()] * queries if exclude is None else exclude

@@ -237,7 +237,7 @@ class PostgreSQL(Engine):
         self,
         query: npt.NDArray[Any],
         count: int,
-        exclude: Ids,
+        exclude: Sequence[int],
         where: str | None,
         *,
         below: float | None = None,
@@ -245,7 +245,7 @@ class PostgreSQL(Engine):
     ) -> Near:
         """See :meth:`.Engine.nearest`."""
         condition, values = self._condition(where)
-        values |= {"query": self._vectors.spelled(query), "count": count, "exclude": exclude.tolist()}
+        values |= {"query": self._vectors.spelled(query), "count": count, "exclude": list(exclude)}
         if len(exclude):
             condition += " AND id <> ALL(%(exclude)s::bigint[])"
         if effort is not None:
