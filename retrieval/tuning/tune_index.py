@@ -72,7 +72,7 @@ def tune(
     if not len(index):
         raise RetrievalError(f"The index {str(index.folder)!r} is empty; add something to it first.")
     index.must_write()  # said now, not in the end
-    budget = Budget(minutes)
+    budget = Budget(minutes, strict=True)
     drop_unusable(index)
     mapped = memory is not None and memory < bytes_of(index)
     trying = Trying(index, wishes, k, budget, queries=queries, mapped=mapped, seed=seed)
@@ -87,6 +87,7 @@ def tune(
     chosen = choose([p for p in points if p.in_turns], wishes) or choose(points, wishes)
     lost = _losses(index, trying, chosen, seed)
     if chosen is not None:
+        budget.strict = False  # what was measured is built, however long it takes
         trying.take(index, chosen)
     report = TuningReport(
         index=str(index.folder),

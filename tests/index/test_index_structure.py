@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import test_conformance
 from vectors import brute, clustered, make, named, unit
 
 from retrieval.errors import RetrievalError
@@ -263,3 +264,13 @@ def test_a_new_kind_is_a_file_and_a_line_in_the_table(tmp_path, monkeypatch):
         assert index.structure.factory == "Whole" and index.warnings == []
     for mine, slow in zip(found, brute(queries, vectors[left], left, 10), strict=True):
         np.testing.assert_array_equal(mine, slow)
+
+
+@pytest.mark.parametrize("factory", ["SymphonyQG32_SQ8", "RR16,IVF16,RaBitQfs"])
+def test_what_came_later_answers_as_the_others_do(tmp_path, factory):
+    test_conformance.life(tmp_path / "index", "float32", factory, 400, 16)
+
+
+@pytest.mark.parametrize("factory", ["SymphonyQG32_SQ8", "RR32,IVF16,RaBitQfs"])
+def test_it_does_so_of_equal_vectors_too(tmp_path, factory):
+    test_conformance.test_of_equal_vectors_the_lowest_ids_come_first(tmp_path, "float32", factory)

@@ -19,9 +19,9 @@ from retrieval.index.nearest.exact import matrix_products
 from retrieval.index.nearest.faiss_options import Settings, empty, project
 from retrieval.index.nearest.structure import Floats, Positions
 
-_CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ)"
+_CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ(fs)?)"
 _KNOWN = re.compile(
-    rf"(PCA\d{{1,4}},)?({_CODE}|IVF\d{{1,6}},{_CODE}|HNSW\d{{1,3}}(,Flat|_SQ8|_SQfp16)?|NSG\d{{1,3}}(,Flat)?)"
+    rf"((PCA|RR)\d{{1,4}},)?({_CODE}|IVF\d{{1,6}},{_CODE}|HNSW\d{{1,3}}(,Flat|_SQ8|_SQfp16)?|NSG\d{{1,3}}(,Flat)?)"
 )
 """What of FAISS's descriptions is understood here: one part that names positions. What keeps ids of its own (IDMap), or
 scores anew by itself (Refine), is not."""
