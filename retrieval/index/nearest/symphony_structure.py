@@ -40,6 +40,9 @@ _WIDEST = 10_000
 class SymphonyStructure:
     """One such graph behind the interface of :class:`retrieval.index.nearest.structure.Structure`."""
 
+    vectors: Floats | None = None
+    """It has them, in float32 or 8 bits, where nobody else can read them."""
+
     def __init__(self, factory: str, index: Any, dim: int) -> None:
         self.factory = factory
         self.dim = dim
