@@ -155,9 +155,7 @@ def readings(
 def _without(ranking: Ranking, own: Sequence[int]) -> Ranking:
     scores, ids = ranking
     left_out = {*own}
-    kept = [
-        place for place, id_ in enumerate(ids.tolist()) if id_ not in left_out
-    ]  # numpy.isin is ten times slower
+    kept = [place for place, id_ in enumerate(ids.tolist()) if id_ not in left_out]  # numpy.isin is ten times slower
     return ranking if len(kept) == len(ids) else (scores[kept], ids[kept])
 
 
