@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """What the index costs beside FAISS alone, and from which size an approximate structure is worth having.
 
-    python benchmarks/index.py overhead      our search against a bare faiss.IndexFlatIP, one query and batches
+    python benchmarks/index.py overhead      our search against the structure alone, and questions against searches
+    python benchmarks/index.py cores         2,000 queries at once on one core and on two, by the clock
+    python benchmarks/index.py exact         our exact search against a bare faiss.IndexFlatIP, one query and batches
     python benchmarks/index.py opening       a process that answers one query by path, against importing numpy
     python benchmarks/index.py million       opening an index of a million items, adding 1,000, removing 1,000
     python benchmarks/index.py pages         a page of hits at depth 10,000 against the first page, one query at a time
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import sqlite3
 import subprocess
@@ -26,16 +29,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
+import rabitqlib
 from command import options, show
 from contest.data import clustered
+from threadpoolctl import threadpool_limits
 from turns import take_turns
 
+from retrieval.base import compiled
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
 from retrieval.search import Answer, Search
@@ -85,13 +92,130 @@ def turns(ours: Callable[[int], object], other: Callable[[int], object], rounds:
 
 
 def overhead(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """`Index.search` against the call of SymphonyQG's own library, and `Search.query_*` against `Index.search`."""
+    rows = []
+    ways = {"compiled": nullcontext, "NumPy": by_numpy} if compiled.kernel is not None else {"NumPy": nullcontext}
+    for d in (128, 256, 784):
+        both = clustered(51_000, d, seed)
+        chosen = np.random.default_rng(seed).permutation(len(both))
+        vectors, queries = both[chosen[:50_000]], both[chosen[50_000:]]
+        place = folder / f"overhead{d}"
+        with fill(place, vectors) as index:
+            structure = kinds.build("SymphonyQG32", vectors, seed=seed)
+            index.set_structure(structure, {"ef": 0})
+            file = place / index.structure.file
+        alone = rabitqlib.SymqgIndex.load(str(file))
+        for scoring, way in ways.items():
+            with way(), Index.open(place) as index:
+                rows += [
+                    {"dim": d, "scoring": scoring, **row} for row in beside_structure(index, alone, queries, rounds)
+                ]
+        with Search.open(place) as search:
+            search.index.structure.parameters["ef"] = 40
+            rows += [{"dim": d, **row} for row in beside_search(search, queries, rounds)]
+    fill(folder / "questions", clustered(10_000, 128, seed)).close()
+    with Search.open(folder / "questions") as search:
+        rows += [{"dim": 128, **row} for row in beside_search(search, clustered(1000, 128, seed + 1), rounds)]
+    return rows
+
+
+@contextlib.contextmanager
+def by_numpy() -> Iterator[None]:
+    """Indexes that are opened inside score as they do where nothing could be compiled."""
+    kept, compiled.kernel = compiled.kernel, None
+    try:
+        yield
+    finally:
+        compiled.kernel = kept
+
+
+def beside_structure(index: Index, alone: Any, queries: np.ndarray, rounds: int) -> Iterator[dict[str, Any]]:
+    """One query and all at once: plain, with an id left out, and filtered; at four efforts.
+
+    The structure alone is asked for as many as ours asks it for, as it can neither leave out nor filter.
+    """
+    n = len(index)
+    where = f"id >= {n // 4}"
+    _, nearest = index.search(queries, 1)
+    excluded = nearest.tolist()
+    asked: dict[str, tuple[int, dict[str, Any]]] = {
+        "plain": (K, {}),
+        "one excluded": (K + 3, {"exclude": excluded}),
+        "filtered": (2 + math.ceil(1.5 * K * n / len(index.select(where))), {"where": where}),
+    }
+    for ef in (20, 40, 80, 160):
+        index.structure.parameters["ef"] = ef
+        for what, (count, how) in asked.items():
+            width = max(ef, count)
+
+            def ours(start: int, end: int, how: dict[str, Any] = how) -> None:
+                own = {name: value[start:end] if name == "exclude" else value for name, value in how.items()}
+                index.search(queries[start:end], K, **own)
+
+            def its(start: int, end: int, count: int = count, width: int = width) -> None:
+                alone.search(queries[start:end], count, width, 1)
+
+            for size, calls in ((1, 200), (len(queries), 1)):
+
+                def each(search: Callable[[int, int], None], turn: int, size: int = size, calls: int = calls) -> None:
+                    for call in range(calls):
+                        start = (turn * calls + call) * size % len(queries)
+                        search(start, start + size)
+
+                row = turns(lambda turn: each(ours, turn), lambda turn: each(its, turn), rounds)
+                yield {"asked": what, "effort": ef, "queries": size, **per_query(row, calls * size)}
+
+
+def beside_search(search: Search, queries: np.ndarray, rounds: int) -> Iterator[dict[str, Any]]:
+    """A question with its answer, by vector, id and path, against the search that it stands on."""
+    index, calls = search.index, 100
+    ids = np.random.default_rng(0).permutation(index.ids())
+    paths = {item.id: item.path for item in index.items(ids.tolist())}
+    vectors = index.vectors(ids[:1000])
+
+    def question(kind: str, at: int) -> None:
+        if kind == "vector":
+            search.query_vectors(queries[at], K)
+        elif kind == "id":
+            search.query_ids([int(ids[at])], K)
+        else:
+            search.query_paths([paths[int(ids[at])]], K)
+
+    def its_search(kind: str, at: int) -> None:
+        if kind == "vector":
+            index.search(queries[at : at + 1], K)
+        else:
+            index.search(vectors[at : at + 1], K, exclude=[[int(ids[at])]])
+
+    for kind in ("vector", "id", "path"):
+
+        def each(ask: Callable[[str, int], None], turn: int, kind: str = kind) -> None:
+            for call in range(calls):
+                ask(kind, (turn * calls + call) % 1000)
+
+        row = turns(lambda turn: each(question, turn), lambda turn: each(its_search, turn), rounds)
+        yield {"asked": f"by {kind}, with its answer", "queries": 1, **per_query(row, calls)}
+
+
+def per_query(row: dict[str, Any], count: int) -> dict[str, Any]:
+    """Microseconds a query, and how many more ours takes."""
+    ours, other = (1000 * row[name] / count for name in ("ours_ms", "other_ms"))
+    return {
+        "ours_us": ours,
+        "other_us": other,
+        "more_us": ours - other,
+        **{n: row[n] for n in ("ratio", "least", "most")},
+    }
+
+
+def exact(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     """Our exact search against faiss.IndexFlatIP on 60,000 × 128."""
     vectors = clustered(60_000, 128, seed)
     queries = np.concatenate([vectors[::100], clustered(1400, 128, seed + 1)])
     bare = faiss.IndexFlatIP(128)
     bare.add(vectors)
     rows = []
-    with fill(folder / "overhead", vectors) as index:
+    with fill(folder / "exact", vectors) as index:
         for size in (1, 10, 100, 1000):
             starts = np.random.default_rng(seed).integers(0, len(queries) - size, (rounds, max(1, 100 // size)))
 
@@ -254,8 +378,44 @@ def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def on_cores(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Batches on two threads against one: 50,000 × 256, by structure, exactly, and all above a score."""
+    both = clustered(52_000, 256, seed)
+    chosen = np.random.default_rng(seed).permutation(len(both))
+    vectors, queries = both[chosen[:50_000]], both[chosen[50_000:]]
+    rows = []
+    fill(folder / "cores", vectors).close()
+    structures = {"SymphonyQG32_SQ8": {"ef": 80, "candidates": 1}, "IVF256,PQ128x4fs": {"nprobe": 8, "candidates": 8}}
+    for factory in (None, *structures):
+        with Index.open(folder / "cores", write=True) as index:
+            built = None if factory is None else kinds.build(factory, vectors, seed=seed)
+            index.set_structure(built, structures.get(factory or ""))
+        with Index.open(folder / "cores") as index:
+            asked: dict[str, Callable[[], Any]] = {factory or "exact": lambda: index.search(queries, K)}
+            if factory is None:
+                asked["above a score"] = lambda: index.range_search(queries, 0.5)
+            for name, ask in asked.items():
+                kept = {}
+
+                def on(threads: int, ask: Callable[[], Any] = ask, kept: dict[int, Any] = kept) -> None:
+                    faiss.omp_set_num_threads(threads)
+                    with threadpool_limits(threads):
+                        kept[threads] = ask()
+
+                row = turns(lambda _: on(1), lambda _: on(2), rounds, time.perf_counter)
+                same = all(np.array_equal(one, two) for one, two in zip(kept[1], kept[2], strict=True))
+                rows.append(
+                    {"queries": len(queries), "what": name, "one_ms": row["ours_ms"], "two_ms": row["other_ms"],
+                     "scaling": row["ratio"], "least": row["least"], "most": row["most"], "same bits": str(same)}
+                )  # fmt: skip
+    faiss.omp_set_num_threads(1)
+    return rows
+
+
 MEASURES: dict[str, Callable[[int, int, Path], list[dict[str, Any]]]] = {
     "overhead": overhead,
+    "exact": exact,
+    "cores": on_cores,
     "opening": opening,
     "million": million,
     "pages": pages,

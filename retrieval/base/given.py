@@ -40,9 +40,13 @@ def whole_numbers(values: Iterable[Any], what: str) -> list[int]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and values.ndim == 1:
         return list(map(int, values.tolist()))
     try:
-        return [whole(value, what) for value in values]
+        found = list(values)
     except TypeError:  # not even many
         raise RetrievalError(f"{values!r:.60} are no {what}s; give a list of whole numbers.") from None
+    try:
+        return list(map(operator.index, found))
+    except TypeError:
+        return [whole(value, what) for value in found]  # which says which it is
 
 
 SEEDS = 2**32

@@ -145,7 +145,7 @@ def evaluate_reranked(
                 continue
             spent += searched - began, time.perf_counter() - searched
             unread += len(anew.unread)
-            for column, one in zip(columns, (unchanged(found), anew), strict=True):
+            for column, one in zip(columns, (unchanged(found.ids, found.scores), anew), strict=True):
                 column.append(measured(one, number[one.ids], int(asked.labels[row]), total))
     rows, totals = np.delete(rows, unreadable), np.delete(totals, unreadable)
     if not len(rows):
@@ -153,7 +153,7 @@ def evaluate_reranked(
     answered = asked.select(rows)
     first, second = (
         Kept(
-            subject=f"{subject or index.folder}{suffix}",
+            subject=f"{subject or index.name}{suffix}",
             data="the same queries",
             protocol="",
             over=over,

@@ -6,8 +6,8 @@ This is the one place of both: an index answers by it, and a tuning measures it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +19,11 @@ from retrieval.index.nearest.exact import (
     Allowed,
     exact_search,
     merge,
-    rank,
-    rank_one,
     search_after,
-    shortlist,
 )
 from retrieval.index.nearest.exact import range_search as range_of_floats
 from retrieval.index.nearest.hamming import exact_hamming, hamming_range_search
+from retrieval.index.nearest.ranking import Exclude, Excluded, Ranker
 from retrieval.index.rows import Ids, Returnable, Rows
 
 if TYPE_CHECKING:
@@ -41,6 +39,9 @@ _FEW = 25
 """A filter that leaves fewer than √(_FEW · k · n) of n items is searched exactly: ``benchmarks/filters.py`` shows where
 the two ways cost the same."""
 
+_KEPT = 64
+"""Kinds of questions for which it is known how many candidates they take."""
+
 _MORE = 1.5
 """How many more candidates a structure is asked for than would do if a filter's items lay evenly."""
 
@@ -49,7 +50,7 @@ def exact(
     rows: Rows,
     queries: npt.NDArray[Any],
     k: int,
-    exclude: Sequence[Ids] | None = None,
+    exclude: Exclude = None,
     allowed: Returnable | None = None,
     first: int = 0,
     after: After | None = None,
@@ -69,6 +70,7 @@ def exact(
         scores (nq, k) and ids (nq, k), as :func:`retrieval.index.nearest.exact_search` orders and pads them.
     """
     search: Any = exact_hamming if queries.dtype == np.uint8 else exact_search
+    exclude = Excluded.of(exclude)
     if after is not None:
         search = partial(exact_hamming if queries.dtype == np.uint8 else search_after, after=after)
     parts: list[Answers] = []
@@ -122,20 +124,18 @@ class Approximate:
     ) -> None:
         self._structure, self._parameters, self._k, self._rows = structure, parameters, k, rows
         same = len(ids) <= len(rows) and (rows.ids[: len(ids)] == ids).all()
-        # The row of each position, −1 for an item that is gone; None if position and row are the same.
-        self._row_of: Ids | None = None if same else rows.at(ids)
+        whole = len(rows.arrays) == 1 and rows.arrays[0].dtype == np.float32
+        self._ranker = Ranker(rows.ids, rows.arrays[0] if whole else rows.gather, None if same else rows.at(ids))
+        self._size = len(structure)
+        self._count = lru_cache(_KEPT)(self._candidates)
         # Rows from here on came after the structure was built.
         self._tail = int(np.searchsorted(rows.ids, ids[-1], side="right"))
-        whole = len(rows.arrays) == 1 and rows.arrays[0].dtype == np.float32
-        # The vectors of all rows, if they lie in one piece; and if they are the structure's positions, too.
-        self._vectors: Floats | None = rows.arrays[0] if whole else None
-        self._plain = self._vectors if same and self._tail == len(rows) else None
 
     def search(
         self,
         queries: Floats,
         k: int,
-        exclude: Sequence[Ids] | None = None,
+        exclude: Exclude = None,
         allowed: Returnable | None = None,
         *,
         filtered: bool = False,
@@ -146,47 +146,36 @@ class Approximate:
             queries, k, exclude, allowed: as for :func:`exact`.
             filtered: whether `allowed` comes of a filter, rather than of rows that are gone.
         """
-        structure, rows = self._structure, self._rows
-        spare = SPARE[0] + (0 if exclude is None else max(map(len, exclude), default=0))
-        count, few = k + spare, False
-        if allowed is not None:
-            # Asking for more and dropping what may not be returned finds more, and faster, than having the structure
-            # select: a graph that may return one node in ten still has to walk over the others.
-            count = spare + math.ceil(_MORE * k * len(rows) / max(allowed.rows, 1))
-            few = filtered and allowed.rows <= max(math.sqrt(_FEW * k * len(rows)), 10 * k)
-        # A structure is no help where a good part of it is asked for, or where few may be returned.
-        if 10 * count > len(structure) or few or not k or not len(queries) or not len(rows):
+        structure, rows, exclude = self._structure, self._rows, Excluded.of(exclude)
+        most = 0 if exclude is None else exclude.most
+        count = self._count(k, most, None if allowed is None else allowed.rows, filtered)
+        if not count or not len(queries):
             return exact(rows, queries, k, exclude, allowed)
-        asked = min(count * self._parameters.get("candidates", 1), len(structure))
-        found = structure.candidates(queries, asked, self._effort(k, spare))
-        if len(queries) == 1 and self._plain is not None and allowed is None and exclude is None:
-            if asked > 2 * count:
-                found = shortlist(queries, self._plain, found, count)
-            answer = rank_one(queries, found[0], self._plain, k)
-            if answer is not None:
-                return answer[0], rows.ids[answer[1]]
-        if self._row_of is not None:
-            found = np.where(found < 0, -1, self._row_of[found])
-        if allowed is not None:
-            found[~allowed.mask[found]] = -1  # where it is -1 already, it stays so
-        if found.shape[1] > 2 * count and self._vectors is not None:
-            found = shortlist(queries, self._vectors, np.ascontiguousarray(found), count)
-        if exclude is not None:
-            for row, left_out in zip(found, exclude, strict=True):
-                row[np.isin(row, rows.at(left_out))] = -1
-        scores, best = rank(queries, found, rows.gather, k)
-        ids = rows.ids[best]
-        short = bool(best[:, -1].min() < 0)
-        if short:
-            ids[best < 0] = -1
+        asked = min(count * self._parameters.get("candidates", 1), self._size)
+        found = structure.candidates(queries, asked, self._effort(k, SPARE[0] + most))
+        mask = None if allowed is None else allowed.mask
+        scores, ids, lacking = self._ranker.rank(queries, found, k, count, mask, exclude)
+        short = np.flatnonzero(ids[:, -1] < 0) if lacking else ()
         if self._tail < len(rows):
             late = exact(rows, queries, k, exclude, allowed, self._tail)
             scores, ids = merge([(scores, ids), late], k)
-        if short:  # parts of a graph can be out of reach, and filters can leave less than is there
-            lacking = np.flatnonzero(best[:, -1] < 0)
-            some = None if exclude is None else [exclude[int(query)] for query in lacking]
-            scores[lacking], ids[lacking] = exact(rows, queries[lacking], k, some, allowed)
+        if len(short):  # parts of a graph can be out of reach, and filters can leave less than is there
+            own = None if exclude is None else Excluded([exclude[int(query)] for query in short])
+            scores[short], ids[short] = exact(rows, queries[short], k, own, allowed)
         return scores, ids
+
+    def _candidates(self, k: int, most: int, returnable: int | None, filtered: bool) -> int:
+        """How many candidates there should be for k neighbours where a query has at most `most` excluded; 0 where it is
+        better to look at every vector."""
+        n, spare = len(self._rows), SPARE[0] + most
+        count, few = k + spare, False
+        if returnable is not None:
+            # Asking for more and dropping what may not be returned finds more, and faster, than having the structure
+            # select: a graph that may return one node in ten still has to walk over the others.
+            count = spare + math.ceil(_MORE * k * n / max(returnable, 1))
+            few = filtered and returnable <= max(math.sqrt(_FEW * k * n), 10 * k)
+        # A structure is no help where a good part of it is asked for, or where few may be returned.
+        return 0 if 10 * count > self._size or few or not k or not n else count
 
     def _effort(self, k: int, spare: int) -> Mapping[str, int]:
         """The parameters for k neighbours, of which `spare` more are asked for.

@@ -8,11 +8,14 @@ generation that it found when it opened. So it sees one state however long it li
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -41,8 +44,11 @@ from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
 FILE = "catalog.sqlite"
 
 _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
-_TOGETHER = 500
+_TOGETHER = 512
 """Items that one statement asks for."""
+
+_REMEMBERED = 1 << 14
+"""Items that are kept for whoever asks for them again, some megabytes: hits of one query are hits of others."""
 
 _SHARE = 16
 """Of so many ids one, at least, from which on a statement goes through all items and passes over those not asked for,
@@ -99,6 +105,7 @@ class Catalog(Database):
         """
         super().__init__(folder / FILE, write=write, marked=marked)
         self._kinds: dict[str, set[str]] = {}
+        self._remembered: dict[int, Item] = {}  # of this generation
 
     @staticmethod
     def create(folder: Path, meta: Mapping[str, object]) -> None:
@@ -123,6 +130,7 @@ class Catalog(Database):
         """What there is now; a reader keeps to it from here on."""
         with self.reading():
             self.reread()
+            self._remembered = {}
             kinds: dict[str, set[str]] = {}
             for name, kind in self.all("SELECT name, kind FROM attribute_kinds"):
                 kinds.setdefault(str(name), set()).add(str(kind))
@@ -175,17 +183,31 @@ class Catalog(Database):
     def missing(self, ids: Sequence[int]) -> int | None:
         """The first of these ids that no item of the index has, or None."""
         found: set[int] = set()
-        for marks in _some_at_a_time(ids):
-            found.update(id_ for (id_,) in self.all(f"SELECT id FROM items WHERE id IN ({marks}) AND {_LIVE}"))  # noqa: S608
-        return next((id_ for id_ in ids if id_ not in found), None)
+        for marks, some in _some_at_a_time([id_ for id_ in ids if id_ not in self._remembered]):
+            found.update(
+                id_
+                for (id_,) in self.all(f"SELECT id FROM items WHERE id IN ({marks}) AND {_LIVE}", **some)  # noqa: S608
+            )
+        return next((id_ for id_ in ids if id_ not in found and id_ not in self._remembered), None)
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
-        """The items among these ids that are in the index."""
+        """The items among these ids that are in the index, and perhaps others."""
+        known = self._remembered
+        unknown = [id_ for id_ in ids if id_ not in known]
+        if not unknown:
+            return known
         found: dict[int, Item] = {}
-        for marks in _some_at_a_time(ids):
-            for row in self.all(f"SELECT {_ITEM} FROM items WHERE id IN ({marks}) AND {_LIVE}"):  # noqa: S608
-                found[row[0]] = self._item(row)
-        return found
+        for marks, some in _some_at_a_time(unknown):
+            rows = self.all(f"SELECT {_ITEM} FROM items WHERE id IN ({marks}) AND {_LIVE}", **some)  # noqa: S608
+            with self.damage_is_said():
+                found.update([(row[0], _item(row)) for row in rows])
+        most = _REMEMBERED if self._marked else 0  # who reads unseen asks the file, which says what was forgotten
+        if len(known) + len(found) <= most:
+            known.update(found)
+            return known
+        if len(found) <= most and self._remembered is known:
+            self._remembered = found.copy()
+        return {id_: known[id_] for id_ in ids if id_ in known} | found
 
     def taken(self, paths: Iterable[str]) -> str | None:
         """One of these paths that an item has, or None."""
@@ -202,7 +224,8 @@ class Catalog(Database):
         if not is_unicode(path):
             return None  # there is none of such a name
         for row in self.all(f"SELECT {_ITEM} FROM items WHERE path = :path AND {_LIVE}", path=path):  # noqa: S608
-            return self._item(row)
+            with self.damage_is_said():
+                return _item(row)
         return None
 
     def find_sha256(self, sha256: str) -> list[Item]:
@@ -211,7 +234,8 @@ class Catalog(Database):
             f"SELECT {_ITEM} FROM items WHERE sha256 = :sha256 AND {_LIVE} ORDER BY id",  # noqa: S608
             sha256=sha256,
         )
-        return [self._item(row) for row in rows]
+        with self.damage_is_said():
+            return [_item(row) for row in rows]
 
     def known(self) -> dict[str, tuple[int, int]]:
         """path → (size, mtime_ns) of every item."""
@@ -231,11 +255,19 @@ class Catalog(Database):
     def labels_of(self, ids: Sequence[int]) -> dict[int, str]:
         """The labels of those of these ids that are in the index and have one."""
         found: dict[int, str] = {}
-        for marks in _some_at_a_time(ids):
-            found.update(
-                self.all(f"SELECT id, label FROM items WHERE id IN ({marks}) AND label IS NOT NULL AND {_LIVE}")  # noqa: S608
-            )
+        for marks, some in _some_at_a_time(ids):
+            within = f"id IN ({marks}) AND label IS NOT NULL AND {_LIVE}"
+            found.update(self.all(f"SELECT id, label FROM items WHERE {within}", **some))  # noqa: S608
         return found
+
+    def items_changed(self) -> int:
+        """The last generation in which items were added, removed or changed, or removed ones forgotten."""
+        ((added, removed),) = self.all(
+            "SELECT (SELECT max(added) FROM segments WHERE added <= :now), "
+            "(SELECT max(removed) FROM items WHERE removed IS NOT NULL AND removed <= :now)"
+        )
+        purged = int(self.meta.get(PURGED, 0))
+        return max(int(added or 0), int(removed or 0), purged if purged <= self.generation else 0)
 
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
@@ -244,9 +276,10 @@ class Catalog(Database):
     def attributes(self, ids: Sequence[int]) -> dict[int, dict[str, Value]]:
         """The attributes of these items, those that have any."""
         found: dict[int, dict[str, Value]] = {}
-        for marks in _some_at_a_time(ids):
+        for marks, some in _some_at_a_time(ids):
             for item, name, value in self.all(
-                f"SELECT item, name, value FROM attributes WHERE item IN ({marks}) AND {_LIVE} ORDER BY name"  # noqa: S608
+                f"SELECT item, name, value FROM attributes WHERE item IN ({marks}) AND {_LIVE} ORDER BY name",  # noqa: S608
+                **some,
             ):
                 found.setdefault(item, {})[str(name)] = value
         return found
@@ -264,10 +297,14 @@ class Catalog(Database):
             )
         many = _SHARE * len(ids) > int(self.meta["items"])
         found: dict[int, Value] = {}
-        for statement in [ask] if many else [some.format(marks) for marks in _some_at_a_time(ids)]:
-            rows = self.all(statement, name=name)
+        asked = [(ask, {})] if many else [(some.format(marks), these) for marks, these in _some_at_a_time(ids)]
+        for statement, these in asked:
+            rows = self.all(statement, name=name, **these)
             with self.damage_is_said():
-                found.update((id_, _plain(name, value)) for id_, value in rows if value is not None)
+                if name != "folder" and {type(value) for _, value in rows} <= {int, str}:  # as they are
+                    found.update(rows)
+                else:
+                    found.update((id_, _plain(name, value)) for id_, value in rows if value is not None)
         return found
 
     def counts(self, names: Sequence[str], ids: npt.NDArray[np.int64] | None) -> dict[str, dict[Value | None, int]]:
@@ -286,26 +323,29 @@ class Catalog(Database):
             given = np.zeros(int(ids.max()) + 1, np.uint8)
             given[ids] = 1
             asked = given.tobytes()
-        for marks in _some_at_a_time(ids.tolist()) if ids is not None and few else ():
+        for marks, some in _some_at_a_time(ids.tolist()) if ids is not None and few else ():
             for name in names:
                 if name in _COLUMNS:
                     within = f"FROM items WHERE id IN ({marks}) AND {_LIVE} GROUP BY 1"
-                    count(name, self.all(f"SELECT {_COLUMNS[name]}, count(*) {within}"))
+                    count(name, self.all(f"SELECT {_COLUMNS[name]}, count(*) {within}", **some))
             for name, value, n in self.all(
                 "SELECT name, value, count(*) FROM attributes INDEXED BY attributes_by_item "  # noqa: S608
-                f"WHERE item IN ({marks}) AND {_LIVE} GROUP BY name, value"
+                f"WHERE item IN ({marks}) AND {_LIVE} GROUP BY name, value",
+                **some,
             ):
                 if name in found:
                     count(name, [(value, n)])
         for name in () if few else names:
-            column, key, table, only = (
-                (_COLUMNS[name], "id", "items NOT INDEXED", "")
-                if name in _COLUMNS
-                else ("value", "item", "attributes INDEXED BY attributes_by_value", "name = :name AND ")
-            )
-            chosen = "" if ids is None else f" AND {_ASKED_FOR.format(key)}"
-            ask = f"SELECT {column}, count(*) FROM {table} WHERE {only}{_LIVE}{chosen} GROUP BY 1"  # noqa: S608
-            count(name, self.all(ask, name=name, asked=asked))
+            chosen = "" if ids is None else f" AND {_ASKED_FOR.format('id' if name in _COLUMNS else 'item')}"
+            if name in _COLUMNS:  # of a million different values SQLite sorts all for what a dictionary does
+                ask = f"SELECT {_COLUMNS[name]} FROM items NOT INDEXED WHERE {_LIVE}{chosen}"  # noqa: S608
+                count(name, Counter(itertools.chain.from_iterable(self.all(ask, asked=asked))).items())
+            else:
+                ask = (
+                    "SELECT value, count(*) FROM attributes INDEXED BY attributes_by_value "  # noqa: S608
+                    f"WHERE name = :name AND {_LIVE}{chosen} GROUP BY 1"
+                )
+                count(name, self.all(ask, name=name, asked=asked))
         return found
 
     def attribute_kinds(self) -> dict[str, set[str]]:
@@ -559,17 +599,31 @@ class Catalog(Database):
         """Whether there is a table that an earlier release did not make."""
         return bool(self.all("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = :table", table=table))
 
-    def _item(self, row: tuple[Any, ...]) -> Item:
-        with self.damage_is_said():
-            id_, path, label, width, height, size, mtime, sha = row
-            label = None if label is None else str(label)
-            return Item(int(id_), str(path), label, int(width), int(height), int(size), int(mtime), str(sha))
+
+def _item(row: tuple[Any, ...]) -> Item:
+    id_, path, label, width, height, size, mtime, sha = row
+    label = None if label is None else str(label)
+    return Item(int(id_), str(path), label, int(width), int(height), int(size), int(mtime), str(sha))
 
 
-def _some_at_a_time(ids: Sequence[int]) -> Iterator[str]:
-    """Ids as a statement lists them, as many at a time as one statement asks for."""
+def _some_at_a_time(ids: Sequence[int]) -> Iterator[tuple[str, dict[str, int]]]:
+    """Ids as a statement takes them, as many at a time as one statement asks for: its marks, and their values.
+
+    The last one is repeated up to a power of two, so that there are few different statements, and SQLite need not
+    prepare each anew: that takes longer than to answer it.
+    """
     for start in range(0, len(ids), _TOGETHER):
-        yield ",".join(str(int(id_)) for id_ in ids[start : start + _TOGETHER])  # integers, so nothing to escape
+        some = [id_ if 0 <= id_ < 1 << 63 else -1 for id_ in ids[start : start + _TOGETHER]]  # which nothing has
+        size = 1 << (len(some) - 1).bit_length()
+        yield _marks(size), dict(zip(_NAMES, some + some[-1:] * (size - len(some)), strict=False))
+
+
+_NAMES = [f"id{place}" for place in range(_TOGETHER)]
+
+
+@cache
+def _marks(count: int) -> str:
+    return ",".join(f":{name}" for name in _NAMES[:count])
 
 
 def _plain(name: str, value: object) -> Value:

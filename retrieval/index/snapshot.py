@@ -129,7 +129,7 @@ class Snapshot:
     # Searching
 
     def search(
-        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Ids] | None, chosen: tuple[str, Ids] | None
+        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Sequence[int]] | None, chosen: tuple[str, Ids] | None
     ) -> Answers:
         """The k nearest; see :meth:`retrieval.index.Index.search`, which has checked the arguments.
 
@@ -154,7 +154,7 @@ class Snapshot:
         queries: npt.NDArray[Any],
         k: int,
         after: Answers,
-        exclude: Sequence[Ids] | None,
+        exclude: Sequence[Sequence[int]] | None,
         chosen: tuple[str, Ids] | None,
     ) -> Answers:
         """The k best after a place in each query's order, a score and an id; always exact."""
@@ -210,6 +210,10 @@ class Snapshot:
                     else self._mapped_rows()
                 )
                 self._continued, self._before = self._before is not None, None
+                if self._in_memory:
+                    self._mapped = None
+                    for segment in self.segments:
+                        segment.let_go()
             return self._rows
 
     def _load_live(self) -> None:
@@ -239,6 +243,8 @@ class Snapshot:
             self._load_live()
             structure, record = self._read_structure(), self.state.structure
             if structure is not None and record is not None:
+                if self._in_memory and structure.vectors is not None:
+                    self._load_rows().hold(structure.vectors)
                 k = record.measured.get("k")
                 self._approximate = _searches().Approximate(
                     structure, record.parameters, record.ids, self._load_rows(),

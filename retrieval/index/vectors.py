@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base import compiled
 from retrieval.errors import RetrievalError
 
 UNIT_TOLERANCE = 1e-3
@@ -30,6 +31,8 @@ def unit_rows(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDAr
     Raises:
         RetrievalError: another shape or type, or a row that is not of unit length.
     """
+    if compiled.kernel is not None and compiled.kernel.is_unit(vectors, dim, UNIT_TOLERANCE):
+        return vectors  # a single query is not to wait for what a batch needs
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or vectors.shape[1] != dim:
         raise RetrievalError(
@@ -39,8 +42,6 @@ def unit_rows(vectors: npt.NDArray[np.float32], dim: int, what: str) -> npt.NDAr
     if vectors.dtype != np.float32:
         raise RetrievalError(f"The {what} are {vectors.dtype} where an index takes float32; convert them.")
     vectors = np.ascontiguousarray(vectors)
-    if len(vectors) == 1 and abs(math.sqrt(vectors[0] @ vectors[0]) - 1) <= UNIT_TOLERANCE:
-        return vectors  # a single query is not to wait for what a batch needs
     with np.errstate(over="ignore", invalid="ignore"):
         length = np.sqrt(np.vecdot(vectors, vectors))
     wrong = np.flatnonzero(~(np.abs(length - 1) <= UNIT_TOLERANCE))  # so written that NaN is wrong
@@ -62,6 +63,7 @@ def directions(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDA
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         length = np.sqrt(np.vecdot(wide, wide))
         odd = np.flatnonzero(~((length > 1e-100) & (length < 1e100)))
+        scale = length
         if len(odd):
             largest = np.abs(wide[odd]).max(axis=1, initial=0)
             largest[~(np.isfinite(largest) & (largest > 0))] = np.nan
@@ -69,9 +71,9 @@ def directions(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDA
             within = np.sqrt(np.vecdot(wide[odd], wide[odd]))
             wide[odd] /= within[:, None]
             length[odd] = largest * within
-        even = np.ones(len(wide), bool)
-        even[odd] = False
-        wide /= np.where(even, length, 1)[:, None]
+            scale = length.copy()
+            scale[odd] = 1
+        wide /= scale[:, None]
     return wide, length
 
 

@@ -145,12 +145,12 @@ class FromMarks:
         chosen = self._chosen(index)
         places = sorted({place for name in first.known_by for place in chosen.places.get(name, ())})
         if not places:
-            return unchanged(first)
+            return unchanged(first.ids, first.scores)
         marked, left_out = self._items(index, places)
         ids = {said: np.array([id_ for id_ in marked if marked[id_] is said], np.int64) for said in (True, False)}
         heeded = Heeded(tuple(ids[True].tolist()), tuple(ids[False].tolist()), tuple(left_out), frozenset(places))
         if not marked:
-            return unchanged(first)._replace(heeded=heeded)
+            return unchanged(first.ids, first.scores)._replace(heeded=heeded)
         query = as_numbers(first.vector, index.storage, np.float64)
         right, wrong = (as_numbers(index.vectors(ids[said]), dtype=np.float64) for said in (True, False))
         unknown = ~np.isin(chosen.others, [*marked, *first.excluded])

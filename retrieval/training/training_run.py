@@ -38,7 +38,7 @@ from retrieval.training.plan import FILE, Decision, Pace, Plan
 from retrieval.training.processes import World
 from retrieval.training.recipe import Recipe, epochs_for
 from retrieval.training.run_folder import RESULTS, Saved
-from retrieval.training.training_set import Batch, Batches, fingerprint, readable
+from retrieval.training.training_set import Batch, Batches, fingerprint, readable, taught
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -126,6 +126,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         self.dtype = choose_precision(recipe.precision, self.device)
         self.fingerprint = fingerprint(pictures)
         self.name = pictures.name
+        pictures = taught(pictures)
         self.classes = pictures.classes
         pictures = readable(pictures, self.report)
         held_out = recipe.validation / max(1, int((pictures.splits == "train").sum()))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from retrieval.index.nearest.exact import SPARE, Allowed, exact_search, merge, range_search, rank, rank_one, shortlist
+from retrieval.index.nearest.exact import SPARE, Allowed, exact_search, merge, range_search
 
-__all__ = ["SPARE", "Allowed", "exact_search", "merge", "range_search", "rank", "rank_one", "shortlist"]
+__all__ = ["SPARE", "Allowed", "exact_search", "merge", "range_search"]

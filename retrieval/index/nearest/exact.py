@@ -1,7 +1,7 @@
 """Exact search: the k nearest of all, or all above a score.
 
 What comes back never depends on FAISS's rounding, which differs between a single query and a batch. FAISS
-only names candidates, a few more than asked for; each is then scored anew by one routine (:func:`_scores`),
+only names candidates, a few more than asked for; each is then scored anew (:mod:`retrieval.index.nearest.ranking`),
 and where rounding could have hidden a better one, the query is answered by scoring everything. Equal scores
 stand by ascending id.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,9 +19,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
-Excluded = Sequence[Ids] | None
+from retrieval.index.nearest.ranking import Exclude, Excluded, Ids, Ranker, scores_of
+from retrieval.index.nearest.structure import Floats
+
 After = tuple[Floats, Ids]
 """For each query a place in the order of its hits, a score and an id: float32 (nq,) and int64 (nq,)."""
 
@@ -100,7 +100,7 @@ class Allowed:
 
 
 def exact_search(
-    queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Excluded = None, allowed: Allowed | None = None
+    queries: Floats, vectors: Floats, ids: Ids, k: int, exclude: Exclude = None, allowed: Allowed | None = None
 ) -> tuple[Floats, Ids]:
     """The k best of all vectors, without error.
 
@@ -119,33 +119,28 @@ def exact_search(
         # FAISS passes over vectors one by one where it has to select, and does not multiply matrices then.
         return exact_search(queries, vectors[allowed.positions], ids[allowed.positions], k, exclude)
     nq, n = len(queries), len(vectors)
-    count = k + SPARE[0]
-    if nq == 1 and k > 0 and 2 * count < n and exclude is None and allowed is None:
-        near, rows = _flat_candidates(queries, vectors, count, None)
-        answer = rank_one(queries, rows[0], vectors, k)
-        if answer is not None and answer[0][0, -1] > near[0, -1] + _rounding(vectors.shape[1]):
-            return answer[0], ids[answer[1]]
-    scores = np.full((nq, k), -np.inf, np.float32)
-    found = np.full((nq, k), -1, np.int64)
     if nq == 0 or k == 0 or n == 0:
-        return scores, found
-    left_out = None if exclude is None else _positions(exclude, ids)
-    most = 0 if left_out is None else max(map(len, left_out))
+        return np.full((nq, k), -np.inf, np.float32), np.full((nq, k), -1, np.int64)
+    queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
+    exclude, ranker, there = Excluded.of(exclude), Ranker(ids, vectors), n if allowed is None else len(allowed)
+    most, rounding = 0 if exclude is None else exclude.most, _rounding(vectors.shape[1])
+    scores = np.empty((nq, k), np.float32)
+    found = np.empty((nq, k), np.int64)
     doubtful = np.arange(nq)
     for spare in SPARE:
         count = k + most + spare
-        if not len(doubtful) or 2 * count >= (n if allowed is None else len(allowed)):
+        if not len(doubtful) or 2 * count >= there:
             break
-        near, rows = _flat_candidates(queries[doubtful], vectors, count, allowed)
-        again = _rescore(queries[doubtful], lambda chosen: vectors.take(chosen, axis=0), rows)
-        if left_out is not None:
-            for place, query in enumerate(doubtful):
-                again[place, np.isin(rows[place], left_out[query])] = -np.inf
-        order = np.lexsort((rows, -again))[:, :k]
-        best = np.take_along_axis(again, order, axis=1)
-        scores[doubtful], found[doubtful] = best, ids[np.take_along_axis(rows, order, axis=1)]
+        # All in the first round: then there is nothing to be picked out.
+        asked, own = (queries, exclude) if len(doubtful) == nq else _some(queries, exclude, doubtful)
+        near, rows = _flat_candidates(asked, vectors, count, allowed)
+        best = ranker.rank(asked, rows, k, None, None, own)
+        scores[doubtful], found[doubtful] = best[:2]
         # Whatever is no candidate scores at most as the worst candidate does, give or take both roundings.
-        doubtful = doubtful[best[:, -1] <= near[:, -1] + _rounding(vectors.shape[1])]
+        doubtful = doubtful[best[0][:, -1] <= near[:, -1] + rounding]
+    if not len(doubtful):
+        return scores, found
+    left_out = None if exclude is None else _positions(exclude, ids)
     group = max(1, _ALL // n)
     for start in range(0, len(doubtful), group):
         some = doubtful[start : start + group]
@@ -167,7 +162,7 @@ def search_after(
     ids: Ids,
     k: int,
     after: After,
-    exclude: Excluded = None,
+    exclude: Exclude = None,
     allowed: Allowed | None = None,
 ) -> tuple[Floats, Ids]:
     """The k best of all vectors that come after a place in the order of scores, without error.
@@ -188,6 +183,7 @@ def search_after(
     found = np.full((nq, k), -1, np.int64)
     if nq == 0 or k == 0 or n == 0:
         return scores, found
+    exclude = Excluded.of(exclude)
     left_out = None if exclude is None else _positions(exclude, ids)
     rounding = 2 * _rounding(vectors.shape[1])  # twice, as the limits made with it are rounded too
     group = max(1, _ALL // n)
@@ -207,7 +203,7 @@ def search_after(
             exact = np.empty(len(rows), np.float32)
             for first in range(0, len(rows), (pairs := max(1, _PAIRS // vectors.shape[1]))):
                 some = slice(first, first + pairs)
-                exact[some] = _scores(queries[query : query + 1], vectors[rows[some]])
+                exact[some] = scores_of(queries[query : query + 1], vectors[rows[some]])
             later = (exact < border) | ((exact == border) & (ids[rows] > last))
             rows, exact = rows[later], exact[later]
             best = _best(exact, k)
@@ -242,7 +238,7 @@ def range_search(
         exact = np.empty(len(query), np.float32)
         for first in range(0, len(query), (pairs := max(1, _PAIRS // vectors.shape[1]))):
             some = slice(first, first + pairs)
-            exact[some] = _scores(queries[query[some]], block[place[some]])
+            exact[some] = scores_of(queries[query[some]], block[place[some]])
         kept = exact >= score
         query, place, exact = query[kept], place[kept], exact[kept]
         ends = np.searchsorted(query, np.arange(len(queries) + 1))
@@ -263,79 +259,14 @@ def merge(parts: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
     return _ordered(scores, ids, k)
 
 
-def rank(queries: Floats, rows: Ids, vectors_of: Callable[[Ids], Floats], k: int) -> tuple[Floats, Ids]:
-    """Score candidates exactly and keep the k best.
-
-    Args:
-        queries: (nq, d), unit rows.
-        rows: int64 (nq, m), m at least k: row numbers, −1 where there is none, each at most once for a query.
-        vectors_of: function from row numbers (p,) to their vectors (p, d).
-        k: how many are wanted.
-
-    Returns:
-        scores and row numbers (nq, k), best first, equal scores by ascending row, padded with −inf and −1.
-    """
-    if rows.min() >= 0:
-        return _ordered(_rescore(queries, vectors_of, rows), rows, k)
-    again = np.full(rows.shape, -np.inf, np.float32)
-    query, place = np.nonzero(rows >= 0)
-    step = max(1, _PAIRS // queries.shape[1])
-    for start in range(0, len(query), step):
-        pairs = slice(start, start + step)
-        again[query[pairs], place[pairs]] = _scores(queries[query[pairs]], vectors_of(rows[query[pairs], place[pairs]]))
-    return _ordered(again, rows, k)
-
-
-def rank_one(query: Floats, rows: Ids, vectors: Floats, k: int) -> tuple[Floats, Ids] | None:
-    """:func:`rank` for one query (1, d), as lean as it can be: beside a graph's ten microseconds everything counts.
-
-    Args:
-        query: a unit row.
-        rows: int64 (m,), m at least k.
-        vectors: (n, d), all that rows are numbers of.
-        k: how many are wanted, at least 1.
-
-    Returns:
-        the same as :func:`rank`, or None where that has to look closer.
-    """
-    if rows[-1] < 0:
-        return None
-    exact = np.vecdot(query, vectors.take(rows, axis=0), dtype=np.float64).astype(np.float32)
-    order = np.lexsort((rows, -exact))[:k]
-    scores = exact[order]
-    if scores[0] > 1 or scores[-1] < -1:  # rounding; held within bounds they may be equal
-        return None
-    return scores[None], rows[order][None]
-
-
-def shortlist(queries: Floats, vectors: Floats, rows: Ids, count: int) -> Ids:
-    """The about `count` best of many candidates, by FAISS's float32 scores.
-
-    Args:
-        queries: (nq, d), unit rows, C-contiguous.
-        vectors: (n, d), unit rows, C-contiguous.
-        rows: int64 (nq, m), C-contiguous: row numbers, −1 where there is none.
-        count: how many are wanted of each.
-
-    Returns:
-        int64 (nq, count).
-    """
-    near = np.empty(rows.shape, np.float32)
-    faiss.fvec_inner_products_by_idx(
-        faiss.swig_ptr(near), faiss.swig_ptr(queries), faiss.swig_ptr(vectors), faiss.swig_ptr(rows),
-        queries.shape[1], len(rows), rows.shape[1],
-    )  # fmt: skip
-    if len(rows) == 1:  # beside a structure's tens of microseconds the general way is felt
-        few: Ids = rows.take((-near[0]).argpartition(count - 1)[:count], axis=1)
-        return few
-    best = np.argpartition(-near, count - 1, axis=1)[:, :count]
-    return np.take_along_axis(rows, best, axis=1)
+def _some(queries: Floats, exclude: Excluded | None, chosen: npt.NDArray[np.intp]) -> tuple[Floats, Excluded | None]:
+    return queries[chosen], None if exclude is None else Excluded([exclude[query] for query in chosen.tolist()])
 
 
 def _flat_candidates(queries: Floats, vectors: Floats, count: int, allowed: Allowed | None) -> tuple[Floats, Ids]:
     nq, (n, d) = len(queries), vectors.shape
     scores, rows = np.empty((nq, count), np.float32), np.empty((nq, count), np.int64)
-    pointers = [faiss.swig_ptr(np.ascontiguousarray(array)) for array in (queries, vectors)]
+    pointers = faiss.swig_ptr(queries), faiss.swig_ptr(vectors)
     search = partial(
         faiss.knn_inner_product, *pointers, d, nq, n, count, faiss.swig_ptr(scores), faiss.swig_ptr(rows),
         None if allowed is None else allowed.selector,
@@ -355,28 +286,6 @@ def _rounding(d: int) -> float:
     return (1.01 * d + 2) * 2.0**-24
 
 
-def _scores(queries: Floats, vectors: Floats) -> Floats:
-    """The score of each pair of rows (p, d): float64 inner product, rounded to float32, within [−1, 1].
-
-    Products of float32 numbers are exact in float64, and each pair is summed by itself in one order, so the
-    result depends on nothing but the two rows.
-    """
-    # NumPy turns both into float64 before it multiplies.
-    scores: Floats = np.vecdot(queries, vectors, dtype=np.float64).astype(np.float32)
-    np.minimum(scores, 1, out=scores)  # twice as fast as clip for a few
-    np.maximum(scores, -1, out=scores)
-    return scores
-
-
-def _rescore(queries: Floats, vectors_of: Callable[[Ids], Floats], rows: Ids) -> Floats:
-    out = np.empty(rows.shape, np.float32)
-    step = max(1, _PAIRS // (rows.shape[1] * queries.shape[1]))
-    for start in range(0, len(rows), step):
-        some = slice(start, start + step)
-        out[some] = _scores(queries[some, None, :], vectors_of(rows[some].ravel()).reshape(*rows[some].shape, -1))
-    return out
-
-
 def _ordered(scores: Floats, rows: Ids, k: int) -> tuple[Floats, Ids]:
     order = np.lexsort((rows, -scores))[:, :k]
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
@@ -386,10 +295,9 @@ def _score_all(queries: Floats, vectors: Floats) -> Floats:
     out = np.empty((len(queries), len(vectors)), np.float32)
     step = max(1, _PAIRS // vectors.shape[1])
     for start in range(0, len(vectors), step):
-        block = vectors[start : start + step].astype(np.float64)
+        block = vectors[start : start + step]
         for query in range(len(queries)):
-            product = np.vecdot(queries[query].astype(np.float64), block)
-            out[query, start : start + step] = np.clip(product.astype(np.float32), -1, 1)
+            out[query, start : start + step] = scores_of(queries[query : query + 1], block)
     return out
 
 
@@ -408,7 +316,7 @@ def _best(scores: Floats, k: int) -> npt.NDArray[np.intp]:
     return best
 
 
-def _positions(exclude: Sequence[Ids], ids: Ids) -> list[npt.NDArray[np.intp]]:
+def _positions(exclude: Excluded, ids: Ids) -> list[npt.NDArray[np.intp]]:
     """Where in ids (n,) the excluded ones stand; those that are not there are not looked for."""
     out = []
     for some in exclude:

@@ -7,13 +7,13 @@ FAISS computes as fast as the codes can be read, they come in order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.index.nearest.exact import After, Allowed, Floats, Ids
+from retrieval.index.nearest.exact import After, Allowed
+from retrieval.index.nearest.ranking import Exclude, Ids
+from retrieval.index.nearest.structure import Floats
 
 Codes = npt.NDArray[np.uint8]
 Distances = npt.NDArray[np.int32]
@@ -24,7 +24,7 @@ def exact_hamming(
     codes: Codes,
     ids: Ids,
     k: int,
-    exclude: Sequence[Ids] | None = None,
+    exclude: Exclude = None,
     allowed: Allowed | None = None,
     after: After | None = None,
 ) -> tuple[Floats, Ids]:

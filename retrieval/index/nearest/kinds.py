@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ class Kind(NamedTuple):
         names: how its factories begin, a regular expression.
         module: of this package, imported when it is first asked for.
         structure: the class in it, a :class:`retrieval.index.nearest.structure.Structure`.
-        library: what it needs that comes not with this program; None if it needs nothing.
+        library: what it needs that is not to be had everywhere; None if it needs nothing.
     """
 
     names: str
@@ -46,9 +45,12 @@ def read(factory: str, path: Path, dim: int, items: int, *, mapped: bool = False
 
 
 def available(factory: str) -> bool:
-    """Whether the library that a structure needs is installed."""
+    """Whether the library that a structure needs can be used here."""
     library = _kind(factory).library
-    return library is None or importlib.util.find_spec(library) is not None
+    try:
+        return library is None or importlib.import_module(library) is not None
+    except ImportError:
+        return False
 
 
 def efforts(factory: str, n: int) -> list[dict[str, int]]:

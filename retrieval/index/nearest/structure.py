@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.int64] | npt.NDArray[np.uint32]
+"""int64 wherever some are missing."""
 
 
 class Structure(Protocol):
@@ -19,10 +20,13 @@ class Structure(Protocol):
     Attributes:
         factory: what it is.
         dim: numbers in a vector.
+        vectors: float32 (n, dim), C-contiguous: those that it was built from, where it keeps them so; None elsewhere.
+            They outlive the structure.
     """
 
     factory: str
     dim: int
+    vectors: Floats | None
 
     @classmethod
     def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> Self:
@@ -64,7 +68,7 @@ class Structure(Protocol):
     def __len__(self) -> int: ...
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
-        """About the `count` nearest of each query (nq, d): int64 (nq, count), −1 where fewer were found."""
+        """About the `count` nearest of each query (nq, d): (nq, count), C-contiguous, −1 where fewer were found."""
         ...
 
     def write(self, path: Path) -> None:

@@ -81,6 +81,8 @@ class Reranked(NamedTuple):
 
     def first(self, count: int | None) -> Reranked:
         """So many of the first hits; None for all."""
+        if count is None or count >= len(self.ids):
+            return self
         return self._replace(ids=self.ids[:count], scores=self.scores[:count], reranked=self.reranked[:count])
 
 
@@ -101,9 +103,9 @@ class Reranker(Protocol):
         """The hits of one query in their new order."""
 
 
-def unchanged(first: FirstRanking) -> Reranked:
-    """The first ranking as it is."""
-    return Reranked(first.ids, first.scores, np.full(len(first.ids), np.nan))
+def unchanged(ids: NDArray[np.int64], scores: NDArray[np.float32]) -> Reranked:
+    """The first ranking as it is: ids (m,) and scores (m,)."""
+    return Reranked(ids, scores, np.full(len(ids), np.nan))
 
 
 def reordered(first: FirstRanking, looked_at: int, scores: NDArray[np.float64]) -> Reranked:

@@ -1,0 +1,390 @@
+/* What index/nearest/ranking.py does with NumPy, in one call: gather, score exactly, leave out, order; and what
+   index/vectors.py asks of a query.
+
+   It holds to Python's stable interface and asks for arrays by the buffer protocol alone, so that one build serves every
+   Python and every NumPy. Where it was not built, NumPy does the work. */
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2,fma", "default")))
+#else
+#define EACH_PROCESSOR
+#endif
+
+/* Sums are kept in so many places, whatever the width of the registers, so that a score has the same bits everywhere. */
+#define WIDE 8
+#define TURNS 4
+typedef float floats __attribute__((vector_size(4 * WIDE), aligned(4), may_alias));
+typedef double doubles __attribute__((vector_size(8 * WIDE)));
+
+/* Hits up to which keeping the best in order costs less than sorting them all. */
+#define FEW 64
+/* Vectors whose memory is asked for before they are summed. */
+#define AHEAD 16
+
+typedef struct {
+    float score;
+    int64_t row;
+} Hit;
+
+/* The float64 inner product, rounded to float32 and held within [-1, 1]. Products of float32 numbers are exact in
+   float64, fused or not. */
+static inline __attribute__((always_inline)) float score_of(const float *a, const float *b, Py_ssize_t d) {
+    doubles sums[TURNS] = {{0}};
+    Py_ssize_t i = 0;
+    for (; i + WIDE * TURNS <= d; i += WIDE * TURNS)
+        for (int turn = 0; turn < TURNS; turn++)
+            sums[turn] += __builtin_convertvector(*(const floats *)(a + i + WIDE * turn), doubles) *
+                          __builtin_convertvector(*(const floats *)(b + i + WIDE * turn), doubles);
+    for (; i + WIDE <= d; i += WIDE)
+        sums[0] += __builtin_convertvector(*(const floats *)(a + i), doubles) *
+                   __builtin_convertvector(*(const floats *)(b + i), doubles);
+    const doubles all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double sum = ((all[0] + all[4]) + (all[2] + all[6])) + ((all[1] + all[5]) + (all[3] + all[7]));
+    for (; i < d; i++)
+        sum += (double)a[i] * (double)b[i];
+    const float score = (float)sum;
+    return score > 1 ? 1 : score < -1 ? -1 : score;
+}
+
+static inline int before(Hit a, Hit b) { return a.score > b.score || (a.score == b.score && a.row < b.row); }
+
+static int compare(const void *a, const void *b) {
+    return before(*(const Hit *)b, *(const Hit *)a) - before(*(const Hit *)a, *(const Hit *)b);
+}
+
+/* The k best of n hits to the front, best first. */
+static void best_first(Hit *hits, Py_ssize_t n, Py_ssize_t k) {
+    if (k > FEW) {
+        qsort(hits, n, sizeof(Hit), compare);
+        return;
+    }
+    Py_ssize_t size = 0;
+    for (Py_ssize_t next = 0; next < n; next++) {
+        const Hit one = hits[next];
+        if (size == k && !before(one, hits[k - 1]))
+            continue;
+        Py_ssize_t at = size < k ? size++ : k - 1;
+        for (; at > 0 && before(one, hits[at - 1]); at--)
+            hits[at] = hits[at - 1];
+        hits[at] = one;
+    }
+}
+
+/* Whether an id is among others, ascending. */
+static int among(int64_t id, const int64_t *ids, Py_ssize_t n) {
+    Py_ssize_t low = 0, high = n;
+    while (low < high) {
+        const Py_ssize_t middle = low + (high - low) / 2;
+        if (ids[middle] < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && ids[low] == id;
+}
+
+/* What is ranked, and how: arrays as ranking.py describes them. */
+typedef struct {
+    const float *queries, *vectors;
+    const void *found;
+    const int64_t *row_of, *ids, *excluded, *limits;
+    const char *mask;
+    float *scores;
+    int64_t *hits;
+    Py_ssize_t nq, d, n, m, k, positions, excluding;
+    int narrow; /* whether what was found is uint32, not int64 */
+} Job;
+
+static inline void fetch(const Job *job, int64_t row) {
+    const char *at = (const char *)(job->vectors + row * job->d);
+    for (Py_ssize_t line = 0; line < 4 * job->d; line += 64)
+        __builtin_prefetch(at + line, 0, 2);
+}
+
+/* The rows that may be hits of one query: how many, or -1 where one is out of bounds. */
+static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
+    const int64_t *excluded = NULL;
+    Py_ssize_t leaving = 0, count = 0;
+    if (job->excluded) {
+        const int64_t from = job->limits[query], to = job->limits[query + 1];
+        if (from < 0 || to < from || to > job->excluding)
+            return -1;
+        excluded = job->excluded + from;
+        leaving = to - from;
+    }
+    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m; place++) {
+        int64_t row = job->narrow ? (int64_t)((const uint32_t *)job->found)[place] : ((const int64_t *)job->found)[place];
+        if (row < 0)
+            continue;
+        if (row >= job->positions)
+            return -1;
+        if (job->row_of && (row = job->row_of[row]) < 0)
+            continue;
+        if (row >= job->n)
+            return -1;
+        if ((job->mask && !job->mask[row]) || (leaving && among(job->ids[row], excluded, leaving)))
+            continue;
+        if (count < AHEAD)
+            fetch(job, row);
+        hits[count++].row = row;
+    }
+    return count;
+}
+
+/* How many queries have fewer than k hits, or -1 where a row is out of bounds. `both`: room for 2 m hits. */
+EACH_PROCESSOR static Py_ssize_t rank_all(const Job *job, Hit *both) {
+    Py_ssize_t lacking = 0, coming = named(job, 0, both);
+    for (Py_ssize_t query = 0; query < job->nq; query++) {
+        const Py_ssize_t count = coming;
+        Hit *hits = both + (query % 2) * job->m;
+        if (count < 0)
+            return -1;
+        if (query + 1 < job->nq) /* the memory of the next ones comes while these are summed */
+            coming = named(job, query + 1, both + ((query + 1) % 2) * job->m);
+        const float *vector = job->queries + query * job->d;
+        for (Py_ssize_t i = 0; i < count; i++) {
+            if (i + AHEAD < count)
+                fetch(job, hits[i + AHEAD].row);
+            hits[i].score = score_of(vector, job->vectors + hits[i].row * job->d, job->d);
+        }
+        best_first(hits, count, job->k);
+        const Py_ssize_t there = count < job->k ? count : job->k;
+        float *scores = job->scores + query * job->k;
+        int64_t *found = job->hits + query * job->k;
+        for (Py_ssize_t i = 0; i < there; i++) {
+            scores[i] = hits[i].score;
+            found[i] = job->ids[hits[i].row];
+        }
+        for (Py_ssize_t i = there; i < job->k; i++) {
+            scores[i] = -INFINITY;
+            found[i] = -1;
+        }
+        lacking += there < job->k;
+    }
+    return lacking;
+}
+
+EACH_PROCESSOR static void score_all(
+    const float *queries, const float *vectors, float *out, Py_ssize_t pairs, Py_ssize_t each, Py_ssize_t d) {
+    for (Py_ssize_t pair = 0; pair < pairs; pair++)
+        out[pair] = score_of(queries + pair / each * d, vectors + pair * d, d);
+}
+
+/* An array as C sees it: its memory, and how many numbers of a size it has; NULL and an exception where it is another. */
+static void *numbers(PyObject *array, Py_buffer *view, int flags, Py_ssize_t size, Py_ssize_t *count) {
+    if (PyObject_GetBuffer(array, view, flags) < 0) {
+        view->obj = NULL;
+        return NULL;
+    }
+    if (size && view->itemsize != size) {
+        PyErr_SetString(PyExc_TypeError, "an array is of another type");
+        return NULL;
+    }
+    *count = view->len / view->itemsize;
+    return view->buf;
+}
+
+typedef struct {
+    PyObject_HEAD
+    Py_buffer vectors, ids, row_of;
+    Py_ssize_t n, d, positions;
+} Ranker;
+
+static int ranker_init(PyObject *self, PyObject *args, PyObject *named) {
+    Ranker *ranker = (Ranker *)self;
+    PyObject *vectors, *ids, *row_of;
+    Py_ssize_t count;
+    if (named != NULL && PyDict_Size(named)) {
+        PyErr_SetString(PyExc_TypeError, "Ranker takes no names");
+        return -1;
+    }
+    if (ranker->vectors.obj != NULL) {
+        PyErr_SetString(PyExc_TypeError, "a Ranker is made once");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(args, "OOO", &vectors, &ids, &row_of) ||
+        !numbers(ids, &ranker->ids, PyBUF_SIMPLE, 8, &ranker->n) ||
+        !numbers(vectors, &ranker->vectors, PyBUF_SIMPLE, 4, &count))
+        return -1;
+    if (!ranker->n || count % ranker->n || !count) {
+        PyErr_SetString(PyExc_ValueError, "there is not a vector for each id");
+        return -1;
+    }
+    ranker->d = count / ranker->n;
+    ranker->positions = ranker->n;
+    if (row_of != Py_None && !numbers(row_of, &ranker->row_of, PyBUF_SIMPLE, 8, &ranker->positions))
+        return -1;
+    return 0;
+}
+
+static void ranker_dealloc(PyObject *self) {
+    Ranker *ranker = (Ranker *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    PyBuffer_Release(&ranker->vectors); /* of one that was never taken it does nothing */
+    PyBuffer_Release(&ranker->ids);
+    PyBuffer_Release(&ranker->row_of);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+enum { SCORES, HITS, QUERIES, FOUND, MASK, EXCLUDED, LIMITS, ARRAYS };
+
+static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t given) {
+    Ranker *ranker = (Ranker *)self;
+    static const Py_ssize_t sizes[ARRAYS] = {4, 8, 4, 0, 1, 8, 8};
+    Py_buffer views[ARRAYS];
+    Py_ssize_t counts[ARRAYS] = {0};
+    void *at[ARRAYS] = {NULL};
+    PyObject *answer = NULL;
+    Hit *both = NULL, few[2 * FEW];
+    int array;
+    if (given != ARRAYS || ranker->vectors.obj == NULL) {
+        PyErr_SetString(PyExc_TypeError, "seven arrays are ranked");
+        return NULL;
+    }
+    for (array = 0; array < ARRAYS; array++) {
+        views[array].obj = NULL;
+        if (args[array] == Py_None && array >= MASK)
+            continue;
+        at[array] = numbers(
+            args[array], &views[array], array <= HITS ? PyBUF_WRITABLE : PyBUF_SIMPLE, sizes[array], &counts[array]);
+        if (PyErr_Occurred())
+            goto end;
+    }
+    Job job = {
+        .queries = at[QUERIES], .vectors = ranker->vectors.buf, .found = at[FOUND], .row_of = ranker->row_of.buf,
+        .ids = ranker->ids.buf, .excluded = at[LIMITS] ? at[EXCLUDED] : NULL, .limits = at[LIMITS], .mask = at[MASK],
+        .scores = at[SCORES], .hits = at[HITS], .nq = counts[QUERIES] / ranker->d, .d = ranker->d, .n = ranker->n,
+        .positions = ranker->positions, .excluding = counts[EXCLUDED], .narrow = views[FOUND].itemsize == 4,
+    };
+    if (!job.nq || !counts[SCORES]) {
+        answer = PyLong_FromLong(0);
+        goto end;
+    }
+    job.m = counts[FOUND] / job.nq;
+    job.k = counts[SCORES] / job.nq;
+    if (counts[QUERIES] != job.nq * job.d || counts[FOUND] != job.nq * job.m || counts[SCORES] != job.nq * job.k ||
+        counts[HITS] != counts[SCORES] || (at[MASK] && counts[MASK] != job.n) ||
+        (at[LIMITS] && counts[LIMITS] != job.nq + 1) || (!job.narrow && views[FOUND].itemsize != 8)) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto end;
+    }
+    both = job.m <= FEW ? few : PyMem_Malloc(2 * job.m * sizeof(Hit));
+    if (both == NULL) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    Py_ssize_t lacking;
+    if (job.nq > 1) {
+        Py_BEGIN_ALLOW_THREADS
+        lacking = rank_all(&job, both);
+        Py_END_ALLOW_THREADS
+    } else /* of so little work giving up the lock would be a good part */
+        lacking = rank_all(&job, both);
+    if (lacking < 0)
+        PyErr_SetString(PyExc_IndexError, "a structure names a vector that there is not");
+    else
+        answer = PyLong_FromSsize_t(lacking);
+end:
+    if (both != few)
+        PyMem_Free(both);
+    for (int last = array < ARRAYS ? array : ARRAYS - 1; last >= 0; last--)
+        if (views[last].obj != NULL)
+            PyBuffer_Release(&views[last]);
+    return answer;
+}
+
+static PyObject *scores_into(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    Py_buffer views[3] = {{.obj = NULL}, {.obj = NULL}, {.obj = NULL}};
+    Py_ssize_t counts[3];
+    void *at[3];
+    PyObject *answer = NULL;
+    if (given != 4) {
+        PyErr_SetString(PyExc_TypeError, "scores_into(out, queries, vectors, d)");
+        return NULL;
+    }
+    const Py_ssize_t d = PyLong_AsSsize_t(args[3]);
+    for (int array = 0; array < 3; array++) {
+        at[array] = numbers(args[array], &views[array], array ? PyBUF_SIMPLE : PyBUF_WRITABLE, 4, &counts[array]);
+        if (PyErr_Occurred())
+            goto end;
+    }
+    const Py_ssize_t nq = d > 0 ? counts[1] / d : 0, each = nq > 0 ? counts[0] / nq : 0;
+    if (d < 1 || counts[1] != nq * d || counts[0] != nq * each || counts[2] != counts[0] * d) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto end;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    score_all(at[1], at[2], at[0], counts[0], each, d);
+    Py_END_ALLOW_THREADS
+    answer = Py_None;
+    Py_INCREF(answer);
+end:
+    for (int array = 0; array < 3; array++)
+        if (views[array].obj != NULL)
+            PyBuffer_Release(&views[array]);
+    return answer;
+}
+
+static PyObject *is_unit(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    Py_buffer view;
+    int unit = 0;
+    if (given != 3) {
+        PyErr_SetString(PyExc_TypeError, "is_unit(query, dim, tolerance)");
+        return NULL;
+    }
+    const Py_ssize_t d = PyLong_AsSsize_t(args[1]);
+    const double tolerance = PyFloat_AsDouble(args[2]);
+    if (PyErr_Occurred())
+        return NULL;
+    if (PyObject_GetBuffer(args[0], &view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) < 0)
+        PyErr_Clear(); /* it is no such array */
+    else {
+        if (view.ndim == 2 && view.shape[0] == 1 && view.shape[1] == d && view.format[0] == 'f' && !view.format[1]) {
+            double sum = 0;
+            for (Py_ssize_t i = 0; i < d; i++)
+                sum += (double)((const float *)view.buf)[i] * (double)((const float *)view.buf)[i];
+            unit = fabs(sqrt(sum) - 1) <= tolerance;
+        }
+        PyBuffer_Release(&view);
+    }
+    return PyBool_FromLong(unit);
+}
+
+static PyMethodDef ranker_methods[] = {
+    {"into", (PyCFunction)(void (*)(void))ranker_into, METH_FASTCALL,
+     "into(scores, ids, queries, found, mask, excluded, limits): as ranking.rank describes them; how many queries have "
+     "fewer hits than columns."},
+    {NULL, NULL, 0, NULL},
+};
+static PyType_Slot ranker_slots[] = {
+    {Py_tp_init, ranker_init}, {Py_tp_dealloc, ranker_dealloc}, {Py_tp_methods, ranker_methods},
+    {Py_tp_doc, "Ranker(vectors, ids, row_of): float32 (n, d), int64 (n,), int64 (positions,) or None."}, {0, NULL},
+};
+static PyType_Spec ranker_spec = {"retrieval.base._kernel.Ranker", sizeof(Ranker), 0, Py_TPFLAGS_DEFAULT,
+                                  ranker_slots};
+static PyMethodDef functions[] = {
+    {"is_unit", (PyCFunction)(void (*)(void))is_unit, METH_FASTCALL,
+     "is_unit(query, dim, tolerance): whether it is float32 (1, dim), C-contiguous and about of length 1."},
+    {"scores_into", (PyCFunction)(void (*)(void))scores_into, METH_FASTCALL,
+     "scores_into(out, queries, vectors, d): each query with as many vectors as there are for each."},
+    {NULL, NULL, 0, NULL},
+};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, -1, functions, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernel(void) {
+    PyObject *module = PyModule_Create(&definition), *type = PyType_FromSpec(&ranker_spec);
+    if (module == NULL || type == NULL || PyModule_AddObject(module, "Ranker", type) < 0) {
+        Py_XDECREF(module);
+        Py_XDECREF(type);
+        return NULL;
+    }
+    return module;
+}
