@@ -75,7 +75,7 @@ def tune(
     index.must_write()  # said now, not in the end
     if isinstance(index, EngineIndex):
         raise RetrievalError(f"{index.name!r} is searched by its database, which has its own structure; tune a folder.")
-    budget = Budget(minutes)
+    budget = Budget(minutes, strict=True)
     drop_unusable(index)
     mapped = memory is not None and memory < bytes_of(index)
     trying = Trying(index, wishes, k, budget, queries=queries, mapped=mapped, seed=seed)
@@ -90,6 +90,7 @@ def tune(
     chosen = choose([p for p in points if p.in_turns], wishes) or choose(points, wishes)
     lost = _losses(index, trying, chosen)
     if chosen is not None:
+        budget.strict = False  # what was measured is built, however long it takes
         trying.take(index, chosen)
     report = TuningReport(
         index=str(index.folder),
