@@ -11,7 +11,7 @@ import numpy.typing as npt
 from retrieval.errors import RetrievalError
 from retrieval.measures import arrays
 from retrieval.measures.arrays import Ints, Vectors, groups
-from retrieval.measures.intervals import RESAMPLES, Draws, Interval, percentiles
+from retrieval.measures.intervals import RESAMPLES, Interval, bootstrap
 from retrieval.measures.ranking import Ranking
 
 BLOCK_BYTES = 1 << 26
@@ -126,12 +126,14 @@ def one_ranking(
     exact = 0.0
     if truth.any():
         exact = replace(Ranking.of(scores, truth), total=total).average_precision()
-    once = np.ones(len(positives), np.int64)
-    here = _weighted(once, truth, asking, last, positives, precision)
-    draws = Draws(len(positives), None, seed)
-    drawn = np.array([_weighted(draws.next(), truth, asking, last, positives, precision) for _ in range(resamples)])
-    low, high = percentiles(drawn, confidence)
     n = len(positives)
+    here, low, high = bootstrap(
+        lambda times: _weighted(times, truth, asking, last, positives, precision),
+        n,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
     worst, recall = (Interval(float(here[c]), float(low[c]), float(high[c]), n) for c in range(2))
     tied = not last.all()
     ends = (np.nan, np.nan) if tied else (worst.low, worst.high)
@@ -139,7 +141,7 @@ def one_ranking(
 
 
 def _weighted(
-    times: Ints,
+    times: npt.NDArray[np.float64],
     truth: npt.NDArray[np.bool_],
     asking: Ints,
     last: npt.NDArray[np.bool_],
@@ -147,7 +149,7 @@ def _weighted(
     precision: float,
 ) -> tuple[float, float]:
     """Average precision and recall where each query counts so many times; 0 where none with a right item does."""
-    total = int(times @ positives)
+    total = float(times @ positives)
     if not total:
         return 0.0, 0.0
     weight = times[asking]
