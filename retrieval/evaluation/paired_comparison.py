@@ -18,7 +18,7 @@ from retrieval.errors import RetrievalError
 from retrieval.evaluation import per_query
 from retrieval.evaluation.per_query import Kept
 from retrieval.measures import FLIPS
-from retrieval.measures.intervals import A_SAMPLE, ROUNDING, SHARE
+from retrieval.measures.intervals import A_SAMPLE, limits_of
 
 Table = npt.NDArray[np.float64]
 
@@ -252,10 +252,14 @@ def _differences(
     units = len(a) if groups is None else len(np.unique(groups))
     chances = measures.sign_flip_test(b - a, over=groups, seed=seed)
     strata = classes if stratify else None
-    shares = min(a.min(), b.min()) >= -ROUNDING and max(a.max(), b.max()) <= 1 + ROUNDING
-    limits = SHARE if shares else None  # a benchmark's score may be a number of hits
     columns = measures.compare_columns(
-        b, a, names=("B", "A"), over=groups, strata=strata, limits=limits, confidence=CONFIDENCE
+        b,
+        a,
+        names=("B", "A"),
+        over=groups,
+        strata=strata,
+        limits=limits_of(np.concatenate([a, b])),
+        confidence=CONFIDENCE,
     )
     found = []
     for name, compared, p in zip(names, columns, chances.tolist(), strict=True):
