@@ -157,7 +157,7 @@ class Engine(ABC):
         self,
         query: npt.NDArray[Any],
         count: int,
-        exclude: Ids,
+        exclude: Sequence[int],
         where: str | None,
         *,
         below: float | None = None,

@@ -12,7 +12,8 @@ from retrieval.base.files import digest
 from retrieval.base.text import printable
 from retrieval.engines.address import Address
 from retrieval.engines.engine import Loading, Row, engine_class
-from retrieval.engines.engine_index import EngineIndex, parts_of_encoder
+from retrieval.engines.engine_index import EngineIndex
+from retrieval.engines.kept_encoder import parts_of_encoder
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.folder import ENCODER, network_of

@@ -1,4 +1,4 @@
-"""PostgreSQL with pgvector as an engine; ``docs/engines.md`` has the tables. The only module that knows psycopg.
+"""PostgreSQL with pgvector as an engine; ``docs/engines.md`` has the tables.
 
 An index is a schema of its name, so that all its tables are exchanged at once by renaming it. Names and values never
 become SQL: names are quoted by :mod:`psycopg.sql`, all else is a parameter or goes by COPY.
@@ -7,31 +7,37 @@ become SQL: names are quoted by :mod:`psycopg.sql`, all else is a parameter or g
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import logging
 import math
-import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import psycopg
-import xxhash
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from retrieval.base import moments
+from retrieval.base import progress
 from retrieval.engines import postgresql_filters
 from retrieval.engines.address import Address
 from retrieval.engines.engine import Change, Engine, Ids, Loading, Near, NoIndexError, Row
+from retrieval.engines.postgresql_connections import (
+    arguments,
+    connect,
+    locked,
+    prepare_reader,
+    reason,
+    require_vector,
+    sentences,
+    set_path,
+)
 from retrieval.engines.postgresql_filters import COLUMNS
+from retrieval.engines.postgresql_rows import COPIED, Vectors, cells, checksum_of, copied, moments_of
 from retrieval.errors import RetrievalError
 from retrieval.index import Item
-from retrieval.index.lock import WriterAtWorkError
 from retrieval.index.records import Value
 from retrieval.index.vectors import UNIT_TOLERANCE
 
@@ -93,10 +99,7 @@ CREATE INDEX items_by_sha256 ON {schema}.items USING hash (sha256);
 
 _NAMES = ("items", "meta", "encoder")
 
-T = TypeVar("T")
 Cursor = psycopg.Cursor[Any]
-
-logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())  # what it would print is told as an error
 
 
 class PostgreSQL(Engine):
@@ -117,8 +120,8 @@ class PostgreSQL(Engine):
         self._kinds: dict[str, set[str]] = {}
         if connection is None:
             self._pool = ConnectionPool(
-                address.database, kwargs=_arguments(address, "prefer-standby"), min_size=0, max_size=CONNECTIONS,
-                configure=_reader, check=ConnectionPool.check_connection, timeout=PATIENCE, open=True,
+                address.database, kwargs=arguments(address, "prefer-standby"), min_size=0, max_size=CONNECTIONS,
+                configure=prepare_reader, check=ConnectionPool.check_connection, timeout=PATIENCE, open=True,
             )  # fmt: skip
         try:
             meta = self._require_index()
@@ -128,14 +131,15 @@ class PostgreSQL(Engine):
             raise
         self.expected = int(meta["generation"])
         self._dim, self._storage = int(meta["dim"]), str(meta["storage"])
+        self._vectors = Vectors(self._dim, self._storage)
 
     @classmethod
     def open(cls, address: Address, *, write: bool) -> Self:
         """See :meth:`.Engine.open`."""
         if not write:
-            _connect(address, "prefer-standby").close()  # which says why it cannot be reached; a pool does not
+            connect(address, "prefer-standby").close()  # which says why it cannot be reached; a pool does not
             return cls(address, address.name, None)
-        connection = _locked(address)
+        connection = locked(address)
         try:
             return cls(address, address.name, connection)
         except BaseException:
@@ -211,7 +215,7 @@ class PostgreSQL(Engine):
         """See :meth:`.Engine.vectors`."""
         wanted = np.unique(ids)
         ask = f"SELECT id, {self._sent} FROM {{schema}}.items WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id"  # noqa: S608
-        found, vectors = self._decoded(self._all(ask, ids=wanted.tolist()))
+        found, vectors = self._vectors.decoded(self._all(ask, ids=wanted.tolist()))
         if len(found) != len(wanted):
             gone = np.setdiff1d(wanted, found)[0]
             raise RetrievalError(f"The index {self.address.shown!r} has no item {gone} any more; ask again.")
@@ -219,21 +223,21 @@ class PostgreSQL(Engine):
 
     def everything(self) -> tuple[Ids, npt.NDArray[Any]]:
         """See :meth:`.Engine.everything`."""
-        parts = [self._decoded([])]
+        parts = [self._vectors.decoded([])]
         block: list[tuple[Any, ...]] = []
         for row in self._stream(f"SELECT id, {self._sent} FROM {{schema}}.items ORDER BY id"):  # noqa: S608
             block.append(row)
             if len(block) == 4096:
-                parts.append(self._decoded(block))
+                parts.append(self._vectors.decoded(block))
                 block = []
-        parts.append(self._decoded(block))
+        parts.append(self._vectors.decoded(block))
         return np.concatenate([ids for ids, _ in parts]), np.concatenate([vectors for _, vectors in parts])
 
     def nearest(
         self,
         query: npt.NDArray[Any],
         count: int,
-        exclude: Ids,
+        exclude: Sequence[int],
         where: str | None,
         *,
         below: float | None = None,
@@ -241,7 +245,7 @@ class PostgreSQL(Engine):
     ) -> Near:
         """See :meth:`.Engine.nearest`."""
         condition, values = self._condition(where)
-        values |= {"query": self._spelled(query), "count": count, "exclude": exclude.tolist()}
+        values |= {"query": self._vectors.spelled(query), "count": count, "exclude": list(exclude)}
         if len(exclude):
             condition += " AND id <> ALL(%(exclude)s::bigint[])"
         if effort is not None:
@@ -255,27 +259,29 @@ class PostgreSQL(Engine):
                 **({} if where else {"enable_seqscan": "off"}),
             }
             rows = self._ask(ask, values, settings)
-            return Near(*self._decoded(sorted(rows)), math.nan)
+            return Near(*self._vectors.decoded(sorted(rows)), math.nan)
         if below is not None:
             condition += f" AND {self._score} <= %(below)s"
             values["below"] = below + ROUNDED
+        # The vectors are fetched of the best alone: what is sorted is only ids and scores.
+        scored = f"SELECT id, {self._score} AS score FROM {{schema}}.items WHERE {condition}"  # noqa: S608
         ask = (
-            f"SELECT id, {self._sent}, {self._score} AS score FROM {{schema}}.items WHERE {condition} "  # noqa: S608
-            "ORDER BY score DESC, id LIMIT %(count)s"
+            f"WITH best AS MATERIALIZED (SELECT * FROM ({scored}) AS scored ORDER BY score DESC, id LIMIT %(count)s) "  # noqa: S608
+            f"SELECT id, {self._sent}, score FROM best JOIN {{schema}}.items USING (id) ORDER BY id"
         )
         rows = self._ask(ask, values, {})
-        worst = -math.inf if len(rows) < count else float(rows[-1][2]) if rows else math.inf
-        return Near(*self._decoded(sorted(rows)), worst)
+        worst = -math.inf if len(rows) < count else min((float(row[2]) for row in rows), default=math.inf)
+        return Near(*self._vectors.decoded(rows), worst)
 
     def within(self, query: npt.NDArray[Any], least: float, where: str | None) -> tuple[Ids, npt.NDArray[Any]]:
         """See :meth:`.Engine.within`."""
         condition, values = self._condition(where)
-        values |= {"query": self._spelled(query), "least": max(least, -2.0) - ROUNDED}
+        values |= {"query": self._vectors.spelled(query), "least": max(least, -2.0) - ROUNDED}
         ask = (
             f"SELECT id, {self._sent} FROM {{schema}}.items WHERE {condition} "  # noqa: S608
             f"AND {self._score} >= %(least)s ORDER BY id"
         )
-        return self._decoded(self._ask(ask, values, {}))
+        return self._vectors.decoded(self._ask(ask, values, {}))
 
     def encoder(self) -> Iterator[tuple[str, bytes]]:
         """See :meth:`.Engine.encoder`."""
@@ -325,8 +331,8 @@ class PostgreSQL(Engine):
             "ORDER BY md5(id::text) LIMIT %(most)s"
         )
         rows = self._all(ask, most=SAMPLE)
-        changed = sum(_checksum(vector) != checksum for vector, checksum, *_ in rows)
-        undated = sum(_moments(attributes) != times for *_, attributes, times in rows)
+        changed = sum(checksum_of(vector) != checksum for vector, checksum, *_ in rows)
+        undated = sum(moments_of(attributes) != times for *_, attributes, times in rows)
         if changed:
             yield f"has {changed:,} vectors of {len(rows):,} looked at that are not what was written"
         if undated:
@@ -344,9 +350,9 @@ class PostgreSQL(Engine):
                 raise RetrievalError(f"The index {self.address.shown!r} was changed by another writer; try again.")
             self._do(cursor, "DELETE FROM {schema}.items WHERE id = ANY(%(ids)s::bigint[])", ids=_some(change.gone))
             if change.changed:
-                sets = ", ".join(f"{name} = %({name})s" for name in _COPIED[1:-2])
+                sets = ", ".join(f"{name} = %({name})s" for name in COPIED[1:-2])
                 query = self._formed(f"UPDATE {{schema}}.items SET {sets} WHERE id = %(id)s")  # noqa: S608
-                cursor.executemany(query, [dict(zip(_COPIED, _cells(row), strict=False)) for row in change.changed])
+                cursor.executemany(query, [dict(zip(COPIED, cells(row), strict=False)) for row in change.changed])
             if change.new:
                 assert change.vectors is not None
                 self._copy(cursor, change.new, change.vectors)
@@ -374,19 +380,55 @@ class PostgreSQL(Engine):
         assert self._writing is not None
         if self._dim > _HNSW_MOST[self._storage]:
             return None
-        kind = {"float32": "halfvec_ip_ops", "float16": "halfvec_ip_ops", "binary": "bit_hamming_ops"}[self._storage]
-        with self._told(), self._writing.transaction(), self._writing.cursor() as cursor:
-            self._do(cursor, "SELECT count(*) FROM {schema}.items")
-            ((items,),) = cursor.fetchall()
-            # A graph that does not fit is built many times slower; what is asked for is what it takes, up to 2 GB.
-            room = min(max(items * (2 * self._dim + 500) // 1000, 65_536), 2_097_151)
-            cursor.execute("SELECT set_config('maintenance_work_mem', %s, true)", [f"{room}kB"])
-            graph = f"hnsw ({self._indexed} {kind})"
-            self._do(cursor, f"CREATE INDEX IF NOT EXISTS nearest ON {{schema}}.items USING {graph}")
-            self._do(cursor, "ANALYZE {schema}.items")
+        with ThreadPoolExecutor(1) as pool, self._told():
+            building = pool.submit(self._build_graph)
+            try:
+                self._watch(building)
+            except BaseException:
+                self._writing.cancel_safe()
+                raise
+            building.result()
         return {"factory": "HNSW16 of pgvector", "efforts": list(_EFFORTS)}
 
     # Inside
+
+    def _build_graph(self, workers: int | None = None) -> None:
+        """Make the graph, beside whoever reads.
+
+        Args:
+            workers: processes beside one, at most; None for what the server has by default.
+        """
+        assert self._writing is not None
+        kind = "bit_hamming_ops" if self._storage == "binary" else "halfvec_ip_ops"
+        try:
+            with self._writing.transaction(), self._writing.cursor() as cursor:
+                ((items,),) = self._do(cursor, "SELECT count(*) FROM {schema}.items").fetchall()
+                # A graph that does not fit is built many times slower; what is asked for is what it takes, up to 2 GB.
+                room = min(max(items * (2 * self._dim + 500) // 1000, 65_536), 2_097_151)
+                cursor.execute("SELECT set_config('maintenance_work_mem', %s, true)", [f"{room}kB"])
+                if workers is not None:
+                    query = "SELECT set_config('max_parallel_maintenance_workers', %s, true)"
+                    cursor.execute(query, [str(workers)])
+                graph = f"hnsw ({self._indexed} {kind})"
+                self._do(cursor, f"CREATE INDEX IF NOT EXISTS nearest ON {{schema}}.items USING {graph}")
+                self._do(cursor, "ANALYZE {schema}.items")
+        except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):
+            if workers is not None:
+                raise
+            self._build_graph(0)  # several share it in /dev/shm, which is small in a container
+
+    def _watch(self, building: Future[None]) -> None:
+        """Show how far the graph has come, as another connection tells."""
+        assert self._writing is not None
+        ask = "SELECT blocks_done, blocks_total FROM pg_stat_progress_create_index WHERE pid = %s AND blocks_total > 0"
+        with progress.bar(100, "Linking", "%") as bar:
+            if wait([building], 2).done:  # which most take no longer than, and nobody hears of
+                return
+            with connect(self.address, "read-write") as other:
+                other.autocommit = True
+                while not wait([building], 1).done:
+                    for done, total in other.execute(ask, [self._writing.info.backend_pid]).fetchall():
+                        bar.update(100 * done // total - bar.n)
 
     @property
     def _indexed(self) -> str:
@@ -413,22 +455,6 @@ class PostgreSQL(Engine):
             self._storage
         ] + "(embedding)"
 
-    def _spelled(self, query: npt.NDArray[Any]) -> str:
-        if self._storage == "binary":
-            return "".join(map(str, np.unpackbits(query, bitorder="little").tolist()))
-        return str(query.tolist())  # every digit: pgvector reads them as float32 again
-
-    def _decoded(self, rows: Sequence[tuple[Any, ...]]) -> tuple[Ids, npt.NDArray[Any]]:
-        """Ids and vectors of rows that begin with an id and a vector as the server sends it."""
-        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-        sent = b"".join(row[1] for row in rows)
-        if self._storage == "binary":
-            codes = np.frombuffer(sent, np.dtype([("bits", ">i4"), ("code", "u1", (self._dim // 8,))]))["code"]
-            return ids, _turned(codes)
-        kind = ">f4" if self._storage == "float32" else ">f2"
-        vectors = np.frombuffer(sent, np.dtype([("dim", ">i2"), ("", ">i2"), ("vector", kind, (self._dim,))]))["vector"]
-        return ids, np.ascontiguousarray(vectors, np.float32)
-
     def _condition(self, where: str | None) -> tuple[str, dict[str, Any]]:
         return ("true", {}) if where is None else postgresql_filters.compile(where, self._kinds)
 
@@ -445,8 +471,10 @@ class PostgreSQL(Engine):
         while True:
             try:
                 with self._told(), self._connected() as connection, connection.cursor(binary=True) as cursor:
-                    for name, value in settings.items():
-                        cursor.execute("SELECT set_config(%s, %s, true)", [name, str(value)])
+                    if settings:
+                        each = ", ".join(["set_config(%s, %s, true)"] * len(settings))
+                        given = [str(part) for setting in settings.items() for part in setting]
+                        cursor.execute(f"SELECT {each}", given)
                     found: list[Any] = self._do(cursor, ask, **values).fetchall()
                     return found
             except RetrievalError as error:
@@ -490,7 +518,7 @@ class PostgreSQL(Engine):
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        with _sentences(self.address):
+        with sentences(self.address):
             yield
 
     def _require_index(self) -> dict[str, Any]:
@@ -519,23 +547,12 @@ class PostgreSQL(Engine):
 
     def _copy(self, cursor: Any, rows: Sequence[Row], vectors: npt.NDArray[Any]) -> None:
         """Add rows by COPY in its binary form, which takes a tenth of the time that INSERT takes."""
-        into = self._formed(f"COPY {{schema}}.items ({', '.join(_COPIED)}) FROM STDIN (FORMAT BINARY)")
+        into = self._formed(f"COPY {{schema}}.items ({', '.join(COPIED)}) FROM STDIN (FORMAT BINARY)")
         with cursor.copy(into) as copy:
             copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
-            for row, vector in zip(rows, self._encoded(vectors), strict=True):
-                cells = [_TUPLE, *map(_field, _cells(row), _KINDS), struct.pack(">i", len(vector)), vector]
-                copy.write(b"".join([*cells, _INT.pack(8, _checksum(vector))]))
+            for row, vector in zip(rows, self._vectors.encoded(vectors), strict=True):
+                copy.write(copied(row, vector))
             copy.write(b"\xff\xff")
-
-    def _encoded(self, vectors: npt.NDArray[Any]) -> Iterator[bytes]:
-        """Each vector as the server takes it."""
-        if self._storage == "binary":
-            head, rows = struct.pack(">i", self._dim), _turned(vectors)
-        else:
-            head = struct.pack(">hh", self._dim, 0)
-            rows = vectors.astype(">f4" if self._storage == "float32" else ">f2")
-        for row in rows:
-            yield head + row.tobytes()
 
 
 class PostgreSQLLoading(Loading):
@@ -543,7 +560,7 @@ class PostgreSQLLoading(Loading):
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._connection = _locked(address)
+        self._connection = locked(address)
         self._making, self._old = f"{address.name} (new)", f"{address.name} (old)"
         self._engine: PostgreSQL | None = None
 
@@ -561,9 +578,9 @@ class PostgreSQLLoading(Loading):
 
     def begin(self, source: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
         """See :meth:`.Loading.begin`."""
-        with _sentences(self.address), self._connection.cursor() as cursor:
-            _require_vector(cursor, self.address)
-            _set_path(cursor)
+        with sentences(self.address), self._connection.cursor() as cursor:
+            require_vector(cursor, self.address)
+            set_path(cursor)
             if self._source(self._making) != source:
                 self._drop(self._making)
                 names = {"schema": sql.Identifier(self._making), "dim": sql.Literal(meta["dim"])}
@@ -585,13 +602,13 @@ class PostgreSQLLoading(Loading):
     def put(self, rows: Sequence[Row], vectors: npt.NDArray[Any]) -> None:
         """See :meth:`.Loading.put`."""
         engine = self._loaded
-        with _sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
+        with sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
             engine._copy(cursor, rows, vectors)
 
     def put_encoder(self, name: str, parts: Iterable[bytes]) -> None:
         """See :meth:`.Loading.put_encoder`."""
         engine = self._loaded
-        with _sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
+        with sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
             engine._do(cursor, "DELETE FROM {schema}.encoder WHERE file = %(name)s", name=name)
             for number, part in enumerate(parts):
                 insert = "INSERT INTO {schema}.encoder VALUES (%(name)s, %(number)s, %(part)s)"
@@ -600,7 +617,7 @@ class PostgreSQLLoading(Loading):
     def finished(self) -> Engine:
         """See :meth:`.Loading.finished`."""
         engine = self._loaded
-        with _sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
+        with sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
             engine._do(cursor, "SELECT 1 FROM pg_constraint WHERE conname = 'one_path' AND conrelid = "
                        "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
                        "WHERE nspname = %(name)s AND relname = 'items')", name=self._making)  # fmt: skip
@@ -618,7 +635,7 @@ class PostgreSQLLoading(Loading):
         name = self.address.name
         self._drop(self._old)
         rename = "ALTER SCHEMA {one} RENAME TO {other}"
-        with _sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
+        with sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
             for one, other in ((name, self._old), (self._making, name)):
                 cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [one])
                 if cursor.fetchall():
@@ -643,7 +660,7 @@ class PostgreSQLLoading(Loading):
 
     def _drop(self, schema: str) -> None:
         """Drop one of ours, and nothing that others have made of it."""
-        with _sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
+        with sentences(self.address), self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema])
             if not cursor.fetchall():
                 return
@@ -655,63 +672,8 @@ class PostgreSQLLoading(Loading):
             except psycopg.errors.DependentObjectsStillExist as error:
                 raise RetrievalError(
                     f"What other programs have made of an old version of {self.address.shown!r} would be lost "
-                    f"({_reason(error)}); drop that, or the schema {schema!r}, yourself, and export again."
+                    f"({reason(error)}); drop that, or the schema {schema!r}, yourself, and export again."
                 ) from None
-
-
-_COPIED = (
-    "id", "path", "label", "width", "height", "size", "mtime_ns", "sha256", "attributes", "moments", "facts",
-    "embedding", "checksum",
-)  # fmt: skip
-_KINDS = ("int", "text", "text", "int", "int", "int", "int", "text", "jsonb", "jsonb", "jsonb")
-_TUPLE = struct.pack(">h", len(_COPIED))
-_INT, _NULL = struct.Struct(">iq"), struct.pack(">i", -1)
-
-
-def _cells(row: Row) -> tuple[Any, ...]:
-    """A row's columns but for the vector."""
-    item = row.item
-    return (
-        item.id, item.path, item.label, item.width, item.height, item.size, item.mtime_ns, item.sha256,
-        _json(row.attributes), _json(_moments(row.attributes)), _json(row.facts),
-    )  # fmt: skip
-
-
-def _moments(attributes: Mapping[str, Value]) -> dict[str, int]:
-    """Of the attributes that name one: microseconds since 1970, UTC."""
-    found = {name: moments.start(value) for name, value in attributes.items()}
-    return {name: at for name, at in found.items() if at is not None}
-
-
-def _checksum(vector: bytes) -> int:
-    """Of a vector as the server takes and sends it."""
-    return xxhash.xxh3_64_intdigest(vector) - 2**63
-
-
-def _field(value: Any, kind: str) -> bytes:
-    """A column as COPY takes it."""
-    if value is None:
-        return _NULL
-    if kind == "int":
-        return _INT.pack(8, value)
-    content = value.encode()
-    if kind == "jsonb":
-        content = b"\x01" + content
-    return struct.pack(">i", len(content)) + bytes(content)
-
-
-def _json(values: Mapping[str, Value]) -> str:
-    """An object whose numbers come back as they are; see :func:`.postgresql_filters.exactly`."""
-    cells = (
-        f"{json.dumps(name, ensure_ascii=False)}:"
-        + (json.dumps(value, ensure_ascii=False) if isinstance(value, str | int) else _digits(value))
-        for name, value in values.items()
-    )
-    return "{" + ",".join(cells) + "}"
-
-
-def _digits(value: float) -> str:
-    return repr(value) if abs(value) < 2**53 else f"{int(value)}.0"
 
 
 def _column(name: str) -> str:
@@ -721,11 +683,6 @@ def _column(name: str) -> str:
 def _plain(name: str, value: Any) -> Value:
     found: Value = value.rstrip("/") or value if name == "folder" else value
     return found
-
-
-def _turned(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Codes with the bits of each byte the other way round: here the first is the lowest, there the highest."""
-    return np.packbits(np.unpackbits(np.ascontiguousarray(codes), axis=-1, bitorder="little"), axis=-1)
 
 
 def _some(ids: Iterable[int]) -> list[int]:
@@ -739,138 +696,3 @@ def _bytes_of(meta: Mapping[str, Any]) -> int:
 
 def _composed(query: str, **names: sql.Composable) -> sql.Composed:
     return sql.SQL(query).format(**names)
-
-
-# Connections
-
-
-def _arguments(address: Address, wanted: str) -> dict[str, Any]:
-    """How to connect, besides what the address says.
-
-    Raises:
-        RetrievalError: libpq does not understand it.
-    """
-    try:
-        given = conninfo_to_dict(address.database)
-    except psycopg.ProgrammingError:  # which may quote all of it, a password too
-        raise RetrievalError(f"{address.shown!r} is no address that PostgreSQL understands; correct it.") from None
-    found = {"connect_timeout": 10, "application_name": "retrieval", "target_session_attrs": wanted}
-    return {name: value for name, value in found.items() if wanted == "read-write" or name not in given} | {
-        "prepare_threshold": None  # a plan would outlive the exchange of the tables
-    }
-
-
-def _connect(address: Address, wanted: str) -> psycopg.Connection[Any]:
-    arguments = _arguments(address, wanted)
-    try:
-        return psycopg.connect(address.database, **arguments)
-    except psycopg.OperationalError as error:
-        raise RetrievalError(
-            f"{address.shown!r} cannot be reached ({_reason(error)}); see to the server, the address and the user."
-        ) from None
-
-
-def _locked(address: Address) -> psycopg.Connection[Any]:
-    """A connection to the primary that alone may change an index.
-
-    Raises:
-        WriterAtWorkError: another has the lock.
-        RetrievalError: there is no such server.
-    """
-    connection = _connect(address, "read-write")
-    try:
-        with _sentences(address):
-            connection.autocommit = True
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            _set_path(connection)
-            digest = hashlib.sha256(f"retrieval index {address.name}".encode()).digest()
-            high, low = struct.unpack(">ii", digest[:8])
-            ((got,),) = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", [high, low]).fetchall()
-            if not got:
-                raise WriterAtWorkError(
-                    f"The index {address.shown!r} is being written by {_holder(connection, high, low)}; wait until it "
-                    "has finished, or stop it."
-                )
-        return connection
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _holder(connection: psycopg.Connection[Any], high: int, low: int) -> str:
-    found = connection.execute(
-        "SELECT a.pid, coalesce(host(a.client_addr), 'its own machine'), a.backend_start::timestamptz(0) "
-        "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
-        "AND classid = %s::int8::oid AND objid = %s::int8::oid",
-        [high % 2**32, low % 2**32],
-    ).fetchall()
-    for pid, host, since in found:
-        return f"session {pid} from {host} since {since.isoformat()}"
-    return "another session"
-
-
-def _reader(connection: psycopg.Connection[Any]) -> None:
-    """What a pool does with a new connection."""
-    _set_path(connection)
-    connection.commit()
-    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-    connection.read_only = True
-
-
-def _set_path(session: Any) -> None:
-    """Names without a schema are PostgreSQL's and pgvector's, whoever else made some of that name."""
-    session.execute("SET jit = off")  # which takes longer than what it saves, here
-    session.execute(
-        "SELECT set_config('search_path', 'pg_catalog' || coalesce((SELECT ', ' || quote_ident(nspname) "
-        "FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'), ''), false)"
-    )
-
-
-def _require_vector(cursor: Any, address: Address) -> None:
-    """See to pgvector, and that texts are UTF-8.
-
-    Raises:
-        RetrievalError: it is not there and cannot be made, or is too old; or the database is of another encoding.
-    """
-    try:
-        cursor.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    except psycopg.Error as error:
-        raise RetrievalError(
-            f"pgvector cannot be used at {address.shown!r} ({_reason(error)}); install it there, and have somebody who "
-            "may say CREATE EXTENSION vector."
-        ) from None
-    cursor.execute("SELECT extversion, current_setting('server_encoding') FROM pg_extension WHERE extname = 'vector'")
-    ((version, encoding),) = cursor.fetchall()
-    if tuple(int(part) for part in version.split(".")[:2]) < (0, 8):
-        raise RetrievalError(
-            f"pgvector at {address.shown!r} is {version}, and this needs 0.8; say ALTER EXTENSION vector UPDATE."
-        )
-    if encoding != "UTF8":
-        raise RetrievalError(f"The database at {address.shown!r} has the encoding {encoding}; choose one with UTF8.")
-
-
-@contextlib.contextmanager
-def _sentences(address: Address) -> Iterator[None]:
-    """What the server says, as a sentence."""
-    try:
-        yield
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise RetrievalError(f"{address.shown!r} refuses it ({_reason(error)}); log in as who may do that.") from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise RetrievalError(
-            f"The connection to {address.shown!r} was lost, or could not be had ({_reason(error)}); what was committed "
-            "is there: try again."
-        ) from error
-    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded, UnicodeEncodeError) as error:
-        raise RetrievalError(
-            f"{address.shown!r} can neither keep nor look for what was given ({_reason(error)}); change or leave out "
-            "what it names."
-        ) from error
-    except psycopg.Error as error:
-        raise RetrievalError(f"{address.shown!r} cannot do it ({_reason(error)}); try again.") from error
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what a server says, without what somebody may not see."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return " ".join(lines[0].split()).rstrip(".")[:300]

@@ -204,7 +204,11 @@ def test_one_writes_and_any_number_read(tmp_path, put):
     with open_index(place, write=True) as writer, open_index(place) as reader:
         with pytest.raises(WriterAtWorkError, match="is being written by"):
             open_index(place, write=True)
+        _, found = reader.search(clustered(1, 8), 3)
+        attributes = reader.attributes(found[0])
         writer.remove([1])
+        assert [item.id for item in reader.items(found[0])] == found[0].tolist()  # what an answer named can be told
+        assert reader.attributes(found[0]) == attributes
         assert reader.newest == writer.generation > reader.generation
         renewed = reader.renewed()
         assert renewed is not None

@@ -24,8 +24,8 @@ SAID_OF_A_PLACE = {
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures: two classes of six, a copy of one, and the index of it beside."""
+def photos(postgres: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures: two classes of six, a copy of one, and the index of it beside; none without an engine."""
     root = tiny.folder(tmp_path_factory.mktemp("photos") / "photos", each=6)
     (root / "dog" / "copy.png").write_bytes((root / "cat" / "0.png").read_bytes())
     build(root, root.parent / "index", model=tiny.model(tmp_path_factory), threads=1)
