@@ -12,12 +12,13 @@ import re
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 _TICK = 1 / 100
 """Seconds of a tick of /proc/PID/stat."""
@@ -29,7 +30,7 @@ class Asked:
 
     Attributes:
         seconds: of every answer, from the first byte of its request to the last of its own.
-        answers: of each client, in the order of its requests: bodies, empty where the status was not 200.
+        answers: of each client, in the order of its requests: bodies, empty where the status says that there is none.
         took: seconds in all. own: seconds of a processor that the clients needed.
     """
 
@@ -39,7 +40,7 @@ class Asked:
     own: float
 
 
-def ask(port: int, each: Sequence[Sequence[bytes]], length: float) -> Asked:
+def ask(port: int, each: Sequence[Iterable[bytes]], length: float) -> Asked:
     """Ask a service of this machine.
 
     Args:
@@ -47,7 +48,7 @@ def ask(port: int, each: Sequence[Sequence[bytes]], length: float) -> Asked:
         length: seconds after which no more is asked.
 
     Raises:
-        EOFError: the service hung up.
+        EOFError: the service hung up in the midst of it.
     """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
@@ -60,20 +61,26 @@ def ask(port: int, each: Sequence[Sequence[bytes]], length: float) -> Asked:
 
 
 class _Client:
-    def __init__(self, port: int, requests: Sequence[bytes]) -> None:
-        self.connection = socket.create_connection(("127.0.0.1", port))
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.requests: Iterator[bytes] = iter(requests)
-        self.answers: list[bytes] = []
-        self.began = 0.0
+    def __init__(self, port: int, requests: Iterable[bytes]) -> None:
+        self._port = port
+        self._requests = iter(requests)
         self._parts: list[bytes] = []
         self._lacking = -1  # bytes of the answer; -1 while its head is not complete
+        self.answers: list[bytes] = []
+        self.began = 0.0
+        self._connect()
+
+    def _connect(self) -> None:
+        self.connection = socket.create_connection(("127.0.0.1", self._port))
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def asks(self) -> bool:
         """Send the next request, if there is one."""
-        request = next(self.requests, None)
+        request = next(self._requests, None)
         if request is not None:
             self.began = time.perf_counter()
+            if self.connection.fileno() < 0:
+                self._connect()
             self.connection.sendall(request)
         return request is not None
 
@@ -81,45 +88,56 @@ class _Client:
         """Take in what has arrived; whether the answer is complete."""
         part = self.connection.recv(1 << 20)
         if not part:
-            raise EOFError
+            raise ConnectionError("The service hung up.")
         self._parts.append(part)
         if self._lacking < 0:
-            whole = b"".join(self._parts)
-            end = whole.find(b"\r\n\r\n")
-            length = _LENGTH.search(whole, 0, end)
+            part = b"".join(self._parts)
+            end = part.find(b"\r\n\r\n")
+            length = _LENGTH.search(part, 0, end) if end >= 0 else None
             if length is None:
                 return False
-            self._parts, self._lacking = [whole], end + 4 + int(length[1])
-            part = whole
+            self._parts, self._lacking = [part], end + 4 + int(length[1])
         self._lacking -= len(part)
         if self._lacking:
             return False
-        whole = b"".join(self._parts)
-        self.answers.append(whole.partition(b"\r\n\r\n")[2] if whole.startswith(b"HTTP/1.1 200") else b"")
+        head, _, body = b"".join(self._parts).partition(b"\r\n\r\n")
+        self.answers.append(body if head.startswith(b"HTTP/1.1 2") else b"")
         self._parts, self._lacking = [], -1
+        if _CLOSES.search(head):
+            self.connection.close()
         return True
 
 
-def _ask(port: int, each: Sequence[Sequence[bytes]], length: float, out: Any) -> None:
+def _ask(port: int, each: Sequence[Iterable[bytes]], length: float, out: Any) -> None:
     """In a process of its own: so many clients for a while."""
     gc.disable()
-    clients = {one.connection.fileno(): one for one in (_Client(port, own) for own in each)}
+    everybody = [_Client(port, requests) for requests in each]
     seconds: list[float] = []
-    ready = select.epoll()
+    ready, asking = select.epoll(), {}
     own, began = time.process_time(), time.perf_counter()
-    end, asking = began + length, 0
-    for place, one in clients.items():
-        ready.register(place, select.EPOLLIN)
-        asking += one.asks()
+
+    def go_on(one: _Client) -> None:
+        if time.perf_counter() < began + length and one.asks():
+            place = one.connection.fileno()
+            if place not in asking:
+                asking[place] = one
+                ready.register(place, select.EPOLLIN)
+        else:
+            asking.pop(one.connection.fileno(), None)
+            one.connection.close()
+
+    for one in everybody:
+        go_on(one)
     while asking:
         for place, _ in ready.poll():
-            one = clients[place]
+            one = asking[place]
             if one.answered():
-                now = time.perf_counter()
-                seconds.append(now - one.began)
-                asking -= now > end or not one.asks()
+                seconds.append(time.perf_counter() - one.began)
+                if one.connection.fileno() < 0:
+                    del asking[place]
+                go_on(one)
     took, own = time.perf_counter() - began, time.process_time() - own
-    out.send(Asked(seconds, [one.answers for one in clients.values()], took, own))
+    out.send(Asked(seconds, [one.answers for one in everybody], took, own))
 
 
 def processor_seconds(process: int) -> float:

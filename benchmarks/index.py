@@ -2,6 +2,7 @@
 """What the index costs beside FAISS alone, and from which size an approximate structure is worth having.
 
     python benchmarks/index.py overhead      our search against the structure alone, and questions against searches
+    python benchmarks/index.py cores         2,000 queries at once on one core and on two, by the clock
     python benchmarks/index.py exact         our exact search against a bare faiss.IndexFlatIP, one query and batches
     python benchmarks/index.py opening       a process that answers one query by path, against importing numpy
     python benchmarks/index.py million       opening an index of a million items, adding 1,000, removing 1,000
@@ -38,6 +39,7 @@ import numpy as np
 import rabitqlib
 from command import options, show
 from contest.data import clustered
+from threadpoolctl import threadpool_limits
 from turns import take_turns
 
 from retrieval.base import compiled
@@ -376,9 +378,44 @@ def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def on_cores(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
+    """Batches on two threads against one: 50,000 × 256, by structure, exactly, and all above a score."""
+    both = clustered(52_000, 256, seed)
+    chosen = np.random.default_rng(seed).permutation(len(both))
+    vectors, queries = both[chosen[:50_000]], both[chosen[50_000:]]
+    rows = []
+    fill(folder / "cores", vectors).close()
+    structures = {"SymphonyQG32_SQ8": {"ef": 80, "candidates": 1}, "IVF256,PQ128x4fs": {"nprobe": 8, "candidates": 8}}
+    for factory in (None, *structures):
+        with Index.open(folder / "cores", write=True) as index:
+            built = None if factory is None else kinds.build(factory, vectors, seed=seed)
+            index.set_structure(built, structures.get(factory or ""))
+        with Index.open(folder / "cores") as index:
+            asked: dict[str, Callable[[], Any]] = {factory or "exact": lambda: index.search(queries, K)}
+            if factory is None:
+                asked["above a score"] = lambda: index.range_search(queries, 0.5)
+            for name, ask in asked.items():
+                kept = {}
+
+                def on(threads: int, ask: Callable[[], Any] = ask, kept: dict[int, Any] = kept) -> None:
+                    faiss.omp_set_num_threads(threads)
+                    with threadpool_limits(threads):
+                        kept[threads] = ask()
+
+                row = turns(lambda _: on(1), lambda _: on(2), rounds, time.perf_counter)
+                same = all(np.array_equal(one, two) for one, two in zip(kept[1], kept[2], strict=True))
+                rows.append(
+                    {"queries": len(queries), "what": name, "one_ms": row["ours_ms"], "two_ms": row["other_ms"],
+                     "scaling": row["ratio"], "least": row["least"], "most": row["most"], "same bits": str(same)}
+                )  # fmt: skip
+    faiss.omp_set_num_threads(1)
+    return rows
+
+
 MEASURES: dict[str, Callable[[int, int, Path], list[dict[str, Any]]]] = {
     "overhead": overhead,
     "exact": exact,
+    "cores": on_cores,
     "opening": opening,
     "million": million,
     "pages": pages,

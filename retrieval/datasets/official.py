@@ -23,7 +23,7 @@ def load(folder: Path) -> PictureSet:
         RetrievalError: its lists cannot be read.
     """
     protocol = recognised(folder)
-    assert protocol is not None
+    assert protocol is not None and protocol.read is not None
     return as_pictures(protocol.read(folder), protocol, folder)
 
 

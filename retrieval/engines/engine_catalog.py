@@ -74,6 +74,10 @@ class EngineCatalog:
     def labels_of(self, ids: Sequence[int]) -> dict[int, str]:
         return {id_: str(label) for id_, label in self._engine.values("label", ids).items()}
 
+    def items_changed(self) -> int:
+        """Of whatever changed last: an engine does not tell one change from another."""
+        return self.generation
+
     def label_counts(self) -> list[tuple[Value | None, int]]:
         counts = self._engine.counts("label", None)
         return sorted(counts.items(), key=lambda one: (-one[1], one[0] is not None, one[0] or ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,10 @@ from retrieval.base import progress
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import figures, trap_search
+from retrieval.evaluation.by_name import evaluate_one_shot
 from retrieval.evaluation.distractors import DistractorFile
+from retrieval.evaluation.labelled_vectors import encode
+from retrieval.evaluation.one_shot import OneShot
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.prepared import Asked, Prepared, prepare
 from retrieval.evaluation.report import Measure, Report
@@ -35,7 +38,7 @@ def benchmark(
     distractors: str | Path | None = None,
     memory: int | None = None,
     options: EvaluationOptions = DEFAULT,
-) -> Report:
+) -> Report | OneShot:
     """Measure a model, or vectors that any program made, on a benchmark by its official protocol.
 
     Args:
@@ -54,6 +57,8 @@ def benchmark(
         RetrievalError: there is no such benchmark, the folder does not hold it, a list or a file of vectors cannot be
             read, not exactly one of model and vectors is given, or an option says nothing about benchmarks.
     """
+    if protocols.named(name).trials:
+        return _trials(str(folder), model, options)
     if distractors is None and memory is not None:
         raise RetrievalError("--memory is for the scores of distractors: give --distractors, too, or leave it out")
     if distractors is not None and protocols.named(name).pairs is not None:
@@ -68,6 +73,15 @@ def benchmark(
         )
     run.traps(lambda: _traps(ready))
     return reported(ready, [judged(ready, asked, far, memory or MEMORY) for asked in ready.asked()])
+
+
+def _trials(data: str, model: str | None, options: EvaluationOptions) -> OneShot:
+    """One-shot trials, as `retrieval evaluate --oneshot` has them."""
+    if model is None:
+        raise RetrievalError("one-shot trials are drawings that a model looks at: give --model")
+    if replace(options, seed=0) != EvaluationOptions():
+        raise RetrievalError("one-shot trials take --seed alone: leave the other options out")
+    return evaluate_one_shot(model, data, seed=options.seed)
 
 
 @dataclass(frozen=True)
@@ -91,17 +105,24 @@ class Judged:
 
 def judged(ready: Prepared, asked: Asked, distractors: DistractorFile | None = None, memory: int = MEMORY) -> Judged:
     """The rankings of one setting."""
-    queries, gallery, label = ready.queries, ready.gallery, asked.relevant is None
+    queries, label, own = ready.queries, asked.relevant is None, ready.own[asked.rows]
+    gallery, relevant, ignored = ready.gallery, asked.relevant, asked.ignored
+    if asked.among is not None:
+        gallery = gallery.select(asked.among)
+        place = np.full(len(ready.gallery), -1)
+        place[asked.among] = np.arange(len(asked.among))
+        own = np.where(own >= 0, place[own], -1)
+        relevant, ignored = _moved(relevant, place), _moved(ignored, place)
     what = f"ranking {asked.setting.name}".strip()
     with ready.run.timed(what), progress.bar(len(asked.rows), what.capitalize(), "queries") as bar:
         rankings = measures.rank(
             queries.vectors[asked.rows],
-            queries.labels[asked.rows] if label else None,
+            queries.truth[asked.rows] if label else None,
             gallery.vectors,
-            gallery.labels if label else None,
-            own=ready.own[asked.rows],
-            ignore=asked.ignored,
-            relevant=asked.relevant,
+            gallery.truth if label else None,
+            own=own,
+            ignore=ignored,
+            relevant=relevant,
             distractors=distractors,
             memory=memory,
             measures=ready.protocol.measures,
@@ -110,6 +131,14 @@ def judged(ready: Prepared, asked: Asked, distractors: DistractorFile | None = N
             advance=bar.update,
         )
     return Judged(asked.setting, asked.rows[rankings.queries], rankings)
+
+
+def _moved(lists: list[Ints] | None, place: Ints) -> list[Ints] | None:
+    """Lists of places in another gallery, without what is not in it."""
+    if lists is None:
+        return None
+    placed = [place[one] for one in lists]
+    return [one[one >= 0] for one in placed]
 
 
 def reported(ready: Prepared, settings: list[Judged]) -> Report:
@@ -224,17 +253,21 @@ def _explain(run: Evaluation, protocol: Protocol, settings: list[Judged]) -> Non
 
 
 def _traps(ready: Prepared) -> tuple[traps.Finding, ...]:
-    """Near-duplicates of queries in the gallery and in the training, and what else `evaluate --traps` looks for."""
-    pictures, encoder, seed = ready.pictures, ready.encoder, ready.run.options.seed
+    """Near-duplicates of queries in the gallery and in the training, and what else `evaluate --traps` looks for.
+
+    Where the vectors are somebody else's, there are none of the training pictures, which are then compared by their
+    perceptual hashes alone.
+    """
+    pictures, seed = ready.pictures, ready.run.options.seed
     asking, shelf = pictures.select(ready.official.asks), pictures.select(ready.ranked)
     queries, gallery = ready.queries.at(ready.asking), ready.gallery.at(ready.answering)
-    files = encoder is not None
     if (ready.own >= 0).any():
-        found = trap_search.look(gallery, None, shelf if files else None, seed=seed)
+        found = trap_search.look(gallery, None, shelf, seed=seed)
     else:
-        found = trap_search.look(queries, gallery, asking if files else None, shelf if files else None, seed=seed)
+        found = trap_search.look(queries, gallery, asking, shelf, seed=seed)
     taught = pictures.select(pictures.splits != "test")
-    if encoder is not None and len(taught):
-        learned = ready.run.encode(encoder, taught, "training pictures")
-        found = (*found, trap_search.look_in_training(queries, learned, asking, taught))
+    if len(taught):
+        learned = None if ready.encoder is None else encode(ready.encoder, taught, "training pictures")
+        if learned is None or len(learned):
+            found = (*found, trap_search.look_in_training(queries, learned, asking, taught))
     return traps.worst_first(found)

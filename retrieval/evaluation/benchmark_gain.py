@@ -101,7 +101,9 @@ def _indexed(ready: Prepared, folder: Path) -> Iterator[Index]:
             storage="binary" if codes else "float32",
         )
         with index:
-            paths = [files[ready.ranked[spot]].relative_to(folder).as_posix() for spot in ready.answering]
+            rows = ready.ranked[ready.answering].tolist()
+            names = ready.pictures.names
+            paths = [files[row].relative_to(folder).as_posix() if files else names[row] for row in rows]
             index.add(gallery.vectors, [NewItem(path) for path in paths])
             yield index
 
@@ -109,7 +111,8 @@ def _indexed(ready: Prepared, folder: Path) -> Iterator[Index]:
 def _reranked(ready: Prepared, index: Index, reranker: Reranker) -> tuple[list[Reranked | None], dict[str, float]]:
     """Each query's hits in their new order, None where its file cannot be read; and a query's mean times."""
     count, spent = len(ready.queries), np.zeros(2)
-    whole = ready.encoder is not None and ready.official.boxes is None  # no re-ranker looks at a part of a picture
+    # no re-ranker looks at a part of a picture
+    whole = ready.encoder is not None and ready.official.boxes is None and ready.pictures.files is not None
     found: list[Reranked | None] = []
     with progress.bar(count, "Ranking anew", "queries") as bar:
         for row, own in enumerate(ready.own.tolist()):
@@ -139,18 +142,21 @@ def _measured(
     turn = np.full(len(ready.queries), -1)
     turn[_rows(ready, names)] = np.arange(len(names))
     shelf = as_numbers(ready.gallery.vectors)
+    everything = np.arange(len(shelf))
     columns: dict[str, npt.NDArray[np.float64]] = {}
-    known = ready.gallery.labels >= 0
+    sets = ready.gallery.sets
+    known = np.asarray(ready.gallery.labels >= 0 if sets is None else sets.any(axis=1))
     for one in asked:
         for place, row in enumerate(one.rows.tolist()):
             anew = found[row]
             if anew is None or turn[row] < 0:
                 continue
-            right = ready.gallery.labels == ready.queries.labels[row]
-            seen = known.copy()
-            if one.relevant is not None:
-                right = np.isin(np.arange(len(shelf)), one.relevant[place])
-                seen[:] = True
+            if one.relevant is None:
+                right, seen = _right(ready, row), known.copy()
+            else:
+                right, seen = np.isin(everything, one.relevant[place]), np.ones(len(shelf), bool)
+            if one.among is not None:
+                seen &= np.isin(everything, one.among)
             if one.ignored is not None:
                 seen[one.ignored[place]] = False
             if ready.own[row] >= 0:
@@ -164,6 +170,13 @@ def _measured(
                 column = columns.setdefault(f"{one.setting.name} {name}".strip(), np.full(len(names), np.nan))
                 column[turn[row]] = measure(ranking)
     return columns
+
+
+def _right(ready: Prepared, row: int) -> npt.NDArray[np.bool_]:
+    """bool (n,), which of the gallery have the query's label, or share one with it."""
+    if ready.gallery.sets is None or ready.queries.sets is None:
+        return np.asarray(ready.gallery.labels == ready.queries.labels[row])
+    return np.asarray((ready.gallery.sets & ready.queries.sets[row]).any(axis=1))
 
 
 def _levels(anew: Reranked) -> Floats:

@@ -67,7 +67,7 @@ class EvaluationOptions:
         as_in: also give the figures of pytorch-metric-learning ("pml") or open-metric-learning ("oml").
         over: draw the intervals over "queries" or over "classes". None: over queries; of a model over classes where
             these are a sample, which is taken to be so where it was trained on none of them and there are
-            :data:`.run.A_SAMPLE` or more.
+            :data:`retrieval.measures.intervals.A_SAMPLE` or more.
         duplicate_score: what scores so much with a query is a near-duplicate, and left out of its ranking.
         traps: also look for what makes figures mean something else (docs/traps.md).
         limit: of a model at most so many pictures a side, otherwise at most so many queries, drawn at random.

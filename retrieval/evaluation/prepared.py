@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from retrieval import protocols
+from retrieval import datasets, protocols
 from retrieval.base.given import seeded
 from retrieval.base.text import printable
 from retrieval.datasets import PictureSet
@@ -22,6 +22,7 @@ from retrieval.evaluation.options import EvaluationOptions
 from retrieval.evaluation.run import A_SAMPLE, Evaluation
 from retrieval.evaluation.vector_files import read_in_order
 from retrieval.images.box import Box
+from retrieval.index.vectors import packed
 from retrieval.protocols import OfficialSet, Protocol, Setting
 
 Ints = npt.NDArray[np.int64]
@@ -33,12 +34,14 @@ class Asked(NamedTuple):
     Attributes:
         setting: which.
         rows: int64 (m,), places among the queries of those that ask.
+        among: int64, places of the gallery that are looked through; None: all are.
         relevant: for each of them the gallery places of what is right; None: what has its label.
         ignored: likewise of what is ignored; None: nothing is.
     """
 
     setting: Setting
     rows: Ints
+    among: Ints | None
     relevant: list[Ints] | None
     ignored: list[Ints] | None
 
@@ -95,12 +98,19 @@ class Prepared:
             relevant, ignored = (self._present(lists, kept) for lists in (setting.relevant, setting.ignored))
             if rows.size and (relevant is None or any(one.size for one in relevant)):
                 found += 1
-                yield Asked(setting, rows, relevant, ignored)
+                yield Asked(setting, rows, self._places(setting.among), relevant, ignored)
         if not found:
             raise RetrievalError(
                 f"none of the {len(self.queries):,} queries has a right answer among the pictures that are there: give "
                 "a folder that holds all of the set"
             )
+
+    def _places(self, official: Ints | None) -> Ints | None:
+        """Official gallery positions as positions in the gallery that is there."""
+        if official is None:
+            return None
+        placed = self.place[official]
+        return placed[placed >= 0]
 
     def _present(self, lists: tuple[Ints, ...] | None, kept: Ints) -> list[Ints] | None:
         """Some of the lists of official gallery positions as positions in the gallery that is there."""
@@ -125,8 +135,7 @@ def prepare(
     options.check("benchmark", subject)
     if options.codes and vectors is None:
         raise RetrievalError(f"a model says itself what its vectors are: leave --codes out with --model {model!r}")
-    official = protocol.read(folder)
-    pictures = as_pictures(official, protocol, folder)
+    official, pictures = _read(protocol, folder)
     run = Evaluation(subject, protocol.title, options, options.over or "queries")
     _warn_of_sizes(run, protocol, official)
     encoder = None
@@ -137,6 +146,18 @@ def prepare(
         encoder.optimise()
         whole = run.encode(encoder, pictures.select(official.order), "pictures", boxes=_boxes(official))
         _warn_of_classes(run, encoder, whole, protocol)
+    if official.sets is not None:
+        shown = official.sets[official.order][whole.rows]
+        classes = tuple(str(column) for column in range(shown.shape[1]))
+        whole = replace(whole, sets=shown, classes=classes)
+    if protocol.codes and whole.vectors.dtype != np.uint8:
+        if whole.vectors.shape[1] % 8:
+            width = whole.vectors.shape[1]
+            raise RetrievalError(
+                f"{protocol.title} is asked by binary codes, and {width} numbers make none: give a multiple of 8"
+            )
+        whole = replace(whole, vectors=packed(whole.vectors))
+        run.notes.append("The vectors were made codes by their signs: a bit is 1 where a number is above 0.")
     limited = drawn(len(official.asks), options.limit, seeded(options.seed))
     if options.limit is not None:
         run.notes.append(f"At most {options.limit:,} queries were drawn; the gallery stays whole.")
@@ -161,6 +182,16 @@ def prepare(
         own = np.where(stands >= 0, place[stands], -1)
     queries, gallery = whole.select(there[asking]), whole.select(spot[ranked[answering]])
     return Prepared(run, protocol, official, pictures, encoder, queries, gallery, asking, own, place)
+
+
+def _read(protocol: Protocol, folder: Path) -> tuple[OfficialSet, PictureSet]:
+    """Who asks whom, and the pictures."""
+    if protocol.read is not None:
+        official = protocol.read(folder)
+        return official, as_pictures(official, protocol, folder)
+    assert protocol.divides is not None
+    pictures = datasets.load(folder)
+    return protocol.divides(tuple(pictures.names), pictures.labels, pictures.splits), pictures
 
 
 def _warn_of_sizes(run: Evaluation, protocol: Protocol, official: OfficialSet) -> None:

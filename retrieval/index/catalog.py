@@ -201,10 +201,11 @@ class Catalog(Database):
             rows = self.all(f"SELECT {_ITEM} FROM items WHERE id IN ({marks}) AND {_LIVE}", **some)  # noqa: S608
             with self.damage_is_said():
                 found.update([(row[0], _item(row)) for row in rows])
-        if len(known) + len(found) <= _REMEMBERED:
+        most = _REMEMBERED if self._marked else 0  # who reads unseen asks the file, which says what was forgotten
+        if len(known) + len(found) <= most:
             known.update(found)
             return known
-        if len(found) <= _REMEMBERED and self._remembered is known:
+        if len(found) <= most and self._remembered is known:
             self._remembered = found.copy()
         return {id_: known[id_] for id_ in ids if id_ in known} | found
 

@@ -21,8 +21,9 @@ import numpy.typing as npt
 from retrieval.base.files import checksum
 from retrieval.base.given import whole, whole_numbers
 from retrieval.base.held_folder import HeldFolder, identity
-from retrieval.base.machine import versions
+from retrieval.base.machine import cores, versions
 from retrieval.base.placed_files import Root
+from retrieval.base.threads import in_order
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
@@ -802,12 +803,15 @@ class Index:
 
         Args:
             folder: an empty one, or with nothing but an ``encoder`` folder.
-            make: what turns some rows of this index (m, dim), as they are stored, into the other's unit rows.
+            make: what turns some rows of this index (m, dim), as they are stored, into the other's unit rows; asked by
+                as many threads as there are cores, while what is made is written.
             dim, encoder_hash, details, storage: of the other, as :meth:`create` takes them.
 
         Raises:
             RetrievalError: a segment is damaged, the disk is full, or this index was changed by somebody meanwhile.
         """
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
+
         folders.make(folder)
         self._catalog.copy_to(folder / CATALOG)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -819,9 +823,11 @@ class Index:
             for segment in self._now.segments:
                 count = len(segment.live(removed))
                 if count:
-                    blocks = ((ids, make(rows)) for ids, rows in segment.live_blocks(removed))
                     width = segments.columns(dim, storage)
-                    records.append(segments.write_segment(folder, segment.record.id, blocks, count, width, storage))
+                    blocks = in_order(lambda block: (block[0], make(block[1])), segment.live_blocks(removed), cores())
+                    with threadpool_limits(1, user_api="blas"):  # each block has a core of its own
+                        record = segments.write_segment(folder, segment.record.id, blocks, count, width, storage)
+                    records.append(record)
             libraries = {"sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)}
             about = {"dim": dim, "storage": storage, "encoder_hash": encoder_hash, "created": now}
             other.become(records, {**about, "libraries": libraries, "details": dict(details)})

@@ -163,14 +163,21 @@ class Segment:
             DamagedFileError: it is missing, or not what the catalog says.
         """
         full = full or self.record.size <= FULL_CHECK
-        if self._mapped is None or (full and not self._checked):
-            self.file.check(self.record.size, self.record.checksum, full=full)
-            if self._mapped is None:
-                self._mapped = self._parse()
+        mapped = self._mapped  # which another thread may let go meanwhile
+        if mapped is None or (full and not self._checked):
+            if not self._checked:
+                self.file.check(self.record.size, self.record.checksum, full=full)
+            if mapped is None:
+                self._mapped = mapped = self._parse()
             if full and not self._checked:
-                self._require_numbers(self._mapped[1])
+                self._require_numbers(mapped[1])
             self._checked = self._checked or full
-        return self._mapped
+        return mapped
+
+    def let_go(self) -> None:
+        """Forget where its rows lie, for who has copied them: what was looked at of the file counts as memory as long
+        as it is mapped. Whoever reads it again finds it again."""
+        self._mapped = None
 
     def _require_numbers(self, vectors: npt.NDArray[Any]) -> None:
         """Unit vectors add up to a number; with one that is not finite among them they do not."""
@@ -191,7 +198,9 @@ class Segment:
         step = max(1, _COPIED // (vectors.shape[1] * vectors.itemsize))
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            yield ids[some], vectors[some]
+            whole = int(some[-1] - some[0]) == len(some) - 1  # then they are taken where they lie, without a copy
+            part = slice(some[0], some[-1] + 1) if whole else some
+            yield ids[part], vectors[part]
 
     def _parse(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         import h5py

@@ -210,6 +210,10 @@ class Snapshot:
                     else self._mapped_rows()
                 )
                 self._continued, self._before = self._before is not None, None
+                if self._in_memory:
+                    self._mapped = None
+                    for segment in self.segments:
+                        segment.let_go()
             return self._rows
 
     def _load_live(self) -> None:
@@ -239,6 +243,8 @@ class Snapshot:
             self._load_live()
             structure, record = self._read_structure(), self.state.structure
             if structure is not None and record is not None:
+                if self._in_memory and structure.vectors is not None:
+                    self._load_rows().hold(structure.vectors)
                 k = record.measured.get("k")
                 self._approximate = _searches().Approximate(
                     structure, record.parameters, record.ids, self._load_rows(),

@@ -122,7 +122,7 @@ def rank(
                 f"queries show {sets.shape[1]} classes and the gallery {shelf_sets.shape[1]}: give the same columns"
             )
         labelled = np.asarray(sets.any(axis=1))
-        kept = shelf_sets.any(axis=1)
+        kept = np.asarray(shelf_sets.any(axis=1))
         strange = labelled & (positions >= 0) & (shelf_sets[positions] != sets).any(axis=1)
         arranged = _Arranged.of(shelf, np.flatnonzero(kept), np.zeros(len(shelf), np.int64))
         relevance = SharedLabels(sets, shelf_sets[arranged.order], graded=graded)
@@ -132,7 +132,7 @@ def rank(
         labels = arrays.labels(np.asarray(gallery_labels), len(shelf), "gallery")
         if graded:
             raise RetrievalError("with one label for each item there is nothing to grade: leave `graded` out")
-        labelled, kept = np.asarray(truth != UNLABELLED), labels != UNLABELLED
+        labelled, kept = np.asarray(truth != UNLABELLED), np.asarray(labels != UNLABELLED)
         strange = labelled & (positions >= 0) & (labels[positions] != truth)
         arranged = _Arranged.of(shelf, np.flatnonzero(kept), labels)
         labels = labels[arranged.order]

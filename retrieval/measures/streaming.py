@@ -33,6 +33,10 @@ class Distractors(Protocol):
     @property
     def shape(self) -> tuple[int, int]: ...
 
+    @property
+    def hashes(self) -> npt.NDArray[np.void]:
+        """Of each, as :func:`hashes` makes them; found once, and kept."""
+
     def __getitem__(self, rows: slice) -> Vectors:
         """Some of them, float32, of unit length where the gallery's are."""
 
@@ -56,7 +60,7 @@ class Streamed:
         memory: int = MEMORY,
         threads: int = 1,
     ) -> None:
-        """Look through the distractors once.
+        """Look through the distractors once, for those that are equal.
 
         Args:
             near: scores `gallery` into the room that it is given.
@@ -82,7 +86,7 @@ class Streamed:
             raise RetrievalError(
                 f"the scores of {self.items:,} items do not fit into {show_bytes(memory)}: give {needed} or more"
             )
-        keys = np.concatenate([_hashes(gallery), *(_hashes(distractors[part]) for part in self._parts())])
+        keys = np.concatenate([hashes(gallery), distractors.hashes])
         first, group = np.unique(keys, return_index=True, return_inverse=True)[1:]
         originals = first[group.ravel()]
         self._copies = np.flatnonzero(originals != np.arange(self.items))
@@ -111,7 +115,7 @@ class Streamed:
             yield slice(start, min(start + self._step, count))
 
 
-def _hashes(rows: Vectors) -> npt.NDArray[np.void]:
+def hashes(rows: Vectors) -> npt.NDArray[np.void]:
     """16 bytes a row, equal where the rows are."""
     import xxhash
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from retrieval.errors import RetrievalError
 from retrieval.protocols import (
     cars196,
+    cifar10_hash,
     copydays,
     cub200,
     disc21,
@@ -19,7 +20,10 @@ from retrieval.protocols import (
     inat2018,
     inshop,
     market1501,
+    mirflickr,
     msmt17,
+    nuswide,
+    omniglot,
     roxford,
     sop,
     ukbench,
@@ -45,6 +49,10 @@ PROTOCOLS = {
         market1501.PROTOCOL,
         msmt17.PROTOCOL,
         veri.PROTOCOL,
+        cifar10_hash.PROTOCOL,
+        nuswide.PROTOCOL,
+        mirflickr.PROTOCOL,
+        omniglot.PROTOCOL,
     )
 }
 """By name; a folder is taken for the first set that recognises it."""

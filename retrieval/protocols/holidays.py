@@ -6,6 +6,7 @@ last two digits count the photographs of a scene from 00.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -22,7 +23,7 @@ _NAME = re.compile(r"1\d{5}\.jpg")
 def _home(folder: Path) -> Path | None:
     """Where there are no other pictures but those that are called so, and several scenes begin."""
     for place in (folder, folder / "jpg"):
-        if place.is_dir():
+        if place.is_dir() and os.access(place, os.R_OK):
             found = pictures(place)
             if sum(name.endswith("00.jpg") for name in found) > 1 and all(_NAME.fullmatch(name) for name in found):
                 return place

@@ -11,7 +11,7 @@ from retrieval.base.placed_files import NotOpenedError, open_file
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 
-MOST = 1 << 30
+MOST = 1 << 28
 """Bytes of a list."""
 
 LONGEST = 10_000

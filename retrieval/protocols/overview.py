@@ -31,14 +31,16 @@ class Overview(Found):
 
     def table(self) -> str:
         """A line a benchmark."""
-        rows = [("name", "set", "measures", "reads")]
-        rows += [(one.name, one.title, ", ".join(measured(one)), one.layout) for one in self.protocols]
-        return "\n".join(aligned(rows, words=4))
+        rows = [("name", "set", "measures")]
+        rows += [(one.name, one.title, ", ".join(measured(one))) for one in self.protocols]
+        return "\n".join(aligned(rows, words=3))
 
 
 def measured(protocol: Protocol) -> list[str]:
     """The names of its measures."""
     pairs = ("µAP", "recall at 90 % precision") if protocol.pairs is not None else ()
+    if protocol.trials:
+        return ["error"]
     return [*protocol.measures, *(("NMI", "AMI") if protocol.clusters else ()), *pairs]
 
 

@@ -24,6 +24,7 @@ class Setting:
     Attributes:
         name: put before each measure's; "" where there is one way alone.
         asks: int64 (m,), places among the queries; None: all ask.
+        among: int64, places of the gallery that are looked through; None: all are.
         relevant: for each query that asks the gallery positions of what is right, int64 each; None: what has its label.
         ignored: for each such query the gallery positions of what is neither right nor wrong and takes no place in the
             ranking; None: nothing is.
@@ -31,6 +32,7 @@ class Setting:
 
     name: str = ""
     asks: Ints | None = None
+    among: Ints | None = None
     relevant: tuple[Ints, ...] | None = None
     ignored: tuple[Ints, ...] | None = None
 
@@ -49,6 +51,7 @@ class OfficialSet:
         own: int64 (nq,), where each query itself stands in `ranked` and is left out, −1 where it does not; None: it is
             not left out.
         boxes: one for each query, the part of the picture that asks; None: the whole pictures do.
+        sets: bool (n, classes), which classes each picture shows, where it may be several; then none has a label.
         settings: the ways to ask.
     """
 
@@ -60,6 +63,7 @@ class OfficialSet:
     ranked: Ints | None = None
     own: Ints | None = None
     boxes: tuple[Box | None, ...] | None = None
+    sets: npt.NDArray[np.bool_] | None = None
     settings: tuple[Setting, ...] = (Setting(),)
 
     @property
@@ -91,10 +95,15 @@ class Protocol:
     Attributes:
         name: as `retrieval benchmark` takes it. title: of the set.
         layout: what is read, in words.
-        recognises: whether a folder holds the set. read: the set in a folder.
+        recognises: whether a folder holds the set.
+        read: the set in a folder; None: `retrieval data` reads it.
+        divides: of a set that `retrieval data` reads, who asks whom, by names, labels and splits; files, labels and
+            splits are left empty.
+        trials: it is one-shot trials, and has no ranking.
         asked: what is asked of what, with places for {queries} and {gallery}.
         measures: by the field's names, of each query's ranking.
         sizes: pictures of the official set that train, ask and are ranked; None where releases differ.
+        codes: it is of binary codes; numbers are made such by their signs.
         clusters: NMI and AMI are part of the protocol.
         pairs: so many of the best pairs of all queries and pictures are measured as one ranking, too; None: none are.
         differs: a sentence on figures that programs count in another way than their names say, and so stand here twice.
@@ -106,9 +115,12 @@ class Protocol:
     title: str
     layout: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path], OfficialSet]
     asked: str
     measures: Measures
+    read: Callable[[Path], OfficialSet] | None = None
+    divides: Callable[[tuple[str, ...], Ints, npt.NDArray[np.str_]], OfficialSet] | None = None
+    trials: bool = False
+    codes: bool = False
     sizes: tuple[int, int, int] | None = None
     clusters: bool = False
     pairs: int | None = None

@@ -119,7 +119,7 @@ class Straight:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != scope["root_path"] + self._path:
             await self._app(scope, receive, send)
             return
-        scope |= {"app": self._app, "route": self._route}
+        scope.update(app=self._app, route=self._route)
         request = Request(scope, receive)
         try:
             response = await self._answer(request)

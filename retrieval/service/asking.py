@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped,unused-ignore]
 
 from retrieval import images
 from retrieval.base.machine import cores
@@ -95,8 +96,9 @@ class Asker:
         self._uploads = uploads
         self._metrics = metrics
         self.lane = Lane(metrics.batch)
+        self.lane.submit("threads", None, _leave_a_core)
         metrics.queue(lambda: len(self.lane))
-        # One core is left to the lane, as far as there are several.
+        # One core is left to the lane, as far as there are several; and one by the lane.
         self._pool = ThreadPoolExecutor(max(1, cores() - 1), "pictures")
         self._decoding = 0
         self._counting = threading.Lock()
@@ -179,6 +181,19 @@ class Asker:
         if "encoder" in search.__dict__:
             return search.encoder
         return await self.lane.do((search, "encoder"), None, lambda some: [search.encoder] * len(some))
+
+
+def _leave_a_core(some: Sequence[None]) -> Sequence[None]:
+    """Have FAISS use all cores but one when this thread asks it.
+
+    Its threads wait for one another in a loop, many times in a search. If one of them has no core, as it is the event
+    loop's just then, the others take theirs from everybody meanwhile, and a search takes five times as long.
+    """
+    from retrieval.index import approximate  # noqa: F401  (loads FAISS, which has a library of threads of its own)
+
+    for library in ThreadpoolController().select(user_api="openmp").lib_controllers:
+        library.set_num_threads(min(library.get_num_threads(), max(1, cores() - 1)))
+    return some
 
 
 def item_of(search: Search, id_: int) -> Item:

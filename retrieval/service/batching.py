@@ -22,7 +22,7 @@ from retrieval.service.problems import busy
 _Job = TypeVar("_Job")
 _Done = TypeVar("_Done")
 
-Together = Callable[[Sequence[_Job]], Sequence[_Done]]
+Together = Callable[[Sequence[_Job]], Sequence[_Done | Exception]]
 """Does some jobs of one kind; its results are in their order, and one may be the exception that it ended in."""
 
 

@@ -265,6 +265,7 @@ class Collections:
         """Make an index; of a folder without a picture that can be read, as soon as one is there."""
         seen: tuple[int, int] | None = _files(pictures)
         while seen is not None and not _built(collection, pictures) and not collection.ready:
+            progress.note(f"{printable(pictures)!r} is looked at until pictures come.")
             seen = self._changed(pictures, seen)
             collection.building = Building()
 

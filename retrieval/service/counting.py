@@ -7,12 +7,11 @@ own: a long statement holds up whoever shares one.
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from retrieval.index import Index
+from retrieval.engines.opening import open_index
 from retrieval.search.facets import facets
 from retrieval.search.search import Search
 from retrieval.service.asking import HIDDEN
@@ -51,7 +50,7 @@ class Counter:
         """
         with self._lock:
             if search not in self._counting:
-                self._counting[search] = self._pool.submit(self._count, collection.name, search.folder)
+                self._counting[search] = self._pool.submit(self._count, collection)
             counting, last = self._counting[search], self._last.get(collection.name)
         try:
             return counting.result(None if last is None else PATIENCE)
@@ -62,16 +61,16 @@ class Counter:
     def begin(self, collection: Collection) -> None:
         """Count what nobody has asked for yet."""
         with collection.lease() as search, self._lock:
-            self._counting[search] = self._pool.submit(self._count, collection.name, search.folder)
+            self._counting[search] = self._pool.submit(self._count, collection)
 
     def close(self) -> None:
         """Count nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _count(self, name: str, folder: Path) -> Counts:
-        with Index.open(folder, mapped=True) as index:
+    def _count(self, collection: Collection) -> Counts:
+        with open_index(collection.place, mapped=True) as index:
             ids = index.select(f"{HIDDEN} is missing") if HIDDEN in index.attribute_kinds() else None
             found = [facet.to_json() for facet in facets(index, ids)]
             counts = Counts(found, len(index) if ids is None else len(ids), index.generation)
-        self._last[name] = counts
+        self._last[collection.name] = counts
         return counts

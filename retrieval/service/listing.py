@@ -49,8 +49,7 @@ class Orders:
             known = self._known.setdefault(index, OrderedDict())
             if (where, sort) not in known:
                 ids = _through(index, where)
-                found = Reranked(ids, np.zeros(len(ids), np.float32), np.full(len(ids), np.nan))
-                order, values = ordered(index, sort, found)
+                order, values = ordered(index, sort, _unranked(ids))
                 known[where, sort] = _Order(ids[order], values)
                 if len(known) > MOST:
                     known.popitem(last=False)
@@ -107,5 +106,8 @@ def _behind(place: paging.Cursor, ids: NDArray[np.int64], values: list[Value | N
     at = int(np.argmax(ids == place.id)) if len(ids) else 0
     if at < len(ids) and ids[at] == place.id and values[at] == place.value:
         return at + 1
-    nothing = np.zeros(len(ids), np.float32)  # it has gone, or changed: what comes after where it was
-    return after(place, Reranked(ids, nothing, nothing), values, descends)
+    return after(place, _unranked(ids), values, descends)  # it has gone, or changed: what comes after where it was
+
+
+def _unranked(ids: NDArray[np.int64]) -> Reranked:
+    return Reranked(ids, np.zeros(len(ids), np.float32), np.full(len(ids), np.nan))

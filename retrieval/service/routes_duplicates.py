@@ -14,7 +14,7 @@ from retrieval.base.table import csv_text
 from retrieval.errors import RetrievalError
 from retrieval.index import Index as Opened
 from retrieval.search.search import Search
-from retrieval.service import duplicates, limits
+from retrieval.service import duplicates, limits, schemas
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.collections import Collection
@@ -24,6 +24,7 @@ from retrieval.service.kept import Found
 from retrieval.service.parameters import Index, shown
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
+from retrieval.service.schemas import answers
 from retrieval.service.service import Service, require_writer
 from retrieval.traps.duplicates.report import LARGEST
 
@@ -73,14 +74,16 @@ class DuplicateRoutes:
         rule = _body(rule=_RULE, score=_SCORE, kinds=_OF_KINDS, groups=_NAMES)
         by = _body(rule=_RULE, score=_SCORE, kinds=_OF_KINDS, groups=_NAMES, decisions=_DECISIONS)
         add: Any = app.add_api_route
-        add("/duplicates", self.groups, methods=["GET"], **one)
-        add("/duplicates/preview", self.preview, methods=["POST"], openapi_extra=rule, **one)
-        add("/duplicates/decisions", self.decide, methods=["POST"], openapi_extra=by, **one)
-        add("/duplicates/decisions", self.take_back, methods=["DELETE"], **one)
+        previewed, decided = answers(schemas.PREVIEW), {**one, "responses": answers(schemas.DECIDED)}
+        add("/duplicates", self.groups, methods=["GET"], responses=answers(schemas.GROUPS), **one)
+        add("/duplicates/preview", self.preview, methods=["POST"], openapi_extra=rule, responses=previewed, **one)
+        add("/duplicates/decisions", self.decide, methods=["POST"], openapi_extra=by, **decided)
+        add("/duplicates/decisions", self.take_back, methods=["DELETE"], **decided)
         listed = {"responses": shown("text/csv"), "response_class": Response}
         add("/duplicates/list", self.table, methods=["POST"], openapi_extra=by, **one, **listed)
         move = _body(dry_run={"type": "boolean"})
-        add("/duplicates/move", self.move, methods=["POST"], openapi_extra=move, **one)
+        moved = answers(schemas.MOVED)
+        add("/duplicates/move", self.move, methods=["POST"], openapi_extra=move, responses=moved, **one)
         add("/duplicates/undo", self.undo, methods=["POST"], openapi_extra=_body(undo={"type": "string"}), **one)
 
     def groups(

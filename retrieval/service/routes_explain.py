@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Query, Request, Response
@@ -15,7 +15,7 @@ from retrieval.search.calibration import Calibration, calibrate
 from retrieval.search.heat_map import overlay
 from retrieval.search.parts import Part
 from retrieval.search.search import Search
-from retrieval.service import limits
+from retrieval.service import limits, schemas
 from retrieval.service.answers import as_json
 from retrieval.service.asking import item_of, item_of_part
 from retrieval.service.parameters import PART, Id, Index, shown
@@ -54,7 +54,8 @@ class ExplainRoutes:
         """Enter them."""
         drawn = {"response_class": Response, "responses": shown("image/png")}
         app.add_api_route("/items/{id}/heat", self.heat, methods=["GET"], tags=["search"], **drawn)
-        app.add_api_route("/calibrate", self.calibrate, methods=["POST"], tags=["write"], openapi_extra=_ABOUT)
+        made: Any = {"tags": ["write"], "responses": schemas.answers(schemas.CALIBRATED)}
+        app.add_api_route("/calibrate", self.calibrate, methods=["POST"], openapi_extra=_ABOUT, **made)
 
     async def heat(
         self, request: Request, id: Id, query: Asked, of: Of = "hit", s: Side = 256, index: Index = None

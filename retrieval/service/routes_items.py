@@ -12,13 +12,14 @@ from retrieval.images import kinds
 from retrieval.search.arrangement import FIRST
 from retrieval.search.facets import facets
 from retrieval.search.search import Search
-from retrieval.service import listing
+from retrieval.service import listing, schemas
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import item_of, visible
 from retrieval.service.forms import FILES, read_form
 from retrieval.service.parameters import Cursor, Filter, Hits, Id, Index, Sort, shown
 from retrieval.service.pictures import SIDES, Thumbnail, media_of, opened
 from retrieval.service.problems import Problem
+from retrieval.service.schemas import answers
 from retrieval.service.service import Service
 
 Side = Annotated[
@@ -37,16 +38,17 @@ class ItemRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        app.add_api_route("/items", self.items, methods=["GET"], tags=["items"])
-        app.add_api_route("/facets", self.facets, methods=["GET"], tags=["items"])
-        app.add_api_route("/items/{id}", self.item, methods=["GET"], tags=["items"])
+        app.add_api_route("/items", self.items, methods=["GET"], tags=["items"], responses=answers(schemas.ITEMS))
+        app.add_api_route("/facets", self.facets, methods=["GET"], tags=["items"], responses=answers(schemas.FACETS))
+        app.add_api_route("/items/{id}", self.item, methods=["GET"], tags=["items"], responses=answers(schemas.ITEM))
         small = {"response_class": Response, "responses": {**shown("image/jpeg"), 304: {"description": "as before"}}}
         app.add_api_route("/items/{id}/thumbnail", self.thumbnail, methods=["GET"], tags=["items"], **small)
         whole = {"response_class": Response, "responses": shown("image/*", "application/octet-stream")}
         app.add_api_route("/items/{id}/image", self.image, methods=["GET"], tags=["items"], **whole)
         app.add_api_route(
-            "/uploads", self.uploads, methods=["POST"], tags=["search"], openapi_extra=FILES, status_code=201
-        )
+            "/uploads", self.uploads, methods=["POST"], tags=["search"], openapi_extra=FILES, status_code=201,
+            responses=answers(schemas.UPLOADS, 201),
+        )  # fmt: skip
         app.add_api_route("/uploads/{sha256}/thumbnail", self.upload, methods=["GET"], tags=["items"], **small)
 
     def items(

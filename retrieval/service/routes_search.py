@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Request, Response
 
-from retrieval.service import limits
+from retrieval.service import limits, schemas
 from retrieval.service.answers import as_json, search_json
 from retrieval.service.forms import read_form
 from retrieval.service.parameters import BODY, ID, PARAMETERS
@@ -21,10 +23,10 @@ class SearchRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        asked = {"parameters": PARAMETERS}
-        app.add_api_route("/search", self.search, methods=["POST"], tags=["search"], openapi_extra={**asked, **BODY})
-        of_item = {"parameters": [ID, *PARAMETERS]}
-        app.add_api_route("/items/{id}/similar", self.similar, methods=["GET"], tags=["search"], openapi_extra=of_item)
+        asked, of_item = {"parameters": PARAMETERS, **BODY}, {"parameters": [ID, *PARAMETERS]}
+        answer: Any = {"tags": ["search"], "responses": schemas.answers(schemas.ANSWER)}
+        app.add_api_route("/search", self.search, methods=["POST"], openapi_extra=asked, **answer)
+        app.add_api_route("/items/{id}/similar", self.similar, methods=["GET"], openapi_extra=of_item, **answer)
 
     async def search(self, request: Request) -> Response:
         """Find what looks like a picture, an item, a text or a vector, or like several of these."""

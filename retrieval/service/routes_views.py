@@ -12,7 +12,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from retrieval.search.search import Search
-from retrieval.service import export, wall
+from retrieval.service import export, schemas, wall
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import visible
 from retrieval.service.collections import Collection
@@ -48,8 +48,8 @@ class ViewRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        app.add_api_route("/wall", self.wall, methods=["GET"], tags=["items"])
         add: Any = app.add_api_route
+        add("/wall", self.wall, methods=["GET"], tags=["items"], responses=schemas.answers(schemas.WALL))
         for path, made, media in (("csv", self.csv, "text/csv"), ("zip", self.zip, "application/zip")):
             add(
                 f"/export/{path}",

@@ -16,13 +16,14 @@ from retrieval.images import kinds
 from retrieval.images.decoding import Wanted, decode
 from retrieval.index import Index as Opened
 from retrieval.index.records import Value
-from retrieval.service import limits
+from retrieval.service import limits, schemas
 from retrieval.service.answers import as_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.forms import FILES, read_form
 from retrieval.service.parameters import FOREIGN, Id, Index
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
+from retrieval.service.schemas import answers
 from retrieval.service.service import Service, require_writer
 from retrieval.service.uploads import Upload
 
@@ -66,10 +67,12 @@ class WriteRoutes:
         ids = {"ids": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MOST_IDS}}
         files = {**FILES, "parameters": [FOREIGN]}
         one, many = _body(_VALUES), _body({**ids, **_VALUES}, required=("ids",))
-        app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=files, status_code=201)
-        app.add_api_route("/items", self.change_many, methods=["PATCH"], tags=["write"], openapi_extra=many)
-        app.add_api_route("/items/{id}", self.change, methods=["PATCH"], tags=["write"], openapi_extra=one)
-        app.add_api_route("/items/{id}", self.remove, methods=["DELETE"], tags=["write"])
+        add: Any = app.add_api_route
+        added, changed = answers(schemas.ADDED, 201), {"tags": ["write"], "responses": answers(schemas.CHANGED)}
+        add("/items", self.add, methods=["POST"], openapi_extra=files, tags=["write"], responses=added, status_code=201)
+        add("/items", self.change_many, methods=["PATCH"], openapi_extra=many, **changed)
+        add("/items/{id}", self.change, methods=["PATCH"], openapi_extra=one, **changed)
+        add("/items/{id}", self.remove, methods=["DELETE"], tags=["write"], responses=answers(schemas.REMOVED))
 
     async def change(self, request: Request, id: Id, index: Index = None) -> Response:
         """Set the tag or the corrected label of a picture, or hide it; null takes a value away."""

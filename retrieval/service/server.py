@@ -71,6 +71,7 @@ class Server:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                loop="asyncio",
                 http=Connection,
                 timeout_keep_alive=math.ceil(limits.SILENCE),
                 timeout_graceful_shutdown=STOPPING,

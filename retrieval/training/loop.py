@@ -128,7 +128,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
 
         def seconds_of(candidate: for_minutes.Candidate, precision: torch.dtype) -> float:
             if candidate not in steps:
-                self.asked = asked.replace(widths=candidate.widths, **candidate.changes)
+                self.asked = candidate.settled(asked)
                 self.make(None)
                 steps[candidate] = next(self.batches.epoch(0))
             self.engine.dtype = precision
@@ -143,11 +143,8 @@ class EmbeddingRun(Run[Recipe, Reading]):
             math.inf if asked.epochs is None else asked.epochs * len(self.train),
         )
         self.dtype = chosen.precision
-        self.asked = asked.replace(
-            widths=chosen.candidate.widths,
-            precision=str(chosen.precision).removeprefix("torch."),
-            **chosen.candidate.changes,
-        )
+        precision = str(chosen.precision).removeprefix("torch.")
+        self.asked = chosen.candidate.settled(asked).replace(precision=precision)
         self.chosen = str(chosen)
 
     def make(self, saved: Saved | None) -> None:

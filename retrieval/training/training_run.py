@@ -42,6 +42,9 @@ from retrieval.training.training_set import Batch, Batches, fingerprint, readabl
 
 CHECKPOINT_SECONDS = 60.0
 
+VALIDATIONS = 5
+"""In the course of a training that has minutes: each takes time from the steps."""
+
 AnyRecipe = TypeVar("AnyRecipe", Recipe, PairRecipe)
 AnyReading = TypeVar("AnyReading", Reading, PairReading)
 
@@ -293,10 +296,10 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
 
     def _marked(self) -> bool:
         """Whether the step that was just done is one to validate and write down: the last one; else the last of an
-        epoch, where there is a clock the first such one of each tenth of the training."""
+        epoch, where there is a clock the first such one of each fifth of the training."""
         if self._over() or self.step % len(self.batches):
             return self._over()
-        then, now = (int(10 * self.plan.share(step)) for step in (self.step - len(self.batches), self.step))
+        then, now = (int(VALIDATIONS * self.plan.share(step)) for step in (self.step - len(self.batches), self.step))
         return now > then or not self.planned
 
     def _ask_the_clock(self) -> None:

@@ -64,8 +64,10 @@ def _lists(n: int, d: int) -> list[str]:
     """Vectors in lists, of which the nearest few are looked at."""
     out = []
     for count in _list_counts(n):
-        inside = ["Flat", "SQ8", *_fast_scan(d), *(["RaBitQ"] if d >= _SIGNS else [])]
-        out += [f"IVF{count},{codec}" for codec in inside]
+        out += [f"IVF{count},{codec}" for codec in ("Flat", "SQ8", *_fast_scan(d))]
+        if d >= _SIGNS:
+            # One bit a number says little where a few numbers have most of the spread; FAISS does not rotate by itself.
+            out.append(f"RR{d},IVF{count},RaBitQfs")
         for width in projections(n, d):
             out += [f"PCA{width},IVF{count},{codec}" for codec in ("SQ8", *_fast_scan(width))]
         if d >= _SIGNS:
@@ -75,7 +77,7 @@ def _lists(n: int, d: int) -> list[str]:
 
 def _graphs(n: int, d: int) -> list[str]:
     """Vectors linked with their neighbours."""
-    out = ["SymphonyQG32"] if d >= 32 else []
+    out = ["SymphonyQG32_SQ8"] if d >= 32 else []
     out += [f"PCA{width},HNSW{links}_SQ8" for width in projections(n, d) for links in (16, 32)]
     out += [f"HNSW{links}{codec}" for links in (16, 32) for codec in ("_SQ8", "_SQfp16", ",Flat")]
     return [*out, "BHNSW32"] if d >= _SIGNS else out
@@ -121,17 +123,16 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
 
     Per vector its code (float32 4·d, fp16 2·d, SQ8 d, PQm x4fs m/2, RaBitQ and binary d/8, RaBitQ 8 more), in lists 8
     for its number, in graphs of M links 8·M + 24 (HNSW, which has 2·M at the ground), and in SymphonyQG,
-    beside float32, its M neighbours' codes of d/8, numbers of 4 and factors of 8, where d is at least 64. Once: the
-    lists' centres of 4·d each, a projection's matrix of 4·d·d′, binary codes' rotation of 4·d·d. After a projection d
-    is d′.
+    beside float32 or SQ8, its M neighbours' codes of d/8, numbers of 4 and factors of 8, where d is at least 64. Once:
+    the lists' centres of 4·d each, a projection's matrix of 4·d·d′, a rotation's of 4·d·d. After a projection d is d′.
     """
     once = 0.0
-    if match := re.match(r"PCA(\d+),", factory):
+    if match := re.match(r"(?:PCA|RR)(\d+),", factory):
         once += 4 * d * int(match[1])
         d, factory = int(match[1]), factory[match.end() :]
     if match := re.match(r"SymphonyQG(\d+)", factory):
         width = max(d, 64)
-        return n * (4 * width + int(match[1]) * (width // 8 + 12))
+        return math.ceil(n * (_code_bytes(factory, width) + int(match[1]) * (width // 8 + 12)))
     each = 0.0
     if factory[0] == "B":
         once += 4 * d * d

@@ -55,12 +55,15 @@ class Budget:
     Args:
         minutes: from now on.
         strict: whether what is being built is given up when they are over. Otherwise only nothing new is begun.
+
+    Attributes:
+        strict: the same, from now on.
     """
 
     def __init__(self, minutes: float, *, strict: bool = False) -> None:
         self._began = time.monotonic()
         self._seconds = 60 * minutes
-        self._strict = strict
+        self.strict = strict
 
     def update(self, _: int) -> None:
         """Called by what is being built, whenever it has got on a little.
@@ -68,7 +71,7 @@ class Budget:
         Raises:
             OutOfTimeError: there is no time left, and the budget is strict.
         """
-        if self._strict and self.spent() > self._seconds:
+        if self.strict and self.spent() > self._seconds:
             raise OutOfTimeError
 
     def slice(self, most: float, share: float) -> float:
@@ -142,7 +145,12 @@ class Trying:
                 fitting.append(candidate)
             else:
                 self.left_out.append((candidate.factory, "more memory than allowed, by estimate"))
-        priced = self.prices(fitting)
+        try:
+            priced = self.prices(fitting)
+        except OutOfTimeError:
+            named = {factory for factory, _ in self.left_out}
+            self.left_out += [(one.factory, NO_TIME) for one in fitting if one.factory not in named]
+            return
         with bar(len(priced), "Trying structures", "structures") as progress:
             for seconds, factory in priced:
                 progress.set_postfix_str(factory, refresh=False)
@@ -155,6 +163,8 @@ class Trying:
                         self.add(factory)
                     except RetrievalError as error:  # one kind that fails here is no reason to give up the others
                         self.left_out.append((factory, _unbuilt(error)))
+                    except OutOfTimeError:
+                        self.left_out.append((factory, NO_TIME))
                 progress.update()
 
     def fits(self, factory: str, dim: int) -> bool:
@@ -180,8 +190,8 @@ class Trying:
             self.points[self.points.index(point)] = replace(_with_speed(point, speeds[str(number)]), in_turns=True)
 
     def table(self) -> list[Point]:
-        """:attr:`points`, with the intervals of their recall; all columns share the bootstrap's resamples."""
-        intervals = measures.bootstrap(np.stack(self._found, axis=1), seed=self._seed)
+        """:attr:`points`, with the intervals of their recall."""
+        intervals = measures.mean_intervals(np.stack(self._found, axis=1))
         return [replace(point, low=i.low, high=i.high) for point, i in zip(self.points, intervals, strict=True)]
 
     def take(self, index: Index, chosen: Point) -> None:

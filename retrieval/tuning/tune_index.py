@@ -75,7 +75,7 @@ def tune(
     index.must_write()  # said now, not in the end
     if isinstance(index, EngineIndex):
         raise RetrievalError(f"{index.name!r} is searched by its database, which has its own structure; tune a folder.")
-    budget = Budget(minutes)
+    budget = Budget(minutes, strict=True)
     drop_unusable(index)
     mapped = memory is not None and memory < bytes_of(index)
     trying = Trying(index, wishes, k, budget, queries=queries, mapped=mapped, seed=seed)
@@ -88,8 +88,9 @@ def tune(
     trying.finals()
     points = trying.table()
     chosen = choose([p for p in points if p.in_turns], wishes) or choose(points, wishes)
-    lost = _losses(index, trying, chosen, seed)
+    lost = _losses(index, trying, chosen)
     if chosen is not None:
+        budget.strict = False  # what was measured is built, however long it takes
         trying.take(index, chosen)
     report = TuningReport(
         index=str(index.folder),
@@ -142,11 +143,11 @@ def _wishes(recall: float | None, memory: int | None, latency: float | None) -> 
     return Wishes(RECALL if recall is None and latency is None else recall, memory, latency)
 
 
-def _losses(index: Index, trying: Trying, chosen: Point | None, seed: int) -> dict[str, Comparison]:
+def _losses(index: Index, trying: Trying, chosen: Point | None) -> dict[str, Comparison]:
     if not len(trying.held_out) or chosen is None or chosen.factory not in trying.kept:
         return {}
     labels = numbered(index.labels())[1]
     out = np.isin(index.ids(), trying.held_out)
     trial, measuring = trying.trial, trying.measuring
     search = trial.search(trying.kept[chosen.factory], chosen.parameters)
-    return losses(trial.exact, search, measuring.queries, labels[out], labels[~out], measuring.k, seed=seed)
+    return losses(trial.exact, search, measuring.queries, labels[out], labels[~out], measuring.k)

@@ -180,7 +180,7 @@ def test_matches_are_grouped(page: Any) -> None:
 
 
 def test_facets_narrow_and_free(page: Any) -> None:
-    ask_for(page, 3)
+    ask_for(page, 15)  # beach/00.jpg, whose matches have its copy in another folder
     if page.width == "narrow":
         page.click("#narrow")
     page.click("#facets .value:has-text('forest') >> nth=0")
@@ -422,7 +422,7 @@ def test_a_number_that_is_no_id_is_a_word(page: Any) -> None:
     page.press("#words", "Enter")
     page.wait_for_url("**words=2019*")
     settled(page)
-    assert "0 pictures" in page.inner_text("#count")
+    assert "3 pictures" in page.inner_text("#count")  # that were taken in 2019
 
 
 def test_a_folder_without_pictures_says_so(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

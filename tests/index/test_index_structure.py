@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import test_conformance
 from vectors import brute, clustered, make, named, unit
 
 from retrieval.errors import RetrievalError
@@ -220,6 +222,8 @@ def test_any_k_finds_about_as_many_as_ten(factory, tmp_path, monkeypatch, long):
 class Whole:
     """The simplest structure: it looks at every vector."""
 
+    vectors = None
+
     def __init__(self, factory: str, vectors: np.ndarray) -> None:
         self.factory, self.dim, self._vectors = factory, vectors.shape[1], vectors
 
@@ -263,3 +267,49 @@ def test_a_new_kind_is_a_file_and_a_line_in_the_table(tmp_path, monkeypatch):
         assert index.structure.factory == "Whole" and index.warnings == []
     for mine, slow in zip(found, brute(queries, vectors[left], left, 10), strict=True):
         np.testing.assert_array_equal(mine, slow)
+
+
+@pytest.mark.parametrize("factory", ["SymphonyQG32_SQ8", "RR16,IVF16,RaBitQfs"])
+def test_what_came_later_answers_as_the_others_do(tmp_path, factory):
+    test_conformance.life(tmp_path / "index", "float32", factory, 400, 16)
+
+
+@pytest.mark.parametrize("factory", ["SymphonyQG32_SQ8", "RR32,IVF16,RaBitQfs"])
+def test_it_does_so_of_equal_vectors_too(tmp_path, factory):
+    test_conformance.test_of_equal_vectors_the_lowest_ids_come_first(tmp_path, "float32", factory)
+
+
+def test_vectors_that_a_structure_holds_are_held_once(tmp_path):
+    vectors, queries = clustered(900, D), clustered(10, D, seed=3)
+    with make(tmp_path / "index", vectors, parts=2) as index:
+        give_structure(index, "HNSW16,Flat", efSearch=200)
+    with Index.open(tmp_path / "index") as index:
+        expected = index.search(queries, 5)
+        held = index._now._approximate._structure.vectors
+        assert np.shares_memory(index.all_vectors()[1], held)
+        np.testing.assert_array_equal(index.all_vectors()[1], vectors)
+        with Index.open(tmp_path / "index", write=True) as writer:
+            writer.remove([3])
+            writer.add(unit(2, D, seed=8), named(2, 900))
+            writer.set_structure(None)
+        newer = index.renewed()
+        del held
+    del index  # and with it the structure, but for its vectors
+    gc.collect()
+    with newer:
+        for mine, slow in zip(
+            newer.search(queries, 5),
+            brute(queries, newer.all_vectors()[1], newer.all_vectors()[0], 5),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(mine, slow)
+        assert expected[1].shape == (10, 5) and len(newer) == 901
+    other = kinds.build("HNSW16,Flat", clustered(900, D, seed=5), seed=0)
+    with Index.open(tmp_path / "index", write=True) as index:
+        index.compact()
+        index.remove(index.ids()[-1:].tolist())
+        index.compact()
+        index.set_structure(other, {"efSearch": 200})  # another's vectors are none of ours
+    with Index.open(tmp_path / "index") as index:
+        index.search(queries, 5)
+        np.testing.assert_array_equal(index.all_vectors()[1][:3], vectors[:3])

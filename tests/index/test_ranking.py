@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import faiss
 import numpy as np
 import pytest
 from vectors import brute, clustered, unit
@@ -125,6 +126,26 @@ def test_a_search_is_the_same_either_way() -> None:
         np.testing.assert_array_equal(scores[same], expected_scores[same])
         for query in range(20):
             np.testing.assert_array_equal(search(queries[query : query + 1], 5)[0], scores[query : query + 1])
+
+
+@pytest.mark.usefixtures("way")
+def test_threads_change_no_bit() -> None:
+    vectors, queries = clustered(300, 16), clustered(1100, 16, seed=2)
+    rng = np.random.default_rng(0)
+    found = np.stack([rng.permutation(300)[:20] for _ in queries])
+    exclude = Excluded([rng.choice(300, int(rng.integers(0, 20))).tolist() for _ in queries])
+    exclude = Excluded([sorted({*own.tolist()}) for own in exclude])
+    threads, answers = faiss.omp_get_max_threads(), []
+    for count in (1, 2, 3):
+        faiss.omp_set_num_threads(count)
+        try:
+            answers.append(Ranker(np.arange(300), vectors).rank(queries, found, 18, exclude=exclude))
+        finally:
+            faiss.omp_set_num_threads(threads)
+    assert 0 < answers[0][2] < 1100
+    for other in answers[1:]:
+        for mine, its in zip(other, answers[0], strict=True):
+            np.testing.assert_array_equal(mine, its)
 
 
 @pytest.mark.skipif(compiled.kernel is None, reason="there was no compiler")

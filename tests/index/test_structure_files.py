@@ -18,6 +18,7 @@ from retrieval.index.nearest import kinds
 KINDS = [
     "SQ8", "PQ16x4fs", "RaBitQ", "HNSW8,Flat", "HNSW8_SQ8", "PCA8,HNSW8_SQ8", "IVF8,Flat", "IVF8,PQ16x4fs",
     "IVF8,RaBitQ", "PCA8,IVF8,SQ8", "NSG8,Flat", "BFlat", "BHNSW8", "BIVF4", "SymphonyQG32",
+    "SymphonyQG32_SQ8", "RR32,IVF8,RaBitQfs",
 ]  # fmt: skip
 SHORT = ("SQ8", "HNSW8,Flat", "PCA8,IVF8,SQ8", "BIVF4", "SymphonyQG32")
 """One of each family: those whose files are damaged in the normal run, too."""

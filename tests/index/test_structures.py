@@ -21,8 +21,8 @@ from retrieval.index.nearest.ranking import Ranker
 
 FACTORIES = [
     "Flat", "SQfp16", "SQ8", "PQ32x4fs", "RaBitQ", "HNSW16,Flat", "HNSW32_SQ8", "HNSW16_SQfp16", "PCA32,HNSW16_SQ8",
-    "IVF16,Flat", "IVF16,SQ8", "IVF16,PQ32x4fs", "IVF16,RaBitQ", "PCA32,IVF16,SQ8", "NSG32,Flat",
-    "BFlat", "BHNSW32", "BIVF16", "SymphonyQG32",
+    "IVF16,Flat", "IVF16,SQ8", "IVF16,PQ32x4fs", "IVF16,RaBitQ", "PCA32,IVF16,SQ8", "RR64,IVF16,RaBitQfs", "NSG32,Flat",
+    "BFlat", "BHNSW32", "BIVF16", "SymphonyQG32", "SymphonyQG32_SQ8",
 ]  # fmt: skip
 N, D = 2500, 64
 
@@ -158,6 +158,32 @@ def test_progress_comes_to_all(factory, vectors, monkeypatch):
     progress = SimpleNamespace(update=steps.append)
     assert len(kinds.build(factory, vectors[:1000], seed=0, progress=progress)) == 1000
     assert steps == ([1000] if factory.startswith("NSG") else [400, 400, 200])  # NSG cannot grow
+
+
+def test_who_waits_for_a_graph_can_give_it_up(vectors, monkeypatch):
+    monkeypatch.setattr("retrieval.index.nearest.symphony_structure._PATIENCE", 0.001)
+
+    def no_longer(_: int) -> None:
+        raise TimeoutError("no time left")
+
+    with pytest.raises(TimeoutError, match="no time left"):
+        kinds.build("SymphonyQG32", vectors, progress=SimpleNamespace(update=no_longer))
+
+
+@pytest.mark.kernels
+def test_one_bit_a_number_wants_a_rotation():
+    """Where a few numbers have most of the spread the signs of the others say nothing."""
+    rng = np.random.default_rng(0)
+    both = rng.standard_normal((2040, 64)) / np.arange(1, 65)
+    both = (both / np.linalg.norm(both, axis=1, keepdims=True)).astype(np.float32)
+    vectors, queries = both[:2000], both[2000:]
+    truth = exact_search(queries, vectors, np.arange(2000), 10)[0][:, -1:]
+    found = {}
+    for factory in ("IVF16,RaBitQ", "RR64,IVF16,RaBitQfs"):
+        structure = kinds.build(factory, vectors, seed=0)
+        scores, _ = answers(structure, vectors, queries, {"nprobe": 16, "candidates": 4})
+        found[factory] = np.mean(scores >= truth)
+    assert found["RR64,IVF16,RaBitQfs"] > found["IVF16,RaBitQ"] + 0.1, found
 
 
 def test_threads_that_search_with_different_widths_get_their_own_answers(built):

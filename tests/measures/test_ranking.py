@@ -227,7 +227,7 @@ def test_vote_among_a_whole_collapsed_gallery_is_chance():
 
 
 def test_what_official_programs_count_is_the_mean_over_all_orders():
-    from slow_protocols import precision_to_last, trapezoids
+    from slow_protocols import average_precision_of_found, precision_to_last, trapezoids
 
     rng = np.random.default_rng(5)
     for _ in range(80):
@@ -242,6 +242,8 @@ def test_what_official_programs_count_is_the_mean_over_all_orders():
         assert ranking.trapezoids() == pytest.approx(np.mean([trapezoids(order, right) for order in every]), abs=1e-12)
         expected = np.mean([precision_to_last(order, right, k) for order in every])
         assert ranking.precision_to_last(k) == pytest.approx(expected, abs=1e-12)
+        expected = np.mean([average_precision_of_found(order, right, k) for order in every])
+        assert ranking.average_precision_of_found(k) == pytest.approx(expected, abs=1e-12)
 
 
 def test_counting_a_few_is_sorting_all():

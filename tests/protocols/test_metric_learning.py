@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import official_layouts
 import pytest
+import tiny
 from slow_measures import unit
 from slow_protocols import found_within, map_at_r, order_of
 
@@ -191,3 +192,20 @@ def test_annotations_that_hold_something_else_are_refused(tmp_path: Path) -> Non
     savemat(file, {"annotations": whole, "class_names": np.array(["a", "b"], object)})
     with pytest.raises(RetrievalError, match="leads out of the folder"):
         datasets.load(tmp_path / "set")
+
+
+def test_copies_between_training_and_test_are_named(tmp_path: Path) -> None:
+    """Also where the vectors are somebody else's: then by the pictures alone."""
+    rows = official_layouts.sop(tmp_path / "set")
+    vectors(9, tmp_path / "made.npy")
+    options = EvaluationOptions(traps=True)
+
+    def leaks() -> list[str]:
+        report = benchmark("sop", tmp_path / "set", vectors=tmp_path / "made.npy", options=options)
+        return [one.severity for one in report.findings if "training set" in one.sentence]
+
+    for seed, (name, _) in enumerate(rows):  # no two are alike
+        tiny.picture(seed).save(tmp_path / "set" / name, "PNG")
+    assert leaks() == ["fine"]
+    (tmp_path / "set" / rows[-1][0]).write_bytes((tmp_path / "set" / rows[0][0]).read_bytes())
+    assert leaks() != ["fine"]

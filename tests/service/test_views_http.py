@@ -344,7 +344,9 @@ def test_the_map_has_every_picture_once(writable: Served, own: tuple[Path, Path]
     found = writable("GET", "/map/colours?by=label").json
     names = [one["value"] for one in found["values"]]
     assert [names[code] for code in base64.b64decode(found["codes"])] == labels
+    assert writable("GET", "/map/colours?by=label").json == found  # as it was kept
     writable("PATCH", "/items/0", {"hidden": True})
+    assert len(base64.b64decode(writable("GET", "/map/colours?by=label").json["codes"])) == n - 1
     assert (writable("GET", "/map").json["n"], len(writable("GET", "/map/points").body)) == (n - 1, 16 * (n - 1))
     assert writable.problem("GET", "/map/colours?by=nothing")[0] == 404
 
@@ -378,6 +380,9 @@ def test_colours_tell_the_most_frequent_values_apart() -> None:
     numbers = coloured([float(number) for number in range(100)])
     counts = [one["count"] for one in numbers["values"]]
     assert (len(counts), sum(counts), min(counts), max(counts)) == (8, 100, 12, 13)
+    days = coloured([number * 86_400_000_000 for number in range(100)], dates=True)["values"]
+    assert [(one["value"], one["count"]) for one in days[:1]] == [("1970-01-01 – 1970-01-13", 13)]
+    assert coloured([0, 0], dates=True)["values"] == [{"value": "1970-01-01", "count": 2}]
 
 
 # Compare

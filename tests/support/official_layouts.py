@@ -240,3 +240,21 @@ def disc21(folder: Path) -> dict[str, list[str]]:
     rows = [f"{name},{reference}" for name, its in right.items() for reference in its or [""]]
     lines(folder / "list_files" / "public_ground_truth.csv", ["query_id,reference_id", *rows], "\r\n")
     return right
+
+
+def hashing_lists(folder: Path, labels: int) -> dict[str, list[tuple[str, list[int]]]]:
+    """Three lists of names and flags; what trains is in the database, too; a picture without any label."""
+    rng = np.random.default_rng(6)
+    rows = [
+        (f"images/{i:04d}_{rng.integers(10**6)}.jpg", (rng.random(labels) < 0.08).astype(int).tolist())
+        for i in range(12)
+    ]
+    rows[2][1][:] = [0] * labels
+    for i in (0, 1, 5, 7):
+        rows[i][1][3] = 1
+    for seed, (name, _) in enumerate(rows):
+        picture(folder / name, seed)
+    found = {"test.txt": rows[:4], "database.txt": rows[4:11], "train.txt": [rows[4], rows[11]]}
+    for file, part in found.items():
+        lines(folder / file, [" ".join([name, *map(str, flags)]) for name, flags in part], "\r\n")
+    return found

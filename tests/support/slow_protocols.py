@@ -51,3 +51,9 @@ def precision_to_last(order: list[int], right: set[int], k: int) -> float:
     last = max(rank for rank, place in enumerate(order, start=1) if place in right)
     k = min(k, last)
     return sum(place in right for place in order[:k]) / k
+
+
+def average_precision_of_found(order: list[int], right: set[int], k: int) -> float:
+    """mAP@k of hashing: divided by the right answers among the first k."""
+    found = sum(place in right for place in order[:k])
+    return average_precision(order, right, cutoff=k) * len(right) / found if found else 0.0

@@ -224,9 +224,9 @@ def test_batch_hard_from_the_start_collapses_and_is_named_once_across_a_break(tm
 @pytest.mark.parametrize(
     ("recipe", "cause"),
     [
-        (Recipe(margin=3.0), "--margin"),
+        (Recipe(loss="triplet", margin=3.0), "--margin"),
         (Recipe(), "--lr 0.04"),
-        (Recipe(mining="hard"), "--mining hard, .* costs exactly the margin: use"),
+        (Recipe(loss="triplet", mining="hard"), "--mining hard, .* costs exactly the margin: use"),
         (Recipe(loss="soft-triplet", mining="hard"), "--mining hard, .* costs log 2: use"),
     ],
 )

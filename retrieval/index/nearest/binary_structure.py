@@ -37,6 +37,8 @@ class BinaryStructure:
     """``BFlat``, ``BHNSW32`` or ``BIVF256`` of FAISS behind the interface of
     :class:`retrieval.index.nearest.structure.Structure`."""
 
+    vectors: Floats | None = None
+
     def __init__(self, factory: str, index: Any, transform: Any) -> None:
         self.factory = factory
         self.dim = int(transform.d_in)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from retrieval.index.nearest.exact import matrix_products
 from retrieval.index.nearest.faiss_options import Settings, empty, project
 from retrieval.index.nearest.structure import Floats, Positions
 
-_CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ)"
+_CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ(fs)?)"
 _KNOWN = re.compile(
-    rf"(PCA\d{{1,4}},)?({_CODE}|IVF\d{{1,6}},{_CODE}|HNSW\d{{1,3}}(,Flat|_SQ8|_SQfp16)?|NSG\d{{1,3}}(,Flat)?)"
+    rf"((PCA|RR)\d{{1,4}},)?({_CODE}|IVF\d{{1,6}},{_CODE}|HNSW\d{{1,3}}(,Flat|_SQ8|_SQfp16)?|NSG\d{{1,3}}(,Flat)?)"
 )
 """What of FAISS's descriptions is understood here: one part that names positions. What keeps ids of its own (IDMap), or
 scores anew by itself (Refine), is not."""
@@ -112,6 +113,17 @@ class FaissStructure:
             multiples = (1, 2, 4, 10, 20)
         return [{**step, "candidates": times} for step in steps for times in multiples]
 
+    @cached_property
+    def vectors(self) -> Floats | None:
+        """Those of a graph over float32, or of no structure at all."""
+        storage = self._index
+        if isinstance(storage, faiss.IndexHNSW):
+            storage = faiss.downcast_index(storage.storage)
+        if type(storage) not in (faiss.IndexFlat, faiss.IndexFlatL2) or not self._size:
+            return None
+        found: Floats = np.asarray(_Held(self._index, storage, (self._size, self.dim)))
+        return found
+
     def write(self, path: Path) -> None:
         """Write it durably."""
         faiss_files.write(path, self._index)
@@ -135,6 +147,19 @@ class FaissStructure:
             with matrix_products(False):
                 index.search_c(len(queries), *pointers, settings(count, parameters))
         return found
+
+
+class _Held:
+    """The vectors of an index for NumPy, whose arrays then keep the index.
+
+    Args:
+        index: that they belong to. storage: the part of it that they lie in. shape: of all of them.
+    """
+
+    def __init__(self, index: Any, storage: Any, shape: tuple[int, int]) -> None:
+        self._index = index
+        place = faiss.rev_swig_ptr(storage.get_xb(), shape[0] * shape[1]).ctypes.data
+        self.__array_interface__ = {"data": (place, True), "shape": shape, "typestr": "<f4", "version": 3}
 
 
 def _empty(factory: str, dim: int) -> Any:

@@ -11,6 +11,7 @@ without, and is what the tests hold the kernel to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, chain
 from typing import Any, overload
 
@@ -22,6 +23,9 @@ from retrieval.base import compiled
 from retrieval.index.nearest.structure import Floats, Positions
 
 Ids = npt.NDArray[np.int64]
+_EACH = 256
+"""Queries that are worth a thread."""
+
 _PAIRS = 1 << 16
 """Numbers that are scored at a time without the kernel: half a megabyte as float64, which stays in the cache."""
 
@@ -115,7 +119,21 @@ class Ranker:
         if self._compiled is not None:
             scores, ids = np.empty(shape, np.float32), np.empty(shape, np.int64)
             flat, limits = (None, None) if exclude is None else (exclude.flat, exclude.limits)
-            return scores, ids, self._compiled.into(scores, ids, queries, found, mask, flat, limits)
+            threads = 1 if shape[0] < 2 * _EACH else min(faiss.omp_get_max_threads(), shape[0] // _EACH)
+            if threads == 1:
+                return scores, ids, self._compiled.into(scores, ids, queries, found, mask, flat, limits)
+
+            def part(some: slice) -> int:
+                own = None if limits is None else limits[some.start : some.stop + 1]
+                arrays = (array[some] for array in (scores, ids, queries, found))
+                lacking: int = self._compiled.into(*arrays, mask, flat, own)
+                return lacking
+
+            ends = [shape[0] * end // threads for end in range(threads + 1)]
+            with ThreadPoolExecutor(
+                threads
+            ) as pool:  # for this call alone: a process that forks takes no threads along
+                return scores, ids, sum(pool.map(part, map(slice, ends, ends[1:])))
         rows: Ids = found.astype(np.int64)
         if self._row_of is not None:
             rows = np.where(rows < 0, -1, self._row_of[rows])

@@ -20,10 +20,13 @@ class Structure(Protocol):
     Attributes:
         factory: what it is.
         dim: numbers in a vector.
+        vectors: float32 (n, dim), C-contiguous: those that it was built from, where it keeps them so; None elsewhere.
+            They outlive the structure.
     """
 
     factory: str
     dim: int
+    vectors: Floats | None
 
     @classmethod
     def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> Self:

@@ -7,6 +7,7 @@ wheels for every system. Its random rotation has no seed, so that no two builds 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -29,12 +30,18 @@ _LEAST_DIM = 64
 _EFFORT = 100
 """Width of the search for neighbours while it is built."""
 
+_PATIENCE = 0.2
+"""Seconds after which who waits for progress is told that there is none yet."""
+
 _WIDEST = 10_000
 """The widest search that the library allows."""
 
 
 class SymphonyStructure:
     """One such graph behind the interface of :class:`retrieval.index.nearest.structure.Structure`."""
+
+    vectors: Floats | None = None
+    """It has them, in float32 or 8 bits, where nobody else can read them."""
 
     def __init__(self, factory: str, index: Any, dim: int) -> None:
         self.factory = factory
@@ -49,18 +56,18 @@ class SymphonyStructure:
     def build(cls, factory: str, vectors: Floats, *, seed: int, progress: Any) -> SymphonyStructure:
         """Build "SymphonyQG32", where 32 is how many neighbours each vector has; there must be more vectors.
 
+        With "_SQ8" behind it the vectors themselves are kept in 8 bits a number instead of float32.
+
         See :meth:`retrieval.index.nearest.structure.Structure.build`. The library takes no seed and tells no progress.
         """
-        degree = factory.removeprefix(NAME)
-        if not (degree.isascii() and degree.isdigit() and 0 < int(degree) <= 256 and int(degree) % 32 == 0):
-            raise RetrievalError(f"There is no structure {factory!r}; take {NAME}32 or {NAME}64.")
-        if len(vectors) <= int(degree):
+        degree, bits = _parts(factory)
+        if len(vectors) <= degree:
             raise RetrievalError(
-                f"{factory} needs more than {int(degree)} vectors, not {len(vectors):,}; search them exactly."
+                f"{factory} needs more than {degree} vectors, not {len(vectors):,}; search them exactly."
             )
-        index = _library().SymqgIndex(max(vectors.shape[1], _LEAST_DIM), int(degree), "l2")
+        index = _library().SymqgIndex(max(vectors.shape[1], _LEAST_DIM), degree, "l2", bits)
         filled, threads = _filled(vectors), faiss.omp_get_max_threads()
-        _interruptible(lambda: index.build(filled, _EFFORT, threads))
+        _interruptible(lambda: index.build(filled, _EFFORT, threads), progress)
         return cls(factory, index, vectors.shape[1])
 
     @classmethod
@@ -69,8 +76,9 @@ class SymphonyStructure:
         library = _library()
         try:
             index = library.SymqgIndex.load(str(path))
-            fits = (index.num_points, index.dim, index.metric) == (items, max(dim, _LEAST_DIM), "l2")
-        except (RuntimeError, ValueError, MemoryError) as error:
+            there = index.num_points, index.dim, index.metric, index.max_degree, index.quantization_bits
+            fits = there == (items, max(dim, _LEAST_DIM), "l2", *_parts(factory))
+        except (RuntimeError, ValueError, MemoryError, RetrievalError) as error:
             raise DamagedFileError(path, "is not a graph that rabitqlib can read") from error
         if not fits:
             raise DamagedFileError(path, "is not the structure that the catalog describes")
@@ -79,7 +87,10 @@ class SymphonyStructure:
     @staticmethod
     def efforts(factory: str, n: int) -> list[dict[str, int]]:
         """See :meth:`retrieval.index.nearest.structure.Structure.efforts`."""
-        return [{"ef": width} for width in (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640) if width < n]
+        widths = [width for width in (10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640) if width < n]
+        if not _parts(factory)[1]:
+            return [{"ef": width} for width in widths]
+        return [{"ef": width, "candidates": times} for width in widths for times in (1, 2)]
 
     def write(self, path: Path) -> None:
         """Write it durably.
@@ -98,7 +109,8 @@ class SymphonyStructure:
     def bytes(self) -> int:
         """Its vectors, and for each neighbour a code of one bit a number, two factors and an id."""
         width, degree = int(self._index.dim), int(self._index.max_degree)
-        return self._size * (4 * width + degree * (width // 8 + 12))
+        each = width + 8 if self._index.quantization_bits else 4 * width
+        return self._size * (each + degree * (width // 8 + 12))
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
         """See :meth:`retrieval.index.nearest.structure.Structure.candidates`."""
@@ -126,9 +138,21 @@ class SymphonyStructure:
         return found
 
 
-def _interruptible(work: Callable[[], None]) -> None:
-    """Have a thread do what hears no Ctrl-C for minutes, and wait for it. One that nobody waits for any more ends by
-    itself, or with the program."""
+def _parts(factory: str) -> tuple[int, int]:
+    """Neighbours of each vector, and bits of each number of it; 0 for float32.
+
+    Raises:
+        RetrievalError: there is no such structure.
+    """
+    match = re.fullmatch(rf"{NAME}([1-9][0-9]{{1,2}})(_SQ8)?", factory)
+    if match is None or int(match[1]) > 256 or int(match[1]) % 32:
+        raise RetrievalError(f"There is no structure {factory!r}; take {NAME}32, {NAME}32_SQ8 or {NAME}64.")
+    return int(match[1]), 8 if match[2] else 0
+
+
+def _interruptible(work: Callable[[], None], progress: Any) -> None:
+    """Have a thread do what hears no Ctrl-C for minutes, and wait for it, as long as who waits for progress does. One
+    that nobody waits for any more ends by itself, or with the program."""
     done: Future[None] = Future()
 
     def run() -> None:
@@ -139,7 +163,13 @@ def _interruptible(work: Callable[[], None]) -> None:
             done.set_exception(error)
 
     Thread(target=run, name="building", daemon=True).start()
-    done.result()
+    while True:
+        try:
+            return done.result(None if progress is None else _PATIENCE)
+        except TimeoutError:
+            if done.done():  # it is the work's own
+                raise
+            progress.update(0)
 
 
 def _filled(vectors: Floats) -> Floats:

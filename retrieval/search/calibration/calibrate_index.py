@@ -12,9 +12,10 @@ from retrieval.base.machine import versions
 from retrieval.engines.by_place import or_place
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.measures.intervals import A_SAMPLE
 from retrieval.search.calibration.cohort import Cohort, draw
 from retrieval.search.calibration.evidence import Evidence
-from retrieval.search.calibration.fitting import A_SAMPLE, fit_to, judge
+from retrieval.search.calibration.fitting import fit_to, judge
 from retrieval.search.calibration.halves import Asking, Labelled
 from retrieval.search.calibration.record import QUESTIONS, Calibration, Conditions, Judged
 

@@ -53,8 +53,9 @@ class Cohort:
         """
         allowed = np.ones((len(vectors), len(self.ids)), bool) if counted is None else counted.copy()
         for row, same in zip(allowed, own, strict=True):
-            if len(same):
-                row &= ~np.isin(self.ids, np.asarray(same, np.int64))
+            if len(same) and len(self.ids):
+                at = np.minimum(np.searchsorted(self.ids, same), len(self.ids) - 1)
+                row[at[self.ids[at] == same]] = False
         ids = best.ids[:, 0]
         there = ids >= 0
         hits = np.zeros((len(ids), len(self.ids)))

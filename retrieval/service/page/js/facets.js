@@ -109,7 +109,7 @@ function bins(facet, s) {
     const one = make("input", { type: "range", "aria-label": `${facet.name} ${what}, by hand`, min: ends[0], max: ends[1], step: ends.every(Number.isInteger) ? "1" : "any" });
     one.value = number(field.value);
     one.addEventListener("input", () => {
-      field.value = dates ? new Date(864e5 * one.value).toISOString().slice(0, 10) : String(Number(Number(one.value).toPrecision(6)));
+      field.value = dates ? new Date(864e5 * one.value).toISOString().slice(0, 10) : String(ends.every(Number.isInteger) ? one.value : Number(Number(one.value).toPrecision(6)));
       const [low, high] = [number(least.value), number(highest.value)];
       facet.bins.forEach((bin, place) => bars[place].classList.toggle("out", number(bin.to) <= low || number(bin.from) > high));
     });
