@@ -38,7 +38,7 @@ from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.index import Index, NewItem
 from retrieval.measures import compare
-from retrieval.measures.intervals import bootstrap
+from retrieval.measures.intervals import mean_intervals
 from retrieval.measures.ranking import Ranking
 from retrieval.search.learned import OTHERS, FromMarks, direction
 from retrieval.search.marks import Asked, Mark
@@ -225,7 +225,7 @@ def rows_of(found: dict[tuple[str, str], Doubles]) -> list[dict[str, Any]]:
     for (encoder, way), values in found.items():
         row: dict[str, Any] = {"encoder": NAMES[encoder], "ranking": way}
         for number in range(ROUNDS + 1):
-            interval = bootstrap(values[:, number])[0]
+            interval = mean_intervals(values[:, number])[0]
             row[f"{number * PER_ROUND} marks"] = f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
         rows.append(row)
     return rows

@@ -1,185 +1,205 @@
 #!/usr/bin/env python3
 """What `retrieval serve` answers, on loopback, against the same calls in a loop in this process.
 
-    python benchmarks/service.py items       stored items: queries a second, and p50, p95 and p99 at 1, 8 and 64 clients
+    python benchmarks/service.py             all that follows, in about five minutes
+    python benchmarks/service.py items       stored items: queries a second and delays at 1, 8 and 64 clients
     python benchmarks/service.py pictures    the same for pictures that are sent, each its own (EfficientNet-Lite0)
-    python benchmarks/service.py memory      the memory of the service while it answers 50,000 queries
+    python benchmarks/service.py first       the first hits of the page: one client, nothing else going on
+    python benchmarks/service.py memory      memory, files and threads of the service over 50,000 queries
     python benchmarks/service.py writer      the same answers while a writer adds and removes, and is killed
+    python benchmarks/service.py clip        vectors, against the back end of clip-retrieval, if --clip says where it is
 
-The service is a process of its own. Its clients are connections of one more process, each of which asks again as soon
-as it is answered, so that on few cores what they need is part of what is measured. Service and loop take turns of a few
-seconds, and a ratio is of one turn each; what else the machine does then falls on both. Answers are compared, hit by
-hit, with those of the loop. Tables are Markdown; --json for programs.
+The service is a process of its own. Its clients are connections of one more process (benchmarks/clients.py), each of
+which asks again as soon as it is answered, so that on few cores what they need is part of what is measured. Service
+and loop take turns of a few seconds, and a ratio is of one turn each; what else the machine does then falls on both.
+Answers are compared, hit by hit, with those of the loop. `cpu_ms` is the processor's time for one query: in the loop,
+in the service, in the clients. Tables are Markdown; the last one says what was aimed at; --json for programs.
+
+clip-retrieval needs versions of libraries that this project has left behind, and so a folder of its own:
+
+    pip install --target FOLDER --no-deps clip-retrieval
+    pip install --target FOLDER flask flask-restful flask-cors fire
+    python benchmarks/service.py clip --clip FOLDER
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import io
+import itertools
 import json
-import multiprocessing
+import math
+import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
-from command import options, show
+from clients import Asked, ask, processor_seconds
+from command import markdown, options
 from contest.data import clustered
 from PIL import Image
 
+from retrieval.base.machine import describe
+from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 from retrieval.ingest import build
 from retrieval.search import Search
+from retrieval.search.arrangement import Arrangement
 
 K = 10
+"""Hits of a query."""
+
+PAGE = 60
+"""Hits that the page shows first; it has labels and attributes counted, too."""
+
 CLIENTS = (1, 8, 64)
+FEW, MANY = CLIENTS[1], CLIENTS[2]
+
+REQUESTS = 50_000
+"""Of which the memory is looked at ten times."""
+
+Row = dict[str, Any]
+
+
+@contextlib.contextmanager
+def process(*command: object, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with the block."""
+    run = subprocess.Popen(
+        [sys.executable, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **options
+    )
+    try:
+        yield run
+    finally:
+        run.send_signal(signal.SIGTERM)
+        try:
+            run.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.communicate()
 
 
 @contextlib.contextmanager
 def service(index: Path) -> Iterator[tuple[int, int]]:
     """A service in a process of its own: its port and its process id."""
-    command = [sys.executable, "-m", "retrieval", "serve", str(index), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        yield int(process.stdout.readline().rpartition(":")[2].strip("/\n")), process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+    with process("-m", "retrieval", "serve", index, "--port", 0) as run:
+        assert run.stdout is not None
+        yield int(run.stdout.readline().rpartition(":")[2].strip("/\n")), run.pid
 
 
-async def _client(port: int, requests: Sequence[bytes], end: float, seconds: list[float], answers: list[bytes]) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        for request in requests:
-            if time.perf_counter() > end:
-                return
-            began = time.perf_counter()
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-            body = await reader.readexactly(int(length.partition(b":")[2]))
-            seconds.append(time.perf_counter() - began)
-            answers.append(body if head.startswith(b"HTTP/1.1 200") else b"")
-    finally:
-        writer.close()
-
-
-def _ask(port: int, each: Sequence[Sequence[bytes]], length: float, out: Any) -> None:
-    """In a process of its own: so many clients for a while."""
-    seconds: list[float] = []
-    answers: list[list[bytes]] = [[] for _ in each]
-    began = time.perf_counter()
-
-    async def all_of_them() -> None:
-        end = time.perf_counter() + length
-        await asyncio.gather(*(_client(port, own, end, seconds, kept) for own, kept in zip(each, answers, strict=True)))
-
-    asyncio.run(all_of_them())
-    out.send((seconds, answers, time.perf_counter() - began))
-
-
-def asked(port: int, each: Sequence[Sequence[bytes]], length: float) -> tuple[list[float], list[list[bytes]], float]:
-    """Seconds of each question, the answers of each client, and how long it took in all."""
-    here, there = multiprocessing.get_context("fork").Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_ask, args=(port, each, length, there))
-    process.start()
-    there.close()  # so that a process that ends without an answer is noticed
-    found: tuple[list[float], list[list[bytes]], float] = here.recv()
-    process.join()
-    return found
-
-
-def request(body: bytes, media: str) -> bytes:
-    head = (
-        f"POST /search?same=0&details=0&k={K} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {media}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
+def request(path: str, body: bytes, media: str = "application/json") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
-def of_item(id_: int) -> bytes:
-    return request(json.dumps({"like": [f"id:{id_}"]}).encode(), "application/json")
+def asks_for(said: Row) -> bytes:
+    """A question that is answered as `Search.query` answers it."""
+    return request("/search", json.dumps({"k": K, "same": 0, "details": 0, **said}).encode())
 
 
-def of_picture(data: bytes) -> bytes:
+def sent(data: bytes, path: str) -> bytes:
+    """A picture that is sent."""
     body = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + data + b"\r\n--B--\r\n"
-    return request(body, "multipart/form-data; boundary=B")
+    return request(path, body, "multipart/form-data; boundary=B")
 
 
 def ids_of(body: bytes) -> list[int]:
     return [hit["id"] for hit in json.loads(body)["hits"]]
 
 
+def shared_out(asks: Callable[[int], bytes], first: int, clients: int) -> list[Iterator[bytes]]:
+    """Questions from one on, without end, every client its own."""
+    return [map(asks, itertools.count(first + one, clients)) for one in range(clients)]
+
+
+def placed(asked: Asked, first: int) -> Iterator[tuple[int, bytes]]:
+    """The answers, and which of the questions that were shared out each is of."""
+    for one, answers in enumerate(asked.answers):
+        yield from zip(itertools.count(first + one, len(asked.answers)), answers, strict=False)
+
+
+def delays(seconds: list[float]) -> Row:
+    milliseconds = np.array(seconds) * 1000
+    return {
+        "mean_ms": float(milliseconds.mean()),
+        **{f"p{one}_ms": float(np.percentile(milliseconds, one)) for one in (50, 95, 99)},
+    }
+
+
 def figures(
-    port: int, alone: Callable[[int], list[int]], asks: Sequence[bytes], args: argparse.Namespace
-) -> list[dict[str, Any]]:
+    port: int, pid: int, alone: Callable[[int], list[int]], asks: Callable[[int], bytes], args: argparse.Namespace
+) -> list[Row]:
     """Turns of the loop and of the service, by the number of clients.
 
     Args:
-        port: of the service. alone: answers question i in this process. asks: the questions as requests.
+        port, pid: of the service. alone: answers question i in this process. asks: question i as a request.
     """
     rows = []
-    order = np.random.default_rng(args.seed)
-    for number in (1, 0):  # what is loaded when it is first needed is no part of a figure
-        alone(number)
-    asked(port, [asks[:2]], args.seconds)
+    alone(0)  # what is loaded when it is first needed is no part of a figure
+    ask(port, shared_out(asks, 0, 2), args.seconds)
+    first = 10**6
     for clients in CLIENTS:
-        loops, services, delays, wrong = [], [], [], 0
+        turns, times, wrong = [], [], 0
         for _ in range(args.rounds):
-            places = order.permutation(len(asks))
             expected: dict[int, list[int]] = {}
-            began = time.perf_counter()
-            for place in places:
-                expected[int(place)] = alone(int(place))
+            own, began = time.process_time(), time.perf_counter()
+            for place in itertools.count(first):
+                expected[place] = alone(place)
                 if time.perf_counter() - began > args.seconds:
                     break
-            loops.append(len(expected) / (time.perf_counter() - began))
-            own = [places[start::clients] for start in range(clients)]
-            seconds, answers, took = asked(port, [[asks[place] for place in some] for some in own], args.seconds)
-            services.append(len(seconds) / took)
-            delays += seconds
-            for some, bodies in zip(own, answers, strict=True):
-                for place, body in zip(some.tolist(), bodies, strict=False):
-                    if not body or (place in expected and ids_of(body) != expected[place]):
-                        wrong += 1
-        ratios = np.sort(np.array(services) / np.array(loops))
-        delays_ms = np.array(delays) * 1000
+            loop, loop_cpu = time.perf_counter() - began, time.process_time() - own
+            before = processor_seconds(pid)
+            asked = ask(port, shared_out(asks, first, clients), args.seconds)
+            n = len(asked.seconds)
+            turns.append(
+                (
+                    len(expected) / loop, n / asked.took, loop_cpu / len(expected),
+                    (processor_seconds(pid) - before) / n, asked.own / n,
+                )
+            )  # fmt: skip
+            times += asked.seconds
+            for place, body in placed(asked, first):
+                wrong += not body or (place in expected and ids_of(body) != expected[place])
+            first += 2 * n + clients  # no picture is asked with twice, which would be known then
+        alone_a_second, a_second, *cpu = np.array(turns).T
+        ratios = a_second / alone_a_second
         rows.append(
             {
                 "clients": clients,
-                "loop_per_second": float(np.median(loops)), "per_second": float(np.median(services)),
-                "ratio": float(np.median(ratios)), "ratio_least": float(ratios[0]), "ratio_most": float(ratios[-1]),
-                "mean_ms": float(delays_ms.mean()),
-                **{f"p{one}_ms": float(np.percentile(delays_ms, one)) for one in (50, 95, 99)},
-                "answers": len(delays), "wrong": wrong,
+                "loop_per_second": float(np.median(alone_a_second)), "per_second": float(np.median(a_second)),
+                "ratio": float(np.median(ratios)), "least": float(ratios.min()), "most": float(ratios.max()),
+                **delays(times),
+                **{f"{whose}_cpu_ms": float(np.median(one)) * 1000
+                   for whose, one in zip(("loop", "service", "clients"), cpu, strict=True)},
+                "answers": len(times), "wrong": wrong,
             }
         )  # fmt: skip
     return rows
 
 
-def items(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+def items(folder: Path, args: argparse.Namespace) -> list[Row]:
     """Stored items of an index without an approximate structure."""
-    index = vectors_index(folder, args.items, args.dim, args.seed)
+    index = vectors_index(folder, clustered(args.items, args.dim, args.seed))
     ids = np.random.default_rng(args.seed).integers(0, args.items, 20_000).tolist()
-    with Search.open(index) as search, service(index) as (port, _):
+    with Search.open(index) as search, service(index) as (port, pid):
         return figures(
-            port,
-            lambda place: [hit.id for hit in search.query_ids([ids[place]], K)[0]],
-            [of_item(id_) for id_ in ids],
+            port, pid,
+            lambda place: [hit.id for hit in search.query_ids([ids[place % len(ids)]], K)[0]],
+            lambda place: asks_for({"like": [f"id:{ids[place % len(ids)]}"]}),
             args,
-        )
+        )  # fmt: skip
 
 
-def pictures(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Pictures of 640×480 that nobody has asked with before."""
+def photographs(folder: Path, args: argparse.Namespace) -> tuple[Path, list[bytes]]:
+    """An index of 200 pictures of 640×480 by EfficientNet-Lite0, and 200 others."""
     rng = np.random.default_rng(args.seed)
 
     def picture() -> bytes:
@@ -192,29 +212,86 @@ def pictures(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     for number in range(200):
         (folder / "photos" / f"{number}.jpg").write_bytes(picture())
     build(folder / "photos", folder / "index")
-    sent = [picture() for _ in range(4000)]
-    with Search.open(folder / "index") as search, service(folder / "index") as (port, _):
+    return folder / "index", [picture() for _ in range(200)]
+
+
+def unseen(pictures: list[bytes], place: int) -> bytes:
+    """A picture whose file nobody has sent before: what stands behind its end is no part of it."""
+    return pictures[place % len(pictures)] + b"%d" % place
+
+
+def pictures(folder: Path, args: argparse.Namespace) -> list[Row]:
+    """Pictures that nobody has asked with before."""
+    index, others = photographs(folder, args)
+    with Search.open(index) as search, service(index) as (port, pid):
         return figures(
-            port,
-            lambda place: [hit.id for hit in search.query(sent[place], K)[0]],
-            [of_picture(one) for one in sent],
+            port, pid,
+            lambda place: [hit.id for hit in search.query(unseen(others, place), K)[0]],
+            lambda place: sent(unseen(others, place), f"/search?same=0&details=0&k={K}"),
             args,
-        )
+        )  # fmt: skip
 
 
-def memory(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+def first(folder: Path, args: argparse.Namespace) -> list[Row]:
+    """What the page asks before it shows anything, against the same in this process."""
+    index, others = photographs(folder, args)
+    question = {"k": PAGE, "facets": True}
+    how = Arrangement(facets=True)
+    with Search.open(index) as search, service(index) as (port, _):
+
+        def send(place: int) -> list[float]:
+            """A picture as the page sends it: kept first, and then asked with by its name."""
+            kept = ask(port, [[sent(unseen(others, place), "/uploads")]], math.inf)
+            (body,) = kept.answers[0]
+            name = json.loads(body)["uploads"][0]["sha256"]
+            found = ask(
+                port, [[request("/search", json.dumps({**question, "like": [f"upload:{name}"]}).encode())]], math.inf
+            )
+            return [kept.seconds[0] + found.seconds[0]]
+
+        def click(place: int) -> list[float]:
+            said = {**question, "like": [f"id:{place % 200}"]}
+            return ask(port, [[request("/search", json.dumps(said).encode())]], math.inf).seconds
+
+        ways: dict[str, tuple[Callable[[int], object], Callable[[int], list[float]]]] = {
+            "a picture is dropped": (lambda place: search.query(unseen(others, place), PAGE, arrange=how), send),
+            "a picture is clicked": (lambda place: search.query_ids([place % 200], PAGE, arrange=how), click),
+        }
+        rows = []
+        for name, (alone, over) in ways.items():
+            loop, page = [], []
+            for place in range(50 + 2):
+                began = time.perf_counter()
+                alone(place)
+                loop.append(time.perf_counter() - began)
+                page += over(place)
+            mine, theirs = (np.median(one[2:]) * 1000 for one in (page, loop))
+            rows.append(
+                {"what": name, "search_ms": float(theirs), "page_ms": float(mine),
+                 "at_most_ms": float(1.5 * theirs + 20), "p95_ms": float(np.percentile(page[2:], 95) * 1000)}
+            )  # fmt: skip
+        return rows
+
+
+def memory(folder: Path, args: argparse.Namespace) -> list[Row]:
     """What the service takes after each tenth of its requests."""
-    index = vectors_index(folder, args.items, args.dim, args.seed)
-    ids = np.random.default_rng(args.seed).integers(0, args.items, 5_000).tolist()
+    index = vectors_index(folder, clustered(args.items, args.dim, args.seed))
+    ids = np.random.default_rng(args.seed).integers(0, args.items, REQUESTS // 10).tolist()
+    asks = [asks_for({"like": [f"id:{id_}"]}) for id_ in ids]
     rows = []
-    with service(index) as (port, process):
+    with service(index) as (port, pid):
         for tenth in range(11):
             if tenth:
-                asked(port, [[of_item(id_) for id_ in ids[start::8]] for start in range(8)], 3600)
-            status = Path(f"/proc/{process}/status").read_text()
-            kilobytes = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-            files = len(list(Path(f"/proc/{process}/fd").iterdir()))
-            rows.append({"requests": 5_000 * tenth, "memory_mb": kilobytes / 1024, "open_files": files})
+                ask(port, [asks[start::FEW] for start in range(FEW)], math.inf)
+            told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+            rows.append(
+                {
+                    "requests": tenth * len(asks),
+                    "memory_mb": int(told["VmRSS"].split()[0]) / 1024,
+                    "files": len(list(Path(f"/proc/{pid}/fd").iterdir())),
+                    "threads": int(told["Threads"]),
+                }
+            )
     return rows
 
 
@@ -232,60 +309,222 @@ while True:
         if number % 10 == 9:
             index.compact()
     number += 1
+    print(number, flush=True)
 """
 
 
-def writer(folder: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Hits of what a writer never touches are the same all the while."""
-    index = vectors_index(folder, args.items, args.dim, args.seed)
+def writer(folder: Path, args: argparse.Namespace) -> list[Row]:
+    """Hits of what a writer never touches are the same all the while, and what it committed is served in the end."""
+    index = vectors_index(folder, clustered(args.items, args.dim, args.seed))
     ids = np.random.default_rng(args.seed).integers(0, args.items, 2_000).tolist()
-
-    def question(id_: int) -> bytes:
-        return request(json.dumps({"like": [f"id:{id_}"], "filter": 'label != "w"'}).encode(), "application/json")
-
     with Search.open(index) as search:
-        expected = [[hit.id for hit in search.query_ids([id_], K, where='label != "w"')[0]] for id_ in ids]
-    answered = wrong = kills = 0
+        expected = [[hit.id for hit in answer] for answer in search.query_ids(ids, K)]  # far from what the writer adds
+    row = {"answers": 0, "wrong": 0, "kills": 0}
     generations: set[int] = set()
     with service(index) as (port, _):
         for turn in range(args.rounds):
-            process = subprocess.Popen([sys.executable, "-c", WRITER, str(index), str(turn)])
-            own = [range(start, len(ids), 8) for start in range(8)]
-            _, answers, _ = asked(port, [[question(ids[place]) for place in some] for some in own], args.seconds * 2)
-            process.kill()
-            process.wait()
-            kills += 1
-            for some, bodies in zip(own, answers, strict=True):
-                for place, body in zip(some, bodies, strict=False):
-                    answered += 1
-                    wrong += not body or ids_of(body) != expected[place]
-                    generations.add(json.loads(body)["generation"] if body else -1)
-    return [{"answers": answered, "wrong": wrong, "generations": len(generations), "kills": kills}]
+            with process("-c", WRITER, index, turn) as run:
+                assert run.stdout is not None
+                run.stdout.readline()  # it is at work
+                asked = ask(
+                    port,
+                    shared_out(lambda place: asks_for({"like": [f"id:{ids[place % len(ids)]}"]}), 0, FEW),
+                    args.seconds,
+                )
+                run.kill()
+                row["kills"] += 1
+            for place, body in placed(asked, 0):
+                row["answers"] += 1
+                row["wrong"] += not body or ids_of(body) != expected[place % len(ids)]
+                generations.add(json.loads(body)["generation"] if body else -1)
+        with Index.open(index, write=True) as opened:  # what the last one left is put right, and one more change
+            opened.remove([ids[0]])
+            held = opened.generation, len(opened)
+        end = time.monotonic() + 10
+        while (served := _served(port)) != held and time.monotonic() < end:
+            time.sleep(0.1)
+    return [{**row, "generations": len(generations), "lost": int(served != held)}]
 
 
-def vectors_index(folder: Path, count: int, dim: int, seed: int) -> Path:
-    """An index of vectors without pictures."""
-    vectors = clustered(count, dim, seed)
+def _served(port: int) -> tuple[int, int]:
+    """Generation and items of what is served."""
+    (answer,) = ask(port, [[b"GET /info HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]], math.inf).answers[0]
+    (told,) = json.loads(answer)["indexes"]
+    return told["generation"], told["items"]
+
+
+CLIP_BACK = """
+import importlib.util, sys, types, flask
+package = types.ModuleType("clip_retrieval")  # without what it imports to encode pictures
+package.__path__ = importlib.util.find_spec("clip_retrieval").submodule_search_locations
+sys.modules["clip_retrieval"] = package
+sys.modules["clip_retrieval.clip_front"] = types.SimpleNamespace(add_static_endpoints=lambda *_: None)  # nor its page
+from clip_retrieval import clip_back as back
+folder, port = sys.argv[1:]
+run = flask.Flask.run
+flask.Flask.run = lambda app, host, **options: run(app, host="127.0.0.1", **options)  # not for all the world
+nothing = dict.fromkeys(back.ClipResource.__dataclass_fields__)  # vectors need no network
+back.load_clip_indices = lambda **_: {"vectors": back.ClipResource(**nothing | {
+    "metadata_provider": back.ParquetMetadataProvider(folder + "/metadata"),
+    "image_index": back.load_index(folder + "/image.index", False),
+    "columns_to_return": ["image_path"],
+    "metadata_is_ordered_by_ivf": False,
+})}
+back.clip_back(port=int(port))
+"""
+"""Their program, but for the network, which is not asked for, and the address."""
+
+
+@contextlib.contextmanager
+def clip_retrieval(folder: Path, vectors: Any, installed: Path) -> Iterator[int]:
+    """The back end of clip-retrieval, of the same vectors in an exact index: its port.
+
+    Raises:
+        RetrievalError: it does not run.
+    """
+    import pandas as pd
+
+    (folder / "metadata").mkdir(parents=True)
+    flat = faiss.IndexFlatIP(vectors.shape[1])
+    flat.add(vectors)
+    faiss.write_index(flat, str(folder / "image.index"))
+    pd.DataFrame({"image_path": [f"{row}.jpg" for row in range(len(vectors))]}).to_parquet(
+        folder / "metadata" / "0.parquet"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    paths = os.pathsep.join([*filter(None, sys.path), str(installed)])
+    with process("-c", CLIP_BACK, folder, port, env={**os.environ, "PYTHONPATH": paths}) as run:
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            if run.poll() is not None:
+                raise RetrievalError(
+                    f"clip-retrieval in {str(installed)!r} does not start; install it as this benchmark's help says."
+                )
+            time.sleep(0.2)
+        yield port
+
+
+def clip(folder: Path, args: argparse.Namespace) -> list[Row]:
+    """The same vectors asked of both services, in turns."""
+    if args.clip is None:
+        return [{"clients": None, "note": "not compared: --clip says where clip-retrieval is installed"}]
+    vectors = clustered(args.items, args.dim, args.seed)
+    rng = np.random.default_rng(args.seed)
+    queries = vectors[rng.integers(0, len(vectors), 1000)] + 0.1 * rng.normal(size=(1000, args.dim)) / args.dim**0.5
+    queries = (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+    asked_of = {
+        "retrieval": lambda place: asks_for({"vector": queries[place % 1000].tolist()}),
+        "clip-retrieval": lambda place: request(
+            "/knn-service",
+            json.dumps(
+                {"embedding_input": queries[place % 1000].tolist(), "modality": "image", "num_images": K,
+                 "indice_name": "vectors"}
+            ).encode(),
+        ),
+    }  # fmt: skip
+    index = vectors_index(folder, vectors)
+    found: dict[str, dict[int, set[int]]] = {name: {} for name in asked_of}
+    rows = []
+    with service(index) as (ours, _), clip_retrieval(folder / "clip", vectors, args.clip) as theirs:
+        ports = {"retrieval": ours, "clip-retrieval": theirs}
+        for clients in CLIENTS:
+            speed: dict[str, list[float]] = {name: [] for name in ports}
+            times: dict[str, list[float]] = {name: [] for name in ports}
+            for turn in range(args.rounds + 1):
+                for name, port in ports.items():
+                    asked = ask(port, shared_out(asked_of[name], 0, clients), args.seconds if turn else 0.5)
+                    if turn:  # the first loads what is loaded when it is first needed
+                        speed[name].append(len(asked.seconds) / asked.took)
+                        times[name] += asked.seconds
+                    for place, body in placed(asked, 0):
+                        hits = json.loads(body or b"[]")
+                        found[name][place % 1000] = {
+                            hit["id"] for hit in (hits["hits"] if name == "retrieval" else hits)
+                        }
+            ratios = np.array(speed["retrieval"]) / np.array(speed["clip-retrieval"])
+            both = found["retrieval"].keys() & found["clip-retrieval"].keys()
+            rows.append(
+                {
+                    "clients": clients,
+                    **{f"{name}_per_second": float(np.median(one)) for name, one in speed.items()},
+                    "ratio": float(np.median(ratios)), "least": float(ratios.min()), "most": float(ratios.max()),
+                    **{f"{name}_p99_ms": delays(one)["p99_ms"] for name, one in times.items()},
+                    "same": sum(found["retrieval"][one] == found["clip-retrieval"][one] for one in both) / len(both),
+                }
+            )  # fmt: skip
+    return rows
+
+
+def vectors_index(folder: Path, vectors: Any) -> Path:
+    """An index of vectors without pictures; the id of each is its row."""
+    dim = vectors.shape[1]
     with Index.create(folder / "index", dim, root=str(folder), encoder_hash="imported:benchmark", details={}) as index:
-        for start in range(0, count, 50_000):
+        for start in range(0, len(vectors), 50_000):
             part = vectors[start : start + 50_000]
             index.add(part, [NewItem(f"{start + one}.jpg", label="f") for one in range(len(part))])
     return folder / "index"
 
 
-WHAT = {"items": items, "pictures": pictures, "memory": memory, "writer": writer}
+PARTS = {"items": items, "pictures": pictures, "first": first, "memory": memory, "writer": writer, "clip": clip}
+
+
+def aims(found: dict[str, list[Row]]) -> list[Row]:
+    """What was aimed at, and whether it was reached."""
+    rows = []
+
+    def aim(what: str, measured: float, least: float = -math.inf, most: float = math.inf) -> None:
+        bound = f"at most {most:.3g}" if least == -math.inf else f"at least {least:.3g}"
+        rows.append({"what": what, "measured": measured, "aim": bound, "reached": least <= measured <= most})
+
+    for part, least in (("items", 0.8), ("pictures", 0.9)):
+        by_clients = {row["clients"]: row for row in found.get(part, ())}
+        if by_clients:
+            few, many = by_clients[FEW], by_clients[MANY]
+            aim(f"{part}: throughput at {MANY} clients, of the loop's", many["ratio"], least=least)
+            aim(f"{part}: p99 at {FEW} clients, of their mean", few["p99_ms"] / few["mean_ms"], most=1.5)
+            alone = few["mean_ms"] * few["loop_per_second"] / 1000
+            aim(f"{part}: mean at {FEW} clients, of one query's time in the loop", alone, most=FEW / 0.8)
+            aim(f"{part}: wrong answers", sum(row["wrong"] for row in by_clients.values()), most=0)
+    for row in found.get("first", ()):
+        aim(f"first hits, ms: {row['what']}", row["page_ms"], most=row["at_most_ms"])
+    if "memory" in found:
+        half, last = found["memory"][5], found["memory"][-1]
+        aim(
+            f"growth of memory over the last {REQUESTS // 2:,} requests, MB",
+            last["memory_mb"] - half["memory_mb"],
+            most=5,
+        )
+        aim("files and threads more", last["files"] + last["threads"] - half["files"] - half["threads"], most=0)
+    for row in found.get("writer", ()):
+        aim("answers lost or wrong beside a writer that is killed", row["wrong"] + row["lost"], most=0)
+    return rows
 
 
 def main() -> None:
-    parser = options(__doc__, rounds=5)
-    parser.add_argument("what", choices=WHAT)
+    parser = options(__doc__, rounds=4)
+    parser.add_argument("what", nargs="*", default=[], help=f"any of {', '.join(PARTS)} (all)")
     parser.add_argument("--items", type=int, default=100_000, help="of the index (100000)")
     parser.add_argument("--dim", type=int, default=128, help="numbers of a vector (128)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a turn (3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn (2)")
+    parser.add_argument("--clip", type=Path, help="the folder that clip-retrieval was installed into")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        rows = WHAT[args.what](Path(folder), args)
-    show(args, rows, items=args.items, dim=args.dim)
+    if unknown := set(args.what) - PARTS.keys():
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; choose any of {', '.join(PARTS)}")
+    found = {}
+    for name in args.what or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            found[name] = PARTS[name](Path(folder), args)
+    about = {
+        "machine": describe(),
+        **{name: getattr(args, name) for name in ("rounds", "seed", "items", "dim", "seconds")},
+    }
+    found["aims"] = aims(found)
+    if args.json:
+        print(json.dumps({**about, **found}, indent=2))
+    else:
+        print("\n\n".join(f"{name}:\n\n{markdown(rows)}" for name, rows in found.items() if rows) + f"\n\n{about}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval.encoder import Encoder as Encoder
     from retrieval.encoder import EncoderConfig as EncoderConfig
     from retrieval.encoder.pair_scorer import PairScorer as PairScorer
+    from retrieval.evaluation.benchmark import benchmark as benchmark
     from retrieval.evaluation.by_name import evaluate as evaluate
     from retrieval.evaluation.by_name import evaluate_gain as evaluate_gain
     from retrieval.evaluation.by_name import evaluate_one_shot as evaluate_one_shot
@@ -129,6 +130,7 @@ _HOMES = {
     "add_pictures": "ingest",
     "append_marks": "search.marks",
     "attach": "ingest.attach",
+    "benchmark": "evaluation.benchmark",
     "build": "ingest",
     "calibrate": "search.calibration",
     "compact": "ingest.compact",

@@ -38,6 +38,7 @@ OF_VERBS = {
     "encoders": "measure_encoders",
     "serve": "serve",
     "mcp": "serve_agents",
+    "benchmark": "benchmark",
     "evaluate": "evaluate",
     "compare": "compare_kept",
     "calibrate": "calibrate",

@@ -16,6 +16,7 @@ from retrieval import networks
 from retrieval.cli import VERBS
 from retrieval.exchange import FORMATS
 from retrieval.networks import pairs
+from retrieval.protocols import PROTOCOLS
 from retrieval.training import losses
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +155,13 @@ def test_the_rooms_stand_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     ("page", "names"),
-    [("losses", losses.NAMES), ("training", networks.NAMES), ("pairs", pairs.NAMES), ("exchange", FORMATS)],
+    [
+        ("losses", losses.NAMES),
+        ("training", networks.NAMES),
+        ("pairs", pairs.NAMES),
+        ("exchange", FORMATS),
+        ("benchmarks", PROTOCOLS),
+    ],
 )
 def test_what_can_be_chosen_is_documented(page: str, names: tuple[str, ...]) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retrieval import datasets
 from retrieval.datasets import PictureSet
-from retrieval.measures.intervals import Interval, bootstrap
+from retrieval.measures.intervals import Interval, mean_intervals
 from retrieval.training.pairs.validation import balanced_pairs
 from retrieval.training.recipe import Recipe
 from systems.drawing import draw_dots, draw_map
@@ -48,7 +48,7 @@ def drlim(dim: int, data: Path, out: Path, size: Size) -> Row:
     known, new = raw_vectors(run.folder, train), raw_vectors(run.folder, test)
     ours = {"pair accuracy": values(pair_accuracy((known, train.labels), (new, test.labels)))}
     for how, scale in (("raw", False), ("by angle", True)):
-        found = bootstrap(knn_right((known, train.labels), (new, test.labels), scale), seed=SEED)[0]
+        found = mean_intervals(knn_right((known, train.labels), (new, test.labels), scale))[0]
         ours[f"kNN accuracy, {how}"] = values(found)
     if dim == 2:
         draw_map(new, test.labels, test.classes, out / f"{name}-{size}.png")
@@ -75,7 +75,7 @@ def pair_accuracy(known: Labelled, new: Labelled) -> Interval:
     """
     (distances, genuine, _), (tested, right, first) = (distances_of(side) for side in (known, new))
     threshold = fitted_threshold(distances, genuine)
-    return bootstrap((tested <= threshold) == right, over=first, seed=SEED)[0]
+    return mean_intervals((tested <= threshold) == right, over=first)[0]
 
 
 def distances_of(side: Labelled) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:

@@ -23,7 +23,7 @@ from retrieval.evaluation.one_shot import by_pairs, evaluate_runs
 from retrieval.evaluation.reranking import evaluate_reranked
 from retrieval.index import Index
 from retrieval.ingest import build
-from retrieval.measures.intervals import bootstrap
+from retrieval.measures.intervals import mean_intervals
 from retrieval.measures.roc import verify
 from retrieval.networks.pairs import siamese
 from retrieval.search import rerank
@@ -133,7 +133,7 @@ def trained(name: str, system: str, recipe: PairRecipe, published: str, data: Pa
     measured = verify(found)
     right = (found.scores > 0.5) == found.genuine
     ours = {key: values(measured[key]) for key in (FPR, "EER")}
-    ours["accuracy"] = values(bootstrap(right, over=found.classes[:, 0])[0])
+    ours["accuracy"] = values(mean_intervals(right, over=found.classes[:, 0])[0])
     return Row(
         system,
         f"Omniglot, {len(np.unique(train.labels)):,} characters at {recipe.size}×{recipe.size}; {count:,} balanced "

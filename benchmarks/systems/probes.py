@@ -9,7 +9,7 @@ from pathlib import Path
 from retrieval import datasets
 from retrieval.evaluation.classifier import Classifier
 from retrieval.evaluation.labelled_vectors import encode
-from retrieval.measures.intervals import bootstrap
+from retrieval.measures.intervals import mean_intervals
 from retrieval.measures.probes import knn_probe, linear_probe, logistic_probe
 from retrieval.training.recipe import Recipe
 from systems.drawing import draw_dots
@@ -32,9 +32,9 @@ def probes(data: Path, out: Path, size: Size) -> Row:
     ours = {}
     for name, probe in PROBES.items():
         found = probe(train.vectors, train.labels, test.vectors, test.labels, seed=SEED)
-        ours[f"{name} on the embedding"] = values(bootstrap(found.correct, seed=SEED)[0])
+        ours[f"{name} on the embedding"] = values(mean_intervals(found.correct)[0])
     right = Classifier(whole.folder).correct(pictures.select("test"))
-    ours["end to end"] = values(bootstrap(right, seed=SEED)[0])
+    ours["end to end"] = values(mean_intervals(right)[0])
     return Row(
         "classifiers on the frozen embedding, and the same network as a classifier",
         f"CIFAR-10, {len(train):,} pictures, either network trained for {duration(size)}; accuracy on "

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from retrieval.base.streams import Output, OutputLostError, guarded
+from retrieval.engines.address import is_address, shown
 from retrieval.errors import RetrievalError
 
 _NEGATIVE = re.compile(r"-(?!0$)(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -35,6 +36,7 @@ VERBS = {
     "serve": "search by picture in a browser, and over HTTP",
     "mcp": "let agents search an index",
     "evaluate": "measure how good the answers are",
+    "benchmark": "measure on one of the field's benchmarks, by its official protocol",
     "compare": "set two measurements side by side, query by query",
     "calibrate": "learn what scores mean: P(match) of a hit, and when there is none",
     "report": "write one page: what is in an index, how good it is, what may be wrong",
@@ -46,6 +48,12 @@ VERBS = {
     "export": "write an index's vectors in another format",
     "import": "make an index from vectors in another format",
 }
+
+OF_ENGINES = frozenset(
+    ("add", "attach", "calibrate", "compare", "evaluate", "export", "info", "mcp", "query", "remove", "report", "serve",
+     "sync", "verify")
+)  # fmt: skip
+"""Those that take the address of an index in a database, too."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -89,9 +97,20 @@ def _run(argv: list[str], prog: str | None, output: Output) -> int:
         return _overview(argv)
     module, parser = parser_of(verb, prog)
     args = parser.parse_args(_joined(argv[1:]))
+    if verb not in OF_ENGINES:
+        _refuse_addresses(verb, args)
     output.form = "json" if getattr(args, "json", False) else "data" if getattr(args, "csv", False) else "text"
     code: int = module.run(args)
     return code
+
+
+def _refuse_addresses(verb: str, args: argparse.Namespace) -> None:
+    """Say that a verb works on folders alone, before it takes an address for one."""
+    given = (one for value in vars(args).values() for one in (value if isinstance(value, list) else [value]))
+    for one in filter(is_address, given):
+        raise RetrievalError(
+            f"{shown(one)!r} is the address of an index in a database, and `retrieval {verb}` needs a folder; give one."
+        )
 
 
 def _joined(argv: list[str]) -> list[str]:

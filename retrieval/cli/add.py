@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from retrieval.base.text import printable
 from retrieval.cli.build import add_means, print_report
+from retrieval.engines.opening import is_index
 from retrieval.errors import RetrievalError
-from retrieval.index.folder import is_index
 
 if TYPE_CHECKING:
     from retrieval.ingest.add_index import AddedIndex
@@ -20,12 +20,13 @@ EXAMPLES = """
 retrieval add indexes/photos ~/Pictures/new.jpg
 retrieval add indexes/photos scan.png /mnt/camera     # pictures from elsewhere keep their absolute path
 retrieval add indexes/photos indexes/camera           # an index of the same model: nothing is encoded
+retrieval add postgresql://db.example.org/pictures/photos new.jpg    # where `retrieval export` has put it
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument("index", metavar="INDEX", help="the index's folder, or its address")
     parser.add_argument(
         "pictures",
         metavar="PICTURE",

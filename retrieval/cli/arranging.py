@@ -45,11 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--diverse",
         nargs="?",
-        type=float,
+        type=_weight,
         const=True,
         metavar="LAMBDA",
         help="hits that are unlike one another too: from 1, the plain order, to 0, as different as can be (0.7)",
     )
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # a picture, which stands where the weight may
+        raise argparse.ArgumentTypeError(
+            f"{text!r:.80} is no number from 0 to 1; what is to be looked for stands before --diverse"
+        ) from None
 
 
 def arrangement(args: argparse.Namespace) -> Arrangement:

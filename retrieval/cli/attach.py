@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 
 from retrieval.base.text import for_terminal, printable
+from retrieval.engines.address import shown
 
 HELP = "Attach numbers, texts and dates from a file to the pictures of an index, to filter queries by."
 EXAMPLES = """
@@ -21,7 +22,9 @@ SHOWN = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder; nobody else can write it meanwhile")
+    parser.add_argument(
+        "index", metavar="INDEX", help="the index's folder, or its address; nobody else can write it meanwhile"
+    )
     parser.add_argument(
         "file", metavar="FILE", help="a table (CSV, TSV, JSON lines, JSON, Parquet); path or id names the picture"
     )
@@ -34,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     report = attach(args.index, args.file)
     if args.json:
-        print(json.dumps({"index": printable(args.index), **asdict(report)}, indent=2, ensure_ascii=False))
+        print(json.dumps({"index": printable(shown(args.index)), **asdict(report)}, indent=2, ensure_ascii=False))
         return 0
     print(for_terminal(f"attached   {', '.join(report.names)}"))
     print(f"pictures   {report.attached:,}")

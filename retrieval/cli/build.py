@@ -22,7 +22,7 @@ EXAMPLES = """
 build_index.py my_photos                              # into indexes/my_photos, works at once
 build_index.py data/cifar10/test --model runs/cifar10 --out indexes/cifar10
 build_index.py shoes --labels shoes.csv               # a list with the columns path, label
-build_index.py my_photos --model hf:openai/clip-vit-base-patch32 --overwrite
+build_index.py my_photos --model clip-base --overwrite
 build_index.py --vectors-of indexes/my_photos --model runs/head --out indexes/mine   # after train --net head
 """
 

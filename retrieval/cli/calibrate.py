@@ -22,7 +22,9 @@ retrieval query indexes/photos holiday.jpg --matches    # afterwards
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder; nobody else can write it meanwhile")
+    parser.add_argument(
+        "index", metavar="INDEX", help="the index's folder, or its address; nobody else can write it meanwhile"
+    )
     parser.add_argument(
         "--fmr",
         type=float,
@@ -60,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, keep it in the index, and say what was found."""
-    from retrieval.index import Index
+    from retrieval.engines.opening import open_index
     from retrieval.search.calibration import calibrate
 
-    with Index.open(args.index, write=True) as opened:
+    with open_index(args.index, write=True) as opened:
         asking = None if args.queries is None else _encoded(opened, args.index, args.queries)
         about = "copies" if args.copies else "words" if args.words else "labels"
         found = calibrate(opened, about=about, queries=asking, fmr=args.fmr, miss=args.miss, k=args.k, seed=args.seed)

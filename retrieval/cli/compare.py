@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and print the differences."""
+    from retrieval.engines.opening import is_index
     from retrieval.evaluation import paired_comparison, per_query
     from retrieval.evaluation.by_name import evaluate
     from retrieval.evaluation.options import EvaluationOptions
-    from retrieval.index.folder import is_index
 
     saved = [Path(side).suffix in (".json", ".npz") for side in (args.a, args.b)]
     for name, value in (("DATA", args.data), ("--within", args.within), ("--limit", args.limit)):

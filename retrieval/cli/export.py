@@ -6,8 +6,10 @@ import argparse
 import json
 
 from retrieval.base.text import for_terminal
+from retrieval.engines.address import is_address
+from retrieval.errors import RetrievalError
 
-HELP = "Write the vectors of an index, and what they belong to, for other programs."
+HELP = "Write the vectors of an index, and what they belong to, for other programs; or all of it into a database."
 EXAMPLES = """
 retrieval export indexes/photos --to photos.npy                  # and photos.jsonl beside it
 retrieval export indexes/photos --to photos.npy --list photos.parquet
@@ -15,6 +17,7 @@ retrieval export indexes/photos --to photos.faiss                # ids and vecto
 retrieval export indexes/photos --to graph.faiss --structure     # the structure that makes it fast
 retrieval export indexes/photos --to photos_clip/                # a folder as clip-retrieval writes it
 retrieval export indexes/photos --to photos.hdf5 --seed 7        # a benchmark, with true neighbours
+retrieval export indexes/photos --to postgresql://db.example.org/pictures/photos    # which stands for the folder then
 """
 
 
@@ -25,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         required=True,
         metavar="PATH",
-        help="a file ending in .npy, .fvecs, .faiss or .hdf5 (ann-benchmarks), or a folder (clip-retrieval)",
+        help="a file ending in .npy, .fvecs, .faiss or .hdf5 (ann-benchmarks), or a folder (clip-retrieval); or an "
+        "address postgresql://HOST:PORT/DATABASE/NAME, which then stands wherever the index's folder may",
     )
     parser.add_argument(
         "--format",
@@ -52,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Export, and say what was written."""
     from retrieval.exchange import export_index  # here, so that --help does not wait for it
 
+    if is_address(args.to):
+        return _to_engine(args)
     report = export_index(
         args.index,
         args.to,
@@ -75,4 +81,22 @@ def run(args: argparse.Namespace) -> int:
         print(f"{report.files[1]}: what they belong to")
     for note in report.notes:
         print(f"note: {for_terminal(note)}")
+    return 0
+
+
+def _to_engine(args: argparse.Namespace) -> int:
+    """Copy an index into a database, and say what was done."""
+    from retrieval.engines.exporting import export_to_engine
+    from retrieval.index import Index
+
+    for name in ("format", "list", "structure", "queries"):
+        if getattr(args, name):
+            raise RetrievalError(f"--{name} is for files, and --to names a database; leave it out.")
+    with Index.open(args.index, mapped=True) as index:
+        report = export_to_engine(index, args.to, overwrite=args.overwrite)
+    if args.json:
+        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        return 0
+    found = "exact search" if report.recall is None else f"{report.structure}, recall@10 {report.recall:.4f}"
+    print(f"{report.to}: {report.items:,} pictures, {report.copied:,} copied in {report.seconds:,.1f} s ({found})")
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from retrieval.base.text import for_terminal, printable
 from retrieval.base.units import show_bytes
+from retrieval.engines.address import shown
 from retrieval.ingest.describe import describe
 
 HELP = "Say what an index, a model or a pair network is. Nothing is loaded: it takes a moment, whatever the size."
@@ -27,7 +28,9 @@ WIDTH = 14
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `retrieval info`."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="the folder of an index, a training or a model")
+    parser.add_argument(
+        "path", metavar="PATH", help="the folder of an index, a training or a model; or the address of an index"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
@@ -37,23 +40,23 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
-        lines = LINES[described["kind"]](args.path, described)
+        lines = LINES[described["kind"]](shown(args.path), described)
         print("\n".join(for_terminal(f"{name:<{WIDTH}}{value}") for name, value in lines if value is not None))
     return 0
 
 
-def _index(folder: Path, described: dict[str, Any]) -> Lines:
+def _index(place: Path | str, described: dict[str, Any]) -> Lines:
     classes = ", ".join(f"{label} {count:,}" for label, count in described["largest"].items())
     more = ", ..." if described["labels"] > len(described["largest"]) else ""
     structure = described["structure"]
     removed = f" (and {described['removed']:,} that were removed)" if described["removed"] else ""
     return [
-        ("index", printable(folder)),
+        ("index", printable(place)),
         ("pictures", f"{described['items']:,}{removed}"),
         ("left out", f"{described['skipped']:,} (--json lists them)" if described["skipped"] else None),
         ("labels", f"{described['labels']:,}: {classes}{more}" if described["labels"] else "none"),
         ("unlabelled", _if_any(described["items"] - described["labelled"] if described["labels"] else 0)),
-        ("vectors", f"{described['dim']:,} numbers each ({described['storage']}), in {described['segments']:,} files"),
+        ("vectors", f"{described['dim']:,} numbers each ({described['storage']}){_kept(described)}"),
         ("attributes", ", ".join(map(printable, described["attributes"])) or None),
         ("search", "exact" if structure is None else _searched(structure)),
         ("encoder", _encoder(described["encoder"])),
@@ -62,6 +65,10 @@ def _index(folder: Path, described: dict[str, Any]) -> Lines:
         ("on disk", show_bytes(described["bytes"])),
         ("created", described["created"]),
     ]
+
+
+def _kept(described: dict[str, Any]) -> str:
+    return f", in {described['segments']:,} files" if described["segments"] else ""
 
 
 def _encoder(encoder: dict[str, Any]) -> str:
@@ -82,7 +89,7 @@ def _searched(structure: dict[str, Any]) -> str:
     return f"{structure['factory']} over {structure['items']:,}{found}"
 
 
-def _pair(folder: Path, described: dict[str, Any]) -> Lines:
+def _pair(_: Path | str, described: dict[str, Any]) -> Lines:
     preprocessing, options = described["preprocessing"], described["options"]
     lines: Lines = [
         ("pair network", printable(described["folder"])),
@@ -107,7 +114,7 @@ def _input(preprocessing: dict[str, Any]) -> str:
     return f"{side}, fitted by {preprocessing['fit']}"
 
 
-def _model(folder: Path, described: dict[str, Any]) -> Lines:
+def _model(_: Path | str, described: dict[str, Any]) -> Lines:
     classes = described["classes"]
     some = f"{len(classes):,}: {', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
     return [

@@ -12,7 +12,7 @@ retrieval mcp indexes/photos          # an agent starts this; it offers search, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument("index", metavar="INDEX", help="the index's folder, or its address")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 import webbrowser
@@ -54,6 +55,8 @@ query.py indexes/photos holiday.jpg --marks marks.jsonl   # learn from hits mark
 
 COLUMNS = ("query", "rank", "id", "path", "label", "score", "relevant", "probability", "copy")
 
+_HOST_AND_PORT = re.compile(r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}(/|$)")
+
 RERANKED, MARKED = "reranked", "marked"
 """One more column with --rerank, and both with --marks."""
 
@@ -61,7 +64,9 @@ RERANKED, MARKED = "reranked", "marked"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
     parser.add_argument(
-        "index", metavar="INDEX", help="the index's folder, or its address at a service (retrieval serve)"
+        "index",
+        metavar="INDEX",
+        help="the index's folder, or its address, in a database or at a service (retrieval serve)",
     )
     parser.add_argument(
         "pictures",
@@ -194,6 +199,8 @@ def _opened(args: argparse.Namespace, reranker: Reranker | None) -> Search | Cli
     from retrieval.search.search import Search
 
     if not is_address(args.index):
+        if _HOST_AND_PORT.match(args.index) and not Path(args.index).exists():
+            raise RetrievalError(f"There is no index at {printable(args.index)!r}; write http:// before an address.")
         return Search.open(args.index, model=args.model, mapped=args.mapped, reranker=reranker)
     if args.model is not None or args.mapped or args.explain or reranker is not None:
         raise RetrievalError(
@@ -321,7 +328,7 @@ def _as_json(
         return found
 
     return {
-        "index": printable(search.folder),
+        "index": printable(search.name),
         "root": printable(search.root),
         **_how(search.reranker, answers),
         "answers": [

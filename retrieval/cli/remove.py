@@ -20,7 +20,7 @@ SHOWN = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument("index", metavar="INDEX", help="the index's folder, or its address")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--id", type=int, nargs="+", default=[], metavar="N", help="pictures by id")
     which.add_argument("--path", nargs="+", default=[], metavar="P", help="pictures by path, as the index has it")

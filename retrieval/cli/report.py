@@ -17,7 +17,7 @@ retrieval report indexes/cifar10 --json > report.json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("index", metavar="INDEX", help="indexes/NAME")
+    parser.add_argument("index", metavar="INDEX", help="indexes/NAME, or an address")
     parser.add_argument("-o", "--out", metavar="FILE.html", help="the page to write (report.html, unless --json)")
     parser.add_argument("--run", metavar="RUN", help="the training run of its model, for the curves")
     parser.add_argument(

@@ -23,7 +23,7 @@ retrieval sync indexes/photos --watch                 # again after each change,
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument("index", metavar="INDEX", help="the index's folder, or its address")
     parser.add_argument(
         "images",
         metavar="FOLDER",

@@ -15,6 +15,7 @@ from retrieval.networks import HEAD
 from retrieval.networks.pairs import NAMES
 from retrieval.training.head_recipe import CLOSED, HeadRecipe
 from retrieval.training.pair_recipe import PairRecipe
+from retrieval.training.plan import Plan
 from retrieval.training.recipe import CHOICES, PRESETS, Recipe
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ EXAMPLES = """
 train_triplet.py data/cifar10.h5 --out runs/cifar10
 train_triplet.py my_photos/ --out runs/mine --net efficientnet_lite0 --epochs 5
 train_triplet.py data/cifar10.h5 --out runs/cifar10 --resume
+train_triplet.py data/cifar10.h5 --out runs/short --minutes 5
+train_triplet.py data/cifar10.h5 --out runs/again --plan runs/short/plan.json    # the same bits, on any clock
 train_triplet.py data/cifar10.h5 --out runs/seed --recipe seed --epochs 3
 train_triplet.py data/cifar10.h5 --out runs/classifier --loss softmax
 train_triplet.py data/cifar10.h5 --out runs/codes --init runs/cifar10 --net divide-and-encode --loss csq --bits 48
@@ -50,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="folder for the run (runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished training in RUN")
+    parser.add_argument(
+        "--plan", metavar="FILE", help="repeat the training with --minutes that wrote this plan.json, without a clock"
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write logs for TensorBoard to RUN/tensorboard")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
@@ -93,9 +99,13 @@ def run(args: argparse.Namespace) -> int:
         if progress.speaks():
             print(f"{args.out} is trained already; there is nothing to resume.")
         return 0
+    if args.plan is not None and (chosen or args.recipe != "default"):
+        flag = "--" + next(iter(chosen), "recipe").replace("_", "-")
+        raise RetrievalError(f"{flag} does not go with --plan, which has all choices; leave one of them out.")
+    pair = args.plan is not None and Plan.read(Path(args.plan)).kind == "pair"
     if chosen.get("net") == HEAD:
         return run_head(args, chosen)
-    if chosen.get("net") in NAMES or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
+    if pair or chosen.get("net") in NAMES or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
         return run_pair(args, chosen)
     if "trunk" in chosen:
         raise RetrievalError(f"--trunk {chosen['trunk']} goes with --net comparison; add that, or use --net alone.")
@@ -105,11 +115,12 @@ def run(args: argparse.Namespace) -> int:
         if name in chosen:
             raise RetrievalError(f"--{name} {chosen[name]} goes with --net {HEAD}; add that, or leave it out.")
     # an unfinished training knows its own choices: they need not be repeated
-    silent = args.resume and not chosen and args.recipe == "default"
+    silent = (args.resume or args.plan is not None) and not chosen and args.recipe == "default"
     trained = loop.train(
         datasets.load(args.data),
         args.out,
         None if silent else PRESETS[args.recipe].replace(**chosen),
+        plan=args.plan,
         resume=args.resume,
         tensorboard=args.tensorboard,
         warn=print_warning,
@@ -134,7 +145,8 @@ def run_pair(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
     trained = train_pair(
         datasets.load(args.data),
         args.out,
-        None if args.resume and not chosen else PairRecipe(**chosen),
+        None if (args.resume or args.plan is not None) and not chosen else PairRecipe(**chosen),
+        plan=args.plan,
         resume=args.resume,
         warn=print_warning,
     )

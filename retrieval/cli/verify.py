@@ -12,12 +12,13 @@ HELP = "Check every checksum, count and reference of an index; say what is damag
 EXAMPLES = """
 retrieval verify indexes/cifar10                      # exit code 1 if anything is wrong
 retrieval verify indexes/cifar10 --json
+retrieval verify postgresql://db.example.org/pictures/photos    # and what its graph finds, against exact search
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("index", metavar="INDEX", help="the index's folder")
+    parser.add_argument("index", metavar="INDEX", help="the index's folder, or its address")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
 
 

@@ -269,8 +269,8 @@ class Client:
         return [self._like(_exactly(f"text:{text}"), _Wanted(k, True, where, above, arrange)) for text in texts]
 
     @property
-    def folder(self) -> str:
-        """Where the index lies: its address."""
+    def name(self) -> str:
+        """Where the index is: its address."""
         return self.address
 
     @property

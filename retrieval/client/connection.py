@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -88,7 +89,11 @@ class Connection:
                 connection.close()
                 if fresh or not kept or isinstance(error, TimeoutError):
                     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-                    raise RetrievalError(f"The service {self._address!r} cannot be asked ({reason}).") from None
+                    plain = isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER"
+                    advice = "it speaks no TLS, so write http://" if plain else "see that it runs, and at that address"
+                    raise RetrievalError(
+                        f"The service {self._address!r} cannot be asked ({reason}); {advice}."
+                    ) from None
         raise AssertionError("unreachable")
 
     def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:

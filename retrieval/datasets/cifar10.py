@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
+from retrieval.base.pickled import Array, plain
 from retrieval.base.text import printable
 from retrieval.datasets import archives
 from retrieval.datasets.picture_set import PictureSet
@@ -143,66 +142,10 @@ def unpickle(data: bytes) -> dict[Any, Any]:
     Raises:
         ValueError: for anything else.
     """
-    try:
-        value = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except ValueError:
-        raise
-    except Exception as error:  # a hostile pickle can raise anything
-        raise ValueError("not a pickle of plain values") from error
+    value = plain(data)
     if not isinstance(value, dict):
         raise ValueError("not a pickled dictionary")
-    return {key: item.array() if isinstance(item, _Array) else item for key, item in value.items()}
-
-
-class _Array:
-    """Stands where a pickle asks for a NumPy array, and only remembers what it is told."""
-
-    def __init__(self, *_: Any) -> None:
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def array(self) -> Pixels:
-        _, shape, kind, fortran, data = self.state
-        if not isinstance(kind, _Kind) or kind.code not in (b"u1", "u1") or not isinstance(data, bytes):
-            raise ValueError("an array is not of bytes")
-        if len(data) != math.prod(shape):
-            raise ValueError("an array is shorter than it says")
-        return np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C")
-
-
-class _Kind:
-    """Stands where a pickle asks for a NumPy dtype."""
-
-    def __init__(self, code: Any, *_: Any) -> None:
-        self.code = code
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How Python 3 pickles bytes at protocol 2."""
-    return text.encode("latin-1")
-
-
-class _Unpickler(pickle._Unpickler):
-    """Knows three names of NumPy's and one of Python's, each as a harmless stand-in.
-
-    The one written in Python: its memo is a dictionary, so that a forged index cannot claim gigabytes.
-    """
-
-    _known = {  # noqa: RUF012 (never changed)
-        "numpy.core.multiarray _reconstruct": _Array,
-        "numpy._core.multiarray _reconstruct": _Array,
-        "numpy ndarray": _Array,
-        "numpy dtype": _Kind,
-        "_codecs encode": _latin1,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = self._known.get(f"{module} {name}")
-        if known is None:
-            raise ValueError(f"it asks for {module}.{name}, which has no place in pictures")
-        return known
+    found = {key: item.array() if isinstance(item, Array) else item for key, item in value.items()}
+    if any(isinstance(item, np.ndarray) and item.dtype != np.uint8 for item in found.values()):
+        raise ValueError("an array is not of bytes")
+    return found

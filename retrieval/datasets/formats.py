@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 from retrieval.base.text import printable
-from retrieval.datasets import archives, cifar10, class_folders, csv_list, digits, hdf5, mnist, omniglot, zips
+from retrieval.datasets import archives, cifar10, class_folders, csv_list, digits, hdf5, mnist, official, omniglot, zips
 from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
 
 UNDERSTOOD = (
     "a folder of pictures (class folders, with train/val/test above them or not), CIFAR-10's or MNIST's folder, "
-    "Omniglot's, a .tar.gz or .tgz of CIFAR-10, a .zip of class folders, a list (.csv, .tsv, .jsonl, .json, "
-    ".parquet), a .h5 that `retrieval data` wrote"
+    "Omniglot's, that of a benchmark (`retrieval benchmark --list`), a .tar.gz or .tgz of CIFAR-10, a .zip of class "
+    "folders, a list (.csv, .tsv, .jsonl, .json, .parquet), a .h5 that `retrieval data` wrote"
 )
 
 
@@ -53,6 +53,8 @@ def _folder(path: Path, progress: Progress | None) -> PictureSet:
         return mnist.load(path)
     if omniglot.recognises(path):
         return omniglot.load(path, progress)
+    if official.recognises(path):
+        return official.load(path)
     return class_folders.load(path)
 
 

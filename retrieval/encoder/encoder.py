@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import CDLL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from retrieval import images, networks
 from retrieval.base import progress
 from retrieval.base.machine import cores
-from retrieval.base.text import printable
+from retrieval.base.text import for_terminal, printable
 from retrieval.encoder import kept, store
 from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.graph_model import PREFIX as GRAPH
@@ -24,10 +24,11 @@ from retrieval.encoder.head_map import HeadMap
 from retrieval.encoder.onnx_runtime import OnnxRunner
 from retrieval.encoder.runtime_check import TOLERANCE, Comparison, compare, sample_pictures
 from retrieval.encoder.shares import VectorShares
+from retrieval.encoder.text_runtime import SAMPLE_TEXTS, TextModel, TextRunner
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels
 from retrieval.index.records import is_unicode
-from retrieval.networks.hub_models import HUB_MODELS
+from retrieval.networks.hub_models import HUB_MODELS, WORDS
 from retrieval.networks.published import PUBLISHED, Published
 
 if TYPE_CHECKING:
@@ -90,8 +91,11 @@ class Encoder:
         self._network: nn.Module | None = None
         self._from_elsewhere = False
         self._graph = source.graph if isinstance(source, GraphModel) else None
+        self._text = source.text if isinstance(source, GraphModel) else None
         self._onnx: OnnxRunner | None = None
         self._runner: _Runner | None = None
+        self._runtime: Runtime = "auto"
+        self._words: Callable[[Sequence[str]], Vectors] | None = None
 
     @classmethod
     def load(
@@ -213,7 +217,7 @@ class Encoder:
             gain=tuple(gain),
         )
         if config.graph_only:
-            model = headed(self._read_graph(), self.hash, head)
+            model = headed(self._read_graph(), self.hash, head, self._text_model() if made.text else None)
             return Encoder(made, model.digest, model, card=card or None, threads=self._threads)
         import torch
 
@@ -346,27 +350,25 @@ class Encoder:
         Raises:
             RetrievalError: this encoder knows pictures only, or a text is not Unicode.
         """
-        if not self.config.text and str(self.config.options.get("base", "")).startswith("hf:"):
+        if not self.config.text and self.config.network == networks.HEAD:
             raise RetrievalError(
                 "Words are not looked for through this head: its training did not show that they find as much as "
-                "before; build the index with the encoder below it to search by text."
+                "before, or the encoder below it knows none; ask an index of that encoder, if it knows words."
             )
         if not self.config.text:
             raise RetrievalError(
-                f"The encoder {self.config.network!r} knows pictures only; to search by text, build the "
-                "index with a CLIP-like model, for example --model hf:openai/clip-vit-base-patch32."
+                f"The encoder {self.config.network!r} knows pictures only; to search by text, build the index with a "
+                f"model that knows words, for example --model {WORDS}."
             )
         if not texts:
             return np.empty((0, self.dim), np.float32)
         wrong = next((text for text in texts if not is_unicode(text)), None)
         if wrong is not None:
             raise RetrievalError(f"The text {printable(wrong)!r} is not Unicode; type it anew.")
-        import torch
-        from torch.nn import functional as F
-
-        network = cast("Backbone", self._loaded_network())
-        with torch.inference_mode():
-            return self._checked(F.normalize(network.encode_text(texts), dim=1).numpy())
+        if self._words is None:
+            model = None if self._runtime == "torch" and not self.config.graph_only else self._text_model()
+            self._words = self._torch_words if model is None else TextRunner(model, self._threads)
+        return self._checked(self._words(texts))
 
     def optimise(self) -> None:
         """Make ready for many pictures: the GPU if there is one, else the faster of torch and ONNX Runtime.
@@ -403,6 +405,8 @@ class Encoder:
                 weights.write(self._source, into)
             if comparison.kept:
                 (into / store.ONNX).write_bytes(self._read_graph())
+            if self._text is not None:
+                _write_all(self._text.files, into)
             if self.card is not None:
                 (into / store.CARD).write_text(self.card, "utf-8")
 
@@ -411,6 +415,7 @@ class Encoder:
         store.write(Path(folder), config, self._weights, comparison, fill)
 
     def _start(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         graph_there = isinstance(self._source, store.Saved) and store.ONNX in self._source.files
         if runtime == "onnx" and not self._compared().kept:
             raise RetrievalError(
@@ -441,6 +446,17 @@ class Encoder:
             self._graph = cast(store.Saved, self._source).read(store.ONNX)
         return self._graph
 
+    def _text_model(self) -> TextModel | None:
+        """What turns words into vectors without torch; None where nothing does, or nobody has exported it yet."""
+        if self._text is None and isinstance(self._source, store.Saved) and store.TEXT in self._source.files:
+            self._text = TextModel(self._source.read(store.TEXT), self._source.read(store.TOKENIZER))
+        return self._text
+
+    def _torch_words(self, texts: Sequence[str]) -> Vectors:
+        from retrieval.encoder.torch_runtime import encode_text
+
+        return encode_text(self._loaded_network(), texts, self._threads)
+
     def _loaded_network(self) -> nn.Module:
         if self._network is None:
             if isinstance(self._source, GraphModel):
@@ -468,11 +484,26 @@ class Encoder:
         if found is None:
             return False
         self.comparison, self._graph = found.comparison, found.contents.get(store.ONNX)
+        if store.TEXT in found.contents:
+            self._text = TextModel(found.contents[store.TEXT], found.contents[store.TOKENIZER])
         if self._graph is not None:
             expected = self._cpu_runner()(sample_pictures(1, self.config.preprocessing, seed=0))[0]
             if not self._graph_gives(lambda vector: bool(np.abs(vector - expected).max() <= TOLERANCE)):
                 self.comparison = self._graph = self._onnx = None
+        if self._text is not None and not self._words_are_right(self._text):
+            self.comparison = self._text = None
         return self.comparison is not None
+
+    def _words_are_right(self, kept_text: TextModel) -> bool:
+        """Whether what was kept does with words what torch does; the encoder's hash says nothing of a tokenizer."""
+        texts = SAMPLE_TEXTS[:1]
+        try:
+            right = self._torch_words(texts)
+            same = cast("Backbone", self._loaded_network()).tokenizer_file() == kept_text.tokenizer
+            vectors = TextRunner(kept_text, self._threads)(texts)
+        except RetrievalError:
+            return False
+        return same and vectors.shape == right.shape and bool(np.abs(vectors - right).max() <= TOLERANCE)
 
     def _compare(self) -> None:
         from retrieval.encoder.torch_runtime import export
@@ -490,11 +521,25 @@ class Encoder:
             self.comparison = compare(self._cpu_runner(), runner, p, self._threads)
             if self.comparison.kept:
                 self._graph, self._onnx = graph, runner
+        if self.config.text:
+            self._export_text()
+
+    def _export_text(self) -> None:
+        """Let words be looked for without torch, where that gives the same vectors."""
+        from retrieval.encoder.torch_runtime import export_text
+
+        try:
+            self._text = export_text(self._loaded_network(), self._threads)
+        except Exception as error:  # the exporter raises whatever it likes
+            why = for_terminal((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
+            progress.note(f"note: words will be looked for with torch, which takes some seconds to begin ({why})")
 
     def _keep(self) -> None:
         def fill(into: Path) -> None:
             if self._graph is not None:
                 (into / store.ONNX).write_bytes(self._graph)
+            if self._text is not None:
+                _write_all(self._text.files, into)
             if self.config.network in PUBLISHED:
                 from retrieval.encoder import weights
 
@@ -539,6 +584,11 @@ def save_trained(folder: str | Path, network: nn.Module, config: EncoderConfig, 
         RetrievalError: the folder cannot be written, or holds something else.
     """
     Encoder.of(network, config, card=card).save(folder)
+
+
+def _write_all(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def _folder(source: Path) -> Path:

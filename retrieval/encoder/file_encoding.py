@@ -16,6 +16,7 @@ from retrieval.base.machine import cores
 from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.threads import in_order
+from retrieval.images.box import Box
 from retrieval.images.reading import Contents, ReadPicture, _or_skipped, read_picture
 from retrieval.images.room import Room
 
@@ -59,6 +60,7 @@ def encode_files(
     root: Path | Root = Path(),
     contents: Contents | None = None,
     room: Room | None = None,
+    boxes: Sequence[Box | None] | None = None,
 ) -> Iterator[EncodedBatch]:
     """Read and encode files.
 
@@ -71,6 +73,7 @@ def encode_files(
         root: where relative paths start from.
         contents: what says which files need not be decoded, because a file of the same bytes is or was.
         room: what files and their pixels may take; those that never fit are left out. By default that of the process.
+        boxes: the part of each picture that is encoded, None for the whole of one; None: the whole of all.
 
     Yields:
         The batches, in the order of `files`. At most `threads` + 1 are in memory besides the one that is yielded.
@@ -80,7 +83,11 @@ def encode_files(
 
     def work(start: int) -> EncodedBatch:
         some = files[start : start + step]
-        pictures = tuple(_or_skipped(partial(read_picture, root / file, p, decoder, contents, room)) for file in some)
+        cut = [None] * len(some) if boxes is None else boxes[start : start + step]
+        pictures = tuple(
+            _or_skipped(partial(read_picture, root / file, p, decoder, contents, room, box))
+            for file, box in zip(some, cut, strict=True)
+        )
         decoded = (picture.pixels for picture in pictures if isinstance(picture, ReadPicture))
         pixels = [one for one in decoded if one is not None]
         square = (0, p.size, p.size, p.channels)
@@ -90,7 +97,11 @@ def encode_files(
 
 
 def encode_set(
-    encoder: Encoder, pictures: PictureSet, what: str, decoder: images.Decoder = "pillow"
+    encoder: Encoder,
+    pictures: PictureSet,
+    what: str,
+    decoder: images.Decoder = "pillow",
+    boxes: Sequence[Box | None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Encode a labelled set, in memory or of files.
 
@@ -99,13 +110,14 @@ def encode_set(
         pictures: the set.
         what: what they are, for the progress bar.
         decoder: what decodes files.
+        boxes: as for :func:`encode_files`.
 
     Returns:
         float32 (m, dim), the vectors of those that can be read, and bool (n,), which these are.
     """
     if pictures.files is None:
         return encode_read(encoder, pictures, what), np.ones(len(pictures), bool)
-    return encode_readable(encoder, pictures.files, what, decoder, threads=cores())
+    return encode_readable(encoder, pictures.files, what, decoder, threads=cores(), boxes=boxes)
 
 
 def encode_readable(
@@ -116,12 +128,13 @@ def encode_readable(
     *,
     threads: int,
     root: Path | Root = Path(),
+    boxes: Sequence[Box | None] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The vectors of the files that can be read, float32 (m, dim), and bool (n,), which these are."""
     kept = np.zeros(len(files), bool)
     parts = [np.empty((0, encoder.dim), np.float32)]
     with bar(len(files), f"Encoding {what}", "pictures") as progress:
-        for batch in encode_files(files, encoder, decoder, threads=threads, root=root):
+        for batch in encode_files(files, encoder, decoder, threads=threads, root=root, boxes=boxes):
             kept[batch.start :][: len(batch.pictures)] = [isinstance(one, ReadPicture) for one in batch.pictures]
             parts.append(batch.vectors)
             progress.update(len(batch.pictures))

@@ -17,6 +17,7 @@ import numpy as np
 
 from retrieval.encoder import store
 from retrieval.encoder.head_map import HeadMap
+from retrieval.encoder.text_runtime import TextModel
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 PREFIX = "onnx:"
 """How the name of such a network begins, in an encoder's configuration and on the command line."""
 
-_FLOAT, _UINT8 = 1, 2  # types of numbers, as ONNX has them
+_FLOAT, _UINT8, _INT64 = 1, 2, 7  # types of numbers, as ONNX has them
 
 Node = tuple[str, Sequence[str], str, dict[str, Any]]
 """An operator, the names of its inputs, that of its output, and its attributes."""
+
+Rows = tuple[int | None, int]
+"""How many a graph takes at once (None: any number), and how long each is."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,16 @@ class GraphModel:
             (n, dim), named "vectors".
         digest: SHA-256 of what its vectors depend on.
         layers: a head's own weights, by their names; empty where this is no head.
+        text: what turns words into vectors of the same space; None where nothing does.
     """
 
     graph: bytes
     digest: str
     layers: dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+    text: TextModel | None = None
 
     def write(self, folder: Path) -> None:
-        """Write what stands beside the graph into an encoder's folder."""
+        """Write what stands beside the graphs into an encoder's folder."""
         if self.layers:
             from safetensors.numpy import save
 
@@ -98,14 +104,46 @@ def from_pixels(model: onnx.ModelProto, ends: Ends, p: Preprocessing) -> bytes:
         steps.append(("Mul", ["numbers", "scale"], "scaled", {}))
         steps.append(("Add", ["scaled", "shift"], last := "normalised", {}))
     steps.append(("Cast", [last], f"model/{ends.input}", {"to": ends.type}))
-    after: list[Node] = [
-        ("Cast", [f"model/{ends.output}"], "floats", {"to": _FLOAT}),
-        ("Flatten", ["floats"], "embedding", {"axis": 1}),
-        *_of_length_one("embedding", "vectors"),
-    ]
-    tensors |= _for_length_one(ends.dim)
-    _surround(model, steps, after, tensors)
-    _set_input(model, "pixels", [ends.pictures or "n", p.size, p.size, p.channels])
+    _surround(model, steps, _to_vectors(f"model/{ends.output}"), tensors | _for_length_one(ends.dim))
+    _set_input(model, "pixels", _UINT8, [ends.pictures or "n", p.size, p.size, p.channels])
+    _set_output(model)
+    return bytes(model.SerializeToString())
+
+
+def taking_tokens(model: onnx.ModelProto, numbers: str, mask: str | None, type_: int, size: Rows) -> onnx.ModelProto:
+    """A model that is given tokens int64 (n, 2, length), as :class:`retrieval.networks.text_tokens.Tokens` makes them.
+
+    Args:
+        model: of a text side.
+        numbers: its input that is given the numbers of the tokens. mask: which of them count; None: it takes none.
+        type_: of both, as ONNX numbers them.
+        size: how many texts it takes at once (None: any number), and of how many tokens.
+
+    Returns:
+        The model, all of its names beginning with "model/".
+    """
+    from onnx.compose import add_prefix
+
+    model = add_prefix(model, "model/")
+    tensors = {"numbers' place": np.array(0), "mask's place": np.array(1)}
+    steps: list[Node] = []
+    for name, place in ((numbers, "numbers' place"), (mask, "mask's place")):
+        if name is not None:
+            steps.append(("Gather", ["tokens", place], f"{place} taken", {"axis": 1}))
+            steps.append(("Cast", [f"{place} taken"], f"model/{name}", {"to": type_}))
+    _surround(model, steps, [], tensors)
+    _set_input(model, "tokens", _INT64, [size[0] or "n", 2, size[1]])
+    return model
+
+
+def from_tokens(model: onnx.ModelProto, output: str, dim: int) -> bytes:
+    """A graph from tokens to unit vectors, made of what :func:`taking_tokens` gave.
+
+    Args:
+        output: of the model, the vector. dim: its length.
+    """
+    _surround(model, [], _to_vectors(f"model/{output}"), _for_length_one(dim))
+    _set_output(model)
     return bytes(model.SerializeToString())
 
 
@@ -113,14 +151,15 @@ def with_head(graph: bytes, head: HeadMap) -> bytes:
     """The graph of a head over the unit vectors that a graph makes; what :class:`.HeadMap` does, in ONNX.
 
     Args:
-        graph: of a :class:`GraphModel`.
+        graph: of a :class:`GraphModel` or :class:`.TextModel`.
     """
     import onnx
     from onnx.compose import add_prefix
 
     model = add_prefix(onnx.load_from_string(graph), "base/")
     given = model.graph.input[0]
-    sizes = [axis.dim_value or "n" for axis in given.type.tensor_type.shape.dim]
+    name, kind = given.name.removeprefix("base/"), given.type.tensor_type
+    sizes = [axis.dim_value or "n" for axis in kind.shape.dim]
     tensors = {"weight": head.weight.T, "bias": head.bias, **_for_length_one(len(head.weight))}
     steps: list[Node] = [
         ("MatMul", ["base/vectors", "weight"], "product", {}),
@@ -139,18 +178,21 @@ def with_head(graph: bytes, head: HeadMap) -> bytes:
         steps.append(("Mul", ["kept", "mix"], "mixed", {}))
         steps.append(("Concat", ["learned", "mixed"], "all", {"axis": 1}))
         steps += _of_length_one("all", "vectors", "all ")
-    _surround(model, [("Identity", ["pixels"], given.name, {})], steps, tensors)
-    _set_input(model, "pixels", sizes)
+    type_ = kind.elem_type
+    _surround(model, [("Identity", [name], given.name, {})], steps, tensors)
+    _set_input(model, name, type_, sizes)
+    _set_output(model)
     return bytes(model.SerializeToString())
 
 
-def headed(graph: bytes, base_hash: str, head: HeadMap) -> GraphModel:
-    """The model of a head over the graph of an encoder with this hash."""
+def headed(graph: bytes, base_hash: str, head: HeadMap, text: TextModel | None = None) -> GraphModel:
+    """The model of a head over the graph of an encoder with this hash, and over what it does with words."""
     sha256 = hashlib.sha256(base_hash.encode())
     for name, part in head.layers.items():
         sha256.update(f"{name} {part.shape}\n".encode())
         sha256.update(np.ascontiguousarray(part).tobytes())
-    return GraphModel(with_head(graph, head), sha256.hexdigest(), head.layers)
+    words = None if text is None else TextModel(with_head(text.graph, head), text.tokenizer)
+    return GraphModel(with_head(graph, head), sha256.hexdigest(), head.layers, words)
 
 
 def no_network(name: str) -> RetrievalError:
@@ -159,6 +201,15 @@ def no_network(name: str) -> RetrievalError:
         f"The encoder {name!r} is kept as an ONNX graph, which torch can neither run nor train; use it as it is, or "
         "train a head on its vectors: --net head."
     )
+
+
+def _to_vectors(output: str) -> list[Node]:
+    """The steps from a model's output to its unit vectors."""
+    return [
+        ("Cast", [output], "floats", {"to": _FLOAT}),
+        ("Flatten", ["floats"], "embedding", {"axis": 1}),
+        *_of_length_one("embedding", "vectors"),
+    ]
 
 
 def _of_length_one(vectors: str, made: str, prefix: str = "") -> list[Node]:
@@ -177,22 +228,29 @@ def _for_length_one(dim: int, prefix: str = "") -> dict[str, Any]:
 
 
 def _surround(model: onnx.ModelProto, before: list[Node], after: list[Node], tensors: dict[str, Any]) -> None:
-    """Put nodes before and after those of a graph, with weights of their own; its only output is then "vectors"."""
+    """Put nodes before and after those of a graph, with weights of their own."""
     from onnx import helper, numpy_helper
 
     made: Callable[[Node], Any] = lambda node: helper.make_node(node[0], node[1], [node[2]], **node[3])  # noqa: E731
     graph = model.graph
     own = list(graph.node)
-    del graph.node[:], graph.output[:], graph.value_info[:]
+    del graph.node[:], graph.value_info[:]
     graph.node.extend([*map(made, before), *own, *map(made, after)])
-    graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in tensors.items())
-    graph.output.append(helper.make_tensor_value_info("vectors", _FLOAT, None))
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(a, order="C"), name) for name, a in tensors.items())
 
 
-def _set_input(model: onnx.ModelProto, name: str, sizes: Sequence[int | str]) -> None:
-    """Let a graph be given pixels, and nothing else; a weight that may be overridden no longer may."""
+def _set_output(model: onnx.ModelProto) -> None:
+    """Let a graph's only output be "vectors"."""
+    from onnx import helper
+
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("vectors", _FLOAT, None))
+
+
+def _set_input(model: onnx.ModelProto, name: str, type_: int, sizes: Sequence[int | str]) -> None:
+    """Let a graph be given this and nothing else; a weight that may be overridden no longer may."""
     from onnx import helper
 
     del model.graph.input[:]
-    model.graph.input.append(helper.make_tensor_value_info(name, _UINT8, sizes))
+    model.graph.input.append(helper.make_tensor_value_info(name, type_, sizes))
     model.ir_version = max(model.ir_version, 8)  # since 4 weights are no inputs

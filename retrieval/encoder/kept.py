@@ -29,7 +29,7 @@ from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.runtime_check import Comparison
 from retrieval.errors import RetrievalError
 
-VERSION = 1
+VERSION = 2
 """Of what is kept. It goes up with every change that makes another graph of some network."""
 
 SIZE = 2**31
@@ -69,6 +69,7 @@ def find(encoder_hash: str, digest: str | None = None) -> Kept | None:
         if saved.comparison is None or saved.config.hash(saved.weights) != encoder_hash:
             return None
         needed = [store.ONNX] * saved.comparison.kept + [store.WEIGHTS] * (digest is not None)
+        needed += [store.TEXT, store.TOKENIZER] * (store.TEXT in saved.files)
         if sorted(saved.files) != sorted(needed) or sum((folder / name).lstat().st_size for name in needed) > SIZE:
             return None
         contents = {name: saved.read(name) for name in needed}

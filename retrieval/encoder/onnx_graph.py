@@ -108,9 +108,9 @@ class Graph:
 
     Attributes:
         input: the name of what it is given.
-        shape: the size of that but for the first axis, which is the pictures'.
+        shape: the size of that but for the first axis, which is the pictures', or the texts'.
         type: of the numbers of that.
-        pictures: how many it takes at once; None: any number.
+        rows: how many pictures or texts it takes at once; None: any number.
         tensors: the weights and constants, by their names.
         nodes: in the order in which they can be run.
     """
@@ -118,7 +118,7 @@ class Graph:
     input: str
     shape: tuple[int, ...]
     type: int
-    pictures: int | None
+    rows: int | None
     tensors: Mapping[str, Tensor]
     nodes: tuple[Node, ...]
 
@@ -170,12 +170,12 @@ def _graph(graph: memoryview) -> Graph:
     given = [found for found in map(_input, inputs) if found[0] not in tensors]
     if len(given) != 1:
         raise RefusedGraphError(f"it takes {len(given)} inputs and not one")
-    ((name, type_, pictures, shape),) = given
-    return Graph(name, shape, type_, pictures, tensors, tuple(nodes))
+    ((name, type_, rows, shape),) = given
+    return Graph(name, shape, type_, rows, tensors, tuple(nodes))
 
 
 def _input(value: memoryview) -> tuple[str, int, int | None, tuple[int, ...]]:
-    """The name of an input, the type of its numbers, the pictures it takes, and its size but for that first axis."""
+    """The name of an input, the type of its numbers, the rows that it takes, and its size but for that first axis."""
     info = _once(value)
     kind = _once(_part(_once(_part(info.get(2, b""))).get(1, b"")))
     type_ = _int(kind.get(1, 0))
@@ -185,10 +185,10 @@ def _input(value: memoryview) -> tuple[str, int, int | None, tuple[int, ...]]:
             said = _once(_part(axis))
             sizes.append(_int(said[1]) if set(said) == {1} else None)
     shape = tuple(size for size in sizes[1:] if size is not None and size > 0)
-    if len(shape) != 3 or len(sizes) != 4:
-        raise RefusedGraphError("it does not say how large its pictures are")
-    pictures = sizes[0] if sizes[0] is not None and sizes[0] > 0 else None
-    return _text(info.get(1, b"")), type_, pictures, shape
+    if not shape or len(sizes) != len(shape) + 1:
+        raise RefusedGraphError("it does not say how large its input is")
+    rows = sizes[0] if sizes[0] is not None and sizes[0] > 0 else None
+    return _text(info.get(1, b"")), type_, rows, shape
 
 
 def _node(node: memoryview) -> Node:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ def read(path: Path, said: str, made: str) -> Mapping[str, object]:
     output, dim, pictures = _output(model, settings.output, shape[0])
     ends = Ends(name, output, first, type_, dim, pictures)
     graph = from_pixels(model, ends, p)
-    if pictures is None and not _alike_in_any_batch(graph, p):
+    if pictures is None and not alike_in_any_batch(OnnxRunner(graph, 1), sample_pictures(3, p, seed=0)):
         graph = from_pixels(model, Ends(name, output, first, type_, dim, 1), p)
     vectors = OnnxRunner(graph, 1)(sample_pictures(2, p, seed=0))
     if vectors.shape != (2, dim) or not np.isfinite(vectors).all():
@@ -122,30 +122,43 @@ def _output(model: onnx.ModelProto, name: str | None, pictures: int | None) -> t
     try:
         graph = onnx_graph.read(model.SerializeToString())
         made = onnx_work.tensors_of(graph, 1)
-        if pictures is None:
-            pictures = _or_one(graph)
     except onnx_graph.RefusedGraphError as error:
         raise ValueError(str(error)) from None
     outputs = {one.name: made[one.name] for one in model.graph.output if one.name in made}
+    found = find_vector(outputs, name, "output", VECTOR_NAMES)
+    return (*found, pictures or one_at_once(graph))
+
+
+def find_vector(
+    outputs: Mapping[str, onnx_graph.Tensor], name: str | None, key: str, usual: Sequence[str]
+) -> tuple[str, int]:
+    """Which of a graph's outputs, for one picture or text, is the vector, and its length.
+
+    Args:
+        name: the one that was named, under this `key`, in the JSON. usual: names of vectors, the likeliest first.
+
+    Raises:
+        ValueError: none is, or several are.
+    """
     vectors = {
-        key: found.numbers
-        for key, found in outputs.items()
+        one: found.numbers
+        for one, found in outputs.items()
         if found.type in _FLOATS and found.shape[:1] == (1,) and found.numbers == max(found.shape[1:], default=0)
     }
-    likely = [key for key in VECTOR_NAMES if key in vectors] or list(vectors)
-    if name is None and (len(likely) == 1 or likely[:1] in ([key] for key in VECTOR_NAMES)):
+    likely = [one for one in usual if one in vectors] or list(vectors)
+    if name is None and (len(likely) == 1 or likely[:1] in ([one] for one in usual)):
         name = likely[0]
     if name is None or name not in vectors or not 2 <= vectors[name] <= LONGEST:
-        sizes = ", ".join(f"{key} {' × '.join(map(str, found.shape[1:]))}" for key, found in outputs.items())
-        wanted = "no output is one vector for a picture" if name is None else f"the output {name!r} is no vector"
+        sizes = ", ".join(f"{one} {' × '.join(map(str, found.shape[1:]))}" for one, found in outputs.items())
+        wanted = "no output is one vector" if name is None else f"the output {name!r} is no vector"
         if len(vectors) > 1 and name is None:
-            wanted = 'several outputs are vectors: write {"output": NAME} into the file\'s name + .json'
+            wanted = f'several outputs are vectors: write {{"{key}": NAME}} into the file\'s name + .json'
         raise ValueError(f"{wanted}; it makes {sizes}")
-    return name, vectors[name], pictures
+    return name, vectors[name]
 
 
-def _or_one(graph: onnx_graph.Graph) -> int | None:
-    """None if a graph that says it takes any number of pictures can take two; 1 if its sizes are those of one."""
+def one_at_once(graph: onnx_graph.Graph) -> int | None:
+    """None if a graph that says it takes any number of rows can take two; 1 if its sizes are those of one."""
     try:
         onnx_work.tensors_of(graph, 2)
     except onnx_graph.RefusedGraphError:
@@ -153,14 +166,12 @@ def _or_one(graph: onnx_graph.Graph) -> int | None:
     return None
 
 
-def _alike_in_any_batch(graph: bytes, p: Any) -> bool:
-    """Whether a picture has the same vector alone and with others."""
-    pictures = sample_pictures(3, p, seed=0)
+def alike_in_any_batch(run: Callable[[Any], Any], given: Any) -> bool:
+    """Whether three rows have the same vectors alone and together."""
     try:
-        runner = OnnxRunner(graph, 1)
-        together = runner(pictures)
-        alone = np.concatenate([runner(pictures[at : at + 1]) for at in range(len(pictures))])
-    except Exception:  # ONNX Runtime's errors have no common base; sizes within may be those of one picture
+        together = run(given)
+        alone = np.concatenate([run(given[at : at + 1]) for at in range(len(given))])
+    except Exception:  # ONNX Runtime's errors have no common base; sizes within may be those of one
         return False
     return (
         together.shape == alone.shape

@@ -42,17 +42,17 @@ _RANK = 16
 Made = tuple[list[Tensor], int]
 
 
-def tensors_of(graph: Graph, pictures: int) -> dict[str, Tensor]:
-    """All that a graph makes of some pictures, by its names; if that is no more than networks make and compute.
+def tensors_of(graph: Graph, rows: int) -> dict[str, Tensor]:
+    """All that a graph makes of pictures or texts, by its names; if that is no more than networks make and compute.
 
     Args:
         graph: what is to run.
-        pictures: in one run.
+        rows: how many in one run.
 
     Raises:
         RefusedGraphError: it is more, or how much it is cannot be said.
     """
-    known = {graph.input: Tensor((pictures, *graph.shape), graph.type), **graph.tensors}
+    known = {graph.input: Tensor((rows, *graph.shape), graph.type), **graph.tensors}
     memory = steps = 0
     for node in graph.nodes:
         inputs = [_known(name, known) for name in node.inputs]
@@ -394,6 +394,14 @@ def _gather_elements(call: _Call) -> Made:
     return [Tensor(call[1].shape, call[0].type)], 0
 
 
+def _gather_nd(call: _Call) -> Made:
+    tensor, places = call[0].shape, call[1].shape
+    used = int(call.attribute("batch_dims", 0)) + places[-1]
+    if not 0 < used <= len(tensor):
+        raise ValueError(used)
+    return [Tensor((*places[:-1], *tensor[used:]), call[0].type)], 0
+
+
 def _pad(call: _Call) -> Made:
     shape = list(call[0].shape)
     more = call.sizes(1)
@@ -433,6 +441,13 @@ def _reduced(call: _Call) -> Made:
         call.operator
     )
     return [_like(call[0], sizes, compute and (lambda content: compute(content, axis=tuple(axes))))], 0
+
+
+def _place_of_most(call: _Call) -> Made:
+    shape = list(call[0].shape)
+    axis = _axis(int(call.attribute("axis", 0)), len(shape))
+    shape[axis : axis + 1] = [1] if call.attribute("keepdims", 1) else []
+    return [Tensor(tuple(shape), INT64)], 0
 
 
 def _product(call: _Call) -> Made:
@@ -516,13 +531,14 @@ OPERATORS: Final[dict[str, Callable[[_Call], Made]]] = {
          "ReduceSumSquare"),
         _reduced,
     ),
+    **dict.fromkeys(("ArgMax", "ArgMin"), _place_of_most),
     **dict.fromkeys(("AveragePool", "MaxPool"), _pooling),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), _pooled),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _deep),
     "BatchNormalization": _batch_normalised, "Cast": _cast, "Concat": _concat, "Constant": _constant,
     "ConstantOfShape": _filled, "Conv": _convolution, "Expand": _expand, "Flatten": _flatten, "Gather": _gather,
-    "GatherElements": _gather_elements, "Gemm": _affine, "MatMul": _product, "Pad": _pad, "Range": _range,
-    "Reshape": _reshape, "Resize": _resize, "Shape": _shape, "Size": _size, "Slice": _slice, "Split": _split,
-    "Squeeze": _squeeze, "Tile": _tile, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
+    "GatherElements": _gather_elements, "GatherND": _gather_nd, "Gemm": _affine, "MatMul": _product, "Pad": _pad,
+    "Range": _range, "Reshape": _reshape, "Resize": _resize, "Shape": _shape, "Size": _size, "Slice": _slice,
+    "Split": _split, "Squeeze": _squeeze, "Tile": _tile, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }  # fmt: skip
 """Every operator whose work is known beforehand."""

@@ -14,7 +14,7 @@ from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.runtime_check import Comparison
 from retrieval.errors import RetrievalError
 
-__all__ = ["BACKBONE", "CARD", "CONFIG", "KIND", "ONNX", "WEIGHTS", "Saved", "write"]
+__all__ = ["BACKBONE", "CARD", "CONFIG", "KIND", "ONNX", "TEXT", "TOKENIZER", "WEIGHTS", "Saved", "write"]
 
 KIND = Kind(
     "retrieval-encoder",
@@ -24,6 +24,8 @@ KIND = Kind(
     "model for the default",
 )
 ONNX = "network.onnx"
+TEXT, TOKENIZER = "text.onnx", "tokenizer.json"
+"""What turns words into vectors without torch, where the model knows words."""
 BACKBONE = "hf"
 """The folder within, for a transformers model with its own configuration and tokenizer."""
 

@@ -8,7 +8,8 @@ import hashlib
 import io
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,13 @@ from torch.nn import functional as F
 from retrieval.encoder.config import EncoderConfig
 from retrieval.encoder.graph_model import GraphModel
 from retrieval.encoder.onnx_runtime import OnnxRunner, pictures_a_run
-from retrieval.encoder.runtime_check import sample_pictures
+from retrieval.encoder.runtime_check import TOLERANCE, sample_pictures
 from retrieval.encoder.shares import VectorShares
+from retrieval.encoder.text_runtime import SAMPLE_TEXTS, TextModel, TextRunner
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.networks.layers import Shares
+from retrieval.networks.text_tokens import Tokens
 
 CUDA_PICTURES_A_RUN = 256
 
@@ -55,6 +58,17 @@ class Graph(nn.Module):
     def normalised(self, pixels: Tensor) -> Tensor:
         """The network's input: float32 (n, channels, size, size)."""
         return pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+
+
+class TextGraph(nn.Module):
+    """From tokens, int64 (n, 2, length), to unit vectors, float32 (n, dim), by a network with a text side."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.normalize(self.network.encode_tokens(tokens), dim=1)
 
 
 class TorchRunner:
@@ -167,6 +181,18 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def encode_text(network: nn.Module, texts: Sequence[str], threads: int) -> NDArray[np.float32]:
+    """Unit vectors float32 (n, dim) of texts, on the CPU, by a network with a text side.
+
+    Raises:
+        RetrievalError: it has none, or its tokenizer cannot be used.
+    """
+    words: Any = network
+    with precisely(threads), torch.inference_mode():
+        vectors: NDArray[np.float32] = TextGraph(network)(words.tokens(texts)).numpy()
+        return vectors
+
+
 def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
     """An ONNX file's content: from uint8 pixels (n, size, size, channels) to unit vectors (n, dim).
 
@@ -175,9 +201,37 @@ def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
     """
     size, channels = preprocessing.size, preprocessing.channels
     graph = Graph(network, preprocessing).eval()
-    file = io.BytesIO()
     shown = torch.zeros(2, size, size, channels, dtype=torch.uint8)
-    with _positions_known(graph, shown), warnings.catch_warnings():
+    with _positions_known(graph, shown):
+        return _exported(graph, shown, "pixels")
+
+
+def export_text(network: nn.Module, threads: int) -> TextModel:
+    """The text side of a network as a graph and a tokenizer, which give what it gives.
+
+    Raises:
+        Exception: the exporter, or the tokenizer's library, cannot express it, or it gives something else.
+    """
+    words: Any = network
+    shown = words.tokens(SAMPLE_TEXTS[:2])
+    made = TextModel(_exported(TextGraph(network).eval(), shown, "tokens"), words.tokenizer_file())
+    if not np.array_equal(Tokens(made.tokenizer)(SAMPLE_TEXTS), words.tokens(SAMPLE_TEXTS).numpy()):
+        raise RetrievalError("its tokenizer gives other numbers than transformers gives")
+    right = encode_text(network, SAMPLE_TEXTS, threads)
+    difference = float(np.abs(TextRunner(made, threads)(SAMPLE_TEXTS) - right).max())
+    if not difference <= TOLERANCE:  # also where it is not a number
+        raise RetrievalError(f"vectors of words differ by {difference:.1e}")
+    return made
+
+
+def _exported(graph: nn.Module, shown: Tensor, name: str) -> bytes:
+    """An ONNX file's content, of a module that takes any number of such rows.
+
+    Args:
+        shown: two or more of them. name: of what it takes.
+    """
+    file = io.BytesIO()
+    with warnings.catch_warnings():
         # The exporter by tracing is deprecated and says so at length. Its successor takes 20 times as long,
         # and needs two more packages.
         warnings.simplefilter("ignore")
@@ -185,9 +239,9 @@ def export(network: nn.Module, preprocessing: Preprocessing) -> bytes:
             graph,
             (shown,),
             file,  # type: ignore[arg-type]  # a stream is taken, as its documentation says
-            input_names=["pixels"],
+            input_names=[name],
             output_names=["vectors"],
-            dynamic_axes={"pixels": {0: "n"}, "vectors": {0: "n"}},
+            dynamic_axes={name: {0: "n"}, "vectors": {0: "n"}},
             dynamo=False,
         )
     return file.getvalue()

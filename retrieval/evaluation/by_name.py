@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from retrieval import datasets
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
+from retrieval.engines.opening import is_index, open_index
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import vector_files
 from retrieval.evaluation.of_encoder import evaluate_encoder
@@ -18,7 +19,6 @@ from retrieval.evaluation.of_vectors import evaluate_vectors
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Report
 from retrieval.index import Index
-from retrieval.index.folder import is_index
 
 if TYPE_CHECKING:
     from retrieval.evaluation.one_shot import Contestant, OneShot
@@ -37,7 +37,7 @@ def evaluate(
     """Measure what a name stands for.
 
     Args:
-        subject: a folder with an index; a file of vectors (``.npy``, ``.h5``); or a model, as
+        subject: a folder with an index, or its address; a file of vectors (``.npy``, ``.h5``); or a model, as
             :meth:`retrieval.encoder.Encoder.load` takes it.
         data: labelled pictures, for a model. queries: who asks.
         labels, query_labels: files of labels, for vectors.
@@ -54,8 +54,9 @@ def evaluate(
         return evaluate_vectors(subject, labels, queries=queries, query_labels=query_labels, options=options)
     if is_index(subject):
         options.check("index", subject, **inputs)
-        asking, encoder = _asking(subject, queries)
-        with Index.open(subject) as index:
+        with open_index(subject) as index:
+            asking, encoder = _asking(index, queries)
+            options = replace(options, subject=index.name if options.subject == subject else options.subject)
             return evaluate_index(index, queries=asking, encoder=encoder, options=options)
     options.check("model", subject, **inputs)
     if data is None:
@@ -81,7 +82,7 @@ def evaluate_gain(
     """Measure what a re-ranker gains on an index.
 
     Args:
-        subject: a folder with an index.
+        subject: a folder with an index, or its address.
         rerank: as :func:`retrieval.search.rerank.load` takes it. rerank_top: how many hits it looks at.
         queries: who asks; None: the index's own pictures.
         limit, over, seed: as for :func:`retrieval.evaluation.reranking.evaluate_reranked`.
@@ -95,8 +96,8 @@ def evaluate_gain(
     reranker = load(rerank, TOP if rerank_top is None else rerank_top)
     if not is_index(subject):
         raise RetrievalError(f"{subject!r} is no index, and --rerank orders what an index finds: give an index")
-    asking, encoder = _asking(subject, queries)
-    with Index.open(subject) as index:
+    with open_index(subject) as index:
+        asking, encoder = _asking(index, queries)
         return evaluate_reranked(
             index,
             reranker,
@@ -105,7 +106,7 @@ def evaluate_gain(
             limit=limit,
             over=over or "queries",
             seed=seed,
-            subject=subject,
+            subject=index.name,
         )
 
 
@@ -173,9 +174,9 @@ def _contestant(subject: str, average: int, seed: int) -> Contestant:
     return one_shot.by_pairs(PairScorer.load(subject), subject)
 
 
-def _asking(subject: str, queries: str | None) -> tuple[PictureSet | None, Encoder | None]:
+def _asking(index: Index, queries: str | None) -> tuple[PictureSet | None, Encoder | None]:
     """The pictures that ask an index, and its encoder; None where it asks itself."""
     if queries is None:
         return None, None
     asking = datasets.load(queries)
-    return asking, Encoder.load(subject, threads=1 if asking.files else None)
+    return asking, Encoder.load(index.folder, threads=1 if asking.files else None)

@@ -38,15 +38,15 @@ class Curve:
     how: str
 
 
-def precision_recall(curves: Doubles, classes: npt.NDArray[np.int64] | None, *, confidence: float, seed: int) -> Curve:
+def precision_recall(curves: Doubles, classes: npt.NDArray[np.int64] | None, *, confidence: float) -> Curve:
     """The mean over queries of their interpolated precision at :data:`LEVELS`.
 
     Args:
         curves: float64 (m, levels), as of :func:`retrieval.measures.rank`.
-        classes: the class of each query to draw the interval over; None: over queries.
-        confidence, seed: of the interval.
+        classes: the class of each query, for an interval over classes; None: over queries.
+        confidence: of the interval.
     """
-    points = measures.bootstrap(curves, over=classes, confidence=confidence, resamples=1000, seed=seed)
+    points = measures.mean_intervals(curves, over=classes, confidence=confidence)
     return Curve(
         x=LEVELS,
         y=np.array([point.value for point in points]),
@@ -55,7 +55,7 @@ def precision_recall(curves: Doubles, classes: npt.NDArray[np.int64] | None, *, 
         x_name="recall",
         y_name="precision",
         how="At each recall level the mean over queries of the highest precision at any rank that reaches this recall "
-        f"(interpolated as TREC does); each point's interval by a bootstrap over "
+        f"(interpolated as TREC does); each point's interval is over "
         f"{'queries' if classes is None else 'classes'}.",
     )
 

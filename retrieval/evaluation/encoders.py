@@ -28,6 +28,7 @@ from retrieval.evaluation.paired_comparison import Difference, compare_kept
 from retrieval.evaluation.report import Measure
 from retrieval.networks import hub
 from retrieval.networks.hub_models import HUB_MODELS
+from retrieval.networks.published import PUBLISHED
 
 BUILT_IN = tuple(_BUILT_IN)
 """The encoders that need no download, the default first."""
@@ -59,7 +60,10 @@ class Encoders(Found):
     def table(self) -> str:
         """For a terminal."""
         rows = [("--model", "best for", "words", "here", "licence", "on the Hugging Face hub", "MB")]
-        rows += [(name, "the same kind", "no", "yes", BUILT_IN_LICENCE, "", "") for name in BUILT_IN]
+        sizes = {name: len(PUBLISHED[network].read()) for name, network in _BUILT_IN.items()}
+        rows += [
+            (name, "the same kind", "no", "yes", BUILT_IN_LICENCE, "", f"{sizes[name] / 1e6:,.0f}") for name in sizes
+        ]
         for name, one in self.models.items():
             size = "?" if one["size"] is None else f"{one['size'] / 1e6:,.0f}"
             gated = " (gated)" if one["gated"] else ""
@@ -239,7 +243,8 @@ def _recommendation(trials: Sequence[Trial]) -> tuple[str, str]:
         (gap.difference, one) for one in others for gap in one.gaps if gap.name == "MAP@R" and gap.difference.low > 0
     ]
     if not better:
-        compared = f"none of the {len(others)} others is told to be better" if others else "no other is at hand"
+        none = f"none of the {len(others)} others is told to be better"
+        compared = {0: "no other is at hand", 1: "the other one is not told to be better"}.get(len(others), none)
         return base.name, f"Keep the default: by MAP@R on these pictures {compared}."
     gap, best = max(better, key=lambda found: found[0].value)
     return best.name, (

@@ -76,7 +76,7 @@ def structure_recall(index: Index, asked: Labelled, *, confidence: float, seed: 
     Args:
         index: the index.
         asked: who asks; with `ids` if they are in it. At most :data:`ASKED` of them, drawn at random.
-        confidence, seed: of the interval and the draw.
+        confidence: of the interval. seed: of the draw.
     """
     if index.structure is None or len(index) < 2:
         return None
@@ -88,7 +88,7 @@ def structure_recall(index: Index, asked: Labelled, *, confidence: float, seed: 
     truth = exact(vectors, items, ids, FOUND, None if own is None else list(own))[0]
     found = index.search(vectors, FOUND, exclude=None if own is None else own.tolist())[0]
     recall = measures.recall_of(found, truth)
-    interval = measures.bootstrap(recall, confidence=confidence, seed=seed)[0]
+    interval = measures.mean_intervals(recall, confidence=confidence)[0]
     return Measure.of(f"recall@{FOUND} of the structure", interval)
 
 

@@ -13,6 +13,7 @@ from retrieval import images
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.encoder.file_encoding import encode_set
+from retrieval.images.box import Box
 from retrieval.index.vectors import signs
 from retrieval.measures import UNLABELLED
 
@@ -70,6 +71,10 @@ class Labelled:
             ids=None if self.ids is None else self.ids[rows],
         )
 
+    def at(self, rows: npt.NDArray[np.int64]) -> Labelled:
+        """The same, with other places in a set of pictures."""
+        return replace(self, rows=rows)
+
     def several(self) -> Labelled:
         """The same, its labels as sets, though they be of one class each."""
         if self.sets is not None:
@@ -98,7 +103,14 @@ class Labelled:
         return replace(self, classes=tuple(number), labels=table[self.labels], sets=sets)
 
 
-def encode(encoder: Encoder, pictures: PictureSet, what: str, *, decoder: images.Decoder = "pillow") -> Labelled:
+def encode(
+    encoder: Encoder,
+    pictures: PictureSet,
+    what: str,
+    *,
+    decoder: images.Decoder = "pillow",
+    boxes: Sequence[Box | None] | None = None,
+) -> Labelled:
     """The vectors of a set of pictures, without the files that cannot be read.
 
     Args:
@@ -106,8 +118,10 @@ def encode(encoder: Encoder, pictures: PictureSet, what: str, *, decoder: images
         pictures: the set.
         what: what they are, for the progress bar.
         decoder: what decodes files.
+        boxes: of a set of files the part of each picture that is encoded, None for the whole of one; None: the whole of
+            all.
     """
-    vectors, kept = encode_set(encoder, pictures, what, decoder)
+    vectors, kept = encode_set(encoder, pictures, what, decoder, boxes)
     return Labelled(
         names=np.asarray(pictures.names, dtype=np.str_)[kept],
         classes=pictures.classes,

@@ -12,7 +12,8 @@ from retrieval.evaluation import trap_search
 from retrieval.evaluation.labelled_vectors import asking_part, some
 from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.report import Report
-from retrieval.evaluation.run import A_SAMPLE, Evaluation
+from retrieval.evaluation.run import Evaluation
+from retrieval.measures.intervals import A_SAMPLE
 
 
 def evaluate_encoder(

@@ -43,7 +43,7 @@ def evaluate_index(
     Raises:
         RetrievalError: the index has no labels, or was built with another encoder; or an option says nothing about it.
     """
-    subject = options.subject or str(index.folder)
+    subject = options.subject or index.name
     options.check("index", subject)
     gallery = indexed(index)
     run = Evaluation(subject, "its own pictures", options, options.over or "queries")
@@ -96,7 +96,7 @@ def asked_by(
     if encoder is None or encoder.hash != index.encoder_hash:
         which = "none was given" if encoder is None else f"{encoder.hash[:12]} was given"
         raise RetrievalError(
-            f"the index {index.folder} was built with the encoder {index.encoder_hash[:12]}, and {which}: "
+            f"the index {index.name} was built with the encoder {index.encoder_hash[:12]}, and {which}: "
             "load the one in its folder"
         )
     from retrieval.images.reading import recorded_decoder  # here, because the index's own pictures need no reading
@@ -114,7 +114,7 @@ def indexed(index: Index) -> Labelled:
     """
     classes, labels = numbered(index.labels())
     if not classes:
-        raise RetrievalError(f"the index {index.folder} has no labels: build it with --labels, or measure the encoder")
+        raise RetrievalError(f"the index {index.name} has no labels: build it with --labels, or measure the encoder")
     ids, vectors = index.all_vectors()
     return Labelled(
         names=np.asarray(index.paths()),

@@ -140,7 +140,7 @@ class OneShot(Found):
                 "",
                 *each,
                 "Ties: by expectation, so that a network that says nothing scores chance.",
-                f"Intervals: bootstrap over {self.over}, {measures.RESAMPLES:,} resamples, seed {self.seed}.",
+                f"Intervals: over {self.over}.",
                 *self.notes,
                 f"Time: {took} ({self.machine}).",
             ]
@@ -234,7 +234,7 @@ def evaluate_runs(contestant: Contestant, runs: Runs, *, seed: int = 0) -> OneSh
     sizes = np.array([len(test) for test in runs.test])
     of = np.repeat(np.arange(len(sizes)), sizes)
     right = np.concatenate(correct)
-    error = measures.bootstrap(1 - right, over=of, confidence=CONFIDENCE, seed=seed)[0]
+    error = measures.mean_intervals(1 - right, over=of, confidence=CONFIDENCE)[0]
     ways = {len(training) for training in runs.training}
     chance = float(np.average([1 - 1 / len(training) for training in runs.training], weights=sizes))
     figure = Figure(ways.pop() if len(ways) == 1 else None, 1, len(right), error, len(sizes), chance)
@@ -303,7 +303,7 @@ def evaluate_trials(
     figures = []
     for (n, k), one in zip(kinds, drawn, strict=True):
         found = measures.few_shot_of_scores(scores(one), one)
-        error = measures.bootstrap(1 - found.correct, over=found.labels, confidence=CONFIDENCE, seed=seed)[0]
+        error = measures.mean_intervals(1 - found.correct, over=found.labels, confidence=CONFIDENCE)[0]
         figures.append(Figure(n, k, trials, error, len(np.unique(found.labels)), 1 - found.chance))
     shown = {asked.classes[label] for label in np.unique(asked.labels) if label >= 0}
     seen = shown & set(contestant.classes)

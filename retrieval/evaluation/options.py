@@ -12,7 +12,7 @@ from retrieval.errors import RetrievalError
 Split = Literal["train", "val", "test"]
 Peer = Literal["pml", "oml"]
 Unit = Literal["queries", "classes"]
-Kind = Literal["model", "index", "vectors"]
+Kind = Literal["model", "index", "vectors", "benchmark"]
 
 DUPLICATE = 0.999
 """From this score on a picture is taken for a near-duplicate of the query, where nobody says another."""
@@ -21,19 +21,21 @@ _KINDS: dict[Kind, str] = {
     "model": "a model, measured on pictures",
     "index": "an index and measured by its own pictures",
     "vectors": "vectors, measured by their labels",
+    "benchmark": "measured by a benchmark's protocol",
 }
 
-_ONLY: dict[str, Kind] = {
-    "data": "model",
-    "within": "model",
-    "classifier": "model",
-    "labels": "vectors",
-    "query_labels": "vectors",
-    "codes": "vectors",
-    "graded": "vectors",
-    "exact": "index",
+_ONLY: dict[str, tuple[Kind, ...]] = {
+    "data": ("model",),
+    "within": ("model",),
+    "classifier": ("model",),
+    "labels": ("vectors",),
+    "query_labels": ("vectors",),
+    "codes": ("vectors", "benchmark"),
+    "graded": ("vectors",),
+    "exact": ("index",),
+    "as_in": ("model", "index", "vectors"),
 }
-"""What says something about one kind of subject alone."""
+"""What says something about some kinds of subject alone."""
 
 
 def check_limit(limit: int | None) -> None:
@@ -65,7 +67,7 @@ class EvaluationOptions:
         as_in: also give the figures of pytorch-metric-learning ("pml") or open-metric-learning ("oml").
         over: draw the intervals over "queries" or over "classes". None: over queries; of a model over classes where
             these are a sample, which is taken to be so where it was trained on none of them and there are
-            :data:`.run.A_SAMPLE` or more.
+            :data:`retrieval.measures.intervals.A_SAMPLE` or more.
         duplicate_score: what scores so much with a query is a near-duplicate, and left out of its ranking.
         traps: also look for what makes figures mean something else (docs/traps.md).
         limit: of a model at most so many pictures a side, otherwise at most so many queries, drawn at random.
@@ -117,7 +119,7 @@ class EvaluationOptions:
         """
         for name, its in _ONLY.items():
             value = inputs[name] if name in inputs else getattr(self, name, None)
-            if its != kind and value not in (None, False):
+            if kind not in its and value not in (None, False):
                 said = name if name == "data" else "--" + name.replace("_", "-")
                 said = said if value is True else f"{said} {str(value)!r}"
                 raise RetrievalError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from retrieval.base.text import aligned, ends, for_terminal, plain
 from retrieval.errors import RetrievalError
 from retrieval.evaluation import per_query
 from retrieval.evaluation.per_query import Kept
-from retrieval.measures import FLIPS, RESAMPLES
+from retrieval.measures import FLIPS
+from retrieval.measures.intervals import A_SAMPLE
+
+Table = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -27,6 +30,10 @@ _SIGMA = 1.959964
 _SIGMAS = _SIGMA + 0.841621
 """How many standard errors a difference has to be, so that a two-sided test at 5 % finds it in :data:`POWER` of all
 samples: with the normal quantile of 0.8."""
+
+
+DIFFERENT = 10
+"""So few queries (or classes) that differ at all leave an interval too narrow (benchmarks/intervals.py)."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ class Differences(Found):
         counts: queries left out: that only the first or the second has, that stand twice, or that are of another
             class in the second.
         notes: what a reader should know before believing a difference, a sentence each.
-        seed, confidence, resamples: of the intervals.
+        seed: of the sign flips. confidence: of the intervals.
     """
 
     first: str
@@ -97,7 +104,6 @@ class Differences(Found):
     notes: tuple[str, ...]
     seed: int
     confidence: float = CONFIDENCE
-    resamples: int = RESAMPLES
 
     def __getitem__(self, name: str) -> Difference:
         """The difference of that measure."""
@@ -136,8 +142,8 @@ class Differences(Found):
                 "",
                 *self._verdicts(),
                 f"Left out: {', '.join(left_out) or 'nothing'}.",
-                f"Intervals: paired bootstrap over {self.over}{strata}, {self.resamples:,} resamples, seed "
-                f"{self.seed}. p: {FLIPS:,} sign flips, not adjusted for {len(self.measures)} measures.",
+                f"Intervals: of paired differences over {self.over}{strata}. p: {FLIPS:,} sign flips, seed "
+                f"{self.seed}, not adjusted for {len(self.measures)} measures.",
                 *self.notes,
             ]
         )
@@ -176,8 +182,8 @@ def compare_kept(
 
     Args:
         first, second: what each query scored (:meth:`.Report.kept`), or a report that was saved.
-        stratify: let each class keep its number of queries in every resample; only over queries.
-        seed: of the resamples and flips.
+        stratify: take each class's number of queries as given; only over queries.
+        seed: of the sign flips.
 
     Raises:
         RetrievalError: they have no query or no measure in common, or classes cannot be strata of themselves; or a
@@ -196,16 +202,57 @@ def compare_kept(
     if stratify and over == "classes":
         raise RetrievalError("the reports' intervals are drawn over classes, which cannot be strata, too: leave it out")
     classes = np.unique(first.classes[left], return_inverse=True)[1]
-    units, groups = len(left), None
-    if over == "classes":
-        units, groups = int(classes.max()) + 1, classes
+    units = int(classes.max()) + 1 if over == "classes" else len(left)
     a = np.stack([first.measures[name][left] for name in names], axis=1)
     b = np.stack([second.measures[name][right] for name in names], axis=1)
+    asked = ~np.isnan(b - a)
+    found: dict[int, Difference] = {}
+    for pattern in np.unique(asked, axis=1).T:  # measures that the same queries have a value of go together
+        columns = np.flatnonzero((asked == pattern[:, None]).all(axis=0))
+        if pattern.any():
+            some = [names[column] for column in columns]
+            within = _differences(
+                some, a[pattern][:, columns], b[pattern][:, columns], classes[pattern], over, stratify, seed
+            )
+            found |= dict(zip(columns.tolist(), within, strict=True))
+    if not found:
+        raise RetrievalError(
+            f"{for_terminal(first.subject)!r} and {for_terminal(second.subject)!r} have no measure of a query in "
+            "common: measure both in one way"
+        )
+    said = notes(first, second, left, right, units, over)
+    differ = (b != a) & asked
+    if over == "classes":
+        differ = np.stack([np.bincount(classes, column) for column in differ.T], axis=1) > 0
+    few = {name: int(count) for name, count in zip(names, differ.sum(axis=0), strict=True) if 0 < count < DIFFERENT}
+    if few and units >= A_SAMPLE:
+        listed = _listed([f"{name} ({count})" for name, count in few.items()])
+        said.append(
+            f"Fewer than {DIFFERENT} {over} differ in {listed}: an interval that rests on so few is too narrow."
+        )
+    return Differences(
+        first=first.subject,
+        second=second.subject,
+        measures=tuple(found[column] for column in sorted(found)),
+        queries=len(left),
+        units=units,
+        over=over,
+        stratified=stratify,
+        counts=counts,
+        notes=tuple(said),
+        seed=seed,
+    )
+
+
+def _differences(
+    names: Sequence[str], a: Table, b: Table, classes: npt.NDArray[np.int64], over: str, stratify: bool, seed: int
+) -> list[Difference]:
+    """The differences in some measures, of which every query here has a value."""
+    groups = classes if over == "classes" else None
+    units = len(a) if groups is None else len(np.unique(groups))
     chances = measures.sign_flip_test(b - a, over=groups, seed=seed)
     strata = classes if stratify else None
-    columns = measures.compare_columns(
-        b, a, names=("B", "A"), over=groups, strata=strata, confidence=CONFIDENCE, seed=seed
-    )
+    columns = measures.compare_columns(b, a, names=("B", "A"), over=groups, strata=strata, confidence=CONFIDENCE)
     found = []
     for name, compared, p in zip(names, columns, chances.tolist(), strict=True):
         gap = compared.difference
@@ -215,18 +262,7 @@ def compare_kept(
         told = not math.isnan(error) and gap.value != 0
         needed = math.ceil(units * (detectable / gap.value) ** 2) if told else None
         found.append(Difference(name, compared.second, compared.first, gap, p, detectable, needed, compared.verdict))
-    return Differences(
-        first=first.subject,
-        second=second.subject,
-        measures=tuple(found),
-        queries=len(left),
-        units=units,
-        over=over,
-        stratified=stratify,
-        counts=counts,
-        notes=tuple(notes(first, second, left, right, units, over)),
-        seed=seed,
-    )
+    return found
 
 
 def _needed(count: int | None) -> str:
@@ -315,7 +351,7 @@ def notes(
             f"Near-duplicates were left out by each one's own scores: {dropped[0]:,} and {dropped[1]:,}, so that the "
             "two ranked different pictures."
         )
-    if units < 20:
+    if units < A_SAMPLE:
         found.append(f"With {units} {over} an interval is too narrow.")
     return found
 

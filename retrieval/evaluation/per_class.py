@@ -38,7 +38,7 @@ class PerClass:
         names: the classes.
         queries: int64 (classes,), queries of each that were measured.
         gallery: int64 (classes,), pictures of each in the gallery.
-        measures: the mean over each class's queries, with a bootstrap interval over them, by name
+        measures: the mean over each class's queries, with an interval over them, by name
             (:data:`MEASURES`). "P@1" is what metric learning calls Recall@1.
         fewest: a class of fewer queries has no interval.
     """
@@ -75,7 +75,6 @@ def per_class(
     names: tuple[str, ...],
     *,
     confidence: float,
-    seed: int,
 ) -> PerClass:
     """The table of classes.
 
@@ -85,13 +84,13 @@ def per_class(
             several classes counts in each.
         shelf: those of the gallery, in the same way.
         names: of the classes.
-        confidence, seed: of the intervals.
+        confidence: of the intervals.
     """
     several = asked.ndim == 2
     rows, of = np.nonzero(asked) if several else (np.arange(len(asked)), asked)
     columns = {name: rankings.values[name] for name in MEASURES if name in rankings.values}
     table = np.stack(list(columns.values()), axis=1)[rows]
-    found = measures.bootstrap_groups(table, of, len(names), confidence=confidence, resamples=1000, seed=seed)
+    found = measures.mean_intervals_of_groups(table, of, len(names), confidence=confidence)
     queries = np.bincount(of, minlength=len(names))
     gallery = shelf.sum(axis=0) if several else np.bincount(shelf[shelf >= 0], minlength=len(names))
     kept = np.flatnonzero(queries)

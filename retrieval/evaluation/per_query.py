@@ -1,7 +1,8 @@
 """What each query scored, on the disk: written beside a report, and read again as a hostile file.
 
 A NumPy archive (``.npz``) without pickle: `about`, a JSON text that says of what it is; `name`, `label`, `class` and
-`relevant` of each query, and one float64 array a measure. It says everything that a comparison needs.
+`relevant` of each query, and one float64 array a measure (NaN where it has none). It says everything that a comparison
+needs.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Kept:
         names: texts (n,), which query it is.
         classes: texts (n,), its class, or its classes.
         relevant: int64 (n,), how many items of the gallery are relevant to it.
-        measures: float64 (n,) for each measure.
+        measures: float64 (n,) for each measure; NaN where a benchmark does not ask a query in that way.
     """
 
     subject: str
@@ -142,7 +143,7 @@ def _read(archive: zipfile.ZipFile, size: int) -> Kept:
         kinds = "U" if name in TEXTS else "i" if name in NUMBERS else "f"
         if column.ndim != 1 or column.shape != n or not n[0] or column.dtype.kind not in kinds:
             raise ValueError(f"{name[:60]!r} is {column.dtype} of shape {column.shape}")
-        if kinds == "f" and not np.isfinite(column).all():
+        if kinds == "f" and np.isinf(column).any():
             raise ValueError(f"{name[:60]!r} holds what is no number")
         if kinds == "U":
             texts(column)

@@ -76,7 +76,6 @@ class Report(Found):
         seed: of everything that was drawn.
         over: what the intervals are drawn over, queries or classes.
         confidence: of the intervals.
-        resamples: of the bootstrap.
         machine: processor and cores.
         versions: of this program, Python and the libraries.
         per_query: one row a query: its name, its label, its id in an index, and each measure's value. Not in the JSON.
@@ -97,7 +96,6 @@ class Report(Found):
     seed: int
     over: str
     confidence: float
-    resamples: int
     machine: str = field(default_factory=machine)
     versions: Mapping[str, str] = field(default_factory=versions)
     per_query: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
@@ -131,7 +129,7 @@ class Report(Found):
                 "",
                 f"Left out: {', '.join(left_out) or 'nothing'}.",
                 f"Ties: by expectation; {self.tied:.2%} of the relevant pictures tie with an irrelevant one.",
-                f"Intervals: bootstrap over {self.over}, {self.resamples:,} resamples, seed {self.seed}.",
+                f"Intervals: over {self.over}.",
                 *self.notes,
                 *_told(self.findings),
                 f"Time: {took} ({self.machine}).",

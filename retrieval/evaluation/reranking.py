@@ -153,7 +153,7 @@ def evaluate_reranked(
     answered = asked.select(rows)
     first, second = (
         Kept(
-            subject=f"{subject or index.folder}{suffix}",
+            subject=f"{subject or index.name}{suffix}",
             data="the same queries",
             protocol="",
             over=over,

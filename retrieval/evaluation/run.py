@@ -25,15 +25,14 @@ from retrieval.evaluation.options import EvaluationOptions, Unit
 from retrieval.evaluation.per_class import MOST_CONFUSED, confusion, per_class
 from retrieval.evaluation.report import Measure, Report
 from retrieval.images import Decoder
+from retrieval.images.box import Box
 from retrieval.index import Index
+from retrieval.measures.intervals import A_SAMPLE
 from retrieval.traps.finding import Finding
 
 CONFIDENCE = 0.95
 TWIN = 1 - 1e-6
 """Scores from here on are those of one vector, up to the last digits of a float."""
-
-A_SAMPLE = 20
-"""So many classes at least make a sample that intervals can be drawn over."""
 
 
 @dataclass
@@ -67,9 +66,17 @@ class Evaluation:
         yield
         self.seconds[part] = time.perf_counter() - began
 
-    def encode(self, encoder: Encoder, pictures: PictureSet, what: str, *, decoder: Decoder = "pillow") -> Labelled:
+    def encode(
+        self,
+        encoder: Encoder,
+        pictures: PictureSet,
+        what: str,
+        *,
+        decoder: Decoder = "pillow",
+        boxes: Sequence[Box | None] | None = None,
+    ) -> Labelled:
         with self.timed(f"encoding {what}"):
-            labelled = encode(encoder, pictures, what, decoder=decoder)
+            labelled = encode(encoder, pictures, what, decoder=decoder, boxes=boxes)
         self.unreadable += len(pictures) - len(labelled)
         if not len(labelled):
             raise RetrievalError(f"none of the {len(pictures):,} {what} can be read: give pictures that can")
@@ -153,16 +160,12 @@ class Evaluation:
         knn = rankings.chance.get(f"kNN accuracy (k={neighbours})", math.nan)
         over = rankings.labels if self.over == "classes" else None
         with self.timed("intervals"):
-            intervals = measures.bootstrap(
-                np.stack(list(values.values()), axis=1), over=over, confidence=CONFIDENCE, seed=self.options.seed
+            intervals = measures.mean_intervals(
+                np.stack(list(values.values()), axis=1), over=over, confidence=CONFIDENCE
             )
-            self.curves["precision–recall"] = curves.precision_recall(
-                rankings.curves, over, confidence=CONFIDENCE, seed=self.options.seed
-            )
+            self.curves["precision–recall"] = curves.precision_recall(rankings.curves, over, confidence=CONFIDENCE)
             truth = queries.truth[rankings.queries]
-            table = per_class(
-                rankings, truth, shelf.truth, queries.classes, confidence=CONFIDENCE, seed=self.options.seed
-            )
+            table = per_class(rankings, truth, shelf.truth, queries.classes, confidence=CONFIDENCE)
         found = [*others, *self._others(queries, gallery, own)]
         self._warn(rankings)
         return Report(
@@ -193,7 +196,6 @@ class Evaluation:
             seed=self.options.seed,
             over=self.over,
             confidence=CONFIDENCE,
-            resamples=measures.RESAMPLES,
             per_query={
                 "name": queries.names[rankings.queries],
                 "label": rankings.labels,

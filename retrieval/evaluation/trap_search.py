@@ -57,6 +57,24 @@ def look(
     return traps.worst_first(findings)
 
 
+def look_in_training(
+    queries: Labelled, training: Labelled | None, asking: PictureSet, taught: PictureSet
+) -> traps.Finding:
+    """Near-duplicates of the queries among the pictures that train.
+
+    Args:
+        queries: who asks. training: the pictures that train; None: their vectors are not known.
+        asking, taught: the pictures of both, for their perceptual hashes.
+    """
+    neighbours, scores = (None, None) if training is None else _nearest(queries, training, itself=False)
+    rows = np.arange(len(taught)) if training is None else training.rows
+    found = traps.find_leakage_between(
+        neighbours, scores, _hashes(asking, queries.rows), _hashes(taught, rows), gallery="training set"
+    )
+    names = [taught.names[row] for row in rows]
+    return found.called(dict(enumerate(queries.names.tolist())), dict(enumerate(names)))
+
+
 def look_in(index: Index, *, seed: int, exact: bool = False) -> tuple[traps.Finding, ...]:
     """Look for every trap in an index, as :func:`retrieval.traps.of_index` does; the examples have ids, and paths as
     their names."""

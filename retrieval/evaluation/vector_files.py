@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,54 @@ class Given:
     notes: list[str] = field(default_factory=list)
 
 
+class InOrder(NamedTuple):
+    """Vectors of pictures that somebody else has listed.
+
+    Attributes:
+        vectors: float32 (m, d), unit rows; or uint8 (m, bits/8).
+        rows: int64 (m,), which of the pictures each is of, ascending; those that have no direction are left out.
+        notes: what a reader of the figures should know, a sentence each.
+    """
+
+    vectors: npt.NDArray[Any]
+    rows: npt.NDArray[np.int64]
+    notes: list[str]
+
+
+def read_in_order(path: Path, names: Sequence[str], *, codes: bool = False) -> InOrder:
+    """The vectors of pictures: by their names, where an HDF5 file has `names`; otherwise in their order.
+
+    Args:
+        path: the file.
+        names: of the pictures.
+        codes: the vectors are binary codes, uint8, eight bits a byte.
+
+    Raises:
+        RetrievalError: it cannot be read, holds something else, or is not of these pictures.
+    """
+    rows, found = _rows(path, (*VECTORS, "names"))
+    its = _names(found, len(rows), str(path))
+    if its is not None:
+        place = {name: row for row, name in enumerate(its)}
+        missing = [name for name in names if name not in place]
+        if missing:
+            raise RetrievalError(
+                f"{printable(path)!r} has no vector named {printable(missing[0])!r}, nor of {len(missing) - 1:,} other "
+                "pictures of the set; name them as the set's own lists do."
+            )
+        rows = rows[np.array([place[name] for name in names])]
+    elif len(rows) != len(names):
+        raise RetrievalError(
+            f"{printable(path)!r} holds {len(rows):,} vectors, and there are {len(names):,} pictures; give one for "
+            "each, the queries first and then the gallery, in the official order."
+        )
+    if codes:
+        return InOrder(_codes(rows, path), np.arange(len(rows)), [])
+    vectors, usable, notes = _unit(rows, path)
+    kept = np.flatnonzero(usable)
+    return InOrder(vectors if kept.size == len(rows) else vectors[kept], kept, notes)
+
+
 def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Given:
     """Read a file.
 
@@ -62,22 +110,8 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
     Raises:
         RetrievalError: one of them cannot be read, or holds something else.
     """
-    if not path.is_file():
-        raise RetrievalError(f"The vectors {printable(path)!r} are not there, or no regular file; give one.")
-    if path.suffix not in SUFFIXES:
-        raise RetrievalError(f"The vectors {printable(path)!r} are called neither {', '.join(SUFFIXES)}; save them so.")
-    found: dict[str, Any] = {}
-    if path.suffix == ".npy":
-        rows = mapped(path)
-    else:
-        found = _hdf5(path, [key for key in _KEYS if key != "labels" or labels is None])
-        rows = next((found[key] for key in VECTORS if key in found), None)
-        if rows is None:
-            raise RetrievalError(f"{printable(path)!r} has no data set {' or '.join(VECTORS)}; name its vectors so.")
-    require_rows(rows, str(path))
+    rows, found = _rows(path, [key for key in _KEYS if key != "labels" or labels is None])
     n = len(rows)
-    if not n:
-        raise RetrievalError(f"{printable(path)!r} holds no vector; give a file with some.")
     if labels is not None:
         known = read_labels(labels, n)
     elif "labels" in found:
@@ -87,11 +121,7 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
     asks, ranked = _sides(found, n, str(path))
     names = known.names or _names(found, n, str(path)) or tuple(map(str, range(n)))
     if codes:
-        if rows.dtype != np.uint8:
-            raise RetrievalError(
-                f"{printable(path)!r} holds {rows.dtype}, and codes are uint8, eight bits a byte; leave --codes out."
-            )
-        return Given(_labelled(np.array(rows), np.arange(n), known, names), asks, ranked)
+        return Given(_labelled(_codes(rows, path), np.arange(n), known, names), asks, ranked)
     vectors, usable, notes = _unit(rows, path)
     kept = np.flatnonzero(usable)
     if not kept.size:
@@ -103,6 +133,43 @@ def read_vectors(path: Path, labels: Path | None, *, codes: bool = False) -> Giv
         n - kept.size,
         notes,
     )
+
+
+def rows_of(path: Path) -> Any:
+    """The vectors (n, d) of a file as they lie there, of any numbers, on the disk.
+
+    Raises:
+        RetrievalError: it cannot be read, or holds something else.
+    """
+    return _rows(path, VECTORS)[0]
+
+
+def _rows(path: Path, keys: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """The vectors of a file as they lie there, and those of the data sets `keys` that an HDF5 file has."""
+    if not path.is_file():
+        raise RetrievalError(f"The vectors {printable(path)!r} are not there, or no regular file; give one.")
+    if path.suffix not in SUFFIXES:
+        raise RetrievalError(f"The vectors {printable(path)!r} are called neither {', '.join(SUFFIXES)}; save them so.")
+    found: dict[str, Any] = {}
+    if path.suffix == ".npy":
+        rows = mapped(path)
+    else:
+        found = _hdf5(path, keys)
+        rows = next((found[key] for key in VECTORS if key in found), None)
+        if rows is None:
+            raise RetrievalError(f"{printable(path)!r} has no data set {' or '.join(VECTORS)}; name its vectors so.")
+    require_rows(rows, str(path))
+    if not len(rows):
+        raise RetrievalError(f"{printable(path)!r} holds no vector; give a file with some.")
+    return rows, found
+
+
+def _codes(rows: Any, path: Path) -> npt.NDArray[np.uint8]:
+    if rows.dtype != np.uint8:
+        raise RetrievalError(
+            f"{printable(path)!r} holds {rows.dtype}, and codes are uint8, eight bits a byte; leave --codes out."
+        )
+    return np.array(rows)
 
 
 def require_pairs(given: Given, path: Path) -> None:

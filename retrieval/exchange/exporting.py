@@ -14,13 +14,14 @@ import numpy as np
 from retrieval.base.files import TEMPORARY, name_durably, written_folder
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
+from retrieval.engines.by_place import or_place
+from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.exchange import ann_benchmarks, clip_retrieval, lists
 from retrieval.exchange.export_rows import Contents
 from retrieval.exchange.formats import ANN, CLIP, FAISS, FVECS, NUMPY, READERS, WRITERS, format_of
 from retrieval.exchange.import_rows import unit
 from retrieval.index import Index
-from retrieval.index.by_folder import or_folder
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ExportReport:
         return asdict(self)
 
 
-@or_folder(mapped=True)
+@or_place(mapped=True)
 def export_index(
     index: Index,
     to: str | Path,
@@ -96,7 +97,7 @@ def export_index(
         _write_files(path, beside, job, overwrite)
         files = [path, beside]
     return ExportReport(
-        index=printable(index.folder),
+        index=printable(index.name),
         format=kind,
         files=tuple(printable(file) for file in files),
         items=len(job.contents),
@@ -162,6 +163,8 @@ class _Job:
 
         index = self.contents.index
         record = index.structure
+        if isinstance(index, EngineIndex):
+            raise RetrievalError(f"The structure of {index.name!r} is its database's own; leave --structure out.")
         if record is None:
             raise RetrievalError(
                 f"The index {str(index.folder)!r} has no structure, as its search is exact; leave --structure out."

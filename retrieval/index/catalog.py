@@ -8,10 +8,12 @@ generation that it found when it opened. So it sees one state however long it li
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
@@ -258,6 +260,15 @@ class Catalog(Database):
             found.update(self.all(f"SELECT id, label FROM items WHERE {within}", **some))  # noqa: S608
         return found
 
+    def items_changed(self) -> int:
+        """The last generation in which items were added, removed or changed, or removed ones forgotten."""
+        ((added, removed),) = self.all(
+            "SELECT (SELECT max(added) FROM segments WHERE added <= :now), "
+            "(SELECT max(removed) FROM items WHERE removed IS NOT NULL AND removed <= :now)"
+        )
+        purged = int(self.meta.get(PURGED, 0))
+        return max(int(added or 0), int(removed or 0), purged if purged <= self.generation else 0)
+
     def label_counts(self) -> list[tuple[str | None, int]]:
         """How many items each label has, the largest first."""
         return self.all(_LABEL_COUNTS)
@@ -290,7 +301,10 @@ class Catalog(Database):
         for statement, these in asked:
             rows = self.all(statement, name=name, **these)
             with self.damage_is_said():
-                found.update((id_, _plain(name, value)) for id_, value in rows if value is not None)
+                if name != "folder" and {type(value) for _, value in rows} <= {int, str}:  # as they are
+                    found.update(rows)
+                else:
+                    found.update((id_, _plain(name, value)) for id_, value in rows if value is not None)
         return found
 
     def counts(self, names: Sequence[str], ids: npt.NDArray[np.int64] | None) -> dict[str, dict[Value | None, int]]:
@@ -322,14 +336,16 @@ class Catalog(Database):
                 if name in found:
                     count(name, [(value, n)])
         for name in () if few else names:
-            column, key, table, only = (
-                (_COLUMNS[name], "id", "items NOT INDEXED", "")
-                if name in _COLUMNS
-                else ("value", "item", "attributes INDEXED BY attributes_by_value", "name = :name AND ")
-            )
-            chosen = "" if ids is None else f" AND {_ASKED_FOR.format(key)}"
-            ask = f"SELECT {column}, count(*) FROM {table} WHERE {only}{_LIVE}{chosen} GROUP BY 1"  # noqa: S608
-            count(name, self.all(ask, name=name, asked=asked))
+            chosen = "" if ids is None else f" AND {_ASKED_FOR.format('id' if name in _COLUMNS else 'item')}"
+            if name in _COLUMNS:  # of a million different values SQLite sorts all for what a dictionary does
+                ask = f"SELECT {_COLUMNS[name]} FROM items NOT INDEXED WHERE {_LIVE}{chosen}"  # noqa: S608
+                count(name, Counter(itertools.chain.from_iterable(self.all(ask, asked=asked))).items())
+            else:
+                ask = (
+                    "SELECT value, count(*) FROM attributes INDEXED BY attributes_by_value "  # noqa: S608
+                    f"WHERE name = :name AND {_LIVE}{chosen} GROUP BY 1"
+                )
+                count(name, self.all(ask, name=name, asked=asked))
         return found
 
     def attribute_kinds(self) -> dict[str, set[str]]:

@@ -24,8 +24,9 @@ What it means:
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from retrieval.base import moments
 from retrieval.index.filter_syntax import Both, Condition, Not, Tree, Value, parse, refuse, spelled
@@ -64,109 +65,52 @@ def compile(expression: str, kinds: Mapping[str, set[str]]) -> tuple[str, dict[s
     Raises:
         RetrievalError: it is no filter, names something unknown, or compares what cannot be compared.
     """
-    compiler = _Compiler(expression, kinds)
+    compiler = _Sqlite(expression, kinds)
     return compiler.tree(parse(expression)), compiler.values
 
 
-class _Compiler:
-    """Tree to SQL.
+class Compiler(ABC):
+    """Tree to SQL, of whatever database: what fits what, and how conditions are joined, is the same for all.
 
-    A condition on an attribute asks whether the item is among those that ``attributes`` gives for it, as that is read
-    once, from the index on (name, value). The same as a subselect for each item would take a second for a million
-    items however few match, and, where SQLite guesses wrong, hours.
+    Args:
+        source: the filter. kinds: the attributes that there are, as :func:`compile` takes them.
+
+    Attributes:
+        values: those of the parameters that the SQL names.
     """
 
     def __init__(self, source: str, kinds: Mapping[str, set[str]]) -> None:
         self._source = source
         self._kinds = kinds
-        self.values: dict[str, str | int | float] = {}
+        self.values: dict[str, Any] = {}
 
     def tree(self, tree: Tree) -> str:
+        """The condition, true, false or NULL."""
         if isinstance(tree, Condition):
-            return self._condition(tree)
+            if tree.name not in BUILT_IN and tree.name not in self._kinds:
+                self._unknown(tree)
+            return self.condition(tree)
         if isinstance(tree, Not):
             return f"({self.tree(tree.term)}) IS NOT TRUE"  # a plain NOT would make NULL of NULL
         # The longest first: SQLite's parser remembers what stands before a bracket until it is closed, and not much.
         terms = sorted((self.tree(term) for term in tree.terms), key=len, reverse=True)
-        return _all(terms) if isinstance(tree, Both) else _any(terms)
+        return all_of(terms) if isinstance(tree, Both) else any_of(terms)
 
-    def _condition(self, condition: Condition) -> str:
-        if condition.name in BUILT_IN:
-            column = COLUMNS[condition.name]
-            if condition.operator in ("missing", "present"):
-                return f"{column} IS {'NOT ' * (condition.operator == 'present')}NULL"
-            return self._test(column, condition, {BUILT_IN[condition.name]})
-        if condition.name not in self._kinds:
-            self._unknown(condition)
-        tests = [f"attributes.name = {self._bind(condition.name)}"]
-        if condition.operator not in ("missing", "present"):
-            tests.append(self._test(_VALUE, condition, self._kinds[condition.name]))
-        matching = f"SELECT attributes.item FROM attributes WHERE {' AND '.join(tests)} AND {_LIVE}"  # noqa: S608
-        return f"items.id {'NOT ' * (condition.operator == 'missing')}IN ({matching})"
+    @abstractmethod
+    def condition(self, condition: Condition) -> str:
+        """One thing that is asked of an item, which has or may have what it names."""
 
-    # What is asked of one value
+    def kinds(self, condition: Condition) -> set[str]:
+        """Of what values a condition's name is."""
+        return {BUILT_IN[condition.name]} if condition.name in BUILT_IN else self._kinds[condition.name]
 
-    def _test(self, column: str, condition: Condition, kinds: set[str]) -> str:
-        values = [self._fitting(condition, value, kinds) for value in condition.values]
-        value, operator = values[0], condition.operator
-        if operator in ("contains", "startswith", "under"):
-            return self._text_test(column, operator, str(value.value))
-        if operator != "in":
-            return self._compare(column, operator, value)
-        exact = [self._bind(value.value) for value in values if value.kind != "date"]
-        tests = [self._compare(column, "=", value) for value in values if value.kind == "date"]
-        if exact:
-            tests.append(f"{column} IN ({', '.join(exact)})")
-        return _any(tests)
+    def fitting(self, condition: Condition, value: Value) -> Value:
+        """The value as it is compared with what the condition names, if it can be.
 
-    def _compare(self, column: str, operator: str, value: Value) -> str:
-        if value.kind == "date":
-            return self._compare_span(column, operator, str(value.value))
-        return _all([f"{column} {operator} {self._bind(value.value)}", *_guard(column, operator, value.kind)])
-
-    def _compare_span(self, column: str, operator: str, date: str) -> str:
-        """Compare with all of the moment that a date stands for, as if it were one value."""
-        moment = moments.read(date)
-        assert moment is not None  # the parser took it for a date
-        first, end = moment.start, moment.start + moment.length
-        if column == COLUMNS["modified"]:
-            first, end = (min(max(1000 * time, -(2**63)), 2**63 - 1) for time in (first, end))
-        else:
-            column = f"moment({column})"
-        before, after = f"{column} < {{}}", f"{column} >= {{}}"
-        if operator == "=":
-            return _all([after.format(self._bind(first)), before.format(self._bind(end))])
-        if operator == "!=":
-            return _any([before.format(self._bind(first)), after.format(self._bind(end))])
-        test, limit = {"<": (before, first), "<=": (before, end), ">": (after, end), ">=": (after, first)}[operator]
-        return test.format(self._bind(limit))
-
-    def _text_test(self, column: str, operator: str, text: str) -> str:
-        if operator == "contains":
-            # of anything but text, SQLite would look into the digits
-            return _all([f"instr({column}, {self._bind(text)}) > 0", *_guard(column, "<", "text")])
-        if operator == "startswith" or not text:
-            return self._starts(column, text)
-        folder = text.rstrip("/")
-        return _any([f"{column} = {self._bind(folder or text)}", self._starts(column, folder + "/")])
-
-    def _starts(self, column: str, prefix: str) -> str:
-        """A range, which an index can give, and in which no letter has a meaning, unlike in LIKE and GLOB."""
-        tests = [f"{column} >= {self._bind(prefix)}"]
-        end = _after(prefix)
-        if end:
-            tests.append(f"{column} < {self._bind(end)}")
-        return _all(tests)
-
-    def _bind(self, value: str | int | float) -> str:
-        name = f"f{len(self.values)}"
-        self.values[name] = value
-        return f":{name}"
-
-    # What fits what
-
-    def _fitting(self, condition: Condition, value: Value, kinds: set[str]) -> Value:
-        """The value as it is compared with something of these kinds, if it can be."""
+        Raises:
+            RetrievalError: it cannot.
+        """
+        kinds = self.kinds(condition)
         name, built_in = condition.name, condition.name in BUILT_IN
         if kinds == {"text"} and built_in and value.kind != "text" and condition.operator in ("=", "!=", "in"):
             return Value("text", value.written, value.written, value.position)
@@ -192,16 +136,97 @@ class _Compiler:
         )
 
 
-def _all(tests: Sequence[str]) -> str:
+class _Sqlite(Compiler):
+    """Tree to SQLite's SQL.
+
+    A condition on an attribute asks whether the item is among those that ``attributes`` gives for it, as that is read
+    once, from the index on (name, value). The same as a subselect for each item would take a second for a million
+    items however few match, and, where SQLite guesses wrong, hours.
+    """
+
+    def condition(self, condition: Condition) -> str:
+        if condition.name in BUILT_IN:
+            column = COLUMNS[condition.name]
+            if condition.operator in ("missing", "present"):
+                return f"{column} IS {'NOT ' * (condition.operator == 'present')}NULL"
+            return self._test(column, condition)
+        tests = [f"attributes.name = {self._bind(condition.name)}"]
+        if condition.operator not in ("missing", "present"):
+            tests.append(self._test(_VALUE, condition))
+        matching = f"SELECT attributes.item FROM attributes WHERE {' AND '.join(tests)} AND {_LIVE}"  # noqa: S608
+        return f"items.id {'NOT ' * (condition.operator == 'missing')}IN ({matching})"
+
+    # What is asked of one value
+
+    def _test(self, column: str, condition: Condition) -> str:
+        values = [self.fitting(condition, value) for value in condition.values]
+        value, operator = values[0], condition.operator
+        if operator in ("contains", "startswith", "under"):
+            return self._text_test(column, operator, str(value.value))
+        if operator != "in":
+            return self._compare(column, operator, value)
+        exact = [self._bind(value.value) for value in values if value.kind != "date"]
+        tests = [self._compare(column, "=", value) for value in values if value.kind == "date"]
+        if exact:
+            tests.append(f"{column} IN ({', '.join(exact)})")
+        return any_of(tests)
+
+    def _compare(self, column: str, operator: str, value: Value) -> str:
+        if value.kind == "date":
+            return self._compare_span(column, operator, str(value.value))
+        return all_of([f"{column} {operator} {self._bind(value.value)}", *_guard(column, operator, value.kind)])
+
+    def _compare_span(self, column: str, operator: str, date: str) -> str:
+        """Compare with all of the moment that a date stands for, as if it were one value."""
+        moment = moments.read(date)
+        assert moment is not None  # the parser took it for a date
+        first, end = moment.start, moment.start + moment.length
+        if column == COLUMNS["modified"]:
+            first, end = (min(max(1000 * time, -(2**63)), 2**63 - 1) for time in (first, end))
+        else:
+            column = f"moment({column})"
+        before, after = f"{column} < {{}}", f"{column} >= {{}}"
+        if operator == "=":
+            return all_of([after.format(self._bind(first)), before.format(self._bind(end))])
+        if operator == "!=":
+            return any_of([before.format(self._bind(first)), after.format(self._bind(end))])
+        test, limit = {"<": (before, first), "<=": (before, end), ">": (after, end), ">=": (after, first)}[operator]
+        return test.format(self._bind(limit))
+
+    def _text_test(self, column: str, operator: str, text: str) -> str:
+        if operator == "contains":
+            # of anything but text, SQLite would look into the digits
+            return all_of([f"instr({column}, {self._bind(text)}) > 0", *_guard(column, "<", "text")])
+        if operator == "startswith" or not text:
+            return self._starts(column, text)
+        folder = text.rstrip("/")
+        return any_of([f"{column} = {self._bind(folder or text)}", self._starts(column, folder + "/")])
+
+    def _starts(self, column: str, prefix: str) -> str:
+        """A range, which an index can give, and in which no letter has a meaning, unlike in LIKE and GLOB."""
+        tests = [f"{column} >= {self._bind(prefix)}"]
+        end = _after(prefix)
+        if end:
+            tests.append(f"{column} < {self._bind(end)}")
+        return all_of(tests)
+
+    def _bind(self, value: str | int | float) -> str:
+        name = f"f{len(self.values)}"
+        self.values[name] = value
+        return f":{name}"
+
+
+def all_of(tests: Sequence[str]) -> str:
+    """What is true where all of one or more tests are."""
     return tests[0] if len(tests) == 1 else f"({' AND '.join(tests)})"
 
 
-def _any(tests: Sequence[str]) -> str:
-    """Halved and halved again, since SQLite takes no expression that is more than a thousand deep."""
+def any_of(tests: Sequence[str]) -> str:
+    """What is true where one of them is. Halved and halved again, as SQLite takes no expression a thousand deep."""
     if len(tests) == 1:
         return tests[0]
     half = len(tests) // 2
-    return f"({_any(tests[:half])} OR {_any(tests[half:])})"
+    return f"({any_of(tests[:half])} OR {any_of(tests[half:])})"
 
 
 def _guard(column: str, operator: str, kind: str) -> list[str]:

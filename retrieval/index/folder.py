@@ -42,6 +42,9 @@ _FILES = frozenset(
         *(lock.FILE, lock.READERS, SKIPPED, SKIPPED + TEMPORARY, UNFINISHED, REPLACED),
     }
 )
+_ADDRESS = re.compile("([a-z]+):/")
+"""How the address of an index somewhere else begins, also as a path, in which two slashes are one."""
+
 _PART = re.compile(rf"(?:{segments.FOLDER}/\d{{8}}\.h5|{STRUCTURES}/\d{{8}}\.ann)(?:{re.escape(TEMPORARY)})?", re.ASCII)
 """What an index calls the files of segments and structures, whole or being written."""
 
@@ -98,6 +101,7 @@ def require(folder: Path) -> None:
     try:
         if is_index(folder):
             return
+        _refuse_address(folder)
         if folder.is_dir():
             raise RetrievalError(
                 f"{str(folder)!r} is not an index (it has no {CATALOG}); make one with `retrieval build`."
@@ -105,6 +109,14 @@ def require(folder: Path) -> None:
     except OSError as error:
         raise RetrievalError(f"{str(folder)!r} cannot be read ({error.strerror}); check its permissions.") from error
     raise RetrievalError(f"There is no index at {str(folder)!r}; make one with `retrieval build`.")
+
+
+def _refuse_address(folder: Path) -> None:
+    """Of an address nothing more is said, as a password may stand in it."""
+    if address := _ADDRESS.match(str(folder)):
+        raise RetrievalError(
+            f"An address ({address[1]}://...) stands where this needs the folder of an index; give one."
+        )
 
 
 def make(folder: Path) -> None:
@@ -116,6 +128,7 @@ def make(folder: Path) -> None:
     Raises:
         RetrievalError: it has something else in it, or cannot be made.
     """
+    _refuse_address(folder)
     if str(folder) != str(folder).encode(errors="replace").decode():
         raise RetrievalError(f"The folder name {str(folder)!r} is not Unicode; choose another one.")
     try:

@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from retrieval.base.files import checksum
 from retrieval.base.given import whole, whole_numbers
-from retrieval.base.held_folder import identity
-from retrieval.base.machine import versions
+from retrieval.base.held_folder import HeldFolder, identity
+from retrieval.base.machine import cores, versions
 from retrieval.base.placed_files import Root
+from retrieval.base.threads import in_order
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
@@ -217,6 +218,15 @@ class Index:
         """Whether its folder still lies where it was opened: it may have been moved, or another taken its place."""
         return identity(self.folder) == self._identity
 
+    @property
+    def name(self) -> str:
+        """What messages call it: the folder, or the address where somebody else keeps it."""
+        return str(self.folder)
+
+    def held_encoder(self) -> HeldFolder | None:
+        """The encoder's files as they are now, whatever becomes of the folder; None if they stay as they are."""
+        return HeldFolder(self.folder / folders.ENCODER)
+
     def close(self) -> None:
         """Let go of the folder. Calling it twice is harmless; whatever is asked of it afterwards is refused."""
         self._closed = True
@@ -233,7 +243,7 @@ class Index:
         return self._state.items
 
     def __repr__(self) -> str:
-        return f"Index({str(self.folder)!r}, {len(self):,} items of {self.dim} numbers)"
+        return f"Index({self.name!r}, {len(self):,} items of {self.dim} numbers)"
 
     # What it is
 
@@ -257,6 +267,11 @@ class Index:
         """How many changes there were by now: above :attr:`generation` where a writer was at work since."""
         self._require_open()
         return self._catalog.newest()
+
+    @property
+    def items_changed(self) -> int:
+        """In which generation the items, their files or their labels changed last; attributes do not count."""
+        return self._catalog.items_changed()
 
     @property
     def created(self) -> str | None:
@@ -325,7 +340,7 @@ class Index:
         labels = [(label, count) for label, count in self._catalog.label_counts() if label is not None]
         return {
             "kind": "index",
-            "folder": str(self.folder),
+            "folder": self.name,
             "format": FORMAT_VERSION,
             "items": state.items,
             "removed": sum(record.rows for record in state.segments) - state.items,
@@ -613,9 +628,7 @@ class Index:
         """
         path = self._catalog.taken(new_paths(items))
         if path is not None:
-            raise RetrievalError(
-                f"{path!r} is in the index {str(self.folder)!r} already; remove it first, or use upsert."
-            )
+            raise RetrievalError(f"{path!r} is in the index {self.name!r} already; remove it first, or use upsert.")
         if attributes and len(attributes) != len(items):
             raise RetrievalError(
                 f"There are attributes of {len(attributes)} for {len(items)} items; give each its own."
@@ -675,7 +688,7 @@ class Index:
         for path in new_paths(list(items.values())):
             there = self._catalog.find(path)
             if there is not None and there.id not in items:
-                raise RetrievalError(f"{path!r} is in the index {str(self.folder)!r} already; remove it first.")
+                raise RetrievalError(f"{path!r} is in the index {self.name!r} already; remove it first.")
         if items:
             self._commit(lambda: self._catalog.update(items))
 
@@ -790,26 +803,31 @@ class Index:
 
         Args:
             folder: an empty one, or with nothing but an ``encoder`` folder.
-            make: what turns some rows of this index (m, dim), as they are stored, into the other's unit rows.
+            make: what turns some rows of this index (m, dim), as they are stored, into the other's unit rows; asked by
+                as many threads as there are cores, while what is made is written.
             dim, encoder_hash, details, storage: of the other, as :meth:`create` takes them.
 
         Raises:
             RetrievalError: a segment is damaged, the disk is full, or this index was changed by somebody meanwhile.
         """
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
+
         folders.make(folder)
         self._catalog.copy_to(folder / CATALOG)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         with contextlib.closing(Catalog(folder, write=True)) as other:
             if other.generation != self.generation:
-                raise RetrievalError(f"The index {str(self.folder)!r} was changed meanwhile; try again.")
+                raise RetrievalError(f"The index {self.name!r} was changed meanwhile; try again.")
             folders.remove_orphans(folder, other)  # which makes the folders, too
             removed, records = self._state.removed, []
             for segment in self._now.segments:
                 count = len(segment.live(removed))
                 if count:
-                    blocks = ((ids, make(rows)) for ids, rows in segment.live_blocks(removed))
                     width = segments.columns(dim, storage)
-                    records.append(segments.write_segment(folder, segment.record.id, blocks, count, width, storage))
+                    blocks = in_order(lambda block: (block[0], make(block[1])), segment.live_blocks(removed), cores())
+                    with threadpool_limits(1, user_api="blas"):  # each block has a core of its own
+                        record = segments.write_segment(folder, segment.record.id, blocks, count, width, storage)
+                    records.append(record)
             libraries = {"sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)}
             about = {"dim": dim, "storage": storage, "encoder_hash": encoder_hash, "created": now}
             other.become(records, {**about, "libraries": libraries, "details": dict(details)})
@@ -838,7 +856,7 @@ class Index:
         """
         self._require_open()
         if self._lock is None:
-            raise RetrievalError(f"The index {str(self.folder)!r} was opened for reading; open it with write=True.")
+            raise RetrievalError(f"The index {self.name!r} was opened for reading; open it with write=True.")
 
     # Inside
 
@@ -854,7 +872,7 @@ class Index:
     @property
     def _seen(self) -> Snapshot:
         if self._snapshot is None:
-            raise RetrievalError(f"The index {str(self.folder)!r} could not be opened; open it again.")
+            raise RetrievalError(f"The index {self.name!r} could not be opened; open it again.")
         return self._snapshot
 
     def _known_ids(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[int]:
@@ -870,13 +888,11 @@ class Index:
         return wanted
 
     def _unknown(self, id_: int) -> RetrievalError:
-        return RetrievalError(
-            f"The index {str(self.folder)!r} has no item {id_}; each query shows the ids of its hits."
-        )
+        return RetrievalError(f"The index {self.name!r} has no item {id_}; each query shows the ids of its hits.")
 
     def _require_open(self) -> None:
         if self._closed:
-            raise RetrievalError(f"The index {str(self.folder)!r} was closed; open it again.")
+            raise RetrievalError(f"The index {self.name!r} was closed; open it again.")
 
     def _chosen(self, where: str) -> tuple[str, npt.NDArray[np.int64]]:
         known = self._now.known_filter(where)

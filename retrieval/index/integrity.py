@@ -76,7 +76,7 @@ class Problem(NamedTuple):
 
     Attributes:
         what: in words that follow the name of the place.
-        where: the file, relative to the index's folder.
+        where: the file, relative to the index's folder; the address of an index that a database holds.
         rebuildable: whether it is derived from what is still there, so that nothing is lost.
     """
 
@@ -87,6 +87,8 @@ class Problem(NamedTuple):
     @property
     def remedy(self) -> str:
         """What to do about it, a sentence."""
+        if "://" in self.where:
+            return "Export the index anew with --overwrite, or bring the database back from a copy."
         if self.rebuildable:
             return "Nothing is lost: search is exact until `retrieval build` or `retrieval tune` makes it again."
         if self.where.partition("/")[0] == ENCODER:
@@ -102,13 +104,13 @@ class Verification:
     """What came of checking an index.
 
     Attributes:
-        folder: of the index.
+        folder: of the index, or its address.
         problems: all that is wrong.
         notes: what is no damage and worth knowing (what a killed writer left behind), a sentence each.
         counts: of what was checked: items, removed, attributes, segments, vectors, structures, bytes.
     """
 
-    folder: Path
+    folder: Path | str
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     counts: Mapping[str, int]

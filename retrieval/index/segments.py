@@ -198,7 +198,9 @@ class Segment:
         step = max(1, _COPIED // (vectors.shape[1] * vectors.itemsize))
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            yield ids[some], vectors[some]
+            whole = int(some[-1] - some[0]) == len(some) - 1  # then they are taken where they lie, without a copy
+            part = slice(some[0], some[-1] + 1) if whole else some
+            yield ids[part], vectors[part]
 
     def _parse(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         import h5py

@@ -10,8 +10,9 @@ from pathlib import Path
 from retrieval import images
 from retrieval.base.placed_files import NAMED
 from retrieval.base.text import printable
+from retrieval.engines.address import shown
+from retrieval.engines.opening import open_index
 from retrieval.images.reading import choose_decoder, recorded_decoder
-from retrieval.index import Index
 from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.changes import of_files
 from retrieval.ingest.label_rule import recorded_labels, recorded_rule
@@ -33,7 +34,7 @@ def add_pictures(
     lie elsewhere, too, if they have an absolute path.
 
     Args:
-        index: the index's folder.
+        index: the index's folder, or its address.
         pictures: files, whatever they are called, or folders, all of whose pictures are meant.
         threads: how many cores to use; all by default.
         batch: pictures that a thread reads before it encodes them; by default what is fast and takes little memory.
@@ -45,7 +46,7 @@ def add_pictures(
     began = time.perf_counter()
     means = Means(threads, batch, memory)
     means.check()
-    with Index.open(index, write=True) as opened:
+    with open_index(index, write=True) as opened:
         choose_decoder(recorded_decoder(opened.decoder))  # it may be missing on this machine
         root = Path(opened.root)
         paths, skipped = _named(root, pictures, hidden=bool(opened.details.get("hidden")))
@@ -53,7 +54,7 @@ def add_pictures(
         if any(Path(path).is_absolute() for path in paths) and not opened.details.get(NAMED):
             opened.record_details({**opened.details, NAMED: True})
         changes = of_files(opened, root, paths)
-        return Update(opened, root, rule, changes, means).run(Path(index), skipped, began)
+        return Update(opened, root, rule, changes, means).run(shown(index), skipped, began)
 
 
 def _named(root: Path, pictures: Iterable[str | Path], *, hidden: bool) -> tuple[list[str], list[images.Skipped]]:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from retrieval.base import progress
 from retrieval.base.placed_files import NAMED
 from retrieval.base.text import printable
+from retrieval.engines.address import is_address, shown
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, NewItem
 from retrieval.ingest.encode_new import mark_incomplete
@@ -40,8 +42,8 @@ class AddedIndex:
         seconds: spent.
     """
 
-    index: Path
-    other: Path
+    index: Path | str
+    other: Path | str
     total: int
     added: int
     kept: int
@@ -64,7 +66,7 @@ def add_index(index: str | Path, other: str | Path, *, memory: int | None = None
     nothing, so that the same call goes on where one was stopped.
 
     Args:
-        index: the index's folder. other: the folder of the one to add.
+        index: the index's folder, or its address. other: the same of the one to add.
         memory: bytes that the process may take.
 
     Raises:
@@ -72,18 +74,18 @@ def add_index(index: str | Path, other: str | Path, *, memory: int | None = None
             be read, or the first not written.
     """
     began = time.perf_counter()
-    with Index.open(index, write=True) as into:
+    with open_index(index, write=True) as into:
         if _is_same(index, other):
-            raise RetrievalError(f"{printable(other)!r} is the index itself; name another one to add.")
-        with Index.open(other, mapped=True) as source:
+            raise RetrievalError(f"{printable(shown(other))!r} is the index itself; name another one to add.")
+        with open_index(other, mapped=True) as source:
             _check_alike(into, source)
             added, kept, differing, unplaced = _copy(into, source)
         before = into.details
         if not before.get("complete"):
             into.record_details({**before, "complete": see_to_structure(into, memory)})
         return AddedIndex(
-            index=Path(index),
-            other=Path(other),
+            index=shown(index),
+            other=shown(other),
             total=len(into),
             added=added,
             kept=kept,
@@ -94,6 +96,8 @@ def add_index(index: str | Path, other: str | Path, *, memory: int | None = None
 
 
 def _is_same(index: str | Path, other: str | Path) -> bool:
+    if is_address(index) or is_address(other):
+        return str(index) == str(other)
     try:
         return Path(index).samefile(other)
     except OSError:
@@ -115,7 +119,7 @@ def _check_alike(into: Index, source: Index) -> None:
     for what, own, others in sides:
         if own != others:
             raise RetrievalError(
-                f"The index {printable(source.folder)!r} has another {what} ({others}) than {printable(into.folder)!r} "
+                f"The index {printable(source.name)!r} has another {what} ({others}) than {printable(into.name)!r} "
                 f"({own}), so that their vectors cannot be compared; add its pictures instead, or build it anew alike."
             )
 

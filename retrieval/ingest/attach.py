@@ -12,9 +12,9 @@ from retrieval.base import moments
 from retrieval.base.picture_names import PictureNames
 from retrieval.base.table import CSV, PARQUET, Row, Table, short
 from retrieval.base.text import printable
+from retrieval.engines.by_place import or_place
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.by_folder import or_folder
 from retrieval.index.filters import BUILT_IN
 from retrieval.index.records import Value, unfit
 
@@ -41,7 +41,7 @@ class AttachReport:
     notes: tuple[str, ...] = ()
 
 
-@or_folder(write=True)
+@or_place(write=True)
 def attach(index: Index, file: str | Path) -> AttachReport:
     """Attach what a file says to the pictures of an index: all of it, in one transaction, or nothing.
 
@@ -81,7 +81,7 @@ def attach(index: Index, file: str | Path) -> AttachReport:
         raise RetrievalError(f"The attributes {printable(file)!r} name no attribute; add some beside path or id.")
     if not found:
         raise RetrievalError(
-            f"{printable(file)!r} names none of the {len(index):,} pictures in the index {printable(index.folder)!r}; "
+            f"{printable(file)!r} names none of the {len(index):,} pictures in the index {printable(index.name)!r}; "
             "give their ids, or paths relative to the index's root or to the file."
         )
     index.attach(found)

@@ -40,7 +40,7 @@ class BuildReport:
         seconds: spent in all.
     """
 
-    index: Path
+    index: Path | str
     total: int
     added: int
     replaced: int

@@ -9,17 +9,17 @@ from typing import Any
 from retrieval.base.saved_folder import CONFIG
 from retrieval.base.text import printable
 from retrieval.encoder import pair_config
+from retrieval.engines.opening import is_index, open_index
 from retrieval.errors import RetrievalError
-from retrieval.index import Index
 from retrieval.index.catalog import FILE as CATALOG
-from retrieval.index.folder import ENCODER, is_index
+from retrieval.index.folder import ENCODER
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
     """Say what an index, a model or a pair network is. No vector and no network is loaded: it takes a moment.
 
     Args:
-        folder: of an index, a training or a model.
+        folder: of an index, a training or a model; or the address of an index.
 
     Returns:
         Plain values: ``kind`` ("index", "model" or "pair network"), ``folder``, ``bytes`` on disk, and what the
@@ -28,11 +28,11 @@ def describe(folder: str | Path) -> dict[str, Any]:
     Raises:
         RetrievalError: it is none of them, or its description is damaged.
     """
-    folder = Path(folder)
     if is_index(folder):
-        with Index.open(folder) as index:
+        with open_index(folder) as index:
             skipped = [{"path": path, "reason": reason} for path, reason in index.skipped()]
             return index.info() | {"skipped_files": skipped}
+    folder = Path(folder)
     pair = pair_config.pair_folder(folder)
     return _model(folder) if pair is None else pair_config.describe(pair)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,13 @@ def map_index(
 
 
 def _watched(head: HeadMap, advance: Callable[[int], object]) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
-    """The head, for rows as an index stores them."""
+    """The head, for rows as an index stores them, asked by several threads."""
+    lock = threading.Lock()
 
     def make(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         mapped = head(unit(np.asarray(rows, np.float32)))
-        advance(len(rows))
+        with lock:
+            advance(len(rows))
         return mapped
 
     return make

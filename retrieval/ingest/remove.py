@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.base.text import printable
+from retrieval.engines.address import shown
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
-from retrieval.index import Index, Item
+from retrieval.index import Item
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,13 @@ class Removal:
     """What was taken out of an index, or would be.
 
     Attributes:
-        index: the index's folder.
+        index: the index's folder, or its address.
         items: what was taken out, by ascending id.
         total: pictures that are in the index now.
         dry_run: whether nothing was done.
     """
 
-    index: Path
+    index: Path | str
     items: tuple[Item, ...]
     total: int
     dry_run: bool
@@ -51,7 +53,7 @@ def remove_pictures(
     """Take pictures out of an index, all or none. Their files stay: a sync adds again what is in the folder.
 
     Args:
-        index: the index's folder.
+        index: the index's folder, or its address.
         ids: theirs.
         paths: theirs, as the index knows them.
         where: an expression that they match (:mod:`retrieval.index.filters`).
@@ -61,13 +63,13 @@ def remove_pictures(
     Raises:
         RetrievalError: one is not in the index, the expression is wrong, or nothing would be left.
     """
-    with Index.open(index, write=not dry_run) as opened:
+    with open_index(index, write=not dry_run) as opened:
         chosen = set(map(int, ids))
         for path in paths:
             item = opened.find(path)
             if item is None:
                 raise RetrievalError(
-                    f"There is no picture {path!r} in the index {printable(index)!r}; give a path relative to "
+                    f"There is no picture {path!r} in the index {printable(opened.name)!r}; give a path relative to "
                     f"{printable(opened.root)!r}, or an absolute one if it was added from elsewhere."
                 )
             chosen.add(item.id)
@@ -77,9 +79,9 @@ def remove_pictures(
         total = len(opened) - len(items)
         if items and not total and not (everything or dry_run):
             raise RetrievalError(
-                f"That would take out all {len(items):,} pictures of the index {printable(index)!r}; "
+                f"That would take out all {len(items):,} pictures of the index {printable(opened.name)!r}; "
                 "say --yes if it is meant."
             )
         if not dry_run:
             opened.remove([item.id for item in items])
-    return Removal(Path(index), tuple(items), total, dry_run)
+    return Removal(shown(index), tuple(items), total, dry_run)

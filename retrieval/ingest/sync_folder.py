@@ -11,6 +11,8 @@ from retrieval import images
 from retrieval.base import progress
 from retrieval.base.machine import cores
 from retrieval.base.text import printable
+from retrieval.engines.address import shown
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.images.reading import choose_decoder, hash_files, recorded_decoder
 from retrieval.index import Index
@@ -38,7 +40,7 @@ def sync(
     Pictures that were added from elsewhere stay as they are.
 
     Args:
-        index: the index's folder.
+        index: the index's folder, or its address.
         pictures: where the folder of pictures lies, if it was moved: that is where the index will look from then on,
             if at least half of its pictures are there, at their paths or elsewhere.
         labels: a CSV file's path where labels come from a list; by default pictures keep theirs, and new ones have
@@ -55,8 +57,8 @@ def sync(
     began = time.perf_counter()
     means = Means(threads, batch, memory)
     means.check()
-    with Index.open(index, write=True) as opened:
-        name = printable(index)
+    with open_index(index, write=True) as opened:
+        name = printable(opened.name)
         choose_decoder(recorded_decoder(opened.decoder))  # it may be missing on this machine
         root = Path(opened.root) if pictures is None else Path(pictures).resolve()
         if pictures is None and not root.is_dir():
@@ -81,7 +83,7 @@ def sync(
         if str(root) != opened.root:
             opened.record_root(str(root))
         changes = in_folder(opened, root, found.paths, checksum=checksum, unreadable=recalled.unreadable)
-        return Update(opened, root, rule, changes, means).run(Path(index), found.skipped, began, found)
+        return Update(opened, root, rule, changes, means).run(shown(index), found.skipped, began, found)
 
 
 def _check_moved(index: Index, name: str, root: Path, paths: tuple[str, ...]) -> None:

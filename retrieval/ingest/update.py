@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from retrieval.base.machine import cores
 from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
+from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import Stamp
 from retrieval.images.reading import ReadPicture, hash_files, is_outdated
@@ -106,7 +106,7 @@ class Update:
         self._touched = 0
 
     def run(
-        self, out: Path, unfit: Sequence[images.Skipped], began: float, found: images.Found | None = None
+        self, out: Path | str, unfit: Sequence[images.Skipped], began: float, found: images.Found | None = None
     ) -> BuildReport:
         """Do it.
 
@@ -150,7 +150,8 @@ class Update:
             removed = self._remove(self._changes.gone, unreadable)
             if skipped != self._index.skipped():
                 self._index.record_skipped(skipped)
-            write_skipped(self._index.folder, skipped)
+            if not isinstance(self._index, EngineIndex):
+                write_skipped(self._index.folder, skipped)
             in_vain = [
                 (path, why.reason)
                 for part in (new, changed)
@@ -331,6 +332,9 @@ def see_to_structure(index: Index, memory: int | None = None) -> bool:
         index: open for writing.
         memory: bytes that the process may take.
     """
+    if isinstance(index, EngineIndex):
+        index.see_to_structure(FEW_NUMBERS)
+        return True
     few = len(index) * index.dim <= FEW_NUMBERS
     if few and index.structure is None and index.tuning is None:
         return True  # without waiting for FAISS
@@ -354,7 +358,7 @@ def _as_new(item: Item, **changes: object) -> NewItem:
 
 def _own_encoder(index: Index) -> Encoder:
     """The encoder in an index, ready for many pictures; what is used is what was saved."""
-    name = printable(os.fspath(index.folder))
+    name = printable(index.name)
     if not (index.folder / ENCODER).exists():
         raise RetrievalError(
             f"The index {name!r} has no encoder, so that no picture can be encoded for it; import it with --model, or "

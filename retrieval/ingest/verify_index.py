@@ -9,11 +9,13 @@ from pathlib import Path, PurePosixPath
 
 from retrieval.base.files import digest
 from retrieval.encoder.store import Saved
+from retrieval.engines.address import is_address
 from retrieval.errors import RetrievalError
 from retrieval.index import integrity
 from retrieval.index.catalog import Catalog
 from retrieval.index.folder import ENCODER
 from retrieval.index.integrity import Problem, Verification
+from retrieval.ingest.verify_engine import verify_engine
 
 
 def verify(folder: str | Path) -> Verification:
@@ -22,13 +24,19 @@ def verify(folder: str | Path) -> Verification:
     No network is loaded: the encoder's files are compared with the checksums in its configuration, and the hash that
     follows from the configuration with the one in the catalog.
 
+    Args:
+        folder: of the index, or the address of one that a database holds (:mod:`retrieval.ingest.verify_engine`).
+
     Raises:
-        RetrievalError: there is no index in this folder.
+        RetrievalError: there is no index.
     """
+    if is_address(folder):
+        return verify_engine(str(folder))
+    folder = Path(folder)
     found = integrity.verify(folder)
     problems, notes = list(found.problems), list(found.notes)
-    if (found.folder / ENCODER).exists():
-        problems += _check_encoder(found.folder)
+    if (folder / ENCODER).exists():
+        problems += _check_encoder(folder)
     else:
         notes.append("There is no encoder in the index: new pictures can neither be asked for nor added.")
     return dataclasses.replace(found, problems=tuple(problems), notes=tuple(notes))

@@ -14,10 +14,9 @@ from pathlib import Path
 from retrieval.base import progress
 from retrieval.base.held_folder import identity
 from retrieval.base.text import printable
+from retrieval.engines.opening import is_index, open_index
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import mtime_of
-from retrieval.index import Index
-from retrieval.index.folder import is_index
 from retrieval.index.lock import WriterAtWorkError
 from retrieval.index.records import AUTO
 from retrieval.ingest.build_report import BuildReport
@@ -63,8 +62,8 @@ def watch(
         RetrievalError: the first sync failed, or the index is no longer there.
     """
     stop = stop or threading.Event()
-    with Index.open(index, mapped=True) as opened:
-        root = Path(opened.root if pictures is None else pictures).resolve()
+    with open_index(index, mapped=True) as opened:
+        root, own = Path(opened.root if pictures is None else pictures).resolve(), opened.folder.resolve()
     synced = False
     said = ""
     due: float | None = 0.0  # when the next sync begins
@@ -75,7 +74,7 @@ def watch(
             progress.note(text)
         said = text
 
-    for changed in _changes(root, Path(index).resolve(), stop):
+    for changed in _changes(root, own, stop):
         if changed:
             due = time.monotonic()
         if synced and not root.is_dir():

@@ -12,13 +12,13 @@ from retrieval.measures.exhaustive import rank
 from retrieval.measures.few_shot import FewShot, Trials, draw_trials, few_shot, few_shot_of_scores, trial_scores
 from retrieval.measures.intervals import (
     FLIPS,
-    RESAMPLES,
     Comparison,
     Interval,
     bootstrap,
-    bootstrap_groups,
     compare,
     compare_columns,
+    mean_intervals,
+    mean_intervals_of_groups,
     sign_flip_test,
 )
 from retrieval.measures.pair_sampling import Pairs, pair_scores
@@ -31,7 +31,6 @@ from retrieval.measures.search_recall import intersection, recall_of
 
 __all__ = [
     "FLIPS",
-    "RESAMPLES",
     "UNLABELLED",
     "Clustering",
     "Comparison",
@@ -46,7 +45,6 @@ __all__ = [
     "agreement",
     "average_precision",
     "bootstrap",
-    "bootstrap_groups",
     "cluster",
     "compare",
     "compare_columns",
@@ -60,6 +58,8 @@ __all__ = [
     "like_pml",
     "linear_probe",
     "logistic_probe",
+    "mean_intervals",
+    "mean_intervals_of_groups",
     "ndcg",
     "pair_scores",
     "r_precision",

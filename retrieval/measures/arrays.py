@@ -155,20 +155,37 @@ def hidden(own: Ints, ignore: Sequence[npt.ArrayLike] | None, place: Ints) -> Li
         ignore: for each query the gallery positions of what is to be left out, too; None: nothing.
         place: int64 (n,), where each item of the gallery stands now, −1 where it is left out for everybody.
     """
-    queries, items = [np.flatnonzero(own >= 0)], [own[own >= 0]]
+    queries, items = np.flatnonzero(own >= 0), own[own >= 0]
     if ignore is not None:
-        if len(ignore) != len(own):
-            raise RetrievalError(f"{len(own)} queries come with {len(ignore)} lists to ignore: give one for each")
-        for query, given in enumerate(ignore):
-            positions = np.asarray(given)
-            if not positions.size:
-                continue
-            whole = positions.ndim == 1 and np.issubdtype(positions.dtype, np.integer)
-            if not whole or positions.min() < 0 or positions.max() >= len(place):
-                raise RetrievalError(
-                    f"query {query} is to ignore {given!r:.60}: give positions in the gallery, 0 to {len(place) - 1}"
-                )
-            queries.append(np.full(len(positions), query))
-            items.append(positions.astype(np.int64))
-    asking, placed = np.concatenate(queries), place[np.concatenate(items)]
-    return Lists.of(asking[placed >= 0], placed[placed >= 0], len(own))
+        asking, ignored = _pairs(ignore, len(own), len(place), "ignore")
+        queries, items = np.concatenate([queries, asking]), np.concatenate([items, ignored])
+    return _placed(queries, items, place, len(own))
+
+
+def listed(relevant: Sequence[npt.ArrayLike], count: int, place: Ints) -> Lists:
+    """What is relevant to each of `count` queries, given as positions in the gallery; placed as by :func:`hidden`."""
+    return _placed(*_pairs(relevant, count, len(place), "find"), place, count)
+
+
+def _placed(queries: Ints, items: Ints, place: Ints, count: int) -> Lists:
+    placed = place[items]
+    return Lists.of(queries[placed >= 0], placed[placed >= 0], count)
+
+
+def _pairs(lists: Sequence[npt.ArrayLike], count: int, gallery: int, verb: str) -> tuple[Ints, Ints]:
+    """Query and gallery position of all that lists name."""
+    if len(lists) != count:
+        raise RetrievalError(f"{count} queries come with {len(lists)} lists to {verb}: give one for each")
+    queries, items = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for query, given in enumerate(lists):
+        positions = np.asarray(given)
+        if not positions.size:
+            continue
+        whole = positions.ndim == 1 and np.issubdtype(positions.dtype, np.integer)
+        if not whole or positions.min() < 0 or positions.max() >= gallery:
+            raise RetrievalError(
+                f"query {query} is to {verb} {given!r:.60}: give positions in the gallery, 0 to {gallery - 1}"
+            )
+        queries.append(np.full(len(positions), query))
+        items.append(positions.astype(np.int64))
+    return np.concatenate(queries), np.concatenate(items)

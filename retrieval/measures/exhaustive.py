@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -24,19 +25,26 @@ from retrieval.measures.arrays import UNLABELLED, Ints, Vectors, groups, hidden
 from retrieval.measures.hamming import Distances
 from retrieval.measures.ranking import Ranking
 from retrieval.measures.ranking_task import Rankings, Scorer, Task, named
-from retrieval.measures.relevance import Grades, Relevance, SameLabel, SharedLabels
+from retrieval.measures.relevance import Grades, Listed, Relevance, SameLabel, SharedLabels
+from retrieval.measures.streaming import MEMORY, Distractors, Streamed
 
 BLOCK_BYTES = 32 * 2**20  # scores that one thread holds at a time
+
+FEW = 16
+"""Relevant items up to which those above each are counted, which is faster than sorting all."""
 
 
 def rank(
     queries: npt.ArrayLike,
-    query_labels: npt.ArrayLike,
+    query_labels: npt.ArrayLike | None = None,
     gallery: npt.ArrayLike | None = None,
     gallery_labels: npt.ArrayLike | None = None,
     *,
     own: npt.ArrayLike | None = None,
     ignore: Sequence[npt.ArrayLike] | None = None,
+    relevant: Sequence[npt.ArrayLike] | None = None,
+    distractors: Distractors | None = None,
+    memory: int = MEMORY,
     graded: bool = False,
     ks: Sequence[int] = (1, 10),
     measures: Mapping[str, Callable[[Ranking], float]] | None = None,
@@ -64,6 +72,10 @@ def rank(
             out of its own ranking by this position, never by its score.
         ignore: for each query the gallery positions of what is left out of its ranking, too, such as near-duplicates
             of it: neither right nor wrong, like the junk images of the Oxford buildings.
+        relevant: for each query the gallery positions of what is right, in place of labels; there must be a gallery.
+        distractors: vectors (m, d) that are ranked with the gallery and right for nobody, read block by block. Then no
+            neighbours vote.
+        memory: bytes that the scores and blocks of distractors may take.
         graded: let NDCG count how many labels are shared; every other measure asks only whether one is.
         ks: the ks of the measures at k.
         measures: measures of one's own in place of those at `ks` and the others: for each name a function of a ranking.
@@ -80,35 +92,47 @@ def rank(
     Raises:
         RetrievalError: the arrays do not fit together, are not numbers, or leave nothing to measure.
     """
-    arrays.require_sides(gallery, gallery_labels, own)
+    if relevant is None:
+        arrays.require_sides(gallery, gallery_labels, own)
+    elif gallery is None or query_labels is not None or gallery_labels is not None:
+        raise RetrievalError("lists of what is relevant stand for labels: give them with a gallery, and no labels")
     asked = shelf = np.asarray(queries)
-    if gallery_labels is None:
+    if gallery is None:
         gallery_labels, own = query_labels, np.arange(len(asked))
     else:
         shelf = np.asarray(gallery)
     asked, shelf = _checked(asked, shelf)
     positions = arrays.own_positions(own, len(asked), len(shelf))
     relevance: Relevance
-    if np.ndim(query_labels) == 2:
+    labelled: npt.NDArray[np.bool_]
+    kept: npt.NDArray[np.bool_]
+    strange: npt.NDArray[np.bool_]
+    truth = labels = None
+    if relevant is not None:
+        labelled, kept = np.ones(len(asked), bool), np.ones(len(shelf), bool)
+        strange = np.zeros(len(asked), bool)
+        arranged = _Arranged.of(shelf, np.arange(len(shelf)), np.zeros(len(shelf), np.int64))
+        relevance = Listed(arrays.listed(relevant, len(asked), arranged.place))
+        key = np.zeros(len(asked), np.int64)
+    elif query_labels is not None and np.ndim(query_labels) == 2:
         sets = arrays.label_sets(query_labels, len(asked), "queries")
-        shelf_sets = arrays.label_sets(gallery_labels, len(shelf), "gallery")
+        shelf_sets = arrays.label_sets(np.asarray(gallery_labels), len(shelf), "gallery")
         if sets.shape[1] != shelf_sets.shape[1]:
             raise RetrievalError(
                 f"queries show {sets.shape[1]} classes and the gallery {shelf_sets.shape[1]}: give the same columns"
             )
         labelled = np.asarray(sets.any(axis=1))
-        kept = shelf_sets.any(axis=1)
+        kept = np.asarray(shelf_sets.any(axis=1))
         strange = labelled & (positions >= 0) & (shelf_sets[positions] != sets).any(axis=1)
         arranged = _Arranged.of(shelf, np.flatnonzero(kept), np.zeros(len(shelf), np.int64))
         relevance = SharedLabels(sets, shelf_sets[arranged.order], graded=graded)
-        truth = labels = None
         key = sets.argmax(axis=1)
     else:
-        truth = key = arrays.labels(query_labels, len(asked), "queries")
-        labels = arrays.labels(gallery_labels, len(shelf), "gallery")
+        truth = key = arrays.labels(np.asarray(query_labels), len(asked), "queries")
+        labels = arrays.labels(np.asarray(gallery_labels), len(shelf), "gallery")
         if graded:
             raise RetrievalError("with one label for each item there is nothing to grade: leave `graded` out")
-        labelled, kept = np.not_equal(truth, UNLABELLED), labels != UNLABELLED
+        labelled, kept = np.asarray(truth != UNLABELLED), np.asarray(labels != UNLABELLED)
         strange = labelled & (positions >= 0) & (labels[positions] != truth)
         arranged = _Arranged.of(shelf, np.flatnonzero(kept), labels)
         labels = labels[arranged.order]
@@ -119,8 +143,15 @@ def rank(
         raise RetrievalError(
             f"{int(strange.sum())} queries have another label than they themselves in the gallery: check `own`"
         )
+    threads = threads or cores()
+    scorer = _scorer(asked, arranged)
+    if distractors is not None:
+        if neighbours is not None or asked.dtype == np.uint8:
+            raise RetrievalError("distractors have no label to vote for, and are no codes: give neighbours=None")
+        sides = asked.view(np.float32), arranged.rows.view(np.float32)
+        scorer = Streamed(scorer, *sides, distractors, memory=memory, threads=threads)
     task = Task(
-        scorer=_scorer(asked, arranged),
+        scorer=scorer,
         relevance=relevance,
         hidden=hidden(positions, ignore, arranged.place),
         order=_order(asked, labelled & relevance.answerable(positions >= 0), positions, key),
@@ -132,7 +163,7 @@ def rank(
         duplicate_score=duplicate_score,
         classes=classes,
     )
-    task.measure(threads or cores(), advance)
+    task.measure(threads, advance)
     return task.rankings(labelled, int((~kept).sum()))
 
 
@@ -203,14 +234,21 @@ class _Row:
             near = scores >= duplicate_score
             self.near_duplicates = int(np.count_nonzero(near))
             scores[near] = -np.inf
-        self._scores, self._ordered = scores, np.sort(scores)[hidden.size + self.near_duplicates :]
+        self._scores, self._out = scores, hidden.size + self.near_duplicates
+
+    @cached_property
+    def _ordered(self) -> Vectors:
+        return np.sort(self._scores)[self._out :]
 
     @property
     def best(self) -> float:
-        return float(self._ordered[-1])
+        return float(self._scores.max())
 
     def ranking(self, relevant: slice | Ints, grades: Grades | None) -> Ranking | None:
         found = self._scores[relevant]
+        if grades is None and found.size <= FEW:
+            found = found[found > -np.inf]
+            return Ranking.of_few(self._scores, found, self._scores.size - self._out) if found.size else None
         if grades is None:
             found = np.sort(found)
         else:

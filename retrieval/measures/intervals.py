@@ -1,8 +1,17 @@
-"""How sure a figure is: bootstrap intervals over queries or over classes, and whether two systems differ."""
+"""How sure a figure is: intervals over queries or over classes, and whether two systems differ.
+
+One construction serves all of them. A figure's standard error comes from how much each query (or class) moves it: for
+means in closed form, by leaving each out (the jackknife of Tukey 1958), for curves and rates from a bootstrap (Efron
+1979). As many errors as Student's distribution asks for are laid to both sides on the scale of log-odds, so that no end
+leaves what is possible, and the side with more room is the longer one. The degrees of freedom are those that the moves'
+own kurtosis leaves (:func:`_freedom`): where few queries or classes decide, the error itself is unsure.
+docs/measuring.md has what else was tried, and how often each holds the truth.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +20,28 @@ import numpy.typing as npt
 from retrieval.base.given import seeded
 from retrieval.errors import RetrievalError
 
-RESAMPLES = 2000
+RESAMPLES = 1000
+"""Of a bootstrap, where nobody says."""
+
+A_SAMPLE = 20
+"""So many classes (or labels, or queries) at least make a sample for an interval: with ten classes of unequal size some
+miss too often, with twenty they hold what they say (benchmarks/intervals.py)."""
 
 FEWEST = 5
 """Values below which the interval of a group would say more than it knows."""
 
-DRAWN = 2**20
-"""Numbers of a group's resamples that are in memory at a time."""
+FREEDOM = 5
+"""Degrees of freedom that a kurtosis leaves at least: the fewest with which Student's distribution has one."""
+
+SHARE = (0.0, 1.0)
+"""Between which most measures lie."""
+
+Limits = tuple[float, float] | None
+"""Between which values lie; None where nobody can say."""
 
 Table = npt.NDArray[np.float64]
-
+Statistic = Callable[[Table], npt.ArrayLike]
+"""Figures (m,) if each unit counts as often as its number (units,) says; NaN where there is none."""
 
 FLIPS = 9999
 """So many are drawn; with the one that was seen the smallest p-value is 1/10,000."""
@@ -62,34 +83,38 @@ class Comparison:
     verdict: str
 
 
-def bootstrap(
+def mean_intervals(
     values: npt.ArrayLike,
     *,
     over: npt.ArrayLike | None = None,
     strata: npt.ArrayLike | None = None,
+    limits: Limits = SHARE,
     confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> list[Interval]:
-    """Percentile bootstrap interval of each column's mean (Efron 1979).
+    """The mean of each column, with its interval.
 
-    All columns see the same resamples, so that measures of the same queries vary together. The interval says
-    how much the mean would move with other queries of the same kind; gallery, network and training stay as
-    they are. With `over` whole classes are drawn, each with all its queries (the cluster bootstrap): that says how
-    much the mean would move with other classes, too, and is the one to quote where the classes are a sample.
+    The interval says how much the mean would move with other queries of the same kind; gallery, network and training
+    stay as they are. With `over` whole classes are left out, each with all its queries (the cluster jackknife, CV3 of
+    MacKinnon, Nielsen and Webb 2023): that says how much the mean would move with other classes, too, and is the one to
+    quote where the classes are a sample.
+
+    Where all score the same, nothing moves the mean, and as many others are reckoned with as may have been missed,
+    lying anywhere between the limits: Wilson's (1927) upper end for none of so many.
 
     Args:
         values: (n, m), one row a query and one column a measure; (n,) for one measure.
-        over: integers (n,), the class of each query. Classes are drawn in place of queries; the mean stays one over
+        over: integers (n,), the class of each query. Classes are left out in place of queries; the mean stays one over
             queries.
-        strata: integers (n,), the stratum of each query. Each keeps its number of draws: for samples that were
-            stratified themselves. A class must not lie in two of them.
-        confidence: share of the resampled means that lie inside, between 0 and 1.
-        resamples: how many times as many are drawn with replacement as there are.
-        seed: of the draws; the same seed gives the same interval.
+        strata: integers (n,), the stratum of each query: for samples that were stratified themselves. A class must not
+            lie in two of them. One that is alone in its stratum is set beside the mean of all.
+        limits: between which values lie.
+        confidence: how often such an interval holds the true mean, between 0 and 1.
+
+    Returns:
+        An interval a column; open where there is one query, or one class.
 
     Raises:
-        RetrievalError: there is no value, one is not a number, or classes and strata do not fit.
+        RetrievalError: there is no value, one is not a number or beyond the limits, or classes and strata do not fit.
     """
     table = np.asarray(values, np.float64)
     table = table[:, None] if table.ndim == 1 else table
@@ -97,45 +122,43 @@ def bootstrap(
         raise RetrievalError(
             f"an interval needs numbers, not an array of shape {table.shape} with gaps: leave those out"
         )
-    if not 0 < confidence < 1 or resamples < 1:
-        raise RetrievalError(
-            f"confidence {confidence} and {resamples} resamples make no interval: "
-            "give a share between 0 and 1, and 1 or more"
-        )
+    _within(table, limits)
+    _share(confidence)
     n = len(table)
-    centre = table.mean(axis=0)
     units, of = (n, np.arange(n)) if over is None else _numbered(over, n, "classes")
+    centre = table.mean(axis=0)
     if units < 2:
         return [Interval(float(mean), math.nan, math.nan, n) for mean in centre]
-    draws = Draws(units, None if strata is None else _strata(strata, of, units, n), seed)
     sums = table if over is None else np.stack([np.bincount(of, column, units) for column in table.T], axis=1)
     sizes = np.bincount(of, minlength=units).astype(np.float64)
-    means = np.empty((resamples, table.shape[1]))
-    for row in means:  # one resample at a time: n × resamples numbers would not fit for large n
-        times = draws.next()
-        row[:] = (times @ sums) / (times @ sizes)
-    low, high = percentiles(means, confidence)
+    without = (sums.sum(axis=0) - sums) / (n - sizes)[:, None]
+    if strata is None:
+        moves, kinds = (without - without.mean(axis=0)) * math.sqrt((units - 1) / units), 1
+    else:
+        stratum, kinds = _strata(strata, of, units, n)
+        moves = _within_strata(without, stratum, kinds)
+    effective = n**2 / (sizes**2).sum()  # so many classes of one size tell as much (Kish 1965)
+    low, high = _ends(centre, moves, max(1, units - kinds), effective - 1, limits, confidence)
     return [Interval(float(m), float(a), float(b), n) for m, a, b in zip(centre, low, high, strict=True)]
 
 
-def bootstrap_groups(
+def mean_intervals_of_groups(
     values: npt.ArrayLike,
     groups: npt.ArrayLike,
     count: int,
     *,
     fewest: int = FEWEST,
+    limits: Limits = SHARE,
     confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> tuple[Table, Table, Table]:
-    """The mean of each group by itself, such as each class, with its percentile bootstrap interval.
+    """The mean of each group by itself, such as each class, as :func:`mean_intervals` has it.
 
     Args:
         values: (n, m), one row a query and one column a measure.
         groups: integers (n,) from 0 to `count` − 1.
         count: how many groups there are.
         fewest: a group of fewer values has no interval.
-        confidence, resamples, seed: as for :func:`bootstrap`.
+        limits, confidence: as for :func:`mean_intervals`.
 
     Returns:
         Means, lower and upper ends, float64 (count, m) each; NaN where there is none.
@@ -154,19 +177,63 @@ def bootstrap_groups(
     for group, places in enumerate(members):
         if not places.size:
             continue
-        own = table[places]
-        means[group] = own.mean(axis=0)
-        if places.size < max(2, fewest):
-            continue
-        # by the group and not by what came before it, so that one more class changes no other's interval
-        generator = seeded(seed, group)
-        drawn = np.empty((resamples, own.shape[1]))
-        step = max(1, DRAWN // own.size)
-        for start in range(0, resamples, step):
-            part = drawn[start : start + step]
-            part[:] = own[generator.integers(0, places.size, (len(part), places.size))].mean(axis=1)
-        low[group], high[group] = percentiles(drawn, confidence)
+        means[group] = table[places].mean(axis=0)
+        if places.size >= max(2, fewest):
+            found = mean_intervals(table[places], limits=limits, confidence=confidence)
+            low[group], high[group] = [one.low for one in found], [one.high for one in found]
     return means, low, high
+
+
+def bootstrap(
+    statistic: Statistic,
+    units: int,
+    *,
+    limits: Limits = SHARE,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[Table, Table, Table]:
+    """Figures that are no plain means, with their intervals: the standard error is the bootstrap's (Efron 1979).
+
+    As many units as there are, queries or classes, are drawn with replacement, again and again, and the figures are
+    computed anew. What each unit does to a figure, whose kurtosis the degrees of freedom need, is the covariance of the
+    figure with how often that unit was drawn: the infinitesimal jackknife (Efron 2014, theorem 1). A resample without a
+    figure, such as one that holds no genuine pair, is passed over.
+
+    Args:
+        statistic: the figures (m,), of how often each unit counts: float64 (units,).
+        units: how many there are.
+        limits: between which the figures lie.
+        confidence: how often such an interval holds the true figure, between 0 and 1.
+        resamples: how many are drawn.
+        seed: of the draws; the same seed gives the same interval.
+
+    Returns:
+        The figures, their lower and their upper ends, float64 (m,) each; ends are NaN where there are fewer than two
+        units or two resamples with that figure.
+    """
+    _share(confidence)
+    values = np.asarray(statistic(np.ones(units)), np.float64)
+    if units < 2:
+        return values, *np.full((2, values.size), math.nan)
+    generator = seeded(seed)
+    times = np.empty((resamples, units), np.float32)
+    drawn = np.empty((resamples, values.size))
+    for row, figures in zip(times, drawn, strict=True):
+        row[:] = np.bincount(generator.integers(0, units, units), minlength=units)
+        figures[:] = statistic(row.astype(np.float64))
+    known = np.isfinite(drawn)
+    count = known.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.where(known, drawn - np.where(known, drawn, 0).sum(axis=0) / count, 0)
+        # a resample of n scatters as (n − 1) / n of what is drawn from
+        error = np.sqrt((off**2).sum(axis=0) / count * units / (units - 1))
+        moves = (times.T - 1) @ off.astype(np.float32)
+        moves = (moves - moves.mean(axis=0)) / np.sqrt((moves**2).sum(axis=0))
+    moves = np.nan_to_num(moves) * error
+    low, high = _ends(values, moves, units - 1, None, limits, confidence)
+    open_ = ~np.isfinite(values) | (count < 2)
+    return values, np.where(open_, math.nan, low), np.where(open_, math.nan, high)
 
 
 def compare(
@@ -176,19 +243,19 @@ def compare(
     names: tuple[str, str] = ("the first", "the second"),
     over: npt.ArrayLike | None = None,
     strata: npt.ArrayLike | None = None,
+    limits: Limits = SHARE,
     confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Comparison:
     """Two systems on the same queries: what each scores, their difference, and what can be said about it.
 
-    The pairs are drawn together, which takes out what makes a query easy or hard for both. If the difference's interval
+    Both stay and go together, which takes out what makes a query easy or hard for both. If the difference's interval
     holds 0, this sample cannot tell the two apart.
 
     Args:
         a, b: (n,), what each query scored with the one and with the other, in the same order.
         names: what to call them.
-        over, strata, confidence, resamples, seed: as for :func:`bootstrap`.
+        over, strata, limits, confidence: as for :func:`mean_intervals`; a difference lies between minus and plus what
+            lies between the limits.
     """
     left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if left.ndim != 1 or left.shape != right.shape:
@@ -201,9 +268,8 @@ def compare(
         names=names,
         over=over,
         strata=strata,
+        limits=limits,
         confidence=confidence,
-        resamples=resamples,
-        seed=seed,
     )[0]
 
 
@@ -214,22 +280,23 @@ def compare_columns(
     names: tuple[str, str] = ("the first", "the second"),
     over: npt.ArrayLike | None = None,
     strata: npt.ArrayLike | None = None,
+    limits: Limits = SHARE,
     confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> list[Comparison]:
-    """:func:`compare` for several measures (n, m) at once, on the same resamples."""
+    """:func:`compare` for several measures (n, m) at once."""
     left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if left.ndim != 2 or left.shape != right.shape:
         raise RetrievalError(
             f"a comparison needs the same queries twice, not {left.shape} and {right.shape}: measure both on them"
         )
-    table = np.concatenate([left - right, left, right], axis=1)
-    found = bootstrap(table, over=over, strata=strata, confidence=confidence, resamples=resamples, seed=seed)
-    m = left.shape[1]
+    gaps = None if limits is None else (limits[0] - limits[1], limits[1] - limits[0])
+    firsts, seconds, differences = (
+        mean_intervals(table, over=over, strata=strata, limits=between, confidence=confidence)
+        for table, between in ((left, limits), (right, limits), (left - right, gaps))
+    )
     return [
         Comparison(one, other, gap, _verdict(gap, names))
-        for gap, one, other in zip(found[:m], found[m : 2 * m], found[2 * m :], strict=True)
+        for one, other, gap in zip(firsts, seconds, differences, strict=True)
     ]
 
 
@@ -246,30 +313,91 @@ def _verdict(gap: Interval, names: tuple[str, str]) -> str:
     )
 
 
-def percentiles(drawn: Table, confidence: float) -> Table:
-    """float64 (2, …): between which lies that share of the resamples (r, …), as many below as above."""
-    tail = (1 - confidence) / 2
-    ends: Table = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    return ends
+def _ends(
+    values: Table, moves: Table, freedom: float, most: float | None, limits: Limits, confidence: float
+) -> tuple[Table, Table]:
+    """Lower and upper ends, float64 (m,) each.
+
+    Args:
+        values: float64 (m,), the figures.
+        moves: float64 (units, m), how far each unit moves each figure; the sum of squares is the figure's variance.
+        freedom: degrees of freedom if the moves were normal.
+        most: how many degrees of freedom there can be, if values of queries lie between the limits; then no error is
+            made larger than it is where each is at one of them. None: nothing is known of either.
+        limits, confidence: as for :func:`mean_intervals`.
+    """
+    units = len(moves)
+    error = np.sqrt((moves**2).sum(axis=0))
+    still = error <= ROUNDING * np.maximum(1, np.abs(values))
+    plain = _quantile(freedom, confidence)
+    fewest = min(FREEDOM, freedom)
+    free = np.clip(_freedom(moves), fewest, freedom if most is None else min(freedom, max(most, fewest)))
+    half = _quantile(free, confidence) * error
+    if limits is None:
+        return values - half, values + half
+    floor, room = limits[0], limits[1] - limits[0]
+    share, half = (values - floor) / room, half / room
+    scatter = share * (1 - share)
+    if most is not None:
+        half = np.maximum(plain * error / room, np.minimum(half, plain * np.sqrt(np.maximum(scatter, 0) / freedom)))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        odds, step = np.log(share / (1 - share)), half / scatter
+        low, high = 1 / (1 + np.exp(step - odds)), 1 / (1 + np.exp(-step - odds))
+    unseen = plain**2 / (units + plain**2)
+    flat = still | (scatter <= 0)
+    low = np.where(flat, np.clip(share - np.maximum(unseen * share, half), 0, 1), low)
+    high = np.where(flat, np.clip(share + np.maximum(unseen * (1 - share), half), 0, 1), high)
+    return floor + room * low, floor + room * high
 
 
-class Draws:
-    """Resample after resample: how often each unit is drawn."""
+def _freedom(moves: Table) -> Table:
+    """How many degrees of freedom the variance of moves (units, m) has, by their own kurtosis: float64 (m,).
 
-    def __init__(self, units: int, strata: list[npt.NDArray[np.int64]] | None, seed: int) -> None:
-        """Of `units` units, or of each of the strata (positions of units) as many as it has."""
-        self._units, self._strata = units, strata
-        self._generator = seeded(seed)
+    Satterthwaite (1946): twice the squared variance by the variance of its estimate, which is (κ/n + 2/(n − 1)) σ⁴ with
+    excess kurtosis κ, here Fisher's (G₂ of Joanes and Gill 1998). Infinite below four units.
+    """
+    n = len(moves)
+    if n < 4:
+        return np.full(moves.shape[1], math.inf)
+    squares = moves**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        excess = np.nan_to_num(n * (squares**2).sum(axis=0) / squares.sum(axis=0) ** 2, nan=3.0) - 3
+    excess = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * excess + 6)
+    found: Table = 2 / (np.maximum(excess, 0) / n + 2 / (n - 1))
+    return found
 
-    def next(self) -> npt.NDArray[np.int64]:
-        """int64 (units,): their numbers of draws."""
-        if self._strata is None:
-            return np.bincount(self._generator.integers(0, self._units, self._units), minlength=self._units)
-        times = np.empty(self._units, np.int64)
-        for members in self._strata:
-            drawn = self._generator.integers(0, members.size, members.size)
-            times[members] = np.bincount(drawn, minlength=members.size)
-        return times
+
+def _quantile(freedom: npt.ArrayLike, confidence: float) -> Table:
+    """How many standard errors of so many degrees of freedom lie to each side, by Student's distribution."""
+    from scipy.special import stdtrit  # which takes a while to import
+
+    return np.asarray(stdtrit(freedom, (1 + confidence) / 2))
+
+
+def _within_strata(without: Table, stratum: npt.NDArray[np.int64], kinds: int) -> Table:
+    """Moves (units, m) of the means (units, m) without each unit, against the others of its stratum."""
+    sizes = np.bincount(stratum, minlength=kinds)
+    means = np.stack([np.bincount(stratum, column, kinds) for column in without.T], axis=1) / sizes[:, None]
+    alone = sizes[stratum] == 1
+    centre = np.where(alone[:, None], without.mean(axis=0), means[stratum])
+    moves: Table = (without - centre) * np.sqrt(np.where(alone, 1, 1 - 1 / sizes[stratum]))[:, None]
+    return moves
+
+
+def _within(table: Table, limits: Limits) -> None:
+    if limits is None:
+        return
+    low, high = float(table.min()), float(table.max())
+    if low < limits[0] - ROUNDING or high > limits[1] + ROUNDING:
+        raise RetrievalError(
+            f"values from {low:g} to {high:g} do not lie between {limits[0]:g} and {limits[1]:g}: give the limits that "
+            "they lie between, or None"
+        )
+
+
+def _share(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise RetrievalError(f"a confidence of {confidence:g} makes no interval: give a share between 0 and 1")
 
 
 def _numbered(given: npt.ArrayLike, n: int, what: str) -> tuple[int, npt.NDArray[np.int64]]:
@@ -281,14 +409,14 @@ def _numbered(given: npt.ArrayLike, n: int, what: str) -> tuple[int, npt.NDArray
     return different.size, places
 
 
-def _strata(given: npt.ArrayLike, of: npt.NDArray[np.int64], units: int, n: int) -> list[npt.NDArray[np.int64]]:
-    """The units of each stratum."""
+def _strata(given: npt.ArrayLike, of: npt.NDArray[np.int64], units: int, n: int) -> tuple[npt.NDArray[np.int64], int]:
+    """int64 (units,), the stratum of each unit, and how many strata there are."""
     count, places = _numbered(given, n, "strata")
     stratum = np.empty(units, np.int64)
     stratum[of] = places
     if (stratum[of] != places).any():
         raise RetrievalError("a class lies in two strata: draw over queries, or give strata that hold whole classes")
-    return [np.flatnonzero(stratum == one) for one in range(count)]
+    return stratum, count
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:

@@ -11,6 +11,7 @@ A :class:`Ranking` is a ranking seen from its relevant items: all that these mea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -37,6 +38,8 @@ class Ranking:
         total: R, how many relevant items there are; never only those found within some k.
         gains: float64 (g,), the sum of the group's grades. None: each relevant item's grade is 1.
         ideal: float64 (total,), all grades, highest first. None: the same.
+        distance: int64 (g,), how far each group is, where that is counted in whole numbers, as of codes.
+        within: int64, how many items there are up to each distance 0, 1, 2, ...; where there are distances.
     """
 
     above: Ints
@@ -47,6 +50,8 @@ class Ranking:
     total: int
     gains: Doubles | None = None
     ideal: Doubles | None = None
+    distance: Ints | None = None
+    within: Ints | None = None
 
     @classmethod
     def of(cls, scores: Floats, relevant: npt.NDArray[np.bool_]) -> Ranking:
@@ -118,11 +123,32 @@ class Ranking:
         return cls(above[::-1], size[::-1], relevant[::-1], relevant_above[::-1], items, total, gains, ideal)
 
     @classmethod
+    def of_few(cls, scores: Floats, relevant_scores: Floats, items: int) -> Ranking:
+        """The same where few items are relevant: the others are counted, which is faster than sorting them.
+
+        Args:
+            scores: of all items, in any order; −∞ for what is not ranked.
+            relevant_scores: of the relevant ones, above −∞.
+            items: how many of the scores are ranked.
+        """
+        level, relevant = np.unique(relevant_scores, return_counts=True)
+        above = np.array([np.count_nonzero(scores > score) for score in level])
+        size = np.array([np.count_nonzero(scores == score) for score in level])
+        return cls(
+            above[::-1],
+            size[::-1],
+            relevant[::-1],
+            (relevant_scores.size - np.cumsum(relevant))[::-1],
+            items,
+            relevant_scores.size,
+        )
+
+    @classmethod
     def of_counts(cls, sizes: Ints, relevant: Ints, grades: tuple[Doubles, Doubles] | None = None) -> Ranking:
         """The same from how many items share each score, without a check.
 
         Args:
-            sizes: int64 (s,), how many items have the best score, the next one and so on; 0 is allowed.
+            sizes: int64 (s,), how many items are at distance 0, 1 and so on; 0 is allowed.
             relevant: int64 (s,), how many of these are relevant.
             grades: float64 (s,), their grades' sums, and float64 (R,), all grades, highest first; all 1 if None.
         """
@@ -130,7 +156,8 @@ class Ranking:
         above, relevant_above = np.cumsum(sizes) - sizes, np.cumsum(relevant) - relevant
         gains, ideal = (None, None) if grades is None else (grades[0][held], grades[1])
         items, total = int(sizes.sum()), int(relevant.sum())
-        return cls(above[held], sizes[held], relevant[held], relevant_above[held], items, total, gains, ideal)
+        groups = above[held], sizes[held], relevant[held], relevant_above[held]
+        return cls(*groups, items, total, gains, ideal, distance=held, within=np.cumsum(sizes))
 
     @classmethod
     def by_chance(cls, items: int, total: int) -> Ranking:
@@ -194,6 +221,72 @@ class Ranking:
         """AP@k: sum over relevant items at rank i ≤ k of P@i, divided by min(R, k), which a perfect ranking
         reaches. Never divided by the hits found within k."""
         return self._precisions(k) / min(self.total, k)
+
+    def trapezoids(self) -> float:
+        """The area under the precision–recall curve by trapezoids: for each relevant item, at rank i, the mean of P@i
+        and P@(i − 1), with P@0 = 1; divided by R.
+
+        So count the programs that belong to the Holidays, to Revisited Oxford and Paris, and to Market-1501. It is not
+        the average precision, which takes P@i alone: an item at rank i behind j relevant ones has j / (i − 1) more or
+        less for it.
+        """
+        before = np.divide(self.relevant_above, self.above, out=np.ones(self.above.size), where=self.above > 0)
+        tied = self._all_tied
+        if tied.size:
+            above, size, relevant = self.above[tied], self.size[tied], self.relevant[tied]
+            # as in :func:`_tied_sum`, one rank and one relevant item earlier; nothing stands before the first rank
+            slope = (relevant - 1) / (size - 1)
+            rest = self.relevant_above[tied] - slope * above
+            first = above == 0
+            sums = slope * size + rest * _harmonic(np.maximum(above - 1, 0), np.maximum(above + size - 1, 0))
+            before[tied] = relevant / size * np.where(first, 1 + slope * (size - 1), sums)
+        return (float(before.sum()) + self._precisions(None)) / (2 * self.total)
+
+    def precision_to_last(self, k: int) -> float:
+        """P@k, but where every relevant item stands before rank k, the precision at the last of them: so counts the
+        program of Revisited Oxford and Paris its mP@k, which a perfect ranking of fewer than k then brings to 1."""
+        above, size, relevant = int(self.above[-1]), int(self.size[-1]), int(self.relevant[-1])
+        ways = math.comb(size, relevant)
+        all_inside = ended = 0.0
+        for place in range(relevant, min(k - above, size) + 1):  # of the last relevant item among those it ties with
+            chance = math.comb(place - 1, relevant - 1) / ways
+            all_inside += chance
+            ended += chance * self.total / (above + place)
+        return ended + (self.hits(k) - self.total * all_inside) / k
+
+    def average_precision_of_found(self, k: int) -> float:
+        """Sum over relevant items at rank i ≤ k of P@i, divided by how many of them there are; 0 where there is none.
+
+        So count the programs of hashing their mAP@k: one right answer of a thousand, at rank 1, scores 1.
+        """
+        reached = self._reached(k)
+        if not reached:
+            return 0.0
+        last = reached - 1
+        above, size = int(self.above[last]), int(self.size[last])
+        relevant, before = int(self.relevant[last]), int(self.relevant_above[last])
+        inside = min(k - above, size)
+        if inside == size:
+            return self._precisions(k) / (before + relevant)
+        # how many of the last group's relevant items are inside is hypergeometric; each place is as likely as any other
+        hits = np.arange(max(0, inside - (size - relevant)), min(relevant, inside) + 1)
+        chance = _hypergeometric(hits, size, relevant, inside)
+        sums = np.full(hits.size, self._precisions(above) if above else 0.0)
+        some = hits > 0
+        one = np.ones(int(some.sum()), np.int64)
+        if inside == 1:
+            sums[some] += (before + 1) / (above + 1)
+        else:
+            sums[some] += _tied_sum(above * one, inside * one, hits[some], before * one, inside * one)
+        return float((chance * sums / np.maximum(before + hits, 1)).sum())
+
+    def precision_within(self, distance: int) -> float:
+        """Relevant items among those that are at most so far, divided by how many these are; 0 where nothing is so
+        near, and NaN where scores are no distances."""
+        if self.distance is None or self.within is None:
+            return math.nan
+        items = int(self.within[min(distance, self.within.size - 1)])
+        return int(self.relevant[self.distance <= distance].sum()) / items if items else 0.0
 
     def reciprocal_rank(self) -> float:
         """1 / rank of the first relevant item."""
@@ -291,6 +384,19 @@ def _tied_sum(above: Ints, size: Ints, relevant: Ints, relevant_above: Ints, ins
     rest = relevant_above + 1 - slope * (above + 1)
     sums: Doubles = relevant / size * (slope * inside + rest * _harmonic(above, above + inside))
     return sums
+
+
+def _hypergeometric(hits: Ints, size: int, relevant: int, inside: int) -> Doubles:
+    """The chance of each number of relevant items among `inside` of `size`, `relevant` of which are."""
+    from scipy.special import gammaln  # here, as no other ranking needs SciPy
+
+    def ways(n: Ints | int, k: Ints | int) -> Doubles:
+        of, some = np.asarray(n, np.float64), np.asarray(k, np.float64)
+        logarithm: Doubles = gammaln(of + 1) - gammaln(some + 1) - gammaln(of - some + 1)
+        return logarithm
+
+    found: Doubles = np.exp(ways(relevant, hits) + ways(size - relevant, inside - hits) - ways(size, inside))
+    return found
 
 
 _FEW = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 65))])

@@ -1,7 +1,7 @@
 """Which items of the gallery are relevant to which query, and how much.
 
-Two ways to say it: one label an item (:class:`SameLabel`), or several of them (:class:`SharedLabels`). Positions are
-those of a gallery that was brought into an order of its own.
+Three ways to say it: one label an item (:class:`SameLabel`), several of them (:class:`SharedLabels`), or a list of
+items for each query (:class:`Listed`). Positions are those of a gallery that was brought into an order of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.measures.arrays import Ints
+from retrieval.measures.arrays import Ints, Lists
 
 Grades = npt.NDArray[np.float64]
 
@@ -66,3 +66,17 @@ class SharedLabels:
             shared[self._shown[place]] += 1
         items = np.flatnonzero(shared)
         return items, shared[items].astype(np.float64) if self._graded else None
+
+
+class Listed:
+    """Relevant are the items that stand in the query's list, and none other."""
+
+    def __init__(self, lists: Lists) -> None:
+        """From positions in the gallery, ascending, for each query."""
+        self._lists = lists
+
+    def answerable(self, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        return np.diff(self._lists.start) > 0
+
+    def of(self, query: int) -> tuple[Ints, None]:
+        return self._lists[query], None

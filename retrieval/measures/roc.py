@@ -6,14 +6,14 @@ all, and no rate depends on the order in which they are stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
-from retrieval.measures.intervals import Draws, Interval, percentiles
+from retrieval.measures.intervals import RESAMPLES, Interval, Table, bootstrap
 from retrieval.measures.pair_sampling import Pairs
 
 Doubles = npt.NDArray[np.float64]
@@ -115,14 +115,14 @@ def verify(
     recall: float = 0.95,
     false_match_rates: Sequence[float] = (),
     confidence: float = 0.95,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """What a reviewer asks of a verification, with bootstrap intervals over classes.
+    """What a reviewer asks of a verification, with intervals over classes (:func:`retrieval.measures.bootstrap`).
 
     Classes (subjects) are drawn with replacement. A genuine pair counts as often as its class was drawn, an impostor
     pair as often as one class was drawn times the other; so pairs that share a picture are not taken for independent.
-    Draws that leave no pair of one kind are made anew.
+    Draws that leave no pair of one kind are passed over.
 
     Args:
         pairs: as from :func:`retrieval.measures.pair_scores`.
@@ -141,27 +141,26 @@ def verify(
 
     names = ["AUC", "EER", f"FPR at {100 * recall:g} % recall"]
     names += [f"TPR at FPR {rate:g}" for rate in false_match_rates]
-    values = measured(both.roc(None))
-    drawn = np.array([measured(both.roc(weights)) for weights in _weights(pairs, resamples, seed)])
-    ends = percentiles(drawn, confidence)
+    found = _over_classes(pairs, both, measured, confidence, resamples, seed)
     n = len(pairs.scores)
     return {
-        name: Interval(value, float(low), float(high), n)
-        for name, value, low, high in zip(names, values, *ends, strict=True)
+        name: Interval(float(value), float(low), float(high), n)
+        for name, value, low, high in zip(names, *found, strict=True)
     }
 
 
 def roc_curve(
-    pairs: Pairs, false_match: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    pairs: Pairs, false_match: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Doubles, Doubles, Doubles]:
-    """The true match rate at each of some false match rates, with a bootstrap interval over classes as in
-    :func:`verify`, on the same draws: a band that holds each point by itself, not the whole curve.
+    """The true match rate at each of some false match rates, with an interval over classes as in :func:`verify`, on the
+    same draws: a band that holds each point by itself, not the whole curve. It rises as the curve does, which is no
+    lower at a higher false match rate.
 
     Between two thresholds the curve is the straight line, and where it rises upright its upper end counts.
 
     Args:
         pairs: as from :func:`retrieval.measures.pair_scores`.
-        false_match: numbers (m,) from 0 to 1.
+        false_match: numbers (m,) from 0 to 1, ascending.
         confidence, resamples, seed: of the intervals.
 
     Returns:
@@ -169,23 +168,30 @@ def roc_curve(
     """
     at = np.asarray(false_match, np.float64)
     both = _Sorted(pairs.scores, pairs.genuine)
-    drawn = np.array([both.roc(weights).true_match_at(at) for weights in _weights(pairs, resamples, seed)])
-    low, high = percentiles(drawn, confidence)
-    return both.roc(None).true_match_at(at), low, high
+    rates, low, high = _over_classes(pairs, both, lambda roc: roc.true_match_at(at), confidence, resamples, seed)
+    low = np.where(at >= 1, 1.0, low)  # where everything is accepted
+    return rates, np.maximum.accumulate(low), np.minimum.accumulate(high[::-1])[::-1]
 
 
-def _weights(pairs: Pairs, resamples: int, seed: int) -> Iterator[Doubles]:
-    """How often each pair counts, resample after resample of the classes."""
+def _over_classes(
+    pairs: Pairs,
+    both: _Sorted,
+    measured: Callable[[Roc], npt.ArrayLike],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> tuple[Table, Table, Table]:
+    """What is measured of the curve, and the ends of its intervals."""
     used, classes = np.unique(pairs.classes, return_inverse=True)
     left, right = classes.reshape(-1, 2).astype(np.int32).T
-    draws = Draws(used.size, None, seed)
-    for _ in range(resamples):
-        kinds = 0.0
-        while not kinds:
-            times = draws.next().astype(np.float64)
-            weights = np.where(pairs.genuine, times[left], times[left] * times[right])
-            kinds = float(min(weights @ pairs.genuine, weights @ ~pairs.genuine))
-        yield weights
+    nothing = np.full_like(np.asarray(measured(both.roc(None)), np.float64), np.nan)
+
+    def figures(times: Doubles) -> npt.ArrayLike:
+        weights = np.where(pairs.genuine, times[left], times[left] * times[right])
+        kinds = min(weights @ pairs.genuine, weights @ ~pairs.genuine)
+        return measured(both.roc(weights)) if kinds else nothing
+
+    return bootstrap(figures, used.size, confidence=confidence, resamples=resamples, seed=seed)
 
 
 class _Sorted:

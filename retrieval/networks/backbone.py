@@ -24,6 +24,7 @@ from retrieval.errors import RetrievalError
 from retrieval.networks.backbone_input import preprocessing_of, quiet
 from retrieval.networks.hub import BESIDE_WEIGHTS, fetch, revision
 from retrieval.networks.hub_models import HUB_MODELS
+from retrieval.networks.text_tokens import fixed
 
 CLASS_TOKEN = frozenset(
     ("beit", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "vit_msn")
@@ -66,7 +67,7 @@ class Backbone(nn.Module):
             self.embedding = nn.Linear(own, dim)
         self.dim = own if dim is None else dim
         self.text = self._shared and dim is None and (self._folder / "tokenizer_config.json").is_file()
-        self._tokenizer: Any = None
+        self._texts: Any = None
 
     def _length(self, source: str) -> int:
         """How long the vectors are of pictures as the model's own files want them."""
@@ -123,37 +124,77 @@ class Backbone(nn.Module):
         embedding: Tensor = self.embedding(vector.flatten(1))
         return embedding
 
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts.
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """What texts are to the model.
 
         Args:
             texts: at least one; what is beyond the model's longest text is cut off.
 
         Returns:
-            float32 (n, dim), not of unit length, in the pictures' space.
+            int64 (n, 2, length): the numbers of the tokens, and which of them are the text's (1) and not padding (0).
 
         Raises:
-            RetrievalError: the model has no text side.
+            RetrievalError: the model has no text side, or its tokenizer cannot be used.
         """
-        if not self.text:
-            raise RetrievalError(f"Models of type {self._type!r} know pictures only; choose a CLIP-like one.")
-        if self._tokenizer is None:
-            from transformers import AutoTokenizer
-
-            with quiet():
-                self._tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
-        tokens = self._tokenizer(
-            list(texts),
-            # SigLIP was trained on texts padded to full length and without a mask; it reads its last position.
-            padding="max_length" if self._type.startswith("siglip") else True,
-            truncation=True,
-            max_length=self.model.config.text_config.max_position_embeddings,
-            return_tensors="pt",
+        found = self._tokenizer()(
+            list(texts), padding="max_length", truncation=True, max_length=self._longest, return_tensors="pt"
         )
-        names = ("input_ids",) if self._type.startswith("siglip") else ("input_ids", "attention_mask")
-        output = self.model.get_text_features(**{name: tokens[name] for name in names})
+        mask = found.get("attention_mask", torch.ones_like(found["input_ids"]))
+        return torch.stack([found["input_ids"], mask], dim=1)
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Embeddings of texts, float32 (n, dim), not of unit length, in the pictures' space; of :meth:`tokens`."""
+        # SigLIP was trained on texts padded to full length and without a mask; it reads its last position.
+        given = {} if self._type.startswith("siglip") else {"attention_mask": tokens[:, 1]}
+        output = self.model.get_text_features(input_ids=tokens[:, 0], **given)
         vectors: Tensor = output.pooler_output
         return vectors
+
+    def tokenizer_file(self) -> bytes:
+        """The content of a tokenizer.json that gives what :meth:`tokens` gives, without transformers.
+
+        Raises:
+            RetrievalError: there is none for this kind of tokenizer.
+        """
+        from tokenizers import Tokenizer
+
+        tokenizer = self._tokenizer()
+        own = getattr(tokenizer, "backend_tokenizer", None)
+        if own is None or tokenizer.truncation_side != "right":
+            raise RetrievalError(
+                f"The model's tokenizer ({type(tokenizer).__name__}) is none of the package tokenizers."
+            )
+        copied = Tokenizer.from_str(own.to_str())
+        return fixed(copied, self._longest, tokenizer.pad_token, tokenizer.padding_side)
+
+    @property
+    def _longest(self) -> int:
+        return int(self.model.config.text_config.max_position_embeddings)
+
+    def _tokenizer(self) -> Any:
+        if not self.text:
+            raise RetrievalError(f"Models of type {self._type!r} know pictures only; choose a CLIP-like one.")
+        if self._texts is None:
+            from transformers import AutoTokenizer
+
+            try:
+                with quiet():
+                    self._texts = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+            except Exception as error:  # transformers lets its parsers' errors through
+                why = " ".join((str(error).strip() or type(error).__name__).split())[:200].rstrip(".")
+                raise RetrievalError(
+                    f"The words that {self._source} takes cannot be read ({why}); install what is missing, or choose a "
+                    "model with a tokenizer.json."
+                ) from None
+            backend = getattr(self._texts, "backend_tokenizer", None)
+            if self._type.startswith("siglip") and backend is not None and "iglip" not in type(self._texts).__name__:
+                # SigLIP and SigLIP 2 learned from texts in small letters; the files of the latter name a tokenizer that
+                # leaves large ones as they are.
+                from tokenizers import normalizers
+
+                own = [] if backend.normalizer is None else [backend.normalizer]
+                backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+        return self._texts
 
     def save(self, folder: Path) -> None:
         """Write the model as transformers keeps it: configuration, safetensors, preprocessing, tokenizer."""

@@ -73,9 +73,19 @@ class Head(nn.Module):
             return learned
         return torch.cat([learned, self.mix * F.normalize(self.rest(x), dim=1)], dim=1)
 
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, through the same head; only where the base has a text side."""
-        return self.over(self.base.encode_text(texts))
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """What texts are to the base; only where it has a text side."""
+        found: Tensor = self.base.tokens(texts)
+        return found
+
+    def encode_tokens(self, tokens: Tensor) -> Tensor:
+        """Embeddings of texts, through the same head."""
+        return self.over(self.base.encode_tokens(tokens))
+
+    def tokenizer_file(self) -> bytes:
+        """The base's."""
+        content: bytes = self.base.tokenizer_file()
+        return content
 
     def shares(self, x: Tensor) -> Shares | None:
         """Where the embeddings come from: given the lengths, all that stands above the base is linear."""

@@ -157,3 +157,6 @@ HUB_MODELS = {
     ),
 }
 """Name → model. A file or folder of that name comes first."""
+
+WORDS = "clip-base"
+"""What is named where somebody looks for words with a model that knows none: the smallest that does."""

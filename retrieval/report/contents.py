@@ -148,7 +148,7 @@ def gather(
     """Measure an index and collect what there is to say about it.
 
     Args:
-        folder: the index.
+        folder: the index, or its address.
         run: the training run of its model, for the curves.
         limit: at most so many queries are measured, drawn at random; by default :data:`QUERIES`, and fewer of many
             (:data:`COMPARED`).
@@ -167,7 +167,7 @@ def gather(
     with Search.open(folder) as search:
         index = search.index
         if not len(index):
-            raise RetrievalError(f"The index {printable(folder)!r} is empty; add something to it first.")
+            raise RetrievalError(f"The index {printable(search.name)!r} is empty; add something to it first.")
         measured, unmeasured = None, None
         if limit is None and not exact:
             limit = min(QUERIES, max(FEWEST, COMPARED // len(index)))
@@ -193,7 +193,7 @@ def gather(
             tuning=index.tuning,
             calibration=index.calibration,
             training=training,
-            card=_card(Path(folder)),
+            card=_card(search.folder),
             seed=seed,
         )
 

@@ -79,7 +79,6 @@ def quality(contents: Contents) -> list[Section | None]:
         notes=[
             *measured.notes,
             f"Ties count by expectation; {measured.tied:.2%} of the relevant pictures tie with an irrelevant one.",
-            f"Intervals: bootstrap, {measured.resamples:,} resamples, seed {measured.seed}.",
         ],
     )
     return [whole, _classes(measured)]

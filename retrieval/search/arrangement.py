@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,9 +217,9 @@ def arranged(
     told = facets(index, found.ids) if how.facets else None
     values: list[Value | None] | None = None
     if how.sort is not None:
-        order, values = _sorted(index, how.sort, found)
+        order, values = ordered(index, how.sort, found)
         found = _at(found, order)
-    start = 0 if cursor is None or not bounded else _after(cursor, found, values, _descends(index, how.sort))
+    start = 0 if cursor is None or not bounded else after(cursor, found, values, descends(index, how.sort))
     names = None
     if how.group_by is not None:
         names = groups(index, how.group_by, found.ids)
@@ -252,11 +252,11 @@ def _sorting(index: Index, sort: str) -> tuple[str | None, bool]:
     return known_name(index, name, (SCORE,), "to sort by"), way == "desc"
 
 
-def _descends(index: Index, sort: str | None) -> bool:
+def descends(index: Index, sort: str | None) -> bool:
     return True if sort is None else _sorting(index, sort)[1]
 
 
-def _sorted(index: Index, sort: str, found: Reranked) -> tuple[NDArray[np.int64], list[Value | None]]:
+def ordered(index: Index, sort: str, found: Reranked) -> tuple[NDArray[np.int64], list[Value | None]]:
     """The order of matches, and the value that each is sorted by, in that order."""
     name, descends = _sorting(index, sort)
     by_score = np.lexsort((found.ids, -found.scores))
@@ -264,13 +264,25 @@ def _sorted(index: Index, sort: str, found: Reranked) -> tuple[NDArray[np.int64]
         found.scores[by_score].tolist() if name is None else column(index, name, found.ids[by_score])[1]
     )
     there = [place for place, value in enumerate(values) if value is not None]
-    # Python's sort leaves equal ones as they stand, also where it reverses.
-    there.sort(key=lambda place: order_of(values[place]), reverse=descends)  # type: ignore[arg-type]
+    kinds = {type(values[place]) for place in there}
+    if len(kinds) == 1 and kinds <= {int, float}:
+        there = _stable_order(np.array([values[place] for place in there]), np.array(there), descends)
+    elif kinds == {str}:  # Python's sort leaves equal ones as they stand, also where it reverses.
+        there.sort(key=values.__getitem__, reverse=descends)  # type: ignore[arg-type]
+    else:
+        there.sort(key=lambda place: order_of(values[place]), reverse=descends)  # type: ignore[arg-type]
     order = there + [place for place, value in enumerate(values) if value is None]
     return by_score[order].astype(np.int64), [values[place] for place in order]
 
 
-def _after(cursor: Cursor, found: Reranked, values: list[Value | None] | None, descends: bool) -> int:
+def _stable_order(values: NDArray[Any], places: NDArray[np.int64], descends: bool) -> list[int]:
+    """Places in the order of their values, equal ones as they stand."""
+    order = np.argsort(values[::-1] if descends else values, kind="stable")
+    found: list[int] = places[len(places) - 1 - order[::-1] if descends else order].tolist()
+    return found
+
+
+def after(cursor: Cursor, found: Reranked, values: list[Value | None] | None, descends: bool) -> int:
     """The first place behind a cursor among all matches in their order."""
     if values is None:
         later = (found.scores < np.float32(cursor.score)) | (

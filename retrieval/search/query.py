@@ -183,11 +183,11 @@ def placed(file: Path) -> Path:
     return file.parent.resolve() / file.name
 
 
-def unit_rows(vectors: NDArray[Any], dim: int, folder: Path, named: str | None = None) -> NDArray[np.float32]:
+def unit_rows(vectors: NDArray[Any], dim: int, place: str, named: str | None = None) -> NDArray[np.float32]:
     """Vectors (n, dim) or (dim,), of any real type, as float32 (n, dim), each scaled to unit length.
 
     Args:
-        vectors: these. dim: what the index takes. folder: where it lies, for the message.
+        vectors: these. dim: what the index takes. place: where it is, for the message.
         named: what the only one is called, for the message; None: row 0.
 
     Raises:
@@ -197,7 +197,7 @@ def unit_rows(vectors: NDArray[Any], dim: int, folder: Path, named: str | None =
     if rows.ndim != 2 or rows.shape[1] != dim or rows.dtype.kind not in "fiu":
         raise RetrievalError(
             f"The vectors are {vectors.dtype} of shape {vectors.shape}, and the index "
-            f"{printable(folder)!r} takes real numbers of shape (n, {dim}); "
+            f"{printable(place)!r} takes real numbers of shape (n, {dim}); "
             "make them with the encoder that the index was built with."
         )
     unit, lengths = directions(rows)

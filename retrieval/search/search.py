@@ -28,6 +28,7 @@ from retrieval.base.machine import cores
 from retrieval.base.npy import mapped
 from retrieval.base.placed_files import Placed, Root
 from retrieval.base.text import printable
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
@@ -56,7 +57,6 @@ class Search:
 
     Attributes:
         index: the index.
-        folder: where it lies.
         reranker: what orders the hits of every query anew (:mod:`retrieval.search.rerank`); None: nothing does.
 
     Example:
@@ -65,10 +65,9 @@ class Search:
         ...         print(hit.rank, hit.score, hit.path)
     """
 
-    def __init__(self, index: Index, folder: Path, model: str | Path | None, reranker: Reranker | None = None) -> None:
+    def __init__(self, index: Index, model: str | Path | None, reranker: Reranker | None = None) -> None:
         """Use :meth:`open`."""
         self.index = index
-        self.folder = folder
         self.reranker = reranker
         self._model = model
         self._held: HeldFolder | None = None
@@ -86,7 +85,7 @@ class Search:
         """Open an index.
 
         Args:
-            folder: the index's folder.
+            folder: the index's folder, or its address.
             model: encode queries with this model, not with the copy in the index. It must be the same.
             mapped: search the files where they lie instead of copying all vectors to memory.
             reranker: order the hits of every query anew with this, or with the one of this name: "aqe", "alpha-qe",
@@ -101,9 +100,9 @@ class Search:
 
             reranker = rerank.load(reranker)
         while True:
-            search = cls(Index.open(folder, mapped=mapped), Path(folder), model, reranker)
+            search = cls(open_index(folder, mapped=mapped), model, reranker)
             if model is None:
-                search._held = HeldFolder(search.folder / ENCODER)
+                search._held = search.index.held_encoder()
             if search.index.in_place:
                 break
             search.close()  # another index took its place meanwhile, and the encoder may be that one's
@@ -114,6 +113,16 @@ class Search:
                 search.close()
                 raise
         return search
+
+    @property
+    def folder(self) -> Path:
+        """Where its encoder lies: its own folder, or one of this machine's if a database holds it."""
+        return self.index.folder
+
+    @property
+    def name(self) -> str:
+        """Where the index is: its folder, or its address."""
+        return self.index.name
 
     @property
     def warnings(self) -> list[str]:
@@ -143,11 +152,11 @@ class Search:
         index = self.index.renewed()
         if index is None:
             return None
-        search = type(self)(index, self.folder, self._model, self.reranker)
+        search = type(self)(index, self._model, self.reranker)
         if "encoder" in self.__dict__:
             search.__dict__["encoder"] = self.encoder
         elif self._model is None:
-            search._held = HeldFolder(self.folder / ENCODER)
+            search._held = index.held_encoder()
         return search
 
     def close(self) -> None:
@@ -181,14 +190,14 @@ class Search:
 
         if self.index.encoder_hash.startswith(NO_ENCODER):
             raise RetrievalError(
-                f"The index {printable(self.folder)!r} was imported without a model, so that only ids, paths "
+                f"The index {printable(self.name)!r} was imported without a model, so that only ids, paths "
                 "and vectors can be queries; import it again with --model."
             )
         encoder = Encoder.load(self._own_encoder() if self._model is None else self._model)
         if encoder.hash != self.index.encoder_hash:
             other = "the encoder in it" if self._model is None else f"{str(self._model)!r}"
             raise RetrievalError(
-                f"The index {printable(self.folder)!r} was built with another model "
+                f"The index {printable(self.name)!r} was built with another model "
                 f"({self.index.encoder_hash[:12]}) than {other} ({encoder.hash[:12]}); "
                 "leave --model out, or build the index anew with that model."
             )
@@ -203,7 +212,7 @@ class Search:
             self._held.restore(Path(self._restored.name) / ENCODER)
         except OSError as error:
             raise RetrievalError(
-                f"The index {printable(self.folder)!r} was moved or replaced since it was opened, and there is "
+                f"The index {printable(self.name)!r} was moved or replaced since it was opened, and there is "
                 f"no room for its encoder in {tempfile.gettempdir()!r} ({error.strerror or error}); make room there."
             ) from error
         return Path(self._restored.name)
@@ -333,7 +342,7 @@ class Search:
             if item is None:
                 question = self._question(Path(picture), read.sha256)
             elif item.sha256 in (read.sha256, None):  # an imported index need not have any
-                question = self._of_item(f"id {item.id}", item)
+                question = self.of_item(f"id {item.id}", item)
             else:
                 raise images.UnreadableImage(printable(picture), "changed since it was indexed")
         assert pixels is not None  # as no content counts as known
@@ -427,7 +436,7 @@ class Search:
         how: Arrangement,
     ) -> list[Answer]:
         k = self._checked(k, where, above, how)
-        rows = unit_rows(np.asarray(vectors), self.index.dim, self.folder)
+        rows = unit_rows(np.asarray(vectors), self.index.dim, self.name)
         names = names or [f"vector {row}" for row in range(len(rows))]
         asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
         questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
@@ -529,12 +538,12 @@ class Search:
             return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named, asked=self._asked([part])), unit_rows(
-                part.vector(), self.index.dim, self.folder, repr(printable(part.named))
+                part.vector(), self.index.dim, self.name, repr(printable(part.named))
             )
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
             return self._encoded(self.pictures / item.path, part.box, item)
-        return self._of_item(part.named, item), self.index.vectors([item.id])
+        return self.of_item(part.named, item), self.index.vectors([item.id])
 
     def _text(self, text: str) -> Question:
         # Words and pictures score otherwise than two pictures.
@@ -544,7 +553,7 @@ class Search:
         item = self.index.find(path)
         if item is None:
             raise RetrievalError(
-                f"There is no picture {path!r} in the index {printable(self.folder)!r}; "
+                f"There is no picture {path!r} in the index {printable(self.name)!r}; "
                 f"give a path relative to {printable(self.root)!r}."
             )
         return item
@@ -559,12 +568,13 @@ class Search:
         above: float | None,
         how: Arrangement,
     ) -> list[Answer]:
-        questions = [self._of_item(name, item) for name, item in zip(names, items, strict=True)]
+        questions = [self.of_item(name, item) for name, item in zip(names, items, strict=True)]
         return self._answers(
             questions, self.index.vectors([item.id for item in items]), k, include_self, where, above, how
         )
 
-    def _of_item(self, name: str, item: Item) -> Question:
+    def of_item(self, name: str, item: Item) -> Question:
+        """The question that a picture of the index is, under a name."""
         return Question(name, self.pictures / item.path, item, item.sha256, item.label)
 
     def _question(self, file: Path, sha256: str) -> Question:
@@ -735,7 +745,7 @@ class Search:
         if about not in self.calibrations:
             words = about == "words"
             raise RetrievalError(
-                f"The index {printable(self.folder)!r} has no calibration that could tell "
+                f"The index {printable(self.name)!r} has no calibration that could tell "
                 f"{'what words match' if words else 'matches from other hits'}; run `retrieval calibrate"
                 f"{' --words' * words}` on it first."
             )

@@ -152,6 +152,8 @@ class Guard:
 
     def _admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Refuse what may not be asked."""
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            raise Problem(400, "The request has several Hosts; send one.")
         host = headers.get(b"host", b"").decode("latin-1")
         if not self._is_ours(host, scope):
             raise Problem(
@@ -230,8 +232,8 @@ class _Body:
 
     async def __call__(self) -> Message:
         try:
-            left = self._ends - time.monotonic()
-            message = await asyncio.wait_for(self._receive(), None if left == math.inf else max(left, 0.001))
+            async with asyncio.timeout(None if self._ends == math.inf else self._ends - time.monotonic()):
+                message = await self._receive()
         except TimeoutError:
             raise Problem(408, "The request did not arrive in time; send it again.") from None
         if message["type"] == "http.request":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from fastapi import Response
@@ -17,6 +18,7 @@ from retrieval.service.pictures import Pictures
 from retrieval.service.questions import Asked
 
 _OF_HIT = ("rank", "id", "path", "label", "score", "relevant", "probability", "reranked", "group", "marked", "copy")
+_of_hit = attrgetter(*_OF_HIT)
 
 
 def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -29,7 +31,8 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
     answer = found.answer
 
     def hit_json(hit: Hit) -> dict[str, Any]:
-        plain = {name: getattr(hit, name) for name in _OF_HIT} | {"same": hit.id in found.same}
+        plain = dict(zip(_OF_HIT, _of_hit(hit), strict=True))
+        plain["same"] = hit.id in found.same
         plain["evidence"] = None if hit.evidence is None else dict(hit.evidence)
         item = found.items.get(hit.id)
         return plain if item is None else plain | _shape(item, found.attributes[hit.id], pictures)
@@ -77,17 +80,18 @@ def fold(search: Search, found: Found) -> dict[str, Any]:
             "matches": None,
             "threshold": None,
             "sentence": "Ordered by likeness; nobody has said yet where matches end.",
-            "advice": f"retrieval calibrate {printable(search.folder)}",
+            "advice": f"retrieval calibrate {printable(search.name)}",
         }
     told = {"matches": answer.fold, "threshold": calibration.threshold, "advice": None}
     if answer.fold is None:
         return told | {"sentence": "Ordered by likeness; where matches end is not known of such a question."}
+    more = "At least " if answer.fold == len(answer.hits) and answer.next is not None else ""  # and other pages come
     chances = [hit.probability for hit in answer.hits[: answer.fold] if hit.probability is not None]
     if answer.no_match or not chances:
         return told | {"sentence": "Nothing in this collection matches."}
     likely = shown(sum(chances) / len(chances), 2)
     what = "matches" if answer.fold == 1 else "match"
-    return told | {"sentence": f"{answer.fold:,} {what}, each with P {likely} on average."}
+    return told | {"sentence": f"{more}{answer.fold:,} {what}, each with P {likely} on average."}
 
 
 def item_json(item: Item, attributes: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:

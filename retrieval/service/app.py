@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from retrieval.base import progress
 from retrieval.errors import RetrievalError
 from retrieval.service import problems
-from retrieval.service.access import Guard
+from retrieval.service.access import Guard, Receive, Scope, Send
 from retrieval.service.problems import Problem
 from retrieval.service.routes_about import AboutRoutes
 from retrieval.service.routes_duplicates import DuplicateRoutes
@@ -55,8 +57,14 @@ def create_app(service: Service) -> Guard:
         yield
         service.close()
 
-    async def said(_: Request, error: Exception) -> Response:
+    async def said(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            return _by_status(request, error)
+        if isinstance(error, ClientDisconnect):
+            return Problem(400, "The request ended before it was complete.").response()  # which nobody hears
         problem = problems.of(error)
+        if problem.status == 500:
+            progress.note("".join(traceback.format_exception(error)))
         problem.detail = service.collections.without_folders(problem.detail)
         return problem.response()
 
@@ -72,15 +80,52 @@ def create_app(service: Service) -> Guard:
             Problem: said,
             RetrievalError: said,
             RequestValidationError: _not_valid,
-            404: _by_status,
-            405: _by_status,
-            400: _by_status,
-            Exception: _failed,
+            HTTPException: said,
+            ClientDisconnect: said,
+            Exception: said,
         },
     )
     for routes in ROUTES:
         routes(service).add_to(app)
-    return Guard(app, service.settings, service.metrics.request)
+    straight = Straight(app, "/search", SearchRoutes(service).search, said)
+    return Guard(straight, service.settings, service.metrics.request)
+
+
+class Straight:
+    """The application, with the questions led past FastAPI.
+
+    What that does for any request (its dependencies, its checks, who catches what) takes longer than a search, and
+    nothing of it is for questions, which are checked by :mod:`retrieval.service.questions` alone. It describes them.
+
+    Args:
+        app: the application. path: of the questions. answer: answers one. said: what an error becomes.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        path: str,
+        answer: Callable[[Request], Awaitable[Response]],
+        said: Callable[[Request, Exception], Awaitable[Response]],
+    ) -> None:
+        self._app = app
+        self._path = path
+        self._answer = answer
+        self._said = said
+        self._route = next(route for route in app.routes if getattr(route, "path", None) == path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != scope["root_path"] + self._path:
+            await self._app(scope, receive, send)
+            return
+        scope.update(app=self._app, route=self._route)
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except Exception as error:
+            response = await self._said(request, error)
+        await response(scope, receive, send)
 
 
 async def _not_valid(_: Request, error: Any) -> Response:
@@ -89,7 +134,7 @@ async def _not_valid(_: Request, error: Any) -> Response:
     return Problem(422, f"{where or 'The request'}: {first['msg']}.", "not-valid").response()
 
 
-async def _by_status(request: Request, error: HTTPException) -> Response:
+def _by_status(request: Request, error: HTTPException) -> Response:
     detail = str(error.detail)
     if error.status_code == 404:
         detail = f"There is nothing at {request.url.path[:200]!r} here."
@@ -108,8 +153,3 @@ def _allowed(request: Request) -> set[str]:
             if route.matches({**request.scope, "method": method})[0].name == "FULL":
                 found.add(method)
     return found
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    progress.note("".join(traceback.format_exception(error)))
-    return problems.of(error).response()

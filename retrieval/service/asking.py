@@ -6,7 +6,7 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped,unused-ignore]
 
 from retrieval import images
 from retrieval.base.machine import cores
@@ -50,7 +51,7 @@ class Found:
         answer: with the pictures of the collection that the question is, first.
         ids: of the parts of the question, in their order; None of one that the collection does not have.
         copies: of each part the ids of it and of its exact copies.
-        same: all ids of theirs, and of exact copies. items: of the hits, by id. attributes: likewise.
+        same: all ids of theirs, and of exact copies. items: of the hits, by id, and of others. attributes: likewise.
         generation: of the index.
     """
 
@@ -95,8 +96,9 @@ class Asker:
         self._uploads = uploads
         self._metrics = metrics
         self.lane = Lane(metrics.batch)
+        self.lane.submit("threads", None, _leave_a_core)
         metrics.queue(lambda: len(self.lane))
-        # One core is left to the lane, as far as there are several.
+        # One core is left to the lane, as far as there are several; and one by the lane.
         self._pool = ThreadPoolExecutor(max(1, cores() - 1), "pictures")
         self._decoding = 0
         self._counting = threading.Lock()
@@ -140,13 +142,14 @@ class Asker:
             search = search.ordered_by(FromMarks(_marks(search, asked.marks)))
         elif asked.rerank is not None:
             search = search.ordered_by(rerank.load(asked.rerank))
-        asked = replace(asked, where=visible(search, asked.where, hidden=asked.hidden))
+        where = visible(search, asked.where, hidden=asked.hidden)
+        if where != asked.where:
+            asked = replace(asked, where=where)
         coded = ready.alone and ready.pieces[0].part.kind in ("id", "path")  # of binary codes, no floats
         kind = (search, asked.k, asked.where, asked.above, asked.same, asked.details, asked.arrange, coded)
         together = partial(_answers, search, asked)
         most = 1 if asked.arrange.cursor else limits.TOGETHER  # a cursor goes on with one question
-        found: Found = await waited(self.lane.submit(kind, ready, together, most))
-        return found
+        return await self.lane.do(kind, ready, together, most)
 
     async def _sent(self, search: Search, piece: Piece) -> Known | None:
         """A picture that was sent, or the part of it that is meant, and its vector, which is made once."""
@@ -164,11 +167,9 @@ class Asker:
                 lambda: decode(io.BytesIO(upload.data), upload.name, wanted, partial(images.prepare, p=p)).made
             )
             self._metrics.stage("decode", time.perf_counter() - began)
-            upload.vectors[key] = await waited(
-                self.lane.submit(
-                    (search.index.encoder_hash, "encode"), pixels, lambda some: list(encoder.encode(np.stack(some))),
-                    limits.PICTURES_TOGETHER,
-                )
+            upload.vectors[key] = await self.lane.do(
+                (search.index.encoder_hash, "encode"), pixels, lambda some: list(encoder.encode(np.stack(some))),
+                limits.PICTURES_TOGETHER,
             )  # fmt: skip
         question = Question(upload.name, sha256=upload.sha256)
         if box is not None:
@@ -179,7 +180,20 @@ class Asker:
         """The network of an index, loaded in the lane where nobody has yet."""
         if "encoder" in search.__dict__:
             return search.encoder
-        return await waited(self.lane.submit((search, "encoder"), None, lambda some: [search.encoder] * len(some)))
+        return await self.lane.do((search, "encoder"), None, lambda some: [search.encoder] * len(some))
+
+
+def _leave_a_core(some: Sequence[None]) -> Sequence[None]:
+    """Have FAISS use all cores but one when this thread asks it.
+
+    Its threads wait for one another in a loop, many times in a search. If one of them has no core, as it is the event
+    loop's just then, the others take theirs from everybody meanwhile, and a search takes five times as long.
+    """
+    from retrieval.index import approximate  # noqa: F401  (loads FAISS, which has a library of threads of its own)
+
+    for library in ThreadpoolController().select(user_api="openmp").lib_controllers:
+        library.set_num_threads(min(library.get_num_threads(), max(1, cores() - 1)))
+    return some
 
 
 def item_of(search: Search, id_: int) -> Item:
@@ -229,14 +243,10 @@ def visible(search: Search, where: str | None, *, hidden: bool) -> str | None:
     return f"({where}) and {HIDDEN} is missing"
 
 
-async def waited(future: Any) -> Any:
-    """What becomes of something that was handed to the lane."""
-    return await asyncio.wrap_future(future)
-
-
 def _answers(search: Search, asked: Asked, some: Sequence[_Ready]) -> list[Found | Exception]:
     """Questions that differ in their pieces alone, answered together."""
-    resolved = [_resolved(search, one) for one in some]
+    items = _items(search, some)
+    resolved = [_resolved(search, one, items) for one in some]
     if asked.marks:  # they belong to this question, whatever it is called
         resolved = [one if isinstance(one, Exception) else (replace(one[0], asked=_THIS), one[1]) for one in resolved]
     good = [one for one in resolved if not isinstance(one, Exception)]
@@ -254,10 +264,11 @@ def _answers(search: Search, asked: Asked, some: Sequence[_Ready]) -> list[Found
                 arrange=asked.arrange,
             )
         )
-    return [
-        one if isinstance(one, Exception) else _completed(search, asked, ready.alone, *one, next(answers))
+    found = [
+        one if isinstance(one, Exception) else _with_itself(search, asked, ready.alone, *one, next(answers))
         for ready, one in zip(some, resolved, strict=True)
     ]
+    return _detailed(search, found) if asked.details else found
 
 
 _KEY = "0" * 64
@@ -276,10 +287,25 @@ def _marks(search: Search, said: Sequence[tuple[int | str, bool]]) -> list[Mark]
     return found
 
 
-def _resolved(search: Search, ready: _Ready) -> Known | Exception:
+def _items(search: Search, some: Sequence[_Ready]) -> dict[int, tuple[Item, NDArray[Any]]]:
+    """The pictures of the index that questions name by their ids, and their vectors, all with one look."""
+    parts = [piece.part for one in some for piece in one.pieces if piece.part.kind == "id" and piece.part.box is None]
+    ids = list({int(str(part.value)) for part in parts})
+    if not ids:
+        return {}
+    try:
+        items, vectors = search.index.items(ids), search.index.vectors(ids)
+    except RetrievalError:
+        return {}  # one is not there: each is looked up by itself, so that only who asked with that is told
+    return {item.id: (item, vector) for item, vector in zip(items, vectors, strict=True)}
+
+
+def _resolved(search: Search, ready: _Ready, items: Mapping[int, tuple[Item, NDArray[Any]]]) -> Known | Exception:
     """A question and its vector; or why there is none."""
     try:
-        known = [found or _understood(search, piece) for piece, found in zip(ready.pieces, ready.known, strict=True)]
+        known = [
+            found or _understood(search, piece, items) for piece, found in zip(ready.pieces, ready.known, strict=True)
+        ]
         if ready.alone:
             return known[0]
         weights = [piece.sign * piece.part.weight for piece in ready.pieces]
@@ -290,10 +316,13 @@ def _resolved(search: Search, ready: _Ready) -> Known | Exception:
         return error
 
 
-def _understood(search: Search, piece: Piece) -> Known:
+def _understood(search: Search, piece: Piece, items: Mapping[int, tuple[Item, NDArray[Any]]]) -> Known:
     part = piece.part
     if piece.vector is not None:
-        return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.folder)[0]
+        return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.name)[0]
+    if part.kind == "id" and part.box is None and part.value in items:
+        item, vector = items[int(str(part.value))]
+        return search.of_item(f"id {item.id}" if piece.plain else part.named, item), vector
     if part.kind in ("id", "path"):
         item_of_part(search, part)
     try:
@@ -304,7 +333,7 @@ def _understood(search: Search, piece: Piece) -> Known:
     return (replace(question, query=plain[part.kind]) if piece.plain else question), vector
 
 
-def _completed(
+def _with_itself(
     search: Search,
     asked: Asked,
     alone: bool,
@@ -312,7 +341,7 @@ def _completed(
     vector: NDArray[Any],
     answer: Answer,
 ) -> Found:
-    """An answer with the question itself first, where it is in the collection, and with what belongs to the hits."""
+    """An answer with the question itself first, where it is in the collection."""
     hits = list(answer.hits)
     copies = [search.copies(one) for one in question.of or (question,)]
     ids_of_parts = tuple(_id_of(one, items) for one, items in zip(question.of or (question,), copies, strict=True))
@@ -326,15 +355,18 @@ def _completed(
             hits = [*_hits_of_items(search, missed, vector, asked.above, answer), *hits][
                 : asked.k if asked.above is None else None
             ]
-        hits = [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
-    hits = hits[: limits.HITS]  # groups may have more
-    ids = [hit.id for hit in hits]
-    items = {item.id: item for item in search.index.items(ids)} if asked.details and ids else {}
-    attributes = dict(zip(ids, search.index.attributes(ids), strict=True)) if asked.details and ids else {}
+        hits = [hit if hit.rank == rank else replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)]
+    answer = replace(answer, hits=tuple(hits[: limits.HITS]))  # groups may have more
     of_parts = tuple(tuple(item.id for item in some) for some in copies)
-    return Found(
-        replace(answer, hits=tuple(hits)), ids_of_parts, of_parts, same, items, attributes, search.index.generation
-    )
+    return Found(answer, ids_of_parts, of_parts, same, {}, {}, search.index.generation)
+
+
+def _detailed(search: Search, found: Sequence[Found | Exception]) -> list[Found | Exception]:
+    """Answers with what is known of their hits' files; all with one look."""
+    ids = list({hit.id for one in found if isinstance(one, Found) for hit in one.answer.hits})
+    items = {item.id: item for item in search.index.items(ids)}
+    attributes = dict(zip(ids, search.index.attributes(ids), strict=True))
+    return [replace(one, items=items, attributes=attributes) if isinstance(one, Found) else one for one in found]
 
 
 def _hits_of_items(

@@ -6,6 +6,7 @@ answered at once, and under load the batches grow by themselves, as far as is al
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from retrieval.service.problems import busy
 _Job = TypeVar("_Job")
 _Done = TypeVar("_Done")
 
-Together = Callable[[Sequence[_Job]], Sequence[_Done]]
+Together = Callable[[Sequence[_Job]], Sequence[_Done | Exception]]
 """Does some jobs of one kind; its results are in their order, and one may be the exception that it ended in."""
 
 
@@ -48,6 +49,7 @@ class Lane:
         self._waiting: deque[_Waiting[Any, Any]] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
         self._thread = threading.Thread(target=self._run, name="lane", daemon=True)
         self._thread.start()
 
@@ -69,15 +71,58 @@ class Lane:
         Raises:
             Problem: too many others wait, or the service ends.
         """
-        waiting = _Waiting(kind, job, together, most)
+        future = self._enter(_Waiting(kind, job, together, most))
+        self._begin()
+        return future
+
+    async def do(
+        self, kind: Hashable, job: _Job, together: Together[_Job, _Done], most: int = limits.TOGETHER
+    ) -> _Done:
+        """The same from a coroutine, which goes on when it is done.
+
+        What has arrived together is begun together, and what was done together comes back together: otherwise the two
+        threads would hand the interpreter to and fro for each of them.
+        """
+        loop = asyncio.get_running_loop()
+        here: asyncio.Future[_Done] = loop.create_future()
+
+        def back(done: Future[_Done]) -> None:
+            self._done.append((here, done))
+            if len(self._done) == 1:
+                loop.call_soon_threadsafe(self._bring_back)
+
+        future = self._enter(_Waiting(kind, job, together, most))
+        future.add_done_callback(back)
+        loop.call_soon(self._begin)  # once those that arrived with this one have entered theirs
+        try:
+            return await here
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+
+    def _enter(self, waiting: _Waiting[_Job, _Done]) -> Future[_Done]:
         with self._changed:
             if self._closed:
                 raise busy("The service is about to stop")
             if len(self._waiting) >= limits.WAITING:
                 raise busy("Too many questions wait for an answer")
             self._waiting.append(waiting)
-            self._changed.notify()
         return waiting.future
+
+    def _begin(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    def _bring_back(self) -> None:
+        while self._done:
+            here, done = self._done.popleft()
+            if here.cancelled():
+                continue
+            error = done.exception()
+            if error is None:
+                here.set_result(done.result())
+            else:
+                here.set_exception(error)
 
     def close(self) -> None:
         """Take no more jobs, and wait until those that wait are done."""

@@ -7,7 +7,9 @@ beside it, and later requests get that. The old one is let go, with its files, w
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +20,17 @@ import numpy as np
 from retrieval.base import progress
 from retrieval.base.machine import cores
 from retrieval.base.text import printable
+from retrieval.engines.address import shown
+from retrieval.engines.opening import is_index
 from retrieval.errors import RetrievalError
-from retrieval.index.folder import is_index
 from retrieval.search.search import Search
 from retrieval.service.problems import Problem
 
 EVERY = 0.25
 """Seconds between two looks at whether an index has changed."""
+
+ARRIVING = 1.0
+"""Seconds between two looks at whether pictures have come into a folder that has none."""
 
 
 @dataclass
@@ -60,25 +66,27 @@ class Collection:
 
     Args:
         name: in addresses.
-        folder: where it lies.
+        place: where it is, its folder or its address.
         mapped: search it where it lies on the disk.
         changed: is told the name, generation and number of items of what is served from now on.
 
     Attributes:
         building: how far it is in the making; None if nobody here makes it.
+        pictures: the folder that it is made of here, if it is.
     """
 
     def __init__(
         self,
         name: str,
-        folder: Path,
+        place: Path | str,
         *,
         mapped: bool = False,
         changed: Callable[[str, int, int], None] = lambda *_: None,
     ) -> None:
         self.name = name
-        self.folder = folder
+        self.place = place
         self.building: Building | None = None
+        self.pictures: Path | None = None
         self._mapped = mapped
         self._changed = changed
         self._lock = threading.Lock()
@@ -111,9 +119,13 @@ class Collection:
     def places(self) -> list[str]:
         """Where it and its pictures lie, as errors name that; the longest first."""
         opened = self._opened
-        found = {printable(self.folder), printable(self.folder.resolve())}
+        found = {printable(shown(self.place))}
+        if isinstance(self.place, Path):
+            found.add(printable(self.place.resolve()))
         if opened is not None:
             found |= {printable(opened.search.root), opened.search.pictures.real}
+        if self.pictures is not None:
+            found |= {printable(self.pictures), printable(self.pictures.resolve())}
         return sorted((place for place in found if len(place) > 1), key=len, reverse=True)
 
     @property
@@ -130,15 +142,15 @@ class Collection:
         with self._refreshing:
             opened = self._opened
             if opened is None:
-                if is_index(self.folder):
-                    self._exchange(Search.open(self.folder, mapped=self._mapped))
+                if is_index(self.place):
+                    self._exchange(Search.open(self.place, mapped=self._mapped))
                 return
             index = opened.search.index
             if index.in_place and index.newest == index.generation:
                 return
-            if not is_index(self.folder):  # it was moved or deleted: what was opened is still there
+            if not is_index(self.place):  # it was moved or deleted: what was opened is still there
                 return
-            self._exchange(opened.search.renewed() or Search.open(self.folder, mapped=self._mapped))
+            self._exchange(opened.search.renewed() or Search.open(self.place, mapped=self._mapped))
 
     def close(self) -> None:
         """Let it go as soon as nobody uses it."""
@@ -225,8 +237,8 @@ class Collections:
 
     def build(self, collection: Collection, pictures: Path) -> None:
         """Make an index of a folder of pictures, or bring it up to date, in a thread."""
-        collection.building = Building()
-        thread = threading.Thread(target=_build, args=(collection, pictures), name="build", daemon=True)
+        collection.building, collection.pictures = Building(), pictures
+        thread = threading.Thread(target=self._build, args=(collection, pictures), name="build", daemon=True)
         thread.start()
 
     def close(self) -> None:
@@ -247,10 +259,45 @@ class Collections:
                 except Exception as error:  # whatever it is, the others are watched on
                     if said.get(one.name) != str(error):  # once, and not four times a second
                         said[one.name] = str(error)
-                        progress.note(f"{printable(one.folder)!r} stays as it was opened: {error}")
+                        progress.note(f"{printable(shown(one.place))!r} stays as it was opened: {error}")
+
+    def _build(self, collection: Collection, pictures: Path) -> None:
+        """Make an index; of a folder without a picture that can be read, as soon as one is there."""
+        seen: tuple[int, int] | None = _files(pictures)
+        while seen is not None and not _built(collection, pictures) and not collection.ready:
+            progress.note(f"{printable(pictures)!r} is looked at until pictures come.")
+            seen = self._changed(pictures, seen)
+            collection.building = Building()
+
+    def _changed(self, folder: Path, before: tuple[int, int]) -> tuple[int, int] | None:
+        """Wait until something comes into a folder, and all of it is there.
+
+        Returns:
+            The files there are then; None if the service ends before.
+        """
+        now = last = before
+        pause = ARRIVING
+        while now == before or now != last:
+            if self._stop.wait(pause):
+                return None
+            began = time.monotonic()
+            last, now = now, _files(folder)
+            pause = max(ARRIVING, 10 * (time.monotonic() - began))
+        return now
 
 
-def _build(collection: Collection, pictures: Path) -> None:
+def _files(folder: Path) -> tuple[int, int]:
+    """How many files are below a folder, and their bytes."""
+    count = size = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118
+                count += 1
+    return count, size
+
+
+def _built(collection: Collection, pictures: Path) -> bool:
     from retrieval.ingest import build
 
     building = collection.building or Building()
@@ -260,11 +307,13 @@ def _build(collection: Collection, pictures: Path) -> None:
 
     try:
         with progress.told_to(heard):
-            build(pictures, collection.folder, threads=max(1, cores() - 1))  # one core is left for who asks meanwhile
+            build(pictures, collection.place, threads=max(1, cores() - 1))  # one core is left for who asks meanwhile
         collection.building = None
+        return True
     except RetrievalError as error:
         building.error = str(error)
         progress.note(str(error))
+        return False
     except Exception as error:  # a thread that ends says nothing by itself
         building.error = f"The index could not be made ({type(error).__name__}); its log says why."
         raise

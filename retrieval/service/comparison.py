@@ -17,12 +17,14 @@ MEASURES = 6
 """Measures that are shown."""
 
 
-def figures(first: Path, second: Path) -> dict[str, Any] | None:
+def figures(first: Path | str, second: Path | str) -> dict[str, Any] | None:
     """The differences, as `retrieval compare --json` has them; None where either was not measured.
 
     Args:
-        first, second: folders of indexes.
+        first, second: folders of indexes; of one in a database nothing is kept beside it.
     """
+    if isinstance(first, str) or isinstance(second, str):
+        return None
     files = [folder.resolve().parent / (folder.resolve().name + per_query.SUFFIX) for folder in (first, second)]
     try:
         times = [file.stat().st_mtime_ns for file in files]

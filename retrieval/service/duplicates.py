@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from retrieval.base.text import printable
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.search.search import Search
@@ -40,6 +41,9 @@ EXACT, NEAR, SIMILAR = KINDS = ("exact", "near", "similar")
 """Copies with the same bytes as what is kept; that are like it to every look; that look alike, and are only shown."""
 
 Kind = Literal["kept", "exact", "near", "similar"]
+
+LEAST = 0.5
+"""Below this score pictures have nothing in common that anybody would call a copy."""
 
 _VERSION = 1
 _UNDO = re.compile(r"undo-[0-9]{8}-[0-9]{6}(-[0-9]{1,3})?\.json")
@@ -87,14 +91,29 @@ def kind_of(group: Sequence[Member]) -> str:
     return min((one.kind for one in group[1:]), key=KINDS.index)
 
 
-def looked_for(rule: str = LARGEST, among: Copies | None = None) -> Work[Copies]:
+def looked_for(rule: str = LARGEST, score: float | None = None, among: Copies | None = None) -> Work[Copies]:
     """The making of the groups.
 
     Args:
         rule: what is kept: "largest", "oldest" or "folder:" and a folder among the pictures.
+        score: the least score that counts; None: as :func:`retrieval.traps.duplicates.find_duplicates` has it.
         among: groups that were found by another rule; None: look at all pictures.
     """
-    return Work(f"duplicates {_VERSION} {rule}", partial(_found, rule=rule, among=among), _packed, _unpacked)
+    name = f"duplicates {_VERSION} {rule}" + ("" if score is None else f" {score}")
+    return Work(name, partial(_found, rule=rule, score=score, among=among), _packed, _unpacked)
+
+
+def score_of(given: object) -> float | None:
+    """A least score that somebody has named, in hundredths: every other one has all pictures looked at again.
+
+    Raises:
+        Problem: it is none.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not LEAST <= given <= 1:
+        raise Problem(400, f"The least score is {str(given)[:60]!r}; give a number from {LEAST} to 1.", "refused")
+    return round(float(given), 2)
 
 
 def rule_of(given: object, groups: Copies | None = None) -> str:
@@ -190,18 +209,18 @@ class Moves(NamedTuple):
     undo: str | None
 
 
-def move(folder: Path, groups: Copies, target: Path, *, dry_run: bool) -> Moves:
+def move(place: Path | str, groups: Copies, target: Path, *, dry_run: bool) -> Moves:
     """Move what is decided to go, and hide it in the index, which keeps what is known of it.
 
     Every file is looked at again, and goes only where :func:`retrieval.traps.duplicates.move_copies` lets it.
 
     Args:
-        folder: of the index. groups: by any rule. target: where to. dry_run: only say what would be done.
+        place: of the index. groups: by any rule. target: where to. dry_run: only say what would be done.
 
     Raises:
         RetrievalError: the index cannot be written, or the folders make no sense.
     """
-    with Index.open(folder, write=not dry_run) as index:
+    with open_index(place, write=not dry_run) as index:
         said = decided(index)
         going = {id_ for id_, what in said.items() if what == GO}
         some = sorted({one.id for group in groups.groups if any(m.id in going for m in group) for one in group})
@@ -249,7 +268,7 @@ def undo_files(target: Path) -> list[str]:
     return sorted(names, reverse=True)
 
 
-def undo(folder: Path, target: Path, name: object) -> dict[str, Any]:
+def undo(place: Path | str, target: Path, name: object) -> dict[str, Any]:
     """Move back what a move took away, and show it again.
 
     Raises:
@@ -258,7 +277,7 @@ def undo(folder: Path, target: Path, name: object) -> dict[str, Any]:
     """
     if not isinstance(name, str) or not _UNDO.fullmatch(name) or name not in undo_files(target):
         raise Problem(404, f"There is no move {str(name)[:60]!r} that could be taken back.", "no-such-move")
-    with Index.open(folder, write=True) as index:
+    with open_index(place, write=True) as index:
         done = undo_move(target / name)
         if done.root.resolve() != Path(index.root).resolve():
             raise RetrievalError("The undo file is of another folder than this collection's; its files are back there.")
@@ -269,7 +288,7 @@ def undo(folder: Path, target: Path, name: object) -> dict[str, Any]:
         return done.to_json() | {"root": None, "target": None, "generation": index.generation}
 
 
-def _found(search: Search, rule: str, among: Copies | None) -> Copies:
+def _found(search: Search, rule: str, score: float | None, among: Copies | None) -> Copies:
     index = search.index
     some = None
     if among is not None:
@@ -277,7 +296,7 @@ def _found(search: Search, rule: str, among: Copies | None) -> Copies:
         some = np.array([one.id for group in among.groups for one in group if one.id in there], np.int64)
         if not len(some):
             return Copies(())
-    found = duplicates_of(index, keep=rule.removeprefix(FOLDER), among=some, threads=1)
+    found = duplicates_of(index, keep=rule.removeprefix(FOLDER), among=some, score=score, threads=1)
     ids = {path: id_ for id_, path in zip(index.ids().tolist(), index.paths(), strict=True)}
     notes = found.notes if among is None else among.notes
     groups = [

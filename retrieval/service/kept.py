@@ -8,6 +8,7 @@ thread, beside the questions.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,9 @@ from retrieval.service.pictures import DiskCache
 from retrieval.service.problems import Problem
 
 _Value = TypeVar("_Value")
+
+MOST = 32
+"""Things that are kept in memory; more of them on the disk."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,8 @@ class Kept:
 
     def __init__(self, folder: Path | None) -> None:
         self._disk = None if folder is None else DiskCache(folder, limits.THUMBNAILS)
-        self._entries: dict[tuple[str, str], _Entry] = {}
-        self._contents: WeakKeyDictionary[Search, str] = WeakKeyDictionary()
+        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._states: WeakKeyDictionary[Search, str] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._closed = False
@@ -95,26 +99,26 @@ class Kept:
     def get(self, collection: Collection, work: Work[_Value]) -> Found[_Value]:
         """What there is of something, which is made if it is not there."""
         with collection.lease() as search:
-            of = self.contents(search)
+            of = self._state(search)
         key = (collection.name, work.name)
         with self._lock:
             entry = self._entries.setdefault(key, _Entry(""))
+            self._entries.move_to_end(key)
+            if len(self._entries) > MOST:
+                idle = [one for one, other in self._entries.items() if other.building is None and one != key]
+                for one in idle[: len(self._entries) - MOST]:
+                    del self._entries[one]
             if entry.of != of:  # another collection than before: what it was is shown until it is made anew
                 entry.of, entry.building = of, Building("Waiting for its turn")
                 self._jobs.put(partial(self._make, collection, work, entry, of))
             return Found(entry.value, entry.building)
 
-    def contents(self, search: Search) -> str:
-        """A hash of what a collection holds: its files, labels and network, but no attribute."""
-        if search not in self._contents:
+    def _state(self, search: Search) -> str:
+        """What changes with every picture of a collection, and its label, and with nothing else; known at once."""
+        if search not in self._states:
             index = search.index
-            hashed = xxhash.xxh3_128(f"{index.encoder_hash}\n{index.root}\n{index.dim} {index.storage}\n".encode())
-            hashed.update(index.ids().tobytes())
-            for path, seen in index.known().items():
-                hashed.update(f"{path}\0{seen}\n".encode(errors="surrogatepass"))
-            hashed.update("\0".join(label or "" for label in index.labels()).encode(errors="surrogatepass"))
-            self._contents[search] = hashed.hexdigest()
-        return self._contents[search]
+            self._states[search] = f"{index.created} {index.encoder_hash} {index.root} {index.items_changed}"
+        return self._states[search]
 
     def close(self) -> None:
         """Make nothing more."""
@@ -135,18 +139,15 @@ class Kept:
                 raise _StoppedError
             building.what, building.done, building.of = what, done, total
 
-        name = f"{work.name} {of}"
         try:
-            value = self._read(work, name)
-            if value is None:
-                with (
-                    collection.lease() as search,
-                    progress.told_to(heard),
-                    threadpool_limits(1, "openmp"),
-                ):
-                    value = work.make(search)
-                if self._disk is not None:
-                    self._disk.put(name, work.pack(value))
+            with collection.lease() as search:
+                name = f"{work.name} {contents(search)}"
+                value = self._read(work, name)
+                if value is None:
+                    with progress.told_to(heard), threadpool_limits(1, "openmp"):
+                        value = work.make(search)
+                    if self._disk is not None:
+                        self._disk.put(name, work.pack(value))
             with self._lock:
                 entry.value, entry.building = value, None
         except (RetrievalError, Problem) as error:
@@ -163,6 +164,17 @@ class Kept:
             return None if data is None else work.unpack(data)
         except (ValueError, KeyError, TypeError):
             return None  # of another version, or cut short
+
+
+def contents(search: Search) -> str:
+    """A hash of what a collection holds: its files, labels and network, but no attribute."""
+    index = search.index
+    hashed = xxhash.xxh3_128(f"{index.encoder_hash}\n{index.root}\n{index.dim} {index.storage}\n".encode())
+    hashed.update(index.ids().tobytes())
+    for path, seen in index.known().items():
+        hashed.update(f"{path}\0{seen}\n".encode(errors="surrogatepass"))
+    hashed.update("\0".join(label or "" for label in index.labels()).encode(errors="surrogatepass"))
+    return hashed.hexdigest()
 
 
 class _StoppedError(Exception):

@@ -20,6 +20,9 @@ FILES = 16
 HITS = 1_000
 """Hits in one answer; what is beyond comes by the cursor."""
 
+EXPLAINED = 20
+"""Hits of an answer that are explained: where a network does not decompose, each takes it 50 looks."""
+
 PARTS = 64
 """Parts of one question."""
 
@@ -43,7 +46,14 @@ CONNECTIONS = 512
 """Requests at a time; one more is told to come again."""
 
 OPEN = 768
-"""Connections at a time, idle ones too, of which each takes one of the files that a process may have open."""
+"""Connections at a time, idle ones too, of which each takes one of the files that a process may have open; one more is
+told to come again."""
+
+HEAD = 32 * 2**10
+"""Bytes of a request before its body."""
+
+SILENCE = 30.0
+"""Seconds that a connection may take from its beginning, or the end of an answer, to the end of a request's head."""
 
 RATE, BURST = 100.0, 1_000.0
 """Requests a second from one address, in the long run and at once; from this machine itself there is no such limit."""

@@ -8,6 +8,7 @@ little longer than some thousand.
 from __future__ import annotations
 
 import base64
+import heapq
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from retrieval.base.progress import bar
 from retrieval.index.vectors import as_numbers
+from retrieval.search.grouping import day
 from retrieval.search.search import Search
 from retrieval.service.kept import Work
 
@@ -152,11 +154,11 @@ MAP: Work[Layout] = Work(f"map {_VERSION}", _make, _packed, _unpacked)
 """The making of it."""
 
 
-def coloured(values: Sequence[Any]) -> dict[str, Any]:
+def coloured(values: Sequence[Any], *, dates: bool = False) -> dict[str, Any]:
     """Values as colours.
 
     Args:
-        values: of each picture; None where it has none.
+        values: of each picture; None where it has none. dates: whether they are, in microseconds since 1970.
 
     Returns:
         "values", what the colours 0, 1, … say and how often, the most frequent first, or ranges of numbers in their
@@ -165,24 +167,28 @@ def coloured(values: Sequence[Any]) -> dict[str, Any]:
     there = [value for value in values if value is not None]
     times = Counter(there)
     numbers = bool(there) and all(isinstance(value, int | float) for value in times)
+
+    def shown(value: float) -> str:
+        return day(int(value)) if dates else f"{value:g}"
+
     codes = np.full(len(values), NONE, np.uint8)
     if numbers and len(times) > COLOURS:
         known = np.array([np.nan if value is None else float(value) for value in values])
         has = np.isfinite(known)
         edges = np.unique(np.quantile(known[has], np.linspace(0, 1, BINS + 1)))
         codes[has] = np.clip(np.searchsorted(edges, known[has], side="right") - 1, 0, len(edges) - 2)
-        legend = [
-            {"value": f"{low:g} – {high:g}", "count": int((codes == place).sum())}
+        legend: list[dict[str, Any]] = [
+            {"value": f"{shown(low)} – {shown(high)}", "count": int((codes == place).sum())}
             for place, (low, high) in enumerate(pairwise(edges))
         ]
     else:
-        ordered = sorted(times, key=lambda value: (-times[value], str(value)))
-        shown = ordered if len(ordered) <= COLOURS else ordered[: COLOURS - 1]
-        place = {value: number for number, value in enumerate(shown)}
+        first = heapq.nsmallest(COLOURS + 1, times, key=lambda value: (-times[value], str(value)))
+        named = first if len(first) <= COLOURS else first[: COLOURS - 1]
+        place = {value: number for number, value in enumerate(named)}
         codes[:] = [NONE if value is None else place.get(value, COLOURS - 1) for value in values]
-        legend = [{"value": value, "count": times[value]} for value in shown]
-        if len(shown) < len(ordered):
-            legend.append({"value": None, "count": sum(times[value] for value in ordered[len(shown) :])})
+        legend = [{"value": day(int(value)) if dates else value, "count": times[value]} for value in named]
+        if len(named) < len(times):
+            legend.append({"value": None, "count": len(there) - sum(times[value] for value in named)})
     return {
         "values": legend,
         "none": int((codes == NONE).sum()),

@@ -40,11 +40,15 @@ _OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "group": (_TEXT, "by what they are brought together"),
     "facets": (_SWITCH, "count labels, folders and attributes among the matches"),
     "cursor": ({**_TEXT, "pattern": CURSOR}, "empty for the first page, and then what an answer said"),
-    "diverse": ({"type": "number", "minimum": 0, "maximum": 1}, "hits that are unlike one another, too"),
+    "diverse": ({"type": ["number", "boolean"], "minimum": 0, "maximum": 1}, "hits that are unlike one another, too"),
     "rerank": ({"enum": ["aqe", "alpha-qe", "k-reciprocal"]}, "what orders the hits anew (docs/rerank.md)"),
     "same": (_SWITCH, "0: leave the picture itself, and its copies, out (1)"),
     "details": (_SWITCH, "0: hits tell nothing of their files (1)"),
     "hidden": (_SWITCH, "1: hidden pictures, too (0)"),
+    "explain": (
+        _SWITCH,
+        f"1: hits say which parts of the two pictures make their score; {limits.EXPLAINED} at most",
+    ),
 }
 
 PARAMETERS: list[dict[str, Any]] = [
@@ -55,6 +59,12 @@ PARAMETERS: list[dict[str, Any]] = [
 
 ID: dict[str, Any] = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
 """The id of a picture, in the path."""
+
+FOREIGN: dict[str, Any] = {
+    "name": "X-Retrieval", "in": "header", "required": True, "schema": {"const": "1"},
+    "description": "what no form of a foreign page can send",
+}  # fmt: skip
+"""The header of a form that writes."""
 
 _PART: dict[str, Any] = {
     "oneOf": [

@@ -58,7 +58,8 @@ class Asked:
             theirs. same: whether pictures of the collection that
             the question is, come first, and are not left out. details: whether hits tell of their files, too. hidden:
             whether hidden pictures may be hits. arrange: how the hits are sorted, grouped, counted, paged or chosen.
-        marks: what was said of hits, each by id or path. rerank: what orders them anew.
+        marks: what was said of hits, each by id or path. rerank: what orders them anew. explain: whether to say why
+            each hit is one.
     """
 
     pieces: tuple[Piece, ...]
@@ -71,6 +72,7 @@ class Asked:
     arrange: Arrangement = PLAIN
     marks: tuple[tuple[int | str, bool], ...] = ()
     rerank: str | None = None
+    explain: bool = False
 
     def also(self, pieces: tuple[Piece, ...]) -> Asked:
         """The same with more parts."""
@@ -134,11 +136,13 @@ def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
     above = said.get("above")
     matches = _flag(said.get("matches", False), "matches") or above == "matches"
     above = None if above in (None, "", "matches") else _number(above, "above")
+    explain = _flag(said.get("explain", False), "explain")
+    most = limits.EXPLAINED if explain else limits.HITS
     k = said.get("k")
     return Asked(
         tuple(pieces),
         # As the command line has it: with a least score all that reach it, as far as one answer goes.
-        k=(50 if above is None or "cursor" in said else limits.HITS) if k is None else _whole(k, "k", 1, limits.HITS),
+        k=min(50 if above is None or "cursor" in said else most, most) if k is None else _whole(k, "k", 1, most),
         where=_text(said.get("filter"), "filter"),
         above=above,
         same=_flag(said.get("same", True), "same"),
@@ -147,6 +151,7 @@ def read_asked(given: Mapping[str, Any], query: Mapping[str, str]) -> Asked:
         arrange=_arrangement(said, matches),
         marks=_marks(said.get("marks")),
         rerank=_reranker(said.get("rerank")),
+        explain=explain,
     )
 
 

@@ -12,11 +12,12 @@ from retrieval.base.saved_folder import CONFIG
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import NO_ENCODER
 from retrieval.search.search import Search
-from retrieval.service import metrics
+from retrieval.service import metrics, schemas
 from retrieval.service.answers import as_json
 from retrieval.service.collections import Collection
 from retrieval.service.parameters import shown
 from retrieval.service.problems import Problem
+from retrieval.service.schemas import answers
 from retrieval.service.service import Service
 from retrieval.version import __version__
 
@@ -30,9 +31,10 @@ class AboutRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        app.add_api_route("/info", self.info, methods=["GET"], tags=["about"])
-        app.add_api_route("/healthz", self.healthz, methods=["GET"], tags=["about"])
-        app.add_api_route("/readyz", self.readyz, methods=["GET"], tags=["about"])
+        app.add_api_route("/info", self.info, methods=["GET"], tags=["about"], responses=answers(schemas.INFO))
+        status: Any = {"methods": ["GET"], "tags": ["about"], "responses": answers(schemas.STATUS)}
+        app.add_api_route("/healthz", self.healthz, **status)
+        app.add_api_route("/readyz", self.readyz, **status)
         text = {"response_class": Response, "responses": shown("text/plain")}
         app.add_api_route("/metrics", self.metrics, methods=["GET"], tags=["about"], **text)
 
@@ -57,6 +59,8 @@ class AboutRoutes:
 
     def _told(self, collection: Collection) -> dict[str, Any]:
         building = None if collection.building is None else collection.building.to_json()
+        if building is not None and building["error"] is not None:
+            building["error"] = self._service.collections.without_folders(building["error"])
         if not collection.ready:
             return {"name": collection.name, "items": 0, "generation": None, "building": building}
         with collection.lease() as search:
@@ -72,11 +76,10 @@ class AboutRoutes:
 
 def _about(search: Search) -> dict[str, Any]:
     index, calibration = search.index, search.calibration
-    labelled = sum(label is not None for label in index.labels())
     config = _config(search)
     return {
         "items": len(index),
-        "labelled": labelled,
+        "labelled": len(index) - index.counts(["label"])["label"].get(None, 0),
         "dim": index.dim,
         "encoder": config.get("network"),
         "words": bool(config.get("text")),

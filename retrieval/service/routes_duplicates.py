@@ -14,7 +14,7 @@ from retrieval.base.table import csv_text
 from retrieval.errors import RetrievalError
 from retrieval.index import Index as Opened
 from retrieval.search.search import Search
-from retrieval.service import duplicates, limits
+from retrieval.service import duplicates, limits, schemas
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.collections import Collection
@@ -24,6 +24,7 @@ from retrieval.service.kept import Found
 from retrieval.service.parameters import Index, shown
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
+from retrieval.service.schemas import answers
 from retrieval.service.service import Service, require_writer
 from retrieval.traps.duplicates.report import LARGEST
 
@@ -31,6 +32,12 @@ MOST = 100_000
 """Decisions in one request."""
 
 Rule = Annotated[str | None, Query(max_length=limits.TEXT, description="largest, oldest or folder:NAME")]
+Score = Annotated[
+    float | None,
+    Query(
+        ge=duplicates.LEAST, le=1, description="the least score of copies that vectors alone find, in hundredths (0.95)"
+    ),
+]
 KindOf = Annotated[str | None, Query(pattern="^(exact|near|similar)$", description="groups of one kind alone")]
 After = Annotated[int | None, Query(ge=0, lt=2**31, description="how many groups to pass over")]
 Groups = Annotated[int, Query(ge=1, le=200, description="groups that are wanted")]
@@ -45,6 +52,7 @@ def _body(**properties: Any) -> dict[str, Any]:
 
 
 _RULE = {"type": "string", "description": "largest, oldest or folder:NAME"}
+_SCORE = {"type": ["number", "null"], "minimum": duplicates.LEAST, "maximum": 1}
 _OF_KINDS = {"type": "array", "items": {"enum": list(KINDS)}}
 _NAMES = {
     "type": ["array", "null"],
@@ -63,28 +71,31 @@ class DuplicateRoutes:
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
         one = {"tags": ["duplicates"]}
-        rule = _body(rule=_RULE, kinds=_OF_KINDS, groups=_NAMES)
-        by = _body(rule=_RULE, kinds=_OF_KINDS, groups=_NAMES, decisions=_DECISIONS)
+        rule = _body(rule=_RULE, score=_SCORE, kinds=_OF_KINDS, groups=_NAMES)
+        by = _body(rule=_RULE, score=_SCORE, kinds=_OF_KINDS, groups=_NAMES, decisions=_DECISIONS)
         add: Any = app.add_api_route
-        add("/duplicates", self.groups, methods=["GET"], **one)
-        add("/duplicates/preview", self.preview, methods=["POST"], openapi_extra=rule, **one)
-        add("/duplicates/decisions", self.decide, methods=["POST"], openapi_extra=by, **one)
-        add("/duplicates/decisions", self.take_back, methods=["DELETE"], **one)
+        previewed, decided = answers(schemas.PREVIEW), {**one, "responses": answers(schemas.DECIDED)}
+        add("/duplicates", self.groups, methods=["GET"], responses=answers(schemas.GROUPS), **one)
+        add("/duplicates/preview", self.preview, methods=["POST"], openapi_extra=rule, responses=previewed, **one)
+        add("/duplicates/decisions", self.decide, methods=["POST"], openapi_extra=by, **decided)
+        add("/duplicates/decisions", self.take_back, methods=["DELETE"], **decided)
         listed = {"responses": shown("text/csv"), "response_class": Response}
         add("/duplicates/list", self.table, methods=["POST"], openapi_extra=by, **one, **listed)
         move = _body(dry_run={"type": "boolean"})
-        add("/duplicates/move", self.move, methods=["POST"], openapi_extra=move, **one)
+        moved = answers(schemas.MOVED)
+        add("/duplicates/move", self.move, methods=["POST"], openapi_extra=move, responses=moved, **one)
         add("/duplicates/undo", self.undo, methods=["POST"], openapi_extra=_body(undo={"type": "string"}), **one)
 
     def groups(
-        self, request: Request, index: Index = None, rule: Rule = None, kind: KindOf = None, cursor: After = None,
-        k: Groups = 30,
+        self, request: Request, index: Index = None, rule: Rule = None, score: Score = None, kind: KindOf = None,
+        cursor: After = None, k: Groups = 30,
     ) -> Response:  # fmt: skip
         """Groups of pictures that show the same; while they are looked for, how far that is."""
         collection = self._service.collection(request)
-        found, named = self._found(collection, rule)
+        least = duplicates.score_of(score)
+        found, named = self._found(collection, rule, least)
         with collection.lease() as search:
-            body: dict[str, Any] = {**found.state, "rule": named, "generation": search.index.generation}
+            body: dict[str, Any] = {**found.state, "rule": named, "score": least, "generation": search.index.generation}
             if found.value is None:
                 return as_json(body)
             copies = self._shown(search, found.value)
@@ -146,7 +157,7 @@ class DuplicateRoutes:
         return await run_in_threadpool(self._table, self._service.collection(request), given)
 
     def _table(self, collection: Collection, given: Mapping[str, Any]) -> Response:
-        found, _ = self._found(collection, given.get("rule"))
+        found, _ = self._found(collection, given.get("rule"), duplicates.score_of(given.get("score")))
         with collection.lease() as search:
             copies = self._shown(search, _there(found))
             said: Mapping[int, str | None] = duplicates.decided(search.index)
@@ -171,7 +182,7 @@ class DuplicateRoutes:
         found, _ = await run_in_threadpool(self._found, collection, None)
         groups = _there(found)
         done = await self._service.writer.run(
-            collection, lambda: duplicates.move(collection.folder, groups, target, dry_run=dry_run)
+            collection, lambda: duplicates.move(collection.place, groups, target, dry_run=dry_run)
         )
         return as_json(done._asdict() | {"dry_run": dry_run})
 
@@ -181,21 +192,21 @@ class DuplicateRoutes:
         collection = self._service.collection(request)
         target = self._target(collection)
         name = read_json(await request.body()).get("undo")
-        done = await self._service.writer.run(collection, lambda: duplicates.undo(collection.folder, target, name))
+        done = await self._service.writer.run(collection, lambda: duplicates.undo(collection.place, target, name))
         return as_json(done)
 
-    def _found(self, collection: Collection, rule: object) -> tuple[Found[Copies], str]:
-        """The groups by a rule, and the rule."""
-        base = self._service.kept.get(collection, duplicates.looked_for())
+    def _found(self, collection: Collection, rule: object, score: float | None = None) -> tuple[Found[Copies], str]:
+        """The groups by a rule and a least score, and the rule."""
+        base = self._service.kept.get(collection, duplicates.looked_for(score=score))
         named = duplicates.rule_of(rule, base.value) if base.making is None else LARGEST
         if named == LARGEST or base.value is None:
             return base, named
-        return self._service.kept.get(collection, duplicates.looked_for(named, base.value)), named
+        return self._service.kept.get(collection, duplicates.looked_for(named, score, base.value)), named
 
     def _by_rule(
         self, collection: Collection, given: Mapping[str, Any]
     ) -> tuple[list[tuple[Member, ...]], dict[int, str]]:
-        found, _ = self._found(collection, given.get("rule"))
+        found, _ = self._found(collection, given.get("rule"), duplicates.score_of(given.get("score")))
         kinds = given.get("kinds") or [duplicates.EXACT, duplicates.NEAR]
         names = given.get("groups")
         if not isinstance(kinds, list) or not set(map(str, kinds)) <= set(KINDS):
@@ -243,7 +254,8 @@ class DuplicateRoutes:
         folder = self._service.settings.move_to
         if folder is None:
             raise Problem(403, "This service moves no files; start it with --move-to FOLDER.", "moves-nothing")
-        return folder.resolve() / collection.folder.resolve().name
+        place = collection.place
+        return folder.resolve() / (place.resolve().name if isinstance(place, Path) else collection.name)
 
     def _moves(self, collection: Collection) -> dict[str, Any]:
         if self._service.settings.move_to is None:

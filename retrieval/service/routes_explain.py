@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import io
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from PIL import Image
 
-from retrieval import images
-from retrieval.base.text import printable
-from retrieval.images.decoding import Wanted, decode
-from retrieval.images.reading import read_picture, recorded_decoder
 from retrieval.index import Index as Opened
 from retrieval.search.calibration import Calibration, calibrate
-from retrieval.search.explain import Explanation, explain
 from retrieval.search.heat_map import overlay
 from retrieval.search.parts import Part
 from retrieval.search.search import Search
-from retrieval.service import limits
+from retrieval.service import limits, schemas
 from retrieval.service.answers import as_json
-from retrieval.service.asking import item_of, item_of_part, waited
+from retrieval.service.asking import item_of, item_of_part
 from retrieval.service.parameters import PART, Id, Index, shown
 from retrieval.service.pictures import SIDES
 from retrieval.service.problems import Problem
@@ -37,6 +32,18 @@ Of = Annotated[Literal["hit", "query"], Query(description="over which of the two
 Side = Annotated[int, Query(ge=16, le=SIDES[-1], description="pixels of the longer side")]
 
 
+_ABOUT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "properties": {"about": {"enum": ["labels", "copies"]}}},
+            }
+        },
+    }
+}
+
+
 class ExplainRoutes:
     """Args: service: whose."""
 
@@ -47,50 +54,25 @@ class ExplainRoutes:
         """Enter them."""
         drawn = {"response_class": Response, "responses": shown("image/png")}
         app.add_api_route("/items/{id}/heat", self.heat, methods=["GET"], tags=["search"], **drawn)
-        app.add_api_route("/calibrate", self.calibrate, methods=["POST"], tags=["write"])
+        made: Any = {"tags": ["write"], "responses": schemas.answers(schemas.CALIBRATED)}
+        app.add_api_route("/calibrate", self.calibrate, methods=["POST"], openapi_extra=_ABOUT, **made)
 
     async def heat(
         self, request: Request, id: Id, query: Asked, of: Of = "hit", s: Side = 256, index: Index = None
     ) -> Response:
         """A picture of the index in grey, coloured by what makes it like the question: red raises the score."""
         piece = read_piece(query)
-        if piece.part.kind not in ("id", "path", "file"):
-            raise Problem(
-                400, "Only a picture has parts to explain a hit by; ask with id:, path: or upload:.", "refused"
-            )
         hit = Piece(Part("id", id))
+        asker = self._service.asker
         with self._service.collection(request).lease() as search:
             item_of(search, id)
-            asker = self._service.asker
-            encoder = await asker.encoder(search)
-            pixels = [await asker.beside(partial(self._pixels, search, one)) for one in (piece, hit)]
-            found: Explanation = await waited(
-                asker.lane.submit((search, "explain"), pixels, lambda some: [explain(encoder, *one) for one in some], 1)
-            )
+            found = await self._service.explainer.hit(search, piece, id)
             map_ = found.query_map if of == "query" else found.hit_map
             picture = await asker.beside(partial(self._picture, search, piece if of == "query" else hit, s))
             most = max(float(np.abs(one.values).max()) for one in (found.query_map, found.hit_map))
             content = io.BytesIO()
             overlay(picture, map_, most or None).save(content, "PNG")
         return Response(content.getvalue(), 200, {"Cache-Control": "private, max-age=60"}, "image/png")
-
-    def _pixels(self, search: Search, piece: Piece) -> images.Pixels:
-        """What the network sees of a picture."""
-        p, box = search.encoder.config.preprocessing, piece.part.box
-        decoder = recorded_decoder(search.index.decoder)
-        if piece.upload is not None:
-            upload = self._service.uploads.get(piece.upload)
-            wanted = Wanted(p.size if box is None else None, p.mode, decoder, limits.PIXELS, box=box)
-            return decode(io.BytesIO(upload.data), upload.name, wanted, partial(images.prepare, p=p)).made
-        item = item_of_part(search, piece.part)
-        try:
-            found = read_picture(search.pictures / item.path, p, decoder, box=box)
-        except images.UnreadableImage as problem:  # which names the file as this machine has it
-            raise images.UnreadableImage(printable(item.path), problem.reason) from None
-        if item.sha256 and found.sha256 != item.sha256:
-            raise images.UnreadableImage(printable(item.path), "changed since it was indexed")
-        assert found.pixels is not None  # as no content counts as known
-        return found.pixels
 
     def _picture(self, search: Search, piece: Piece, side: int) -> Image.Image:
         if piece.upload is not None:

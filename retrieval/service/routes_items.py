@@ -12,13 +12,14 @@ from retrieval.images import kinds
 from retrieval.search.arrangement import FIRST
 from retrieval.search.facets import facets
 from retrieval.search.search import Search
-from retrieval.service import listing
+from retrieval.service import listing, schemas
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import item_of, visible
 from retrieval.service.forms import FILES, read_form
 from retrieval.service.parameters import Cursor, Filter, Hits, Id, Index, Sort, shown
 from retrieval.service.pictures import SIDES, Thumbnail, media_of, opened
 from retrieval.service.problems import Problem
+from retrieval.service.schemas import answers
 from retrieval.service.service import Service
 
 Side = Annotated[
@@ -33,19 +34,21 @@ class ItemRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._orders = listing.Orders()
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        app.add_api_route("/items", self.items, methods=["GET"], tags=["items"])
-        app.add_api_route("/facets", self.facets, methods=["GET"], tags=["items"])
-        app.add_api_route("/items/{id}", self.item, methods=["GET"], tags=["items"])
+        app.add_api_route("/items", self.items, methods=["GET"], tags=["items"], responses=answers(schemas.ITEMS))
+        app.add_api_route("/facets", self.facets, methods=["GET"], tags=["items"], responses=answers(schemas.FACETS))
+        app.add_api_route("/items/{id}", self.item, methods=["GET"], tags=["items"], responses=answers(schemas.ITEM))
         small = {"response_class": Response, "responses": {**shown("image/jpeg"), 304: {"description": "as before"}}}
         app.add_api_route("/items/{id}/thumbnail", self.thumbnail, methods=["GET"], tags=["items"], **small)
         whole = {"response_class": Response, "responses": shown("image/*", "application/octet-stream")}
         app.add_api_route("/items/{id}/image", self.image, methods=["GET"], tags=["items"], **whole)
         app.add_api_route(
-            "/uploads", self.uploads, methods=["POST"], tags=["search"], openapi_extra=FILES, status_code=201
-        )
+            "/uploads", self.uploads, methods=["POST"], tags=["search"], openapi_extra=FILES, status_code=201,
+            responses=answers(schemas.UPLOADS, 201),
+        )  # fmt: skip
         app.add_api_route("/uploads/{sha256}/thumbnail", self.upload, methods=["GET"], tags=["items"], **small)
 
     def items(
@@ -55,7 +58,7 @@ class ItemRoutes:
         """The pictures of an index, by ascending id or sorted, a page at a time."""
         with self._service.collection(request).lease() as search:
             where = visible(search, filter or None, hidden=hidden)
-            page = listing.page(search.index, where, sort or None, cursor or FIRST, k or 50)
+            page = listing.page(search.index, where, sort or None, cursor or FIRST, k or 50, self._orders)
             return as_json(
                 {
                     "items": self._told(search, page.ids.tolist()),
@@ -67,7 +70,10 @@ class ItemRoutes:
 
     def facets(self, request: Request, index: Index = None, filter: Filter = None, hidden: bool = False) -> Response:
         """How many pictures have each label, folder and attribute."""
-        with self._service.collection(request).lease() as search:
+        collection = self._service.collection(request)
+        with collection.lease() as search:
+            if not filter and not hidden:
+                return as_json(self._service.counter.of(collection, search)._asdict())
             where = visible(search, filter or None, hidden=hidden)
             ids = None if where is None else search.index.select(where)
             counted = [facet.to_json() for facet in facets(search.index, ids)]

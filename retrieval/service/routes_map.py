@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Query, Request, Response
 
+from retrieval.search.columns import column
 from retrieval.search.search import Search
-from retrieval.service import comparison, export, label_errors
+from retrieval.service import comparison, export, label_errors, schemas
 from retrieval.service import map as maps
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import HIDDEN
@@ -38,16 +40,21 @@ class MapRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._colours: WeakKeyDictionary[Search, dict[str, Any]] = WeakKeyDictionary()  # what was asked for last
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        app.add_api_route("/map", self.map, methods=["GET"], tags=["map"])
+        said = schemas.answers
+        app.add_api_route("/map", self.map, methods=["GET"], tags=["map"], responses=said(schemas.MAP))
         raw: Any = {"responses": shown("application/octet-stream"), "response_class": Response}
         app.add_api_route("/map/points", self.points, methods=["GET"], tags=["map"], **raw)
-        app.add_api_route("/map/colours", self.colours, methods=["GET"], tags=["map"])
-        app.add_api_route("/map/items", self.items, methods=["POST"], tags=["map"], openapi_extra=IDS)
-        app.add_api_route("/label-errors", self.label_errors, methods=["GET"], tags=["label errors"])
-        app.add_api_route("/compare", self.compare, methods=["GET"], tags=["compare"])
+        get: Any = {"methods": ["GET"]}
+        some = said(schemas.SOME_ITEMS)
+        app.add_api_route("/map/colours", self.colours, tags=["map"], responses=said(schemas.COLOURS), **get)
+        app.add_api_route("/map/items", self.items, methods=["POST"], tags=["map"], openapi_extra=IDS, responses=some)
+        suspects = said(schemas.SUSPECTS)
+        app.add_api_route("/label-errors", self.label_errors, tags=["label errors"], responses=suspects, **get)
+        app.add_api_route("/compare", self.compare, tags=["compare"], responses=said(schemas.COMPARED), **get)
 
     def map(self, request: Request, index: Index = None) -> Response:
         """Whether there is a map, and how far its making is."""
@@ -71,8 +78,11 @@ class MapRoutes:
             layout = self._layout(request, search)
             if by != "label" and by not in search.index.attribute_kinds():
                 raise Problem(404, f"No picture of this index has {by[:60]!r}.", "no-such-attribute")
-            values = search.index.values(by, layout.ids)
-            return as_json({"by": by, **maps.coloured(values)})
+            known = self._colours.setdefault(search, {})
+            if known.get("of") != (by, len(layout.ids)):  # of a million pictures they take seconds
+                kind, values = column(search.index, by, layout.ids)
+                known.update({"of": (by, len(layout.ids)), "told": maps.coloured(values, dates=kind == "date")})
+            return as_json({"by": by, **known["told"]})
 
     async def items(self, request: Request, index: Index = None) -> Response:
         """Some pictures by their ids, in that order."""
@@ -127,7 +137,7 @@ class MapRoutes:
     def compare(self, request: Request, other: With, index: Index = None) -> Response:
         """What the two indexes score query by query, where that was measured and kept."""
         first, second = self._service.collection(request), self._service.collections.named(other)
-        return as_json({"figures": comparison.figures(first.folder, second.folder)})
+        return as_json({"figures": comparison.figures(first.place, second.place)})
 
     def _layout(self, request: Request, search: Search) -> Layout:
         found = self._service.kept.get(self._service.collection(request), maps.MAP)

@@ -6,9 +6,11 @@ import hashlib
 import mimetypes
 from importlib import resources
 from importlib.resources.abc import Traversable
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
+from retrieval.service import schemas
 from retrieval.service.access import COOKIE, granted, session_of
 from retrieval.service.answers import as_json
 from retrieval.service.problems import Problem
@@ -49,9 +51,10 @@ class PageRoutes:
         app.add_api_route("/", self.page, methods=["GET"], include_in_schema=False)
         app.add_api_route("/i/{name}", self.page_of, methods=["GET"], include_in_schema=False)
         app.add_api_route("/static/{file:path}", self.static, methods=["GET"], include_in_schema=False)
-        app.add_api_route("/session", self.session, methods=["GET"], tags=["session"])
-        app.add_api_route("/session", self.begin, methods=["POST"], tags=["session"], openapi_extra=_TOKEN)
-        app.add_api_route("/session", self.end, methods=["DELETE"], tags=["session"])
+        may: Any = {"tags": ["session"], "responses": schemas.answers(schemas.SESSION)}
+        app.add_api_route("/session", self.session, methods=["GET"], **may)
+        app.add_api_route("/session", self.begin, methods=["POST"], openapi_extra=_TOKEN, **may)
+        app.add_api_route("/session", self.end, methods=["DELETE"], **may)
 
     def page(self) -> Response:
         """The page."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Request, Response
 
+from retrieval.service import limits, schemas
 from retrieval.service.answers import as_json, search_json
 from retrieval.service.forms import read_form
 from retrieval.service.parameters import BODY, ID, PARAMETERS
@@ -20,10 +23,10 @@ class SearchRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        asked = {"parameters": PARAMETERS}
-        app.add_api_route("/search", self.search, methods=["POST"], tags=["search"], openapi_extra={**asked, **BODY})
-        of_item = {"parameters": [ID, *PARAMETERS]}
-        app.add_api_route("/items/{id}/similar", self.similar, methods=["GET"], tags=["search"], openapi_extra=of_item)
+        asked, of_item = {"parameters": PARAMETERS, **BODY}, {"parameters": [ID, *PARAMETERS]}
+        answer: Any = {"tags": ["search"], "responses": schemas.answers(schemas.ANSWER)}
+        app.add_api_route("/search", self.search, methods=["POST"], openapi_extra=asked, **answer)
+        app.add_api_route("/items/{id}/similar", self.similar, methods=["GET"], openapi_extra=of_item, **answer)
 
     async def search(self, request: Request) -> Response:
         """Find what looks like a picture, an item, a text or a vector, or like several of these."""
@@ -37,8 +40,18 @@ class SearchRoutes:
 
     async def _answer(self, request: Request, asked: Asked) -> Response:
         with self._service.collection(request).lease() as search:
+            if asked.explain and (len(asked.pieces) != 1 or asked.pieces[0].sign < 0):
+                raise Problem(
+                    400, "Only a question of one picture has parts to explain a hit by; leave explain out.", "refused"
+                )
             found = await self._service.asker.ask(search, asked)
-            return as_json(search_json(search, asked, found, self._service.pictures))
+            answer = search_json(search, asked, found, self._service.pictures)
+            if asked.explain:
+                hits = answer["hits"][: limits.EXPLAINED]
+                whys = await self._service.explainer.hits(search, asked.pieces[0], [hit["id"] for hit in hits])
+                for hit, why in zip(hits, whys, strict=True):
+                    hit["explanation"] = None if why is None else why.to_json()
+            return as_json(answer)
 
     async def _asked(self, request: Request) -> Asked:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()

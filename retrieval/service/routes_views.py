@@ -11,9 +11,8 @@ import numpy.typing as npt
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from retrieval.search.facets import facets
 from retrieval.search.search import Search
-from retrieval.service import export, wall
+from retrieval.service import export, schemas, wall
 from retrieval.service.answers import as_json, item_json
 from retrieval.service.asking import visible
 from retrieval.service.collections import Collection
@@ -49,8 +48,8 @@ class ViewRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
-        app.add_api_route("/wall", self.wall, methods=["GET"], tags=["items"])
         add: Any = app.add_api_route
+        add("/wall", self.wall, methods=["GET"], tags=["items"], responses=schemas.answers(schemas.WALL))
         for path, made, media in (("csv", self.csv, "text/csv"), ("zip", self.zip, "application/zip")):
             add(
                 f"/export/{path}",
@@ -63,7 +62,7 @@ class ViewRoutes:
             )
 
     async def wall(self, request: Request, index: Index = None, k: Some = 120) -> Response:
-        """Varied pictures of the collection, as unlike one another as can be, and what it has of each kind."""
+        """Varied pictures of the collection, as unlike one another as can be."""
         with self._service.collection(request).lease() as search:
             if search not in self._walls:
                 self._walls[search] = await self._service.asker.beside(lambda: _wall(search))
@@ -74,7 +73,6 @@ class ViewRoutes:
                 {
                     "items": [item_json(item, more, self._service.pictures) for item, more in told],
                     "total": made["total"],
-                    "facets": made["facets"],
                     "generation": search.index.generation,
                 }
             )
@@ -101,8 +99,7 @@ class ViewRoutes:
 def _wall(search: Search) -> dict[str, Any]:
     where = visible(search, None, hidden=False)
     ids: npt.NDArray[np.int64] = search.index.ids() if where is None else search.index.select(where)
-    counted = facets(search.index, None if where is None else ids)
-    return {"ids": wall.varied(search.index, ids), "total": len(ids), "facets": [one.to_json() for one in counted]}
+    return {"ids": wall.varied(search.index, ids), "total": len(ids)}
 
 
 def _leased(collection: Collection, blocks: Any) -> Iterator[bytes]:

@@ -10,18 +10,20 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from retrieval.base.files import write_durably
+from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.images import kinds
 from retrieval.images.decoding import Wanted, decode
 from retrieval.index import Index as Opened
 from retrieval.index.records import Value
-from retrieval.service import limits
+from retrieval.service import limits, schemas
 from retrieval.service.answers import as_json
 from retrieval.service.asking import HIDDEN
 from retrieval.service.forms import FILES, read_form
-from retrieval.service.parameters import Id, Index
+from retrieval.service.parameters import FOREIGN, Id, Index
 from retrieval.service.problems import Problem
 from retrieval.service.questions import read_json
+from retrieval.service.schemas import answers
 from retrieval.service.service import Service, require_writer
 from retrieval.service.uploads import Upload
 
@@ -63,11 +65,14 @@ class WriteRoutes:
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
         ids = {"ids": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": MOST_IDS}}
+        files = {**FILES, "parameters": [FOREIGN]}
         one, many = _body(_VALUES), _body({**ids, **_VALUES}, required=("ids",))
-        app.add_api_route("/items", self.add, methods=["POST"], tags=["write"], openapi_extra=FILES, status_code=201)
-        app.add_api_route("/items", self.change_many, methods=["PATCH"], tags=["write"], openapi_extra=many)
-        app.add_api_route("/items/{id}", self.change, methods=["PATCH"], tags=["write"], openapi_extra=one)
-        app.add_api_route("/items/{id}", self.remove, methods=["DELETE"], tags=["write"])
+        add: Any = app.add_api_route
+        added, changed = answers(schemas.ADDED, 201), {"tags": ["write"], "responses": answers(schemas.CHANGED)}
+        add("/items", self.add, methods=["POST"], openapi_extra=files, tags=["write"], responses=added, status_code=201)
+        add("/items", self.change_many, methods=["PATCH"], openapi_extra=many, **changed)
+        add("/items/{id}", self.change, methods=["PATCH"], openapi_extra=one, **changed)
+        add("/items/{id}", self.remove, methods=["DELETE"], tags=["write"], responses=answers(schemas.REMOVED))
 
     async def change(self, request: Request, id: Id, index: Index = None) -> Response:
         """Set the tag or the corrected label of a picture, or hide it; null takes a value away."""
@@ -123,7 +128,7 @@ class WriteRoutes:
         for upload in uploads:
             await self._service.asker.beside(lambda upload=upload: _check(upload))  # type: ignore[misc]
         collection = self._service.collection(request)
-        added = await self._service.writer.run(collection, lambda: _add(collection.folder, folder, uploads))
+        added = await self._service.writer.run(collection, lambda: _add(collection.place, folder, uploads))
         return as_json({"added": added}, 201)
 
 
@@ -160,7 +165,7 @@ def _check(upload: Upload) -> None:
     decode(io.BytesIO(upload.data), upload.name, Wanted(64, max_pixels=limits.PIXELS), lambda picture: picture.size)
 
 
-def _add(index: Path, folder: Path, uploads: list[Upload]) -> list[dict[str, Any]]:
+def _add(index: Path | str, folder: Path, uploads: list[Upload]) -> list[dict[str, Any]]:
     """Write files that are named after their content, so that nothing is ever overwritten, and index them."""
     from retrieval.ingest import add_pictures
 
@@ -176,7 +181,7 @@ def _add(index: Path, folder: Path, uploads: list[Upload]) -> list[dict[str, Any
             write_durably(file, upload.data)
         files.append(file)
     add_pictures(index, files, threads=1)
-    with Opened.open(index) as opened:
+    with open_index(index) as opened:
         return [
             {
                 "name": upload.name,

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from retrieval.base.cache import cache_folder
 from retrieval.base.progress import note
 from retrieval.base.text import printable
+from retrieval.engines.address import Address, is_address
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.folder import is_index
 from retrieval.service import limits
 from retrieval.service.app import create_app
 from retrieval.service.collections import Collection, Collections
+from retrieval.service.connections import Connection
 from retrieval.service.metrics import Metrics
 from retrieval.service.service import Service
 from retrieval.service.settings import Settings
@@ -68,10 +71,10 @@ class Server:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=30,
-                limit_concurrency=limits.OPEN,
+                loop="asyncio",
+                http=Connection,
+                timeout_keep_alive=math.ceil(limits.SILENCE),
                 timeout_graceful_shutdown=STOPPING,
-                h11_max_incomplete_event_size=32 * 2**10,
                 ws="none",
             )
         )
@@ -101,7 +104,7 @@ def run(
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
-        paths: indexes, or folders of pictures, which are made into indexes first.
+        paths: indexes, by their folders or addresses, or folders of pictures, which are made into indexes first.
         settings: how.
         listening: is told the address as soon as requests are taken in.
         open_page: show the page in a browser.
@@ -153,7 +156,12 @@ def _collections(
     """The indexes by name, and which are to be made of which folder."""
     found: dict[str, Collection] = {}
     makes = []
-    for path in map(Path, paths):
+    for given in paths:
+        if is_address(given):
+            name = _free(found, Address.of(str(given)).name)
+            found[name] = Collection(name, str(given), changed=metrics.index)
+            continue
+        path = Path(given)
         try:
             index, folder = is_index(path), path.is_dir()
         except OSError as error:
@@ -165,15 +173,20 @@ def _collections(
         name = path.resolve().name
         if not name:
             raise RetrievalError(f"The folder {printable(path)!r} has no name; build it with `retrieval build --out`.")
-        name = printable(name)
-        number = 2
-        while name in found:
-            name, number = f"{printable(path.resolve().name)}-{number}", number + 1
+        name = _free(found, printable(name))
         out = path if index else _place(path)
         found[name] = Collection(name, out, mapped=mapped, changed=metrics.index)
         if not index:
             makes.append((found[name], path))
     return Collections(list(found.values())), makes
+
+
+def _free(names: Container[str], name: str) -> str:
+    """A name that is not among others yet."""
+    free, number = name, 2
+    while free in names:
+        free, number = f"{name}-{number}", number + 1
+    return free
 
 
 def _place(pictures: Path) -> Path:

@@ -10,6 +10,8 @@ from fastapi import Request
 
 from retrieval.service.asking import Asker
 from retrieval.service.collections import Collection, Collections
+from retrieval.service.counting import Counter
+from retrieval.service.explaining import Explainer
 from retrieval.service.kept import Kept
 from retrieval.service.metrics import Metrics
 from retrieval.service.pictures import Pictures
@@ -24,18 +26,20 @@ class Service:
     """One service.
 
     Attributes:
-        settings: how it was asked to run. collections: the indexes. asker: answers questions. uploads: pictures that
-            were sent. pictures: makes thumbnails. metrics: counts. writer: changes indexes. kept: what takes long to
-            find out.
+        settings: how it was asked to run. collections: the indexes. asker: answers questions. explainer: says
+            why a hit is one. uploads: pictures that were sent. pictures: makes thumbnails. metrics: counts. writer:
+            changes indexes. counter: says what a collection has of each kind. kept: what takes long to find out.
     """
 
     settings: Settings
     collections: Collections
     asker: Asker
+    explainer: Explainer
     uploads: Uploads
     pictures: Pictures
     metrics: Metrics
     writer: Writer
+    counter: Counter
     kept: Kept
 
     @classmethod
@@ -45,10 +49,15 @@ class Service:
         Args:
             cache: the folder of thumbnails; None for none.
         """
-        uploads = Uploads()
+        uploads, counter = Uploads(), Counter()
+        asker = Asker(uploads, metrics)
+        for collection in collections.all:
+            if collection.ready:
+                counter.begin(collection)
         return cls(
-            settings, collections, Asker(uploads, metrics), uploads, Pictures(cache), metrics, Writer(), Kept(cache)
-        )
+            settings, collections, asker, Explainer(asker, uploads), uploads, Pictures(cache), metrics, Writer(),
+            counter, Kept(cache),
+        )  # fmt: skip
 
     def collection(self, request: Request) -> Collection:
         """The one that a request means by `?index=`, or the first."""
@@ -57,6 +66,7 @@ class Service:
     def close(self) -> None:
         """Finish what was begun, and let everything go."""
         self.kept.close()
+        self.counter.close()
         self.writer.close()
         self.asker.close()
         self.collections.close()

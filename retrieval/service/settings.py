@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from retrieval.base.text import printable
@@ -69,6 +70,7 @@ class Settings:
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}"
 
 
+@lru_cache(1024)  # every request asks
 def is_loopback(host: str) -> bool:
     """Whether an address is one that only this machine reaches."""
     try:

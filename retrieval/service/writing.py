@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from retrieval.engines.opening import open_index
 from retrieval.index import Index
 from retrieval.index.lock import WriterAtWorkError
 from retrieval.service import limits
@@ -38,7 +39,7 @@ class Writer:
         """
 
         def opened() -> _Done:
-            with Index.open(collection.folder, write=True) as index:
+            with open_index(collection.place, write=True) as index:
                 return change(index)
 
         return await self.run(collection, opened)

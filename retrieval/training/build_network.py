@@ -77,7 +77,7 @@ def build_optimizer(recipe: Recipe, modules: nn.Module) -> Optimizer:
     A group's ``times`` is what the learning rate is to be multiplied by for it.
     """
     learned = [p for p in modules.parameters() if p.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in learned if p.ndim > 1], "weight_decay": recipe.weight_decay, "times": 1.0},
         {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0, "times": recipe.bias_rate},
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,22 +26,25 @@ from retrieval.encoder import EncoderConfig, save_trained
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.measures.intervals import wilson
-from retrieval.training import losses, sampling
+from retrieval.training import for_minutes, losses, sampling
 from retrieval.training.build_network import build_network
 from retrieval.training.engine import Engine, Measured
-from retrieval.training.hardware import choose_device, threads
+from retrieval.training.hardware import choose_device, precisions, seconds_per_step, threads
 from retrieval.training.history import Monitor, Reading
 from retrieval.training.losses.classification import SoftmaxLoss
 from retrieval.training.processes import join
 from retrieval.training.recipe import Recipe
-from retrieval.training.run_folder import Saved, open_run, same_recipe
-from retrieval.training.training_run import Outcome, Run
+from retrieval.training.run_folder import Saved, open_run
+from retrieval.training.training_run import Outcome, Run, what_to_do
 from retrieval.training.training_set import Batches, Source
 from retrieval.training.warm_start import Initial
 
 CLASSIFIER = "classifier.safetensors"
 """Beside the encoder of a run with the softmax loss: ``weight`` (classes, dim) and ``bias`` (classes,); the logits are
 ``unit_embeddings @ weight.T + bias``."""
+
+TIMED = 4
+"""Steps of a network that are timed where the minutes choose one."""
 
 GALLERY, QUERIES = 5000, 1000
 """At most so many training and validation pictures are compared."""
@@ -61,6 +65,7 @@ def train(
     out: str | Path,
     recipe: Recipe | None = None,
     *,
+    plan: str | Path | None = None,
     resume: bool = False,
     tensorboard: bool = False,
     warn: Callable[[str], None] = lambda message: None,
@@ -72,8 +77,10 @@ def train(
 
     Args:
         pictures: a labelled set. Its ``val`` split watches the training; without one, a part of ``train`` is held out.
-        out: the run's folder: ``encoder/``, ``recipe.json``, ``curves.csv``, ``curves.png``.
-        recipe: what to do; if None, what the checkpoint began with, or the defaults.
+        out: the run's folder: ``encoder/``, ``recipe.json``, ``curves.csv``, ``curves.png``, and with minutes
+            ``plan.json``.
+        recipe: what to do; if None, what the plan or the checkpoint began with, or the defaults.
+        plan: the ``plan.json`` of a training that had minutes, to repeat it without a clock.
         resume: go on from the folder's checkpoint; a finished run is left as it is.
         tensorboard: write event files for TensorBoard into the run's folder ``tensorboard/``, too.
         warn: told of a collapse when it is noticed.
@@ -86,17 +93,18 @@ def train(
     """
     out = Path(out)
     saved = open_run(out, resume)
-    recipe = (recipe or Recipe()) if saved is None else same_recipe(saved, recipe, Recipe)
+    recipe, known = what_to_do(saved, recipe, plan, Recipe)
     device = choose_device(recipe.device)
     world = join(device)
     if recipe.compile and world.size > 1:
         raise RetrievalError("--compile goes with one process; leave it out, or start the training without torchrun.")
     with threads(recipe.threads), torch.random.fork_rng(devices=[]):
-        run = EmbeddingRun(pictures, out, recipe, warn, device, world)
+        run = EmbeddingRun(pictures, out, recipe, warn, device, world, known)
         world.wait()  # all have looked at the folder before the first writes to it
         run.prepare(saved)
-        if run.began and saved is None and world.first:
-            tell(run.began)
+        for fact in (run.chosen, run.began):
+            if fact and saved is None and world.first:
+                tell(fact)
         with run.logged(tensorboard):
             run.go()
         run.finish()
@@ -112,6 +120,32 @@ class EmbeddingRun(Run[Recipe, Reading]):
     @property
     def title(self) -> str:
         return f"{super().title}, {self.recipe.loss}"
+
+    def choose(self) -> None:
+        asked, steps = self.asked, {}
+        if not for_minutes.leaves_open(asked):
+            return
+
+        def seconds_of(candidate: for_minutes.Candidate, precision: torch.dtype) -> float:
+            if candidate not in steps:
+                self.asked = candidate.settled(asked)
+                self.make(None)
+                steps[candidate] = next(self.batches.epoch(0))
+            self.engine.dtype = precision
+            step = seconds_per_step(self.engine, itertools.repeat(steps[candidate]), 0.0, TIMED)
+            return self.world.agreed(step / sum(len(batch.labels) for batch in steps[candidate]))
+
+        chosen = for_minutes.pick(
+            asked,
+            precisions(asked.precision, self.device),
+            seconds_of,
+            60 * (asked.minutes or 0) - self.gone(),
+            math.inf if asked.epochs is None else asked.epochs * len(self.train),
+        )
+        self.dtype = chosen.precision
+        precision = str(chosen.precision).removeprefix("torch.")
+        self.asked = chosen.candidate.settled(asked).replace(precision=precision)
+        self.chosen = str(chosen)
 
     def make(self, saved: Saved | None) -> None:
         asked = self.asked
@@ -134,7 +168,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
         sampler = sampling.create(
             self.recipe, labels, None if self.train.levels is None else [*self.train.levels] * turns
         )
-        source = Source(self.train, self.network.preprocessing, turns)
+        source = self._source(self.network.preprocessing, turns)
         self.batches = Batches(sampler, source, labels, self.recipe.accumulate, self.world)
         if hasattr(self.network, "fit_to") and initial is None and not known:
             self.network.fit_to(source.sample(5000, asked.seed))
@@ -151,6 +185,11 @@ class EmbeddingRun(Run[Recipe, Reading]):
         )
         self.held_out = Validation(source, self.train.labels, self.validation, self.preprocessing, self.recipe.seed)
         self.monitor = Monitor(self.recipe, self.recipe.lr or 0)
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019 (a run does not live long)
+    def _source(self, preprocessing: Preprocessing, turns: int) -> Source:
+        """The training pictures, decoded once for all networks that see them alike."""
+        return Source(self.train, preprocessing, turns)
 
     def quality(self) -> float:
         return self.held_out.precision_at_1(self.engine)
@@ -203,7 +242,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
         classes = len(np.unique(self.train.labels))
         return [
             f"Trained on: {self.name}, {len(self.train):,} pictures of {classes:,} classes",
-            *([self.began] if self.began else []),
+            *(fact for fact in (self.chosen, self.began) if fact),
             f"P@1 at the end: {quality}",
         ]
 

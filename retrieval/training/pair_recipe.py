@@ -42,7 +42,7 @@ class PairRecipe:
     schedule: str = as_in_recipe("schedule")
     warmup: float = as_in_recipe("warmup")
     momentum: float = as_in_recipe("momentum")
-    weight_decay: float = as_in_recipe("weight_decay")
+    weight_decay: float | None = as_in_recipe("weight_decay")
     average: float = as_in_recipe("average")
     precision: str = as_in_recipe("precision")
     seed: int = as_in_recipe("seed")
@@ -71,12 +71,12 @@ class PairRecipe:
     def for_engine(self) -> Recipe:
         """The same choices for the engine, which need not know what network it moves."""
         own = ("net", "trunk", "hits_of")
-        return Recipe(**{f.name: getattr(self, f.name) for f in fields(self) if f.name not in own})
+        return Recipe(bias_rate=1.0, **{f.name: getattr(self, f.name) for f in fields(self) if f.name not in own})
 
     def resolve(self, *, channels: int, pretrained: bool) -> PairRecipe:
         """The recipe with all settled that depends on the pictures and the network."""
         settled = self.for_engine().resolve(channels=channels, pretrained=pretrained)
-        return self.replace(augment=settled.augment, lr=settled.lr)
+        return self.replace(augment=settled.augment, lr=settled.lr, weight_decay=settled.weight_decay)
 
 
 def _flag(name: str) -> str:

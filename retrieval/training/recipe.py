@@ -44,7 +44,11 @@ class Recipe:
     size: int | None = choice(
         None, "side of the network's square input in pixels (default: the network's own)", least=8
     )
-    loss: str = choice("triplet", "what is minimised; docs/losses.md has formulas and sources")
+    loss: str | None = choice(
+        None,
+        "what is minimised (default: triplet, with --minutes that of the recipe which is best in them); "
+        "docs/losses.md has formulas and sources",
+    )
     margin: float | None = choice(
         None,
         "by how much the wrong class must be farther (default: the loss's own; triplet: 0.2, in squared distance)",
@@ -78,7 +82,9 @@ class Recipe:
         None, "passes over the pictures (default: 8, more where that is under 1440 steps)", least=1
     )
     minutes: float | None = choice(
-        None, "at most so many minutes: fewer epochs where, by a measurement at the start, they would take longer"
+        None,
+        "train for so many minutes: the schedule follows the clock, and unless --net, --widths or --init says which, "
+        "the network is the one that learns most in them on this machine",
     )
     accumulate: int = choice(
         1, "batches a step: their mean loss is minimised, one after the other is computed", least=1
@@ -95,11 +101,13 @@ class Recipe:
         "a multiple of it for some losses)",
         least=0,
     )
-    bias_rate: float = choice(1.0, "how many times that rate biases and normalisation learn with", least=0)
+    bias_rate: float | None = choice(
+        None, "how many times that rate biases and normalisation learn with (default: 1)", least=0
+    )
     schedule: str = choice("triangle", "triangle or cosine (warm up, then down to 0), or constant")
     warmup: float = choice(0.2, "triangle, cosine: share of the steps until the peak", least=0, most=1)
     momentum: float = choice(0.9, "momentum of SGD (Nesterov's, where it is not 0); adamw: β₁", least=0)
-    weight_decay: float = choice(5e-4, "weight decay of matrices and filters", least=0)
+    weight_decay: float | None = choice(None, "weight decay of matrices and filters (default: 0.0005)", least=0)
     average: float = choice(
         0.0,
         "decay of the moving average of the weights that is validated and saved, as 0.999 (0: the last weights)",
@@ -118,7 +126,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
+            if getattr(self, name) not in (None, *choices):
                 raise RetrievalError(f"--{name} {getattr(self, name)} is unknown; choose one of {', '.join(choices)}.")
         for one in fields(self):
             value, least, most = getattr(self, one.name), one.metadata.get("least"), one.metadata.get("most")
@@ -133,7 +141,8 @@ class Recipe:
             raise RetrievalError(f"--widths must be whole numbers joined by commas, not {self.widths!r}.")
         if self.minutes is not None and not self.minutes > 0:
             raise RetrievalError(f"--minutes must be more than 0, not {self.minutes}.")
-        if (self.mining == "given") != (self.sampler == "random-triplets") and self.loss in ("triplet", "soft-triplet"):
+        triplets = self.loss in (None, "triplet", "soft-triplet")
+        if (self.mining == "given") != (self.sampler == "random-triplets") and triplets:
             raise RetrievalError(
                 f"--mining given and --sampler random-triplets go together, not {self.mining} and {self.sampler}."
             )
@@ -141,10 +150,12 @@ class Recipe:
         if self.sampler == "pairs" and (not siamese or self.pairs_per_batch % 2):
             raise RetrievalError(
                 "--sampler pairs goes with --loss contrastive or energy and an even --pairs-per-batch, "
-                f"not with {self.loss} and {self.pairs_per_batch}."
+                f"not with {self.loss or losses.USUAL} and {self.pairs_per_batch}."
             )
         if self.space == "raw" and not siamese:
-            raise RetrievalError(f"--space raw goes with --loss contrastive or energy, not with {self.loss}.")
+            raise RetrievalError(
+                f"--space raw goes with --loss contrastive or energy, not with {self.loss or losses.USUAL}."
+            )
         if self.memory and self.sampler in ("pairs", "random-triplets"):
             raise RetrievalError(f"--memory goes with --sampler classes or hierarchical, not with {self.sampler}.")
 
@@ -154,8 +165,12 @@ class Recipe:
 
     def resolve(self, *, channels: int, pretrained: bool) -> Recipe:
         """The recipe with every ``None`` and ``auto`` that depends on the pictures and the network settled."""
-        loss = losses.TABLE[self.loss]
-        changes: dict[str, Any] = {}
+        loss = losses.TABLE[self.loss or losses.USUAL]
+        changes: dict[str, Any] = {"loss": self.loss or losses.USUAL}
+        if self.bias_rate is None:
+            changes["bias_rate"] = 1.0
+        if self.weight_decay is None:
+            changes["weight_decay"] = 5e-4
         if self.margin is None:
             changes["margin"] = loss.margin
         if self.temperature is None:
@@ -169,8 +184,8 @@ class Recipe:
             changes["lr"] = float(f"{times * _RATES[self.optimizer][pretrained]:.2g}")
         return self.replace(**changes)
 
-    def rate(self, step: int, steps: int) -> float:
-        """The learning rate of one step of so many, counted from 0."""
+    def rate(self, step: float, steps: int) -> float:
+        """The learning rate at one step of so many, counted from 0, or at a place between two."""
         peak = self.lr or 0.0
         if self.schedule == "constant":
             return peak
@@ -213,6 +228,7 @@ PRESETS: dict[Preset, Recipe] = {
     "seed": Recipe(
         net="seed",
         dim=1024,
+        loss="triplet",
         margin=1.0,
         mining="given",
         sampler="random-triplets",

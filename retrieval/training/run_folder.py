@@ -16,7 +16,7 @@ from torch import Tensor
 
 from retrieval.base.files import write_durably
 from retrieval.errors import RetrievalError
-from retrieval.training import history
+from retrieval.training import history, plan
 
 CHECKPOINT = "checkpoint.safetensors"
 PAIR_CHECKPOINT = "pair-checkpoint.safetensors"
@@ -24,6 +24,8 @@ PAIR_CHECKPOINT = "pair-checkpoint.safetensors"
 
 RESULTS = {"encoder": CHECKPOINT, "pair": PAIR_CHECKPOINT}
 """What a training leaves behind, and the checkpoint that stands beside it until it is finished."""
+
+_BEFORE = (history.FOLDER, plan.FILE)
 
 FORMAT = 2
 
@@ -83,8 +85,8 @@ def open_run(out: Path, resume: bool, result: str = "encoder") -> Saved | None:
         )
     if any((out / name).exists() for name in RESULTS):
         raise RetrievalError(f"{out} holds a finished training; choose another --out, or remove it first.")
-    # logs alone are what a training leaves that was cut off before its first checkpoint
-    if out.exists() and (not out.is_dir() or any(path.name != history.FOLDER for path in out.iterdir())):
+    # logs and decisions alone are what a training leaves that was cut off before its first checkpoint
+    if out.exists() and (not out.is_dir() or any(path.name not in _BEFORE for path in out.iterdir())):
         raise RetrievalError(f"{out} exists and is no training of ours; choose another --out.")
     return None
 

@@ -8,6 +8,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -82,6 +83,16 @@ class Source:
     def sample(self, count: int, seed: int) -> Tensor:
         """So many pictures at random, or all."""
         return self.read(seeded(seed).permutation(len(self.pictures))[:count])
+
+
+def taught(pictures: PictureSet) -> PictureSet:
+    """The training and validation pictures, and no class but theirs: test pictures are not opened, and no loss gets to
+    know that classes exist which are for testing."""
+    kept = pictures.select(pictures.splits != "test")
+    shown = np.unique(kept.labels[kept.labels >= 0])
+    number = np.full(len(kept.classes) + 1, -1)  # −1 is the last place
+    number[shown] = np.arange(len(shown))
+    return replace(kept, classes=tuple(kept.classes[place] for place in shown), labels=number[kept.labels])
 
 
 def readable(pictures: PictureSet, report: Callable[[str], None]) -> PictureSet:

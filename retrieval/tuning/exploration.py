@@ -190,8 +190,8 @@ class Trying:
             self.points[self.points.index(point)] = replace(_with_speed(point, speeds[str(number)]), in_turns=True)
 
     def table(self) -> list[Point]:
-        """:attr:`points`, with the intervals of their recall; all columns share the bootstrap's resamples."""
-        intervals = measures.bootstrap(np.stack(self._found, axis=1), seed=self._seed)
+        """:attr:`points`, with the intervals of their recall."""
+        intervals = measures.mean_intervals(np.stack(self._found, axis=1))
         return [replace(point, low=i.low, high=i.high) for point, i in zip(self.points, intervals, strict=True)]
 
     def take(self, index: Index, chosen: Point) -> None:

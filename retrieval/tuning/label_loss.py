@@ -20,8 +20,6 @@ def losses(
     query_labels: npt.NDArray[np.int64],
     labels: npt.NDArray[np.int64],
     k: int,
-    *,
-    seed: int = 0,
 ) -> dict[str, Comparison]:
     """P@k and MAP@R by both searches.
 
@@ -35,7 +33,6 @@ def losses(
         query_labels: int64 (nq,), −1 where there is none.
         labels: int64 (m,), of each position.
         k: of P@k.
-        seed: of the intervals.
 
     Returns:
         Both by name, the structure first; none if no query counts.
@@ -61,8 +58,8 @@ def losses(
         average.append(values)
     names = ("the structure", "exact search")
     return {
-        f"P@{k}": measures.compare(*precision, names=names, seed=seed),
-        "MAP@R": measures.compare(*average, names=names, seed=seed),
+        f"P@{k}": measures.compare(*precision, names=names),
+        "MAP@R": measures.compare(*average, names=names),
     }
 
 

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from retrieval.base.files import checksum
 from retrieval.base.given import whole
 from retrieval.base.text import numbered
+from retrieval.engines.by_place import or_place
+from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.by_folder import or_folder
 from retrieval.index.records import StructureRecord
 from retrieval.measures import Comparison
 from retrieval.tuning import plot
@@ -29,7 +30,7 @@ MINUTES = 5.0
 """How long a tuning takes at most, about."""
 
 
-@or_folder(write=True)
+@or_place(write=True)
 def tune(
     index: Index,
     *,
@@ -70,8 +71,10 @@ def tune(
     if not minutes > 0:
         raise RetrievalError(f"A tuning cannot be done in {minutes:g} minutes; give it more than 0.")
     if not len(index):
-        raise RetrievalError(f"The index {str(index.folder)!r} is empty; add something to it first.")
+        raise RetrievalError(f"The index {index.name!r} is empty; add something to it first.")
     index.must_write()  # said now, not in the end
+    if isinstance(index, EngineIndex):
+        raise RetrievalError(f"{index.name!r} is searched by its database, which has its own structure; tune a folder.")
     budget = Budget(minutes, strict=True)
     drop_unusable(index)
     mapped = memory is not None and memory < bytes_of(index)
@@ -85,7 +88,7 @@ def tune(
     trying.finals()
     points = trying.table()
     chosen = choose([p for p in points if p.in_turns], wishes) or choose(points, wishes)
-    lost = _losses(index, trying, chosen, seed)
+    lost = _losses(index, trying, chosen)
     if chosen is not None:
         budget.strict = False  # what was measured is built, however long it takes
         trying.take(index, chosen)
@@ -140,11 +143,11 @@ def _wishes(recall: float | None, memory: int | None, latency: float | None) -> 
     return Wishes(RECALL if recall is None and latency is None else recall, memory, latency)
 
 
-def _losses(index: Index, trying: Trying, chosen: Point | None, seed: int) -> dict[str, Comparison]:
+def _losses(index: Index, trying: Trying, chosen: Point | None) -> dict[str, Comparison]:
     if not len(trying.held_out) or chosen is None or chosen.factory not in trying.kept:
         return {}
     labels = numbered(index.labels())[1]
     out = np.isin(index.ids(), trying.held_out)
     trial, measuring = trying.trial, trying.measuring
     search = trial.search(trying.kept[chosen.factory], chosen.parameters)
-    return losses(trial.exact, search, measuring.queries, labels[out], labels[~out], measuring.k, seed=seed)
+    return losses(trial.exact, search, measuring.queries, labels[out], labels[~out], measuring.k)

@@ -86,6 +86,13 @@ CASES = {
     "split unevenly": (node("Split", "a", "b", outputs=2), [held([1, 2, 3]), held([1, 2])]),
     "gather": (node("Gather", "a", "b"), [held([[1, 2], [3, 4]]), held([-1, 0, 0])]),
     "gather by element": (node("GatherElements", "a", "b"), [held([[1, 2], [3, 4]]), held([[0, 1]])]),
+    "gather by places": (node("GatherND", "x", "a"), [held([[0, 1], [1, 11], [1, 0]])]),
+    "gather by places, row by row": (
+        node("GatherND", "a", "b", batch_dims=1),
+        [held([[1, 2], [3, 4]]), held([[1], [0]])],
+    ),
+    "the place of the most": (node("ArgMax", "x", axis=-1, keepdims=0), []),
+    "the place of the least": (node("ArgMin", "x", axis=1), []),
     "pad": (node("Pad", "x", "a", "", "b"), [held([2, -1, 3, 4]), held([1, -2])]),
     "resize": (node("Resize", "x", "", "a"), [held([1, 1.7, 0.3, 1], np.float32)]),
     "resize to": (node("Resize", "y", "", "", "a", mode="cubic"), [held([2, 3, 5, 9])]),

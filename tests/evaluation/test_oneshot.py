@@ -27,7 +27,7 @@ from retrieval.evaluation.one_shot import (
     views,
 )
 from retrieval.images import Preprocessing, fit_array
-from retrieval.measures import bootstrap
+from retrieval.measures import mean_intervals
 
 LAKE = SHARED / "omniglot" / "all_runs.zip"
 
@@ -120,7 +120,7 @@ def test_the_error_is_that_of_nearest_drawings(tmp_path, noise):
     (figure,) = result.figures
     assert list(result.runs.values()) == pytest.approx(expected)
     assert figure.error.value == pytest.approx(np.mean(expected))
-    interval = bootstrap(expected)[0]  # over runs
+    interval = mean_intervals(expected)[0]  # over runs
     assert (figure.error.low, figure.error.high) == pytest.approx((interval.low, interval.high))
     assert (figure.ways, figure.shots, figure.trials, figure.units) == (WAYS, 1, 6 * WAYS, 6)
 

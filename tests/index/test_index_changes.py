@@ -207,3 +207,27 @@ def test_ids_survive_as_runs(ids):
 def test_runs_that_do_not_ascend_are_refused(pairs):
     with pytest.raises(ValueError, match="do not ascend"):
         from_runs(np.array(pairs, "<i8").tobytes(), 100)
+
+
+def test_when_the_items_changed_last(tmp_path):
+    """With every item that comes, goes or becomes another, and with nothing that is only said of it."""
+    vectors = unit(12, 8)
+    with make(tmp_path / "index", vectors[:10]) as index:
+        index.remove([0])
+        with Index.open(tmp_path / "index") as reader:
+            was = reader.items_changed
+            assert was == index.items_changed == index.generation
+            index.attach({1: {"price": 2.5}})
+            index.record_details({"a": 1})
+            assert index.items_changed == was < index.generation
+            for change in (
+                lambda: index.update({1: NewItem("other.png", "x")}),
+                lambda: index.add(vectors[10:11], [NewItem("10.png")]),
+                lambda: index.upsert(vectors[11:12], [NewItem("10.png")]),
+                lambda: index.remove([2]),
+            ):
+                change()
+                assert index.items_changed == index.generation
+            assert reader.items_changed == was, "which sees what it saw"
+        index.compact()
+        assert index.items_changed > was

@@ -7,7 +7,7 @@ import pytest
 from slow_measures import clusters
 
 from retrieval.errors import RetrievalError
-from retrieval.measures import bootstrap, draw_trials, few_shot, few_shot_of_scores
+from retrieval.measures import draw_trials, few_shot, few_shot_of_scores, mean_intervals
 
 
 @pytest.mark.parametrize("ways", [2, 5, 20])
@@ -79,7 +79,7 @@ def test_accuracy_as_a_loop(shots):
     np.testing.assert_allclose(result.correct, expected)
     assert 0.3 < result.accuracy < 0.95 and result.accuracy == pytest.approx(np.mean(expected))
     assert {0.5} & set(expected) or shots > 1  # ties there were
-    interval = bootstrap(result.correct, over=result.labels)[0]
+    interval = mean_intervals(result.correct, over=result.labels)[0]
     assert interval.low < result.accuracy < interval.high
 
 

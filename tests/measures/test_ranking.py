@@ -224,3 +224,37 @@ def test_vote_among_a_whole_collapsed_gallery_is_chance():
     nothing = np.zeros(0, np.int64)
     assert vote(3, nothing, np.repeat(np.arange(10), 5000), 10) == pytest.approx(0.1, abs=1e-12)
     assert vote(3, nothing, np.repeat(np.arange(500), 20), 25) == pytest.approx(1 / 500, abs=1e-12)
+
+
+def test_what_official_programs_count_is_the_mean_over_all_orders():
+    from slow_protocols import average_precision_of_found, precision_to_last, trapezoids
+
+    rng = np.random.default_rng(5)
+    for _ in range(80):
+        n = int(rng.integers(1, 7))
+        scores = rng.integers(0, int(rng.integers(1, 4)), n)
+        relevant = rng.random(n) < 0.5
+        relevant[rng.integers(n)] = True
+        k = int(rng.integers(1, n + 3))
+        right = set(np.flatnonzero(relevant).tolist())
+        every = [list(order) for order in orders(scores.tolist())]
+        ranking = Ranking.of(scores, relevant)
+        assert ranking.trapezoids() == pytest.approx(np.mean([trapezoids(order, right) for order in every]), abs=1e-12)
+        expected = np.mean([precision_to_last(order, right, k) for order in every])
+        assert ranking.precision_to_last(k) == pytest.approx(expected, abs=1e-12)
+        expected = np.mean([average_precision_of_found(order, right, k) for order in every])
+        assert ranking.average_precision_of_found(k) == pytest.approx(expected, abs=1e-12)
+
+
+def test_counting_a_few_is_sorting_all():
+    rng = np.random.default_rng(6)
+    for n in (1, 5, 200):
+        scores = rng.integers(0, 9, n).astype(np.float32)
+        relevant = rng.random(n) < 0.2
+        relevant[0] = True
+        hidden = ~relevant & (rng.random(n) < 0.2)
+        seen = np.where(hidden, -np.inf, scores)
+        few = Ranking.of_few(seen, scores[relevant], int((~hidden).sum()))
+        whole = Ranking.of(scores[~hidden], relevant[~hidden])
+        for name in ("above", "size", "relevant", "relevant_above", "items", "total"):
+            np.testing.assert_array_equal(getattr(few, name), getattr(whole, name), err_msg=name)

@@ -132,3 +132,28 @@ def test_curves_are_each_querys_own():
 def test_sets_of_labels_that_do_not_fit_are_refused(labels, gallery_labels, words):
     with pytest.raises(RetrievalError, match=words):
         rank(np.ones((3, 2), np.float32), labels, np.ones((4, 2), np.float32), gallery_labels)
+
+
+def test_lists_of_what_is_relevant_against_loops():
+    rng = np.random.default_rng(8)
+    compared = 0
+    for many in (6, 6, 6, 6, 40):
+        queries, gallery = small(rng, 4), small(rng, many)
+        right = rng.random((4, many)) < 0.4
+        hidden = rng.random((4, many)) < 0.3
+        right[0] = False
+        lists = {"relevant": [np.flatnonzero(row) for row in right], "ignore": [np.flatnonzero(row) for row in hidden]}
+        result = rank(queries, None, gallery, **lists, ks=(2,), neighbours=None)
+        counted = np.flatnonzero((right & ~hidden).any(axis=1))
+        assert result.queries.tolist() == counted.tolist() and result.without_relevant == 4 - len(counted)
+        assert result.relevant.tolist() == (right & ~hidden).sum(axis=1)[counted].tolist()
+        if many == 6:
+            check(result, by_hand(queries, gallery, right, hidden, k=2), k=2)
+            compared += len(counted)
+    assert compared > 8
+    with pytest.raises(RetrievalError, match="stand for labels"):
+        rank(queries, np.zeros(4, int), gallery, np.zeros(40, int), relevant=lists["relevant"])
+    with pytest.raises(RetrievalError, match="4 queries come with 1 lists to find"):
+        rank(queries, None, gallery, relevant=[[0]])
+    with pytest.raises(RetrievalError, match="query 0 is to find"):
+        rank(queries, None, gallery, relevant=[[40], [], [], []])

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import words
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from retrieval import images, networks
-from retrieval.encoder import Encoder, EncoderConfig, encoder, save_trained, store
+from retrieval.encoder import Encoder, EncoderConfig, encoder, save_trained, store, torch_runtime
 from retrieval.encoder.head_map import HeadMap
 from retrieval.errors import RetrievalError
 from retrieval.networks.backbone import Backbone
@@ -44,7 +45,6 @@ TEXT = {
     "eos_token_id": 2,
     **SMALL,
 }
-WORDS = ["<pad>", "<s>", "</s>", "<unk>", "a", "red", "shoe", "cat"]
 
 
 def clip() -> tuple[Any, Any]:
@@ -99,17 +99,8 @@ OWN_VECTOR: dict[Callable[[], tuple[Any, Any]], Callable[[Any, torch.Tensor], to
 """How each model's authors get one vector out of a picture."""
 
 
-def write_tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    ).save_pretrained(folder)
+WITH_WORDS = (clip, siglip, tipsv2)
+"""Those that have a text side."""
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +114,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(parameter, std=0.3)
         model.save_pretrained(root / make.__name__)
         processor.save_pretrained(root / make.__name__)
-        if make in (clip, siglip):
-            write_tokenizer(root / make.__name__)
+        if make in WITH_WORDS:
+            words.write(root / make.__name__, "left" if make is siglip else "right")
     return root
 
 
@@ -167,7 +158,7 @@ def test_a_saved_backbone_needs_nothing_else(make: Any, models: Path, saved: Pat
     from_hub = Encoder.load(f"hf:{models / make.__name__}")
     assert str(models) not in json.dumps(from_hub.config.to_json())
     kept = Encoder.load(saved / make.__name__, runtime="torch")
-    assert kept.hash == from_hub.hash and kept.config.text == (make in (clip, siglip))
+    assert kept.hash == from_hub.hash and kept.config.text == (make in WITH_WORDS)
     size = kept.config.preprocessing.size
     pixels = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
     np.testing.assert_array_equal(kept.encode(pixels), from_hub.encode(pixels))
@@ -176,10 +167,11 @@ def test_a_saved_backbone_needs_nothing_else(make: Any, models: Path, saved: Pat
     transformers.AutoModel.from_pretrained(tmp_path / "copy" / store.BACKBONE)  # others can use it too
 
 
-@pytest.mark.parametrize("make", [clip, siglip])
-def test_texts_are_where_transformers_puts_them(make: Any, models: Path, saved: Path) -> None:
+@pytest.mark.parametrize("make", WITH_WORDS)
+@pytest.mark.parametrize("runtime", ["torch", "auto"])
+def test_texts_are_where_transformers_puts_them(make: Any, runtime: encoder.Runtime, models: Path, saved: Path) -> None:
     folder = models / make.__name__
-    ours = Encoder.load(saved / make.__name__)
+    ours = Encoder.load(saved / make.__name__, runtime=runtime)
     model = transformers.AutoModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     texts = ["a red shoe", "cat", "a red cat a red cat a red cat a red cat"]
@@ -192,25 +184,55 @@ def test_texts_are_where_transformers_puts_them(make: Any, models: Path, saved: 
     )
     tokens = {name: tokens[name] for name in (["input_ids"] if make is siglip else ["input_ids", "attention_mask"])}
     with torch.inference_mode():
-        expected = model(pixel_values=torch.zeros(1, 3, 28, 28), **tokens).text_embeds.numpy()
+        expected = model(pixel_values=torch.zeros(1, 3, 28, 28), **tokens).text_embeds
+        expected = torch.nn.functional.normalize(expected, dim=1).numpy()
     vectors = ours.encode_text(texts)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     np.testing.assert_allclose(ours.encode_text(texts[1:2]), vectors[1:2], atol=1e-5)
     assert np.linalg.norm(vectors[0] - vectors[1]) > 1e-3
     assert ours.encode_text([]).shape == (0, ours.dim)
+    if make is siglip:  # which learned from small letters
+        np.testing.assert_allclose(ours.encode_text(["A RED Shoe"]), vectors[:1], atol=1e-5)
     with pytest.raises(RetrievalError, match=r"a cat\\\\xff' is not Unicode"):
         ours.encode_text(["a cat", "a cat\udcff"])
 
 
-def test_a_picture_query_needs_neither_torch_nor_transformers(saved: Path) -> None:
+def test_a_query_needs_neither_torch_nor_transformers(saved: Path) -> None:
+    """By picture, and by words with each kind of text side."""
     code = f"""
 import sys, numpy as np
 from retrieval.encoder import Encoder
 print(Encoder.load({str(saved / "clip")!r}).encode(np.zeros((1, 28, 28, 3), np.uint8)).shape)
+for name in {[make.__name__ for make in WITH_WORDS]!r}:
+    print(Encoder.load({str(saved)!r} + "/" + name).encode_text(["a red shoe"]).shape)
 print("torch" in sys.modules, "transformers" in sys.modules)
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.split("\n")[:2] == ["(1, 12)", "False False"]
+    assert printed.split("\n")[:5] == ["(1, 12)", "(1, 12)", "(1, 16)", "(1, 16)", "False False"]
+
+
+def test_what_was_exported_of_words_is_kept(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "compare", tiny.only_vectors)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Encoder.load(f"hf:{models / 'clip'}").save(tmp_path / "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_runtime, "_exported", None)
+        Encoder.load(f"hf:{models / 'clip'}").save(tmp_path / "next")
+    for name in (store.TEXT, store.TOKENIZER):
+        assert (tmp_path / "next" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_without_a_tokenizer_one_sentence(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is taken for pictures; its words are asked for in vain."""
+    monkeypatch.setattr(encoder, "compare", tiny.only_vectors)
+    shutil.copytree(models / "tipsv2", tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    Encoder.load(f"hf:{tmp_path / 'model'}").save(tmp_path / "encoder")
+    made = Encoder.load(tmp_path / "encoder")
+    assert made.runtime == "onnx" and not (tmp_path / "encoder" / store.TEXT).exists()
+    with pytest.raises(RetrievalError, match="install what is missing, or choose a model with a tokenizer") as error:
+        made.encode_text(["a cat"])
+    assert "\n" not in str(error.value)
 
 
 PROCESSORS = {

@@ -451,6 +451,9 @@ def test_the_command_arranges(small: Path, capsys: pytest.CaptureFixture[str]) -
     assert main([*ask, "--facets", "--csv"]) == 1
     assert "--facets has no place" in capsys.readouterr().err
     assert main([*ask, "-k", "3", "--diverse"]) == 0 and main([*ask, "-k", "3", "--diverse", "0.2"]) == 0
+    with pytest.raises(SystemExit):
+        main(["query", str(small), "--diverse", "a.jpg"])
+    assert "what is to be looked for stands before --diverse" in capsys.readouterr().err
     marks = small.parent / "marks.jsonl"
     marks.touch()
     for flag in ("--cursor", "--diverse"):

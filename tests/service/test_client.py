@@ -158,8 +158,10 @@ def test_addresses_and_tokens(served: Served, index: Path, monkeypatch: pytest.M
             Client(wrong)
     with pytest.raises(RetrievalError, match="no index 'nowhere'"):
         Client(f"{served.address}/i/nowhere").query_ids([1])
-    with pytest.raises(RetrievalError, match="cannot be asked"):
+    with pytest.raises(RetrievalError, match=r"cannot be asked .*; see that it runs"):
         Client("http://127.0.0.1:1", timeout=2).query_ids([1])
+    with pytest.raises(RetrievalError, match="speaks no TLS, so write http://"):
+        Client(served.address.replace("http", "https")).query_ids([1])
     with serving(index, readers=frozenset({"r" * 20}), root_path="/p") as guarded:
         with pytest.raises(RetrievalError, match="token is needed"):
             Client(guarded.address).query_ids([1])
@@ -233,6 +235,9 @@ def test_the_command_line_takes_an_address(
     assert (tmp_path / "hits.png").stat().st_size > 1000
     assert main(["query", served.address, "--id", "3", "--save", str(tmp_path / "id.png"), "--files"]) == 0
     assert "cat/" in capsys.readouterr().out
+    for bare in (f"127.0.0.1:{served.server.port}", "localhost:80/i/photos", "[::1]:8000"):
+        assert main(["query", bare, "--id", "3"]) == 1
+        assert "write http:// before an address" in capsys.readouterr().err
     for flags in (["--model", "x"], ["--mapped"], ["--explain", "--json"]):
         assert main(["query", served.address, "--id", "3", *flags]) == 1
         assert "index on this machine" in capsys.readouterr().err

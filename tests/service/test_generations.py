@@ -25,6 +25,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 from retrieval.ingest import build
 from retrieval.search.search import Search
+from retrieval.service import collections
 from retrieval.service.collections import Collection
 from retrieval.service.server import Server
 from retrieval.service.settings import Settings
@@ -255,9 +256,19 @@ def test_a_folder_is_not_taken_for_another_of_its_name(here: Path, tmp_path_fact
         assert service("GET", "/items").json["total"] == 4
 
 
-def test_a_folder_without_pictures_says_so(here: Path) -> None:
+def test_a_folder_without_pictures_says_so_and_takes_in_what_comes(
+    here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retrieval import ingest
+
+    model = tiny.model(tmp_path_factory)
+    monkeypatch.setattr(ingest, "build", lambda root, out, **_: build(root, out, model=model, threads=1))
+    monkeypatch.setattr(collections, "ARRIVING", 0.05)
     (here / "empty").mkdir()
     with serving(here / "empty") as service:
         until(lambda: service("GET", "/info").json["indexes"][0]["building"]["error"])
         status, detail = service.problem("GET", "/items")
-        assert (status, "picture" in detail) == (503, True)
+        assert (status, "There is no picture" in detail, str(here) in detail) == (503, True, False)
+        tiny.picture(1).save(here / "empty" / "first.png")
+        until(lambda: service("GET", "/items").json.get("total") == 1)
+        until(lambda: service("GET", "/info").json["indexes"][0]["building"] is None)

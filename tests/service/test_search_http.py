@@ -16,6 +16,7 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 from served import form
 
 from retrieval.images import Box
+from retrieval.search.explain import explain_answer
 from retrieval.search.parts import Part
 from retrieval.search.search import Search
 
@@ -195,6 +196,32 @@ def test_a_part_of_a_picture_that_is_sent(served: Served, index: Path) -> None:
         expected = search.query_parts(replace(Part.of(content.getvalue()), box=Box(0, 0, 32, 32)), k=5)
     said = served("POST", "/search", {"like": [{"part": f"upload:{sha256}", "box": [0, 0, 32, 32]}], "k": 5})
     assert hits(said) == [dict(hit, score=pytest.approx(hit["score"], abs=1e-6)) for hit in plain(expected)]
+
+
+def test_hits_are_explained(served: Served, index: Path, photos: Path) -> None:
+    """As `query --explain --json` has it."""
+    with Search.open(index) as search:
+        (answer,) = search.query_ids([1], 4)
+        expected = {
+            hit.id: why.to_json()
+            for hit, why in zip(answer.hits, explain_answer(search, answer), strict=True)
+            if why is not None
+        }
+    body, media = form([("x.png", (photos / "cat" / "1.png").read_bytes())])
+    for said in (
+        served("GET", "/items/1/similar?k=4&same=0&explain=1"),
+        served("POST", "/search?k=4&same=0&explain=1", body, media=media),
+    ):
+        assert {hit["id"] for hit in said.json["hits"]} == expected.keys()
+        for hit in said.json["hits"]:
+            why, other = hit["explanation"], expected[hit["id"]]
+            assert why["method"] == other["method"]
+            assert why["score"] == pytest.approx(hit["score"], abs=1e-4)
+            np.testing.assert_allclose(why["hit"]["values"], other["hit"]["values"], atol=1e-5)
+    assert "explanation" not in served("GET", "/items/1/similar").json["hits"][0]
+    for asked in ({"like": ["id:1", "id:2"]}, {"unlike": ["id:1"]}, {"vector": [1.0] * 16}):
+        assert served.problem("POST", "/search", {**asked, "explain": True})[0] == 400
+    assert served.problem("POST", "/search", {"like": ["id:1"], "explain": True, "k": 21})[0] == 400
 
 
 def test_pages_facets_and_groups(served: Served, index: Path) -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from retrieval.evaluation.by_name import evaluate
 from retrieval.index import Index
 from retrieval.index.vectors import as_numbers
 from retrieval.ingest import build
+from retrieval.search.facets import facets
+from retrieval.service import counting
 from retrieval.service.export import cell, safe_name
 from retrieval.service.map import coloured, laid_out
 from retrieval.service.settings import Settings
@@ -65,7 +68,6 @@ def test_each_picture_of_the_wall_is_the_farthest_from_those_before(served: Serv
         assert nearest[at - 1] <= min(others) + 1e-6
     assert wall["total"] == len(ids)
     assert wall["items"][0].keys() >= {"id", "path", "label", "width", "colour"}
-    assert {facet["name"] for facet in wall["facets"]} >= {"label"}
 
 
 def test_equal_vectors_come_last_on_the_wall() -> None:
@@ -142,6 +144,27 @@ def test_names_in_an_archive_are_safe_and_each_is_there_once() -> None:
     assert names == ["a.jpg", "a (2).jpg", "A (3).jpg", "c_/x/_con.txt", "b/_[2J", "picture"]
 
 
+# Counts
+
+
+def test_a_count_that_takes_long_shows_what_there_was(writable: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = writable("GET", "/facets").json
+    assert {"label", "folder", "width"} <= {facet["name"] for facet in before["facets"]}
+    go = threading.Event()
+
+    def slowly(index: Index, ids: Any) -> Any:
+        go.wait(60)
+        return facets(index, ids)
+
+    monkeypatch.setattr(counting, "facets", slowly)
+    monkeypatch.setattr(counting, "PATIENCE", 0)
+    writable("PATCH", "/items/0", {"hidden": True})
+    assert writable("GET", "/facets").json == before
+    go.set()
+    until(lambda: writable("GET", "/facets").json["total"] == before["total"] - 1)
+    assert writable("GET", "/facets?hidden=1").json["total"] == before["total"]
+
+
 # Duplicates
 
 
@@ -164,6 +187,16 @@ def test_groups_of_copies_say_what_differs(writable: Served) -> None:
     assert near["items"][1]["difference"].startswith("smaller")
     assert [group["kind"] for group in writable("GET", "/duplicates?kind=near").json["groups"]] == ["near"]
     assert writable("GET", "/duplicates?k=1").json["cursor"] == 1
+
+
+def test_the_least_score_says_what_is_alike(writable: Served) -> None:
+    found, least = ready(writable, "/duplicates?score=1"), ready(writable, "/duplicates?score=0.5&rule=oldest")
+    assert (found["score"], found["total"]["near"], least["rule"]) == (1.0, 0, "oldest")  # bytes alone agree so far
+    assert least["total"]["all"] >= 2
+    assert sum(len(group["items"]) for group in least["groups"]) > 4  # of so few centres all look alike
+    for score in ("0.4", "1.1", "nan", "x"):
+        assert writable.problem("GET", f"/duplicates?score={score}")[0] == 422
+    assert writable.problem("POST", "/duplicates/preview", {"score": "high"})[0] == 400
 
 
 def test_a_rule_says_which_one_stays(writable: Served, own: tuple[Path, Path]) -> None:
@@ -311,7 +344,9 @@ def test_the_map_has_every_picture_once(writable: Served, own: tuple[Path, Path]
     found = writable("GET", "/map/colours?by=label").json
     names = [one["value"] for one in found["values"]]
     assert [names[code] for code in base64.b64decode(found["codes"])] == labels
+    assert writable("GET", "/map/colours?by=label").json == found  # as it was kept
     writable("PATCH", "/items/0", {"hidden": True})
+    assert len(base64.b64decode(writable("GET", "/map/colours?by=label").json["codes"])) == n - 1
     assert (writable("GET", "/map").json["n"], len(writable("GET", "/map/points").body)) == (n - 1, 16 * (n - 1))
     assert writable.problem("GET", "/map/colours?by=nothing")[0] == 404
 
@@ -345,6 +380,9 @@ def test_colours_tell_the_most_frequent_values_apart() -> None:
     numbers = coloured([float(number) for number in range(100)])
     counts = [one["count"] for one in numbers["values"]]
     assert (len(counts), sum(counts), min(counts), max(counts)) == (8, 100, 12, 13)
+    days = coloured([number * 86_400_000_000 for number in range(100)], dates=True)["values"]
+    assert [(one["value"], one["count"]) for one in days[:1]] == [("1970-01-01 – 1970-01-13", 13)]
+    assert coloured([0, 0], dates=True)["values"] == [{"value": "1970-01-01", "count": 2}]
 
 
 # Compare

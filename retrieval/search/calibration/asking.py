@@ -44,7 +44,7 @@ def encoder_of(index: Index) -> Encoder:
     Raises:
         RetrievalError: it has none, or another than its vectors were made with.
     """
-    where = printable(index.folder)
+    where = printable(index.name)
     if index.encoder_hash.startswith(NO_ENCODER):
         raise RetrievalError(
             f"The index {where!r} was imported without a model, so that nothing can be encoded to ask it; import it "
@@ -94,7 +94,7 @@ def altered_copies(index: Index, encoder: Encoder, seed: int) -> Asking:
                 break
     if len(chosen) < 4:
         raise RetrievalError(
-            f"Only {len(chosen)} pictures of the index {printable(index.folder)!r} can be read and have no copy in it, "
+            f"Only {len(chosen)} pictures of the index {printable(index.name)!r} can be read and have no copy in it, "
             "too few to alter; calibration needs 4."
         )
     return Asking(

@@ -9,12 +9,13 @@ import numpy as np
 
 from retrieval.base.given import seeded, whole
 from retrieval.base.machine import versions
+from retrieval.engines.by_place import or_place
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.by_folder import or_folder
+from retrieval.measures.intervals import A_SAMPLE
 from retrieval.search.calibration.cohort import Cohort, draw
 from retrieval.search.calibration.evidence import Evidence
-from retrieval.search.calibration.fitting import A_SAMPLE, fit_to, judge
+from retrieval.search.calibration.fitting import fit_to, judge
 from retrieval.search.calibration.halves import Asking, Labelled
 from retrieval.search.calibration.record import QUESTIONS, Calibration, Conditions, Judged
 
@@ -22,7 +23,7 @@ TWIN = 1 - 1e-6
 """Scores from here on are those of one vector, up to the last digits of a float."""
 
 
-@or_folder()
+@or_place()
 def calibrate(
     index: Index,
     *,

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
-from retrieval.measures import Interval, Pairs, Roc, bootstrap
-from retrieval.measures.intervals import Draws
+from retrieval.measures import Interval, Pairs, Roc, bootstrap, mean_intervals
+from retrieval.measures.intervals import A_SAMPLE, RESAMPLES
 from retrieval.measures.roc import ROUNDING
 from retrieval.search.calibration.evidence import Evidence, Found
 from retrieval.search.calibration.record import EVIDENCE, Judged, Question, Told, fold, kind
-from retrieval.search.calibration.reliability import RESAMPLES, auc, reliability, telling
+from retrieval.search.calibration.reliability import auc, reliability, telling
 from retrieval.search.calibration.score_map import ScoreMap, fit, folds, held_out_loss
 from retrieval.search.calibration.surroundings import COLUMNS
 from retrieval.search.calibration.weights import Weights, fit_weights
@@ -25,9 +25,6 @@ Mask = npt.NDArray[np.bool_]
 
 MARGIN = 1e-6
 """By so much scores of different kernels may differ."""
-
-A_SAMPLE = 20
-"""So many labels at least make a sample that intervals can be drawn over."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +236,7 @@ def judge(
     kept = _kept(chances, evidence.known)[evidence.known]
 
     def rate(values: Mask, over: Ints) -> Interval | None:
-        return bootstrap(values, over=over, resamples=RESAMPLES, seed=seed)[0] if len(values) else None
+        return mean_intervals(values, over=over)[0] if len(values) else None
 
     return Judged(
         disjoint=disjoint,
@@ -282,7 +279,7 @@ def _kept(chances: Doubles, known: Mask) -> Mask:
 def pair_rates(
     of_pairs: Pairs, threshold: float, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Interval, Interval]:
-    """False match rate and false non-match rate of a threshold, with bootstrap intervals over labels.
+    """False match rate and false non-match rate of a threshold, with intervals over labels.
 
     As in :func:`retrieval.measures.verify`, a genuine pair counts as often as its label was drawn and an impostor
     pair as often as one label was drawn times the other.
@@ -296,7 +293,6 @@ def pair_rates(
         # All pairs of the same two labels go together, so that a resample looks at each two labels once.
         cells, cell = np.unique(sides[kept, 0] * used.size + sides[kept, 1], return_inverse=True)
         both[genuine] = cells // used.size, cells % used.size, np.bincount(cell), np.bincount(cell, wrong[kept])
-    draws = Draws(used.size, None, seed)
 
     def rates(times: Doubles) -> list[float]:
         found = []
@@ -306,12 +302,9 @@ def pair_rates(
             found.append(float(weights @ wrong) / total if total else math.nan)
         return found
 
-    values = rates(np.ones(used.size))
-    drawn = np.array([rates(draws.next().astype(np.float64)) for _ in range(resamples)])
-    tail = (1 - confidence) / 2
-    ends = np.nanquantile(drawn, [tail, 1 - tail], axis=0)  # NaN: only one label was drawn
+    found = bootstrap(rates, used.size, confidence=confidence, resamples=resamples, seed=seed)
     numbers = [int(count.sum()) for _, _, count, _ in both.values()]
     of_impostors, of_genuine = (
-        Interval(value, float(low), float(high), n) for value, low, high, n in zip(values, *ends, numbers, strict=True)
+        Interval(float(value), float(low), float(high), n) for value, low, high, n in zip(*found, numbers, strict=True)
     )
     return of_impostors, of_genuine

@@ -60,7 +60,7 @@ class Labelled:
             RetrievalError: no label is known, or none can be found, or every hit would be right.
         """
         self.index, self.asking, self._generator = index, asking, generator
-        where = printable(index.folder)
+        where = printable(index.name)
         names = index.labels() if asking is None or asking.gallery is None else asking.gallery
         asked = () if asking is None else asking.labels
         known, places = numbered([*names, *asked])
@@ -130,7 +130,7 @@ class Labelled:
             return self._pairs(judged, seed)
         except RetrievalError as error:
             raise RetrievalError(
-                f"The index {printable(self.index.folder)!r} has too few labelled pictures to calibrate on one half of "
+                f"The index {printable(self.index.name)!r} has too few labelled pictures to calibrate on one half of "
                 f"them and judge it on the other: in a half {error}."
             ) from error
 

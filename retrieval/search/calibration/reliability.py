@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import RetrievalError
-from retrieval.measures.intervals import Draws, Interval, bootstrap
+from retrieval.measures.intervals import RESAMPLES, Interval, bootstrap, mean_intervals
 from retrieval.search.calibration.score_map import log_loss
 
 Doubles = npt.NDArray[np.float64]
 
 BINS = 15
 """As Guo et al. (2017) have them, but of equal mass rather than of equal width."""
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Telling:
 
 def telling(probabilities: Doubles, matched: npt.NDArray[np.bool_], over: npt.NDArray[np.int64], seed: int) -> Telling:
     """Of probabilities (n,); `over` as for :func:`reliability`."""
-    loss = bootstrap(log_loss(probabilities, matched), over=over, resamples=RESAMPLES, seed=seed)[0]
+    loss = mean_intervals(log_loss(probabilities, matched), over=over, limits=None)[0]
     return Telling(auc(probabilities, matched, over, seed), loss)
 
 
@@ -98,13 +96,9 @@ def auc(
         kinds = right.sum() * wrong.sum()
         return float(right @ below / kinds) if kinds else math.nan
 
-    low = high = math.nan
-    if len(names) > 1:
-        draws = Draws(len(names), None, seed)
-        drawn = [area(draws.next().astype(np.float64)) for _ in range(RESAMPLES)]
-        tail = (1 - confidence) / 2
-        low, high = np.nanquantile(drawn, [tail, 1 - tail]).tolist()
-    return Interval(area(np.ones(len(names))), low, high, len(scores))
+    found = bootstrap(lambda times: [area(times)], len(names), confidence=confidence, seed=seed)
+    value, low, high = (float(one[0]) for one in found)
+    return Interval(value, low, high, len(scores))
 
 
 def reliability(
@@ -127,7 +121,7 @@ def reliability(
         over: integers (n,), what is drawn with replacement for the intervals: hits of one query, or of all queries
             of one label, come and go together.
         bins: how many, at most.
-        confidence, resamples, seed: of the percentile bootstrap intervals.
+        confidence, resamples, seed: of the intervals (:func:`retrieval.measures.bootstrap`).
 
     Raises:
         RetrievalError: the arrays do not fit together, or a probability is none.
@@ -162,13 +156,7 @@ def reliability(
             shares = of_matches / of_bins  # NaN where no hit of a bin was drawn
         return np.array([np.abs(times @ gaps).sum() / n, times @ squares / n, of_matches.sum() / n, *shares])
 
-    values = figures(np.ones(len(names)))
-    low = high = np.full(len(values), math.nan)
-    if len(names) > 1:
-        draws = Draws(len(names), None, seed)
-        drawn = np.array([figures(draws.next().astype(np.float64)) for _ in range(resamples)])
-        tail = (1 - confidence) / 2
-        low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
+    values, low, high = bootstrap(figures, len(names), confidence=confidence, resamples=resamples, seed=seed)
     numbers = [p.size, p.size, p.size, *sizes.astype(int)]
     ece, brier, base, *observed = (
         Interval(float(v), float(a), float(b), int(n)) for v, a, b, n in zip(values, low, high, numbers, strict=True)

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base.given import seeded
+from retrieval.base.machine import cores
+from retrieval.base.threads import in_order
 from retrieval.encoder.head_map import HeadMap, unit
 from retrieval.training.head.discriminant import Discriminant, Floats, Ints, Layer, Sums
 
@@ -167,11 +169,13 @@ def choose(
     ]
     scores: dict[Choice, list[Floats]] = {candidate: [] for candidate in candidates}
     for trial in _trials(learner, seed):
+        plain = learner.vectors[trial.queries] @ learner.vectors[trial.gallery].T
         for shrunk in shrinkages:
-            found = trial.similarities(learner, shrunk)
-            for candidate in candidates:
-                if candidate.shrinkage == shrunk:
-                    scores[candidate].append(trial.quality(_mixed(candidate, found)))
+            found = {"plain": plain, **trial.similarities(learner, shrunk)}
+            some = [candidate for candidate in candidates if candidate.shrinkage == shrunk]
+            judged = in_order(lambda one, of=trial, by=found: of.quality(_mixed(one, by)), some, cores())  # type: ignore[misc]
+            for candidate, quality in zip(some, judged, strict=True):
+                scores[candidate].append(quality)
     quality = {candidate: float(np.mean([fold.mean() for fold in folds])) for candidate, folds in scores.items()}
     best = max(candidates, key=lambda candidate: quality[candidate])
     return next(c for c in candidates if _as_good(scores[c], scores[best])), quality
@@ -209,14 +213,15 @@ class _Trial:
     same: npt.NDArray[np.bool_]
 
     def similarities(self, learner: Learner, shrinkage: float) -> dict[Part, Floats]:
-        """float32 (queries, gallery), the inner products of each part."""
+        """float32 (queries, gallery), the inner products of each part that has a layer."""
         d = learner.vectors.shape[1]
         found: dict[Part, Floats] = {}
-        for part in ("plain", "white", "learned"):
+        for part in ("white", "learned"):
             layer = part_layer(part, shrinkage, min(d, learner.dim or d), self.known, self.own)
-            asked, shelf = learner.vectors[self.queries], learner.vectors[self.gallery]
-            if layer is not None:
-                asked, shelf = (unit(rows @ layer[0].T + layer[1]) for rows in (asked, shelf))
+            assert layer is not None
+            asked, shelf = (
+                unit(learner.vectors[rows] @ layer[0].T + layer[1]) for rows in (self.queries, self.gallery)
+            )
             found[part] = asked @ shelf.T
         return found
 
@@ -225,11 +230,13 @@ class _Trial:
 
         Of fewer matches than ten their number is what ten is; of more than a hundred, a hundred is what R is.
         """
-        similar = np.where(self.same, -np.inf, similar)
+        similar = np.where(self.same, np.finfo(np.float32).min, similar)
         depth = min(DEPTH, similar.shape[1])
-        some = np.argpartition(-similar, depth - 1, axis=1)[:, :depth]
-        order = np.argsort(-np.take_along_axis(similar, some, 1), axis=1, kind="stable")
-        right = np.take_along_axis(self.relevant, np.take_along_axis(some, order, 1), 1)
+        # What is no match is written into the last bit of its similarity, and so comes first among equals: sorting
+        # numbers is twice as fast as sorting places.
+        marked = (similar.view(np.uint32) & ~np.uint32(1) | ~self.relevant).view(np.float32)
+        best = np.sort(np.partition(marked, -depth, axis=1)[:, -depth:], axis=1)[:, ::-1]
+        right = np.ascontiguousarray(best).view(np.uint32) & 1 == 0
         r = np.minimum(depth, self.relevant.sum(1))[:, None]
         ranks = np.arange(1, depth + 1)
         precise = np.where(right & (ranks <= r), right.cumsum(1) / ranks, 0).sum(1) / r[:, 0]

@@ -13,6 +13,7 @@ from retrieval import measures
 from retrieval.base.given import seeded
 from retrieval.encoder.head_map import HeadMap
 from retrieval.measures import Comparison
+from retrieval.measures.intervals import A_SAMPLE
 from retrieval.training.head.discriminant import Floats, Ints
 
 Sample = tuple[Floats, Ints]
@@ -28,9 +29,6 @@ QUERIES, GALLERY = 2000, 20_000
 
 PICTURES, CLASSES = 5, 3
 """One in so many pictures, and classes, is held out."""
-
-A_SAMPLE = 20
-"""Classes from which on intervals are drawn over them, where classes are held out."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,6 @@ def _compared(
         *(np.stack([one.values[name] for name in MEASURES], axis=1) for one in ranked),
         names=("the head", "the base"),
         over=None if over is None else over[asked],
-        seed=seed,
     )
     return Gain(what, len(asked), len(np.unique(truth[asked])), dict(zip(MEASURES, compared, strict=True)))
 

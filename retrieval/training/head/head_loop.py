@@ -98,12 +98,16 @@ def train_head(
     for message in messages:
         warn(message)
     base = learned.encoder.config.network
-    gained = [*(f"Gain on {gain}" for gain in learned.gains), *learned.words]
+    gained = [
+        f"The head learned from {learned.name}, {learned.what}: figures on these are better than on others",
+        *(f"Gain on {gain}" for gain in learned.gains),
+        *learned.words,
+    ]
     facts = [
         f"Learned from: {learned.name}, {learned.what}",
         f"Over: {base}, encoder {learned.encoder.hash[:12]}",
         f"Made of: {learned.choice}; {learned.head.dim:,} numbers",
-        *gained,
+        *gained[1:],
     ]
     described = card(
         recipe,
@@ -178,7 +182,7 @@ def _from_labels(source: str | Path | PictureSet | Index, out: Path, recipe: Hea
             f"{found.name} has {len(rows):,} labelled pictures of {len(there):,} classes; a head needs two classes, "
             "and a class with two pictures."
         )
-    vectors = found.vectors[rows]
+    vectors = found.vectors if len(rows) == len(found.vectors) else found.vectors[rows]  # which may be a gigabyte
     names = [found.classes[place] for place in there]
     numbered = labels.astype(np.int64)
 
@@ -200,7 +204,7 @@ def _from_labels(source: str | Path | PictureSet | Index, out: Path, recipe: Hea
         on_pictures(partial, asking, (vectors[~held], numbered[~held]), recipe.seed),
         on_classes(lambda some: made(some)[0], vectors, numbered, recipe.seed),
     )
-    words, text = _words(found.encoder, partial, names, asking, recipe.seed)
+    words, text = _words(found.encoder, partial, names, asking)
     return _Learned(
         name=found.name,
         what=f"{len(rows):,} pictures of {len(there):,} classes",
@@ -252,9 +256,7 @@ def _asking(
     return found.vectors[rows], np.array([number[int(found.labels[row])] for row in rows], np.int64)
 
 
-def _words(
-    encoder: Encoder, head: HeadMap, classes: Sequence[str], asking: Sample, seed: int
-) -> tuple[list[str], bool | None]:
+def _words(encoder: Encoder, head: HeadMap, classes: Sequence[str], asking: Sample) -> tuple[list[str], bool | None]:
     """Whether words go through a head: average precision of the classes' names among held-out pictures, with it and
     without.
 
@@ -268,7 +270,7 @@ def _words(
     mine, base = (
         measures.rank(one(asked), there, one(asking[0]), asking[1]).values["mAP"] for one in (head, np.asarray)
     )
-    gap = measures.compare(mine, base, names=("the head", "the base"), seed=seed).difference
+    gap = measures.compare(mine, base, names=("the head", "the base")).difference
     good = bool(gap.low >= -WORSE)
     said = "words go through the head" if good else "words do not go through the head, which would find less"
     return [

@@ -113,7 +113,8 @@ def _of_index(index: Index, on: str | None, seed: int) -> LabelledVectors:
     classes = tuple(sorted({label for label in given if label is not None}))
     number = {label: place for place, label in enumerate(classes)}
     labels = np.array([-1 if label is None else number[label] for label in given], np.int64)
-    digest = hashlib.sha256(ids[some].tobytes() + json.dumps(given).encode() + vectors.tobytes())
+    digest = hashlib.sha256(ids[some].tobytes() + json.dumps(given).encode())
+    digest.update(np.ascontiguousarray(vectors).data)  # no copy, which might be a gigabyte
     return LabelledVectors(name, encoder, vectors, labels, classes, np.zeros(len(some), bool), digest.hexdigest())
 
 

@@ -121,7 +121,7 @@ def from_marks(
     gained = np.concatenate([*mine, np.empty(0)]), np.concatenate([*base, np.empty(0)])
     gain = None
     if len(gained[0]) > 1:
-        compared = measures.compare(*gained, names=("the head", "the base"), seed=seed)
+        compared = measures.compare(*gained, names=("the head", "the base"))
         gain = Gain("held-out questions with marks", len(gained[0]), 0, {"right before wrong": compared})
     head = joined(choice, pairs.known(everything), None, pairs.queries.shape[1], dim)
     return head, choice, gain

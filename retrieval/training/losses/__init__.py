@@ -65,6 +65,9 @@ TABLE = {
 NAMES = tuple(TABLE)
 """What ``--loss`` may be."""
 
+USUAL = "triplet"
+"""What is minimised where nobody says what."""
+
 MINING = ("all", "semi-hard", "hard", "distance-weighted", "given")
 """What ``--mining`` may be."""
 
@@ -84,13 +87,14 @@ def create(recipe: Any, dim: int, classes: int) -> nn.Module:
     Raises:
         RetrievalError: no loss has that name, no memory goes with it, or the package that it comes from is missing.
     """
-    if recipe.loss not in TABLE:
-        raise RetrievalError(f"There is no loss {recipe.loss!r}; choose one of {', '.join(NAMES)}.")
-    known = TABLE[recipe.loss]
+    asked = recipe.loss or USUAL
+    if asked not in TABLE:
+        raise RetrievalError(f"There is no loss {asked!r}; choose one of {', '.join(NAMES)}.")
+    known = TABLE[asked]
     if recipe.memory and not known.memory:
         raise RetrievalError(
             "--memory goes with losses on pairs and triplets of pictures "
-            f"({', '.join(name for name, loss in TABLE.items() if loss.memory)}), not with --loss {recipe.loss}."
+            f"({', '.join(name for name, loss in TABLE.items() if loss.memory)}), not with --loss {asked}."
         )
     module, _, name = known.make.rpartition(".")
     make = getattr(importlib.import_module(f"{__name__}.{module}"), name)

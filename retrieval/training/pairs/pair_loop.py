@@ -32,11 +32,11 @@ from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.encoder_hits import Asked, Hits
 from retrieval.training.pairs.objective import objective
 from retrieval.training.pairs.validation import Side, balanced_pairs, can_pair, logits, with_classes
-from retrieval.training.run_folder import Saved, open_run, same_recipe
+from retrieval.training.run_folder import Saved, open_run
 from retrieval.training.sampling.balanced import ClassBatches
 from retrieval.training.sampling.pairs import BalancedPairs
 from retrieval.training.sampling.sampler import Indices, Sampler
-from retrieval.training.training_run import Outcome, Run
+from retrieval.training.training_run import Outcome, Run, what_to_do
 from retrieval.training.training_set import Batches, Source
 
 VALIDATION_PAIRS = 2000
@@ -70,6 +70,7 @@ def train_pair(
     out: str | Path,
     recipe: PairRecipe | None = None,
     *,
+    plan: str | Path | None = None,
     resume: bool = False,
     warn: Callable[[str], None] = lambda message: None,
 ) -> TrainedPair:
@@ -78,7 +79,8 @@ def train_pair(
     Args:
         pictures: a labelled set. Its ``val`` split watches the training; without one, a part of ``train`` is held out.
         out: the run's folder: ``pair/``, ``recipe.json``, ``curves.csv``, ``curves.png``.
-        recipe: what to do; if None, what the checkpoint began with, or the defaults.
+        recipe: what to do; if None, what the plan or the checkpoint began with, or the defaults.
+        plan: the ``plan.json`` of a training that had minutes, to repeat it without a clock.
         resume: go on from the folder's checkpoint.
         warn: told when the network learns nothing.
 
@@ -88,13 +90,13 @@ def train_pair(
     """
     out = Path(out)
     saved = open_run(out, resume, "pair")
-    recipe = (recipe or PairRecipe()) if saved is None else same_recipe(saved, recipe, PairRecipe)
+    recipe, known = what_to_do(saved, recipe, plan, PairRecipe)
     if torch.distributed.is_torchelastic_launched() and os.environ["WORLD_SIZE"] != "1":
         raise RetrievalError(
             f"A pair network is trained by one process, not by {os.environ['WORLD_SIZE']}; start it without torchrun."
         )
     with threads(recipe.threads), torch.random.fork_rng(devices=[]):
-        run = PairRun(pictures, out, recipe, warn)
+        run = PairRun(pictures, out, recipe, warn, plan=known)
         run.prepare(saved)
         run.go()
         run.finish()

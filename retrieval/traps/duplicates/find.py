@@ -107,6 +107,7 @@ def duplicates_of(
     keep: str = LARGEST,
     among: npt.NDArray[np.int64] | None = None,
     ranks: Mapping[str, int] | None = None,
+    score: float | None = None,
     threads: int | None = None,
 ) -> Duplicates:
     """:func:`find_duplicates` of an index that is open.
@@ -118,6 +119,7 @@ def duplicates_of(
             at all.
         ranks: of paths, where somebody has said what is to stay: the lower comes first in a group, whatever `keep`
             says; 0 for those that are not named.
+        score: as there.
         threads: how many cores to use; all by default.
 
     Raises:
@@ -125,7 +127,7 @@ def duplicates_of(
     """
     known, skipped, notes = _of_index(index, threads or cores(), False, among)
     folder = None if keep in (LARGEST, OLDEST) else _inside(keep, known.root)
-    return grouped(known, skipped, notes, None, BITS, keep=printable(keep), folder=folder, ranks=ranks)
+    return grouped(known, skipped, notes, score, BITS, keep=printable(keep), folder=folder, ranks=ranks)
 
 
 def is_an_index(folder: str | Path) -> bool:
@@ -170,7 +172,7 @@ def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: 
 def _of_index(index: Index, threads: int, exact: bool, among: Ints | None = None) -> _Looked:
     ids = index.ids() if among is None else np.unique(among)
     if not len(ids):
-        raise RetrievalError(f"The index {printable(index.folder)!r} is empty; add pictures to it.")
+        raise RetrievalError(f"The index {printable(index.name)!r} is empty; add pictures to it.")
     root = Path(index.root).resolve()
     items = index.items(ids)
     known, skipped, notes = _read(root, [item.path for item in items], threads, index.pictures)

@@ -73,10 +73,10 @@ function missing() {
 }
 
 // Pictures to look for; the service keeps them for an hour by their SHA-256.
-export async function upload(files) {
+export async function upload(files, signal) {
   const form = new FormData();
   for (const file of files) form.append("file", file, file.name || "pasted.png");
-  return (await call("POST", "/uploads", { body: form })).uploads;
+  return (await call("POST", "/uploads", { body: form, signal })).uploads;
 }
 
 export const thumbnail = (id, side = 256, of = index) => address(`/items/${id}/thumbnail`, { s: side }, of);

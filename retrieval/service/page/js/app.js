@@ -12,6 +12,7 @@ import * as state from "./state.js";
 const VIEWS = { search: "Search", duplicates: "Duplicates", errors: "Label errors", map: "Map", compare: "Compare" };
 const LOADED = { duplicates: () => import("./duplicates.js"), errors: () => import("./errors.js"), map: () => import("./map.js"), compare: () => import("./compare.js") };
 const POLL = 15000;
+const SOON = 1000; // while a collection is being built
 
 let info = { indexes: [] };
 let view = null; // the part of the page that is shown, where it is not the search
@@ -37,7 +38,10 @@ function drawBar() {
 
 async function draw(now, before, again = false) {
   use(about().name);
-  if (before && (now.index || "") !== (before.index || "")) results.forget(about().name);
+  if (before && (now.index || "") !== (before.index || "")) {
+    results.forget(about().name);
+    selection.drop(); // ids are of one collection
+  }
   drawBar();
   query.draw(now, about());
   if (now.view === "search") {
@@ -46,12 +50,13 @@ async function draw(now, before, again = false) {
     if (!about().items && about().building) return building();
     if (!about().items) return empty();
     await results.draw(now, about(), again || (before && before.view !== "search"));
-    if (now.item && !large.isOpen()) await openItem(now.item);
+    if (state.now.item && !large.isOpen()) await openItem(state.now.item);
     return;
   }
   $("#facets").hidden = $("#narrow").hidden = true;
-  const loaded = await LOADED[now.view]?.();
-  if (!loaded) return state.go({ view: "search" }, { replace: true });
+  if (!Object.hasOwn(LOADED, now.view)) return state.go({ view: "search" }, { replace: true });
+  const loaded = await LOADED[now.view]();
+  if (state.now.view !== now.view) return;
   if (view && view !== loaded) view.leave?.();
   view = loaded;
   results.forget(about().name);
@@ -60,7 +65,8 @@ async function draw(now, before, again = false) {
 
 async function openItem(id) {
   try {
-    large.open(await get(`/items/${id}`), results.shown(), results.actions);
+    const item = await get(`/items/${id}`);
+    if (state.now.item === id) large.open(item, results.shown(), results.actions);
   } catch { /* it is gone since */ }
 }
 
@@ -69,13 +75,17 @@ function empty() {
 }
 
 function building() {
-  const { done, of } = about().building;
+  const { done, of, error } = about().building;
   const text = of ? `${count(done)} of ${count(of)} pictures` : "looking for pictures";
-  $("#results").replaceChildren(make("div", { class: "nothing" }, make("p", {}, `This collection is being built: ${text}.`), make("progress", { max: of || 1, value: of ? done : null, "aria-label": "Progress" })));
+  $("#results").replaceChildren(make("div", { class: "nothing" }, ...(error ? [make("p", {}, error), make("p", {}, "Pictures that are put there appear here by themselves.")]
+    : [make("p", {}, `This collection is being built: ${text}.`), make("progress", { max: of || 1, value: of ? done : null, "aria-label": "Progress" })])));
 }
 
 // Somebody writes: what is new is offered, and nothing moves under the eye.
+let polling = 0;
 async function poll() {
+  clearTimeout(polling);
+  polling = setTimeout(poll, about().building ? SOON : POLL);
   if (document.hidden) return;
   const before = about();
   try {
@@ -85,9 +95,9 @@ async function poll() {
   }
   const now = about();
   if (now.building) {
-    if (!results.generation() && now.items) return draw(state.now, null, true);
-    if (!now.items) return building();
+    if (!now.items) return state.now.view === "search" ? building() : undefined;
   }
+  if (!before.items && now.items) return draw(state.now, null, true);
   if (results.generation() !== undefined && now.generation !== results.generation() && state.now.view === "search") {
     const more = now.items - before.items;
     banner(more > 0 ? `${count(more)} new ${more === 1 ? "picture" : "pictures"}` : "The collection has changed",
@@ -124,7 +134,7 @@ async function start() {
 
 on("token", token);
 on("gone", () => banner("The server does not answer. What is shown is kept; this page tries again by itself."));
-on("back", () => { banner(""); say("The server is back"); start(); });
+on("back", () => { banner(""); say("The server is back"); start().then(results.goOn); });
 state.watch((now, before) => draw(now, before));
 document.addEventListener("selection", () => document.querySelectorAll("#results .tile").forEach((tile) => tile.classList.toggle("picked", selection.picked.has(Number(tile.dataset.id)))));
 document.addEventListener("written", () => draw(state.now, null, true));
@@ -132,6 +142,6 @@ $("#index").addEventListener("change", (event) => state.go({ ...state.fresh, whe
 query.listen();
 keys.listen();
 start();
-setInterval(poll, POLL);
+polling = setTimeout(poll, SOON);
 addEventListener("focus", poll);
 export { root };

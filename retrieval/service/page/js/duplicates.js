@@ -65,7 +65,9 @@ async function show(about, alive) {
 async function next(list, more) {
   more.disabled = true;
   try {
-    const answer = await get("/duplicates", { rule: chosen.rule, kind: chosen.kind, k: PAGE, cursor: shown.cursor });
+    const of = shown;
+    const answer = await get("/duplicates", { rule: chosen.rule, kind: chosen.kind, k: PAGE, cursor: of.cursor });
+    if (of !== shown) return; // by another rule by now
     shown.cursor = answer.cursor;
     shown.groups.push(...answer.groups);
     list.append(...answer.groups.map(row));

@@ -46,10 +46,12 @@ async function show() {
   let { cursor } = answer;
   const more = make("button", { type: "button", id: "more", hidden: !cursor, onclick: async () => {
     const from = may ? list.children.length : cursor; // what was decided here is none of these any more
-    const next = await get("/label-errors", { k: PAGE, cursor: from, decided: may && decidedOnes });
-    cursor = next.cursor;
-    more.hidden = !cursor;
-    list.append(...wanted(next.items).map(row));
+    try {
+      const next = await get("/label-errors", { k: PAGE, cursor: from, decided: may && decidedOnes });
+      cursor = next.cursor;
+      more.hidden = !cursor;
+      list.append(...wanted(next.items).map(row));
+    } catch (error) { trouble(error); }
   } }, "more");
   $("#results").replaceChildren(
     make("div", { class: "head" }, make("h1", { id: "count" }), tab(false), tab(true)),
@@ -113,7 +115,7 @@ async function decide(one, label) {
     try {
       await call("PATCH", `/items/${one.id}`, { json: { label_corrected: label } });
     } catch (error) {
-      return void dialog("Not done", make("p", { role: "alert" }, error.message), make("form", { method: "dialog" }, make("button", {}, "close")));
+      return trouble(error);
     }
   } else {
     if (label) own.set(one.id, { path: one.item.path, label });
@@ -130,6 +132,8 @@ async function decide(one, label) {
   say(label ? `${named(one.item)}: ${label}` : "Taken back");
 }
 
+const trouble = (error) => void dialog("Not done", make("p", { role: "alert" }, error.message), make("form", { method: "dialog" }, make("button", {}, "close")));
+
 function outcome() {
   $("#outcome").hidden = !total.decided;
   const button = (text, column, title) => make("button", { type: "button", title, onclick: () => list(column) }, text);
@@ -143,11 +147,13 @@ async function list(column) {
   if (may) {
     rows = [];
     let cursor = 0;
-    while (cursor !== null) {
-      const answer = await get("/label-errors", { decided: true, k: 200, cursor: cursor || null });
-      rows.push(...answer.items.map((one) => [one.item.path, one.decided]));
-      cursor = answer.cursor;
-    }
+    try {
+      while (cursor !== null) {
+        const answer = await get("/label-errors", { decided: true, k: 200, cursor: cursor || null });
+        rows.push(...answer.items.map((one) => [one.item.path, one.decided]));
+        cursor = answer.cursor;
+      }
+    } catch (error) { return trouble(error); }
   }
   const quoted = (text) => `"${text.replace(/"/g, '""')}"`;
   download(`${column}.csv`, [`path,${column}`, ...rows.map((row) => row.map(quoted).join(",")), ""].join("\r\n"), "text/csv");

@@ -41,9 +41,16 @@ function toggle(clause) {
   state.go({ where: joined(without.length < there.length ? without : [...there, clause]), rest: false });
 }
 
+// undefined: they are being counted, and what is there, or their place, stays.
 export function drawFacets(facets, s) {
   const place = $("#facets");
   const open = $("#narrow");
+  if (facets === undefined) {
+    place.hidden = open.hidden = false;
+    return;
+  }
+  const nameOf = (one) => one.dataset.clause || one.getAttribute("aria-label");
+  const held = place.contains(document.activeElement) ? nameOf(document.activeElement) : null;
   const there = (facets || []).filter((one) => one.values?.length > 1 || one.bins?.length > 1 || one.values?.length === 1 && conditions(s.where).some((c) => c.startsWith(quoted(one.name))));
   place.hidden = open.hidden = !there.length;
   open.setAttribute("aria-expanded", String(place.classList.contains("open")));
@@ -54,6 +61,7 @@ export function drawFacets(facets, s) {
   const drawn = (one) => (one.bins ? bins(one, s) : values(one, s));
   const asked = files.some((one) => conditions(s.where).some((clause) => clause.startsWith(one.name)));
   place.replaceChildren(...own.map(drawn), files.length ? make("details", { open: asked || !own.length }, make("summary", {}, "files"), files.map(drawn)) : "");
+  if (held) [...place.querySelectorAll("button, input")].find((one) => nameOf(one) === held)?.focus();
 }
 
 function values(facet, s) {
@@ -62,7 +70,7 @@ function values(facet, s) {
   const list = make("div", {});
   const line = ({ value, count: times }) => {
     const clause = clauseOf(facet.name, value);
-    return make("button", { type: "button", class: "value", "aria-pressed": String(chosen.has(clause)), onclick: () => toggle(clause) },
+    return make("button", { type: "button", class: "value", "data-clause": clause, "aria-pressed": String(chosen.has(clause)), onclick: () => toggle(clause) },
       make("span", { class: "bar", style: { width: `${(100 * times) / most}%` } }),
       make("span", { class: "text" }, String(value)), make("span", { class: "count" }, count(times)));
   };
@@ -94,8 +102,22 @@ function bins(facet, s) {
   };
   least.addEventListener("change", change);
   highest.addEventListener("change", change);
-  return make("section", {}, make("h2", {}, facet.name),
-    make("div", { class: "bins", "aria-hidden": "true" }, facet.bins.map((one) => make("span", { style: { height: `${(100 * one.count) / most}%` }, title: `${show(one.from)}: ${count(one.count)}` }))),
+  const number = (text) => (dates ? Date.parse(day(text)) / 864e5 : Number(text));
+  const ends = [number(facet.least), number(facet.most)];
+  const bars = facet.bins.map((one) => make("span", { style: { height: `${(100 * one.count) / most}%` }, title: `${show(one.from)}: ${count(one.count)}` }));
+  const handle = (field, what) => {
+    const one = make("input", { type: "range", "aria-label": `${facet.name} ${what}, by hand`, min: ends[0], max: ends[1], step: ends.every(Number.isInteger) ? "1" : "any" });
+    one.value = number(field.value);
+    one.addEventListener("input", () => {
+      field.value = dates ? new Date(864e5 * one.value).toISOString().slice(0, 10) : String(ends.every(Number.isInteger) ? one.value : Number(Number(one.value).toPrecision(6)));
+      const [low, high] = [number(least.value), number(highest.value)];
+      facet.bins.forEach((bin, place) => bars[place].classList.toggle("out", number(bin.to) <= low || number(bin.from) > high));
+    });
+    one.addEventListener("change", change);
+    return one;
+  };
+  return make("section", {}, make("h2", {}, facet.name), make("div", { class: "bins", "aria-hidden": "true" }, bars),
+    ends[0] < ends[1] ? make("div", { class: "sliders" }, handle(least, "from"), handle(highest, "to")) : null,
     make("div", { class: dates ? "handles dates" : "handles" }, least, highest),
     mine.length ? make("button", { type: "button", class: "plain", onclick: () => state.go({ where: joined(conditions(s.where).filter((one) => !mine.includes(one))) }) }, "all") : null);
 }

@@ -28,7 +28,7 @@ export function listen() {
     if (event.key === "Escape") {
       if (typing) event.target.blur();
       else if (selection.picked.size) selection.drop();
-      else if (state.now.view !== "search" || state.now.like.length || state.now.words || state.now.unlike.length) history.back();
+      else if (state.now.view !== "search" || state.now.like.length || state.now.words || state.now.unlike.length) state.back();
       return;
     }
     if (typing) return;

@@ -1,6 +1,6 @@
 // What is asked: pictures that are dropped, chosen or pasted, words, chips with weights, and a part of a picture.
 
-import { address, thumbnail, upload } from "./api.js";
+import { address, get, thumbnail, upload } from "./api.js";
 import { $, dialog, later, make, say } from "./dom.js";
 import * as state from "./state.js";
 
@@ -12,15 +12,25 @@ export const pictureOf = (one, side = 256) => {
 
 const names = new Map(); // of uploads, as the person knows them
 
+const asked = () => JSON.stringify([state.now.index, state.now.view, state.now.like, state.now.unlike, state.now.words, state.now.where]);
+let sending = null;
+
 export async function askWith(files) {
   const pictures = [...files].filter((file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|heic|avif|tiff?|gif|bmp|jxl)$/i.test(file.name));
   if (!pictures.length) return said("That is no picture.");
+  sending?.abort(); // the last one is meant
+  const mine = (sending = new AbortController());
+  const before = asked();
   say("Sending");
+  $("#results").classList.add("stale");
   try {
-    const sent = await upload(pictures);
+    const sent = await upload(pictures, mine.signal);
+    if (mine.signal.aborted || asked() !== before) return; // something else was asked meanwhile
     sent.forEach((one) => names.set(one.sha256, one.name));
     state.go({ ...state.fresh, where: state.now.where, like: sent.map((one) => "upload:" + one.sha256) });
   } catch (error) {
+    if (error.name === "AbortError") return;
+    $("#results").classList.remove("stale");
     said(error.message);
   }
 }
@@ -38,9 +48,16 @@ export function listen() {
     event.preventDefault();
     $("#words").blur(); // the keys are for the pictures now
     const text = $("#words").value.trim();
-    if (/^(id:)?\d+$/.test(text)) state.go({ ...state.fresh, where: state.now.where, like: [text.replace("id:", "")] });
-    else if (text) state.go({ ...state.fresh, where: state.now.where, words: text });
-    else state.go({ words: "" });
+    const id = text.replace("id:", "");
+    const words = () => state.go({ ...state.fresh, where: state.now.where, words: text });
+    const like = () => state.go({ ...state.fresh, where: state.now.where, like: [id] });
+    if (!text) state.go({ words: "" });
+    else if (!/^\d+$/.test(id)) words();
+    else if (id !== text) like();
+    else { // a year is as much of a number as an id
+      const before = asked();
+      get(`/items/${id}`).then(() => like, (error) => (error.status === 404 || error.status === 422 ? words : like)).then((ask) => { if (asked() === before) ask(); });
+    }
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files || [])];
@@ -73,7 +90,7 @@ export function draw(s, about) {
     s[name].forEach((text, at) => chips.push(chip(s, name, sign, text, at)));
   }
   if (s.words && !about.words) {
-    chips.push(make("span", { class: "quiet" }, `“${s.words}” in paths, labels and texts: ${about.encoder || "this index's model"} knows no words; one built with hf:openai/clip-vit-base-patch32 does`));
+    chips.push(make("span", { class: "quiet" }, `“${s.words}” in paths, labels and texts: ${about.encoder || "this index's model"} knows no words; one built with --model clip-base does`));
   } else if (s.words) {
     chips.push(make("span", { class: "chip" }, make("span", { class: "name" }, `“${s.words}”`), make("button", { type: "button", "aria-label": "Take the words away", onclick: () => state.go({ words: "" }) }, "✕")));
   }
@@ -86,7 +103,7 @@ export function draw(s, about) {
 
 function chip(s, name, sign, text, at) {
   const one = state.part(text);
-  const put = (changed) => state.go({ [name]: s[name].map((old, place) => (place === at ? state.spell(changed) : old)), rest: false });
+  const put = (changed, replace = false) => state.go({ [name]: s[name].map((old, place) => (place === at ? state.spell(changed) : old)), rest: false }, { replace });
   const picture = pictureOf(one);
   const title = one.id !== null ? `picture ${one.id}` : one.what.startsWith("upload:") ? names.get(one.what.slice(7)) || "your picture" : one.what;
   const weight = make("input", { type: "number", min: "0.1", max: "9", step: "0.1", value: String(one.weight), "aria-label": `Weight of ${title}`, title: "weight" });
@@ -109,7 +126,8 @@ function crop(one, put) {
   const frame = make("div", { class: "box", tabindex: "0", role: "application", "aria-label": "The part: arrows move it, with shift they size it" });
   const place = make("div", { class: "crop" }, image, frame);
   let changed = one;
-  const follow = later(150, () => { changed = { ...changed, box: box.map((n) => Math.round(n * 10) / 10) }; put(changed); });
+  let follows = false; // one step back undoes all of the drawing
+  const follow = later(150, () => { changed = { ...changed, box: box.map((n) => Math.round(n * 10) / 10) }; put(changed, follows); follows = true; });
   const show = () => {
     Object.assign(frame.style, { left: `${box[0]}%`, top: `${box[1]}%`, width: `${box[2]}%`, height: `${box[3]}%` });
     frame.setAttribute("aria-valuetext", `from ${Math.round(box[0])}, ${Math.round(box[1])} per cent, ${Math.round(box[2])} by ${Math.round(box[3])}`);
@@ -157,7 +175,7 @@ function crop(one, put) {
   });
   const dialogue = dialog("Which part is meant?", make("p", { class: "quiet" }, "Draw a box; arrows move it, with shift they size it."), place,
     make("div", { class: "row" }, make("button", { type: "button", onclick: () => dialogue.close() }, "done"),
-      make("button", { type: "button", onclick: () => { dialogue.close(); put({ ...one, box: null }); } }, "the whole picture")));
+      make("button", { type: "button", onclick: () => { dialogue.close(); put({ ...one, box: null }, follows); } }, "the whole picture")));
   show();
   clamp();
   frame.focus();

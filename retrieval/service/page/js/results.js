@@ -87,12 +87,14 @@ export async function draw(s, about, again = false) {
     if (s.rest && running.cursor) running.load();
     return;
   }
-  running?.abort.abort();
+  const before = running;
+  before?.abort.abort();
   const abort = new AbortController();
   const above = new (s.group ? Groups : Grid)(make("div", { class: "grid" }), actions);
   const below = new Grid(make("div", { class: "grid", hidden: !s.rest }), actions);
   const head = make("div", { class: "head" }, make("h1", {}, "…"));
   const fold = make("div", {});
+  const trouble = make("div", {});
   const end = make("div", { style: { height: "1px" } });
   // What is shown stays until there is something else.
   if (place.querySelector(".tile")) place.classList.add("stale");
@@ -113,19 +115,28 @@ export async function draw(s, about, again = false) {
     mine.loading = true;
     try {
       put(mine, await next(mine.cursor));
+      trouble.replaceChildren();
+      mine.failed = false;
+      seen.unobserve(end); // the end may still be in sight, as on a large screen
+      seen.observe(end);
     } catch (error) {
-      if (error.name !== "AbortError") fold.append(make("p", { class: "nothing" }, error.message));
-      mine.cursor = null;
+      mine.failed = true; // what comes next is asked for again, by itself once the server is back
+      if (error.name !== "AbortError") trouble.replaceChildren(make("p", { class: "nothing" }, error.message + " ", make("button", { type: "button", onclick: mine.load }, "try again")));
     }
     mine.loading = false;
   };
+
+  const seen = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting) && mine.cursor && !mine.failed && (!mine.folded || state.now.rest)) mine.load();
+  }, { rootMargin: "800px" });
 
   let answer;
   try {
     answer = await next(null);
   } catch (error) {
     if (error.name === "AbortError") return;
-    running = null;
+    if (running !== mine) return;
+    running = error.status === 0 ? before : null; // what is shown is kept while the server is away
     place.classList.remove("stale");
     if (error.status === 0) return;
     head.replaceChildren(make("h1", { id: "count" }, "Not answered"));
@@ -138,13 +149,11 @@ export async function draw(s, about, again = false) {
   wrongFilter(null);
   place.classList.remove("stale");
   scrollTo(0, 0);
-  place.replaceChildren(head, above.place, fold, below.place, end);
+  place.replaceChildren(head, above.place, fold, below.place, trouble, end);
   put(mine, answer);
   drawHead(mine, answer, s, about);
   drawFacets(answer.facets, s);
-  const seen = new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting) && mine.cursor && (!mine.folded || state.now.rest)) mine.load();
-  }, { rootMargin: "800px" });
+  counted(s, about, answer, abort.signal).then((facets) => { if (!abort.signal.aborted) drawFacets(facets, s); }, () => {});
   seen.observe(end);
   abort.signal.addEventListener("abort", () => seen.disconnect());
 }
@@ -154,11 +163,19 @@ async function wall(s, about, cursor, signal) {
   const filter = whereOf(s, about);
   if (!filter && !cursor && !s.sort) {
     const found = await get("/wall", { k: 120 }, { signal });
-    return { hits: found.items, wall: true, cursor: null, facets: found.facets || null, generation: found.generation, total: found.total };
+    return { hits: found.items, wall: true, cursor: null, generation: found.generation, total: found.total };
   }
   const found = await get("/items", { k: PAGE, cursor, filter, sort: s.sort }, { signal });
-  const facets = cursor ? null : (await get("/facets", { filter }, { signal }).catch(() => null))?.facets;
-  return { hits: found.items, cursor: found.cursor, facets, generation: found.generation, total: found.total, listing: true };
+  return { hits: found.items, cursor: found.cursor, generation: found.generation, total: found.total, listing: true };
+}
+
+// What there is of each kind, which may take longer than the pictures: of all matches, where it is known where these end.
+async function counted(s, about, answer, signal) {
+  if (!asks(s, about)) return (await get("/facets", { filter: whereOf(s, about) }, { signal })).facets;
+  const { diverse, marks, ...asked } = question(s, about);
+  const threshold = about.calibration?.threshold;
+  if (!answer.fold?.matches || asked.above !== undefined || marks || threshold === undefined) return answer.facets;
+  return (await post("/search", { ...asked, above: threshold, k: 1, details: 0, facets: true }, { signal })).facets;
 }
 
 function put(mine, answer) {
@@ -182,9 +199,8 @@ function drawFold(mine, answer) {
   if (!mine.folded) return;
   const open = state.now.rest;
   const more = mine.below.items.length;
-  const text = answer.fold.below || "below here it is doubtful that they match";
   mine.fold.replaceChildren(make("div", { class: "fold" },
-    make("span", {}, text),
+    make("span", {}, "below here it is doubtful that they match"),
     make("button", { type: "button", id: "rest", "aria-expanded": String(open), onclick: () => {
       state.go({ rest: !state.now.rest }, { replace: true });
       drawFold(mine, answer);
@@ -204,7 +220,7 @@ function drawHead(mine, answer, s, about) {
   parts.push(make("label", { class: "row quiet" }, "sort ", sorting(s, about)));
   if (asks(s, about)) {
     parts.push(make("label", { class: "row quiet" }, "group ", grouping(s)));
-    parts.push(make("button", { type: "button", "aria-pressed": String(s.diverse), title: "Show varied pictures among the matches", onclick: () => state.go({ diverse: !s.diverse }) }, "varied"));
+    parts.push(make("button", { type: "button", "aria-pressed": String(s.diverse), title: "Show varied pictures among the matches", onclick: () => state.go({ diverse: !s.diverse, sort: "", group: "", marked: false }) }, "varied"));
   }
   parts.push(make("span", { id: "marks", class: "row" }));
   head.replaceChildren(...parts);
@@ -218,14 +234,14 @@ function sorting(s, about) {
   const choices = { "": "likeness", [`${time}:desc`]: "newest", [`${time}:asc`]: "oldest", path: "name", label: "label", "size:desc": "largest file" };
   for (const name of Object.keys(about.attributes || {})) if (name !== "taken") choices[name] = name;
   if (s.sort && !(s.sort in choices)) choices[s.sort] = s.sort;
-  const select = make("select", { id: "sort", "aria-label": "Sort by", onchange: () => state.go({ sort: select.value }) },
+  const select = make("select", { id: "sort", "aria-label": "Sort by", onchange: () => state.go({ sort: select.value, diverse: false }) },
     Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.sort }, text)));
   return select;
 }
 
 function grouping(s) {
   const choices = { "": "—", label: "label", folder: "folder", day: "day", "near-duplicate": "near-duplicates" };
-  const select = make("select", { id: "group", "aria-label": "Group by", onchange: () => state.go({ group: select.value }) },
+  const select = make("select", { id: "group", "aria-label": "Group by", onchange: () => state.go({ group: select.value, diverse: false }) },
     Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.group }, text)));
   return select;
 }
@@ -258,7 +274,7 @@ function drawMarks(mine, s) {
   if (!marked) return place.replaceChildren();
   place.replaceChildren(
     make("span", { class: "quiet" }, `${marked} marked ·`),
-    make("button", { type: "button", "aria-pressed": String(now.marked), onclick: () => state.go({ marked: !now.marked, rest: false }) }, now.marked ? "ordered anew" : "order anew"),
+    make("button", { type: "button", "aria-pressed": String(now.marked), onclick: () => state.go({ marked: !now.marked, diverse: false, rest: false }) }, now.marked ? "ordered anew" : "order anew"),
     make("button", { type: "button", onclick: () => saveMarks() }, "save marks"),
     make("button", { type: "button", class: "plain", onclick: () => state.go({ right: [], wrong: [], marked: false }) }, "take all back"));
 }
@@ -285,6 +301,11 @@ function wrongFilter(error) {
     input.focus();
     input.setSelectionRange(error.where, Math.max(error.where + 1, input.value.length));
   }
+}
+
+// The server is back: what was on its way is asked for again.
+export function goOn() {
+  if (running?.failed) running.load();
 }
 
 // Another index: what was shown has nothing to do with it.

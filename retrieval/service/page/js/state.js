@@ -39,10 +39,16 @@ export function go(change, { replace = false } = {}) {
   now = { ...now, ...change };
   const to = write(now);
   if (to !== location.pathname + location.search) {
-    if (replace) history.replaceState(null, "", to);
-    else history.pushState(null, "", to);
+    if (replace) history.replaceState(history.state, "", to);
+    else history.pushState((history.state || 0) + 1, "", to);
   }
   for (const listener of listeners) listener(now, before);
+}
+
+// To what there was before on this page; never to another one.
+export function back() {
+  if (history.state) history.back();
+  else go({ ...fresh, where: now.where }, { replace: true });
 }
 
 addEventListener("popstate", () => {

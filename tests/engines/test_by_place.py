@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retrieval.engines.by_place import or_place
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
-from retrieval.index.by_folder import or_folder
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@or_folder(write=True)
+@or_place(write=True)
 def take_out(index: Index, *ids: int, count: bool = False) -> Index | int:
     """Take items out."""
     index.remove(ids)

@@ -1,0 +1,158 @@
+"""All pairs of queries and items as one ranking, in which a score must mean the same whoever asks (micro-averages)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.errors import RetrievalError
+from retrieval.measures import arrays
+from retrieval.measures.arrays import Ints, Vectors, groups
+from retrieval.measures.intervals import RESAMPLES, Draws, Interval, percentiles
+from retrieval.measures.ranking import Ranking
+
+BLOCK_BYTES = 1 << 26
+"""Bytes of scores that are in memory at a time."""
+
+SPARE = 2
+"""Times the pairs that are wanted, that are gathered before the worse ones are let go."""
+
+
+class Pairs(NamedTuple):
+    """Pairs in one ranking.
+
+    Attributes:
+        queries, items: int64 (p,), which of them. scores: float32 (p,).
+    """
+
+    queries: Ints
+    items: Ints
+    scores: Vectors
+
+
+@dataclass(frozen=True)
+class OneRanking:
+    """What one ranking of pairs is worth, each figure with its bootstrap interval over queries.
+
+    Attributes:
+        average_precision: Σ P(i)·right(i) over the pairs, divided by all right pairs that there are; equal scores by
+            expectation. Its interval is open where there are such.
+        wrong_first: the same where of equal scores the wrong pairs come first, as the program of the Image Similarity
+            Challenge counts it.
+        recall: the highest recall at a threshold whose precision is at least the one that was asked for; 0 without one.
+    """
+
+    average_precision: Interval
+    wrong_first: Interval
+    recall: Interval
+
+
+def best_pairs(queries: npt.ArrayLike, gallery: npt.ArrayLike, count: int) -> Pairs:
+    """The best pairs of all, by inner product; more than `count` only where the last ones score the same.
+
+    Args:
+        queries: float32 (nq, d). gallery: float32 (n, d). count: how many.
+
+    Raises:
+        RetrievalError: the arrays do not fit together, or count is below 1.
+    """
+    asked, shelf = arrays.pair(queries, gallery)
+    if count < 1:
+        raise RetrievalError(f"{count} pairs cannot be ranked: ask for 1 or more")
+    group = groups(shelf)  # equal vectors get one score
+    originals = np.unique(group, return_index=True)[1][group]
+    copies = np.flatnonzero(originals != np.arange(len(group)))
+    least = np.float32(-np.inf)
+    kept = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+    held = 0
+    step = max(1, BLOCK_BYTES // (4 * len(shelf)))
+    for start in range(0, len(asked), step):
+        scores = asked[start : start + step] @ shelf.T
+        if copies.size:
+            scores[:, copies] = scores[:, originals[copies]]
+        good = scores[scores >= least]
+        if good.size > count:  # what is not among a block's best is not among the best
+            least = np.partition(good, good.size - count)[good.size - count]
+        rows, items = np.nonzero(scores >= least)
+        kept.append(Pairs(rows + start, items, scores[rows, items]))
+        held += len(rows)
+        if held > SPARE * count:
+            kept, least = _best(kept, count)
+            held = len(kept[0].scores)
+    return _best(kept, count)[0][0]
+
+
+def _best(parts: list[Pairs], count: int) -> tuple[list[Pairs], np.float32]:
+    """The best of them, and the least score among these."""
+    queries, items, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if len(scores) <= count:
+        return [Pairs(queries, items, scores)], np.float32(-np.inf)
+    least = np.partition(scores, len(scores) - count)[len(scores) - count]
+    kept = scores >= least
+    return [Pairs(queries[kept], items[kept], scores[kept])], least
+
+
+def one_ranking(
+    pairs: Pairs,
+    right: npt.NDArray[np.bool_],
+    positives: Ints,
+    *,
+    precision: float = 0.9,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> OneRanking:
+    """Measure one ranking of pairs.
+
+    Args:
+        pairs: as :func:`best_pairs` gives them.
+        right: bool (p,), which of them are.
+        positives: int64 (nq,), how many right items each query has, found or not.
+        precision: that `recall` is taken at.
+        confidence, resamples, seed: of the intervals; whole queries are drawn, those that nothing is right for, too.
+
+    Raises:
+        RetrievalError: nothing is right for any query.
+    """
+    total = int(positives.sum())
+    if not total:
+        raise RetrievalError("no item is right for any query, so there is nothing to measure: check the ground truth")
+    order = np.lexsort((right, -pairs.scores.astype(np.float64)))  # wrong first where scores are equal
+    scores, truth, asking = pairs.scores[order], right[order], pairs.queries[order]
+    last = np.append(scores[1:] != scores[:-1], True)  # of a group of equal scores
+    exact = 0.0
+    if truth.any():
+        exact = replace(Ranking.of(scores, truth), total=total).average_precision()
+    once = np.ones(len(positives), np.int64)
+    here = _weighted(once, truth, asking, last, positives, precision)
+    draws = Draws(len(positives), None, seed)
+    drawn = np.array([_weighted(draws.next(), truth, asking, last, positives, precision) for _ in range(resamples)])
+    low, high = percentiles(drawn, confidence)
+    n = len(positives)
+    worst, recall = (Interval(float(here[c]), float(low[c]), float(high[c]), n) for c in range(2))
+    tied = not last.all()
+    ends = (np.nan, np.nan) if tied else (worst.low, worst.high)
+    return OneRanking(Interval(exact, *ends, n), worst, recall)
+
+
+def _weighted(
+    times: Ints,
+    truth: npt.NDArray[np.bool_],
+    asking: Ints,
+    last: npt.NDArray[np.bool_],
+    positives: Ints,
+    precision: float,
+) -> tuple[float, float]:
+    """Average precision and recall where each query counts so many times; 0 where none with a right item does."""
+    total = int(times @ positives)
+    if not total:
+        return 0.0, 0.0
+    weight = times[asking]
+    hits, seen = np.cumsum(weight * truth), np.cumsum(weight)
+    # of a pair that counts w times, the ranks are w; their mean precision is taken at the last of them
+    reached = hits / np.maximum(seen, 1)
+    good = hits[last & (reached >= precision) & (seen > 0)]
+    return float((weight * truth * reached).sum() / total), float(good.max(initial=0) / total)
