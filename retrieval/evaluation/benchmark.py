@@ -153,8 +153,8 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
     with run.timed("intervals"):
         for one in settings:
             table = np.stack([one.values(name) for name in protocol.measures], axis=1)
-            intervals = measures.bootstrap(
-                table, over=labels[one.rows] if over else None, confidence=CONFIDENCE, seed=run.options.seed
+            intervals = measures.mean_intervals(
+                table, over=labels[one.rows] if over else None, limits=protocol.limits, confidence=CONFIDENCE
             )
             for column, (name, interval) in enumerate(zip(protocol.measures, intervals, strict=True)):
                 figures_.append(Measure.of(one.called(name), interval, one.rankings.chance[name]))
@@ -198,7 +198,6 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
         seed=run.options.seed,
         over=run.over,
         confidence=CONFIDENCE,
-        resamples=measures.RESAMPLES,
         per_query={
             "name": asked.names[rows],
             "label": labels[rows],

@@ -18,7 +18,7 @@ from retrieval.errors import RetrievalError
 from retrieval.evaluation import per_query
 from retrieval.evaluation.per_query import Kept
 from retrieval.measures import FLIPS
-from retrieval.measures.intervals import A_SAMPLE
+from retrieval.measures.intervals import A_SAMPLE, limits_of
 
 Table = npt.NDArray[np.float64]
 
@@ -252,7 +252,15 @@ def _differences(
     units = len(a) if groups is None else len(np.unique(groups))
     chances = measures.sign_flip_test(b - a, over=groups, seed=seed)
     strata = classes if stratify else None
-    columns = measures.compare_columns(b, a, names=("B", "A"), over=groups, strata=strata, confidence=CONFIDENCE)
+    columns = measures.compare_columns(
+        b,
+        a,
+        names=("B", "A"),
+        over=groups,
+        strata=strata,
+        limits=limits_of(np.concatenate([a, b])),
+        confidence=CONFIDENCE,
+    )
     found = []
     for name, compared, p in zip(names, columns, chances.tolist(), strict=True):
         gap = compared.difference

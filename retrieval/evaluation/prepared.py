@@ -19,10 +19,11 @@ from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.labelled_vectors import Labelled, drawn
 from retrieval.evaluation.options import EvaluationOptions
-from retrieval.evaluation.run import A_SAMPLE, Evaluation
+from retrieval.evaluation.run import Evaluation
 from retrieval.evaluation.vector_files import read_in_order
 from retrieval.images.box import Box
 from retrieval.index.vectors import packed
+from retrieval.measures.intervals import A_SAMPLE
 from retrieval.protocols import OfficialSet, Protocol, Setting
 
 Ints = npt.NDArray[np.int64]

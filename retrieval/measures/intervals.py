@@ -36,8 +36,8 @@ FREEDOM = 5
 SHARE = (0.0, 1.0)
 """Between which most measures lie."""
 
-Limits = tuple[float, float] | None
-"""Between which values lie; None where nobody can say."""
+Limits = tuple[npt.ArrayLike, npt.ArrayLike] | None
+"""Between which values lie, one number or one a column each; None where nobody can say."""
 
 Table = npt.NDArray[np.float64]
 Statistic = Callable[[Table], npt.ArrayLike]
@@ -45,6 +45,9 @@ Statistic = Callable[[Table], npt.ArrayLike]
 
 FLIPS = 9999
 """So many are drawn; with the one that was seen the smallest p-value is 1/10,000."""
+
+PART = 64
+"""Resamples that are looked at together."""
 
 BLOCK = 2**22
 """Signs that are in memory at a time."""
@@ -217,7 +220,7 @@ def bootstrap(
     if units < 2:
         return values, *np.full((2, values.size), math.nan)
     generator = seeded(seed)
-    times = np.empty((resamples, units), np.float32)
+    times = np.empty((resamples, units), np.uint8)  # nobody among many is drawn 256 times
     drawn = np.empty((resamples, values.size))
     for row, figures in zip(times, drawn, strict=True):
         row[:] = np.bincount(generator.integers(0, units, units), minlength=units)
@@ -228,7 +231,10 @@ def bootstrap(
         off = np.where(known, drawn - np.where(known, drawn, 0).sum(axis=0) / count, 0)
         # a resample of n scatters as (n − 1) / n of what is drawn from
         error = np.sqrt((off**2).sum(axis=0) / count * units / (units - 1))
-        moves = (times.T - 1) @ off.astype(np.float32)
+        moves = np.zeros((units, values.size))
+        for start in range(0, resamples, PART):
+            part = slice(start, start + PART)
+            moves += times[part].T.astype(np.float64) @ off[part]
         moves = (moves - moves.mean(axis=0)) / np.sqrt((moves**2).sum(axis=0))
     moves = np.nan_to_num(moves) * error
     low, high = _ends(values, moves, units - 1, None, limits, confidence)
@@ -289,7 +295,8 @@ def compare_columns(
         raise RetrievalError(
             f"a comparison needs the same queries twice, not {left.shape} and {right.shape}: measure both on them"
         )
-    gaps = None if limits is None else (limits[0] - limits[1], limits[1] - limits[0])
+    room = 0.0 if limits is None else np.subtract(limits[1], limits[0])
+    gaps = None if limits is None else (-room, room)
     firsts, seconds, differences = (
         mean_intervals(table, over=over, strata=strata, limits=between, confidence=confidence)
         for table, between in ((left, limits), (right, limits), (left - right, gaps))
@@ -335,7 +342,7 @@ def _ends(
     half = _quantile(free, confidence) * error
     if limits is None:
         return values - half, values + half
-    floor, room = limits[0], limits[1] - limits[0]
+    floor, room = np.asarray(limits[0], np.float64), np.subtract(limits[1], limits[0])
     share, half = (values - floor) / room, half / room
     scatter = share * (1 - share)
     if most is not None:
@@ -384,14 +391,20 @@ def _within_strata(without: Table, stratum: npt.NDArray[np.int64], kinds: int) -
     return moves
 
 
+def limits_of(table: Table) -> Limits:
+    """0 and 1, between which measures lie; further where the values of a column (n, m) reach further, as a score of 4
+    does."""
+    return np.minimum(table.min(axis=0), 0), np.maximum(table.max(axis=0), 1)
+
+
 def _within(table: Table, limits: Limits) -> None:
     if limits is None:
         return
-    low, high = float(table.min()), float(table.max())
-    if low < limits[0] - ROUNDING or high > limits[1] + ROUNDING:
+    wrong = (table < np.asarray(limits[0]) - ROUNDING) | (table > np.asarray(limits[1]) + ROUNDING)
+    if wrong.any():
         raise RetrievalError(
-            f"values from {low:g} to {high:g} do not lie between {limits[0]:g} and {limits[1]:g}: give the limits that "
-            "they lie between, or None"
+            f"{int(wrong.sum())} of {wrong.size} values, such as {table[wrong][0]:g}, do not lie between the limits, "
+            f"{np.min(limits[0]):g} and {np.max(limits[1]):g}: give those that they lie between, or None"
         )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from retrieval.errors import RetrievalError
 from retrieval.measures import arrays
 from retrieval.measures.arrays import Ints, Vectors, groups
-from retrieval.measures.intervals import RESAMPLES, Draws, Interval, percentiles
+from retrieval.measures.intervals import RESAMPLES, Interval, bootstrap
 from retrieval.measures.ranking import Ranking
 
 BLOCK_BYTES = 1 << 26
@@ -126,30 +126,32 @@ def one_ranking(
     exact = 0.0
     if truth.any():
         exact = replace(Ranking.of(scores, truth), total=total).average_precision()
-    once = np.ones(len(positives), np.int64)
-    here = _weighted(once, truth, asking, last, positives, precision)
-    draws = Draws(len(positives), None, seed)
-    drawn = np.array([_weighted(draws.next(), truth, asking, last, positives, precision) for _ in range(resamples)])
-    low, high = percentiles(drawn, confidence)
+    values, low, high = bootstrap(
+        lambda times: _weighted(times, truth, asking, last, positives, precision),
+        len(positives),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
     n = len(positives)
-    worst, recall = (Interval(float(here[c]), float(low[c]), float(high[c]), n) for c in range(2))
+    worst, recall = (Interval(float(values[c]), float(low[c]), float(high[c]), n) for c in range(2))
     tied = not last.all()
     ends = (np.nan, np.nan) if tied else (worst.low, worst.high)
     return OneRanking(Interval(exact, *ends, n), worst, recall)
 
 
 def _weighted(
-    times: Ints,
+    times: npt.NDArray[np.float64],
     truth: npt.NDArray[np.bool_],
     asking: Ints,
     last: npt.NDArray[np.bool_],
     positives: Ints,
     precision: float,
 ) -> tuple[float, float]:
-    """Average precision and recall where each query counts so many times; 0 where none with a right item does."""
-    total = int(times @ positives)
+    """Average precision and recall where each query counts so many times; NaN where none with a right item does."""
+    total = float(times @ positives)
     if not total:
-        return 0.0, 0.0
+        return np.nan, np.nan
     weight = times[asking]
     hits, seen = np.cumsum(weight * truth), np.cumsum(weight)
     # of a pair that counts w times, the ranks are w; their mean precision is taken at the last of them
