@@ -52,7 +52,7 @@ RESAMPLES = 2000
 OF_CLASSES = 300
 """Resamples for figures of pairs; so few make both methods' ends less steady, and no wider."""
 
-QUERIES, CLASSES = (20, 50, 200), (20, 60)
+QUERIES, CLASSES = (20, 50, 200), [20, 60]
 TAIL = 0.025
 
 
@@ -173,7 +173,7 @@ def row(over: str, n: int, measure: str, population: str, truth: float, values: 
     return found
 
 
-def simulated(what: list[str], draws: int, seed: int) -> list[dict[str, Any]]:
+def simulated(what: list[str], draws: int, seed: int, many: list[int]) -> list[dict[str, Any]]:
     tasks: list[Callable[[], list[dict[str, Any]]]] = []
 
     def mean(over: str, n: int, measure: str, one: Means) -> list[dict[str, Any]]:
@@ -183,12 +183,12 @@ def simulated(what: list[str], draws: int, seed: int) -> list[dict[str, Any]]:
         return [row("classes", n, name, one.name, *rest) for name, *rest in of_pairs(one, n, draws, seed)]
 
     if "means" in what:
-        for over, counts, populations in (("queries", QUERIES, OF_QUERIES), ("classes", CLASSES, of_classes())):
+        for over, counts, populations in (("queries", QUERIES, OF_QUERIES), ("classes", many, of_classes())):
             for n in counts:
                 for measure, those in populations.items():
                     tasks += [lambda o=over, n=n, m=measure, p=one: mean(o, n, m, p) for one in those]
     if "pairs" in what:
-        tasks += [lambda n=n, p=one: pairs(n, p) for n in CLASSES for one in EMBEDDINGS]
+        tasks += [lambda n=n, p=one: pairs(n, p) for n in many for one in EMBEDDINGS]
     rows = []
     with progress.bar(len(tasks), "Simulating", "populations") as bar:
         for task in tasks:
@@ -220,14 +220,15 @@ def main() -> int:
         "--only", nargs="+", choices=("means", "pairs"), default=["means", "pairs"], help="these (both)"
     )
     parser.add_argument("--draws", type=int, default=DRAWS, help=f"samples of each population ({DRAWS})")
+    parser.add_argument("--classes", nargs="+", type=int, default=CLASSES, help="so many classes (20 60)")
     args = parser.parse_args()
-    rows = simulated(args.only, args.draws, args.seed)
+    rows = simulated(args.only, args.draws, args.seed, args.classes)
     if args.json:
         print(json.dumps({"machine": describe(), "seed": args.seed, "draws": args.draws, "rows": rows}, indent=2))
         return 0
     table = markdown(worst(rows))
     print(table)
-    if args.draws == DRAWS and len(args.only) == 2:
+    if args.draws == DRAWS and len(args.only) == 2 and args.classes == CLASSES:
         put(PAGE, (table, MARKS))
     return 0
 
