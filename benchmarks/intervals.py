@@ -132,7 +132,8 @@ def of_pairs(one: Embedding, classes: int, draws: int, seed: int) -> Iterator[tu
         seen: list[list[float]] = []
         measured, count = _of_classes(one.draw(rng, classes), seen)
         figures[draw], *ends[:2, draw] = bootstrap(measured, count, resamples=OF_CLASSES)
-        ends[2:, draw] = np.quantile(seen[1:], [TAIL, 1 - TAIL], axis=0)
+        resampled = seen[1 : OF_CLASSES + 1]  # the first is of all, and the last ones without a class each
+        ends[2:, draw] = np.nanquantile(resampled, [TAIL, 1 - TAIL], axis=0)
     for place, (name, true) in enumerate(truth.items()):
         low, high, old_low, old_high = ends[:, :, place]
         yield name, true, figures[:, place], {"ours": (low, high), "percentile": (old_low, old_high)}
@@ -152,9 +153,10 @@ def _of_classes(pairs: Pairs, seen: list[list[float]]) -> tuple[Callable[[Double
         true = np.cumsum(weights * genuine)[ends]
         false = np.cumsum(weights)[ends] - true
         if not true[-1] or not false[-1]:
-            return [math.nan] * 3
-        roc = Roc(scores[ends], false / false[-1], true / true[-1])
-        seen.append([roc.auc(), roc.equal_error()[0], roc.false_match_at()])
+            seen.append([math.nan] * 3)
+        else:
+            roc = Roc(scores[ends], false / false[-1], true / true[-1])
+            seen.append([roc.auc(), roc.equal_error()[0], roc.false_match_at()])
         return seen[-1]
 
     return measured, len(names)
