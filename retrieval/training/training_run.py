@@ -192,7 +192,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
             self._restore(saved)
         else:
             self._begin()
-        if self.asked.minutes is not None:
+        if self.asked.minutes is not None and self.planned:
             batch = self.batches.accumulate * len(next(iter(self.batches.sampler.epoch(0))))
             self._pace = Pace(
                 60 * self.asked.minutes,
