@@ -52,7 +52,7 @@ RESAMPLES = 2000
 OF_CLASSES = 300
 """Resamples for figures of pairs; so few make both methods' ends less steady, and no wider."""
 
-QUERIES, CLASSES = (20, 50, 200), (20, 60)
+QUERIES, CLASSES = (20, 50, 200), [20, 60]
 TAIL = 0.025
 
 
@@ -132,7 +132,8 @@ def of_pairs(one: Embedding, classes: int, draws: int, seed: int) -> Iterator[tu
         seen: list[list[float]] = []
         measured, count = _of_classes(one.draw(rng, classes), seen)
         figures[draw], *ends[:2, draw] = bootstrap(measured, count, resamples=OF_CLASSES)
-        ends[2:, draw] = np.quantile(seen[1:], [TAIL, 1 - TAIL], axis=0)
+        resampled = seen[1 : OF_CLASSES + 1]  # the first is of all, and the last ones without a class each
+        ends[2:, draw] = np.nanquantile(resampled, [TAIL, 1 - TAIL], axis=0)
     for place, (name, true) in enumerate(truth.items()):
         low, high, old_low, old_high = ends[:, :, place]
         yield name, true, figures[:, place], {"ours": (low, high), "percentile": (old_low, old_high)}
@@ -152,9 +153,10 @@ def _of_classes(pairs: Pairs, seen: list[list[float]]) -> tuple[Callable[[Double
         true = np.cumsum(weights * genuine)[ends]
         false = np.cumsum(weights)[ends] - true
         if not true[-1] or not false[-1]:
-            return [math.nan] * 3
-        roc = Roc(scores[ends], false / false[-1], true / true[-1])
-        seen.append([roc.auc(), roc.equal_error()[0], roc.false_match_at()])
+            seen.append([math.nan] * 3)
+        else:
+            roc = Roc(scores[ends], false / false[-1], true / true[-1])
+            seen.append([roc.auc(), roc.equal_error()[0], roc.false_match_at()])
         return seen[-1]
 
     return measured, len(names)
@@ -173,7 +175,7 @@ def row(over: str, n: int, measure: str, population: str, truth: float, values: 
     return found
 
 
-def simulated(what: list[str], draws: int, seed: int) -> list[dict[str, Any]]:
+def simulated(what: list[str], draws: int, seed: int, many: list[int]) -> list[dict[str, Any]]:
     tasks: list[Callable[[], list[dict[str, Any]]]] = []
 
     def mean(over: str, n: int, measure: str, one: Means) -> list[dict[str, Any]]:
@@ -183,12 +185,12 @@ def simulated(what: list[str], draws: int, seed: int) -> list[dict[str, Any]]:
         return [row("classes", n, name, one.name, *rest) for name, *rest in of_pairs(one, n, draws, seed)]
 
     if "means" in what:
-        for over, counts, populations in (("queries", QUERIES, OF_QUERIES), ("classes", CLASSES, of_classes())):
+        for over, counts, populations in (("queries", QUERIES, OF_QUERIES), ("classes", many, of_classes())):
             for n in counts:
                 for measure, those in populations.items():
                     tasks += [lambda o=over, n=n, m=measure, p=one: mean(o, n, m, p) for one in those]
     if "pairs" in what:
-        tasks += [lambda n=n, p=one: pairs(n, p) for n in CLASSES for one in EMBEDDINGS]
+        tasks += [lambda n=n, p=one: pairs(n, p) for n in many for one in EMBEDDINGS]
     rows = []
     with progress.bar(len(tasks), "Simulating", "populations") as bar:
         for task in tasks:
@@ -220,14 +222,15 @@ def main() -> int:
         "--only", nargs="+", choices=("means", "pairs"), default=["means", "pairs"], help="these (both)"
     )
     parser.add_argument("--draws", type=int, default=DRAWS, help=f"samples of each population ({DRAWS})")
+    parser.add_argument("--classes", nargs="+", type=int, default=CLASSES, help="so many classes (20 60)")
     args = parser.parse_args()
-    rows = simulated(args.only, args.draws, args.seed)
+    rows = simulated(args.only, args.draws, args.seed, args.classes)
     if args.json:
         print(json.dumps({"machine": describe(), "seed": args.seed, "draws": args.draws, "rows": rows}, indent=2))
         return 0
     table = markdown(worst(rows))
     print(table)
-    if args.draws == DRAWS and len(args.only) == 2:
+    if args.draws == DRAWS and len(args.only) == 2 and args.classes == CLASSES:
         put(PAGE, (table, MARKS))
     return 0
 

@@ -7,13 +7,15 @@
     python benchmarks/records.py choose-cifar10 data/cifar10.h5 --out runs/choice-cifar10       without test pictures
     python benchmarks/records.py choose-codes data/cifar10.h5 --out runs/choice-cifar10         after choose-cifar10
     python benchmarks/records.py choose-omniglot DATA/omniglot --out runs/choice-omniglot
+    python benchmarks/records.py omniglot DATA/omniglot --seeds 3             mean and range of three trainings
     python benchmarks/records.py table                                        what the logs hold
 
 Trains a recipe of RECORDS, measures it on test pictures, and keeps recipe, figures and cost in
 benchmarks/logs/NAME.json, and the training's log in NAME.csv. What stands in --out already is only measured, and what
-was stopped there goes on. `choose-…` trains the candidates that a record's recipe was chosen from, and measures them on
-pictures held out of the training set: 5,000 of CIFAR-10's, or characters of six of Omniglot's background alphabets. The
-table goes to stdout, as Markdown or --json.
+was stopped there goes on. With --seeds 3 it trains with seeds 0 to 2, and the table has the mean and the range of what
+they reach, too; recipe, intervals, cost and log are those of seed 0. `choose-…` trains the candidates that a record's
+recipe was chosen from, and measures them on pictures held out of the training set: 5,000 of CIFAR-10's, or characters
+of six of Omniglot's background alphabets. The table goes to stdout, as Markdown or --json.
 """
 
 from __future__ import annotations
@@ -263,22 +265,25 @@ def views_of(count: int) -> str:
     return f"error, {count} view{'s' * (count > 1)}"
 
 
-def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
-    """Train a record's recipe, measure it, and write its log down."""
+def measured(name: str, data: Path, out: Path, seeds: int) -> dict[str, Any]:
+    """Train a record's recipe with so many seeds, measure it, and write its log down."""
     record = RECORDS[name]
-    run = out / name
-    if not finished(run):
-        train(datasets.load(data / record.learns), run, placed(record.recipe, out), resume=True, warn=print_warning)
+    run = trained(name, data, out, 0)
     encoder = Encoder.load(run)
     with (run / "curves.csv").open(newline="") as file:
         steps = list(csv.DictReader(file))
     settled = json.loads((run / "recipe.json").read_text())
+    figures = by_test_pictures(record, encoder, data)
     row = {
         "record": name,
-        "figures": by_test_pictures(record, encoder, data),
+        "figures": figures,
         "minutes of training": round(float(steps[-1]["seconds"]) / 60),
         "PFLOP": round(arithmetic(encoder, Recipe(**settled), len(steps)), 3),
     }
+    if seeds > 1:
+        others = [Encoder.load(trained(name, data, out, seed)) for seed in range(1, seeds)]
+        every = [figures, *(by_test_pictures(record, other, data) for other in others)]
+        row["seeds"] = {figure: [one[figure][0] for one in every] for figure in figures}
     # of a network to go on from its record's name, and not the place that it happened to have
     log = {**row, "recipe": settled | {"init": record.recipe.init}, "machine": describe()}
     LOGS.mkdir(exist_ok=True)
@@ -287,9 +292,23 @@ def measured(name: str, data: Path, out: Path) -> dict[str, Any]:
     return row
 
 
-def placed(recipe: Recipe, out: Path) -> Recipe:
-    """The recipe with the place of the network that it goes on from, if any."""
-    return recipe if recipe.init is None else recipe.replace(init=str(out / recipe.init))
+def trained(name: str, data: Path, out: Path, seed: int) -> Path:
+    """The run of a record with a seed, which is trained if it is not there yet."""
+    record, run = RECORDS[name], out / called(name, seed)
+    if not finished(run):
+        recipe = placed(record.recipe, out, seed).replace(seed=seed)
+        train(datasets.load(data / record.learns), run, recipe, resume=True, warn=print_warning)
+    return run
+
+
+def called(name: str, seed: int) -> str:
+    """The folder of a record's run with a seed."""
+    return f"{name}-seed-{seed}" if seed else name
+
+
+def placed(recipe: Recipe, out: Path, seed: int = 0) -> Recipe:
+    """The recipe with the place of the network of that seed that it goes on from, if any."""
+    return recipe if recipe.init is None else recipe.replace(init=str(out / called(recipe.init, seed)))
 
 
 def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
@@ -336,16 +355,24 @@ def shown(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of the table for a record or a candidate: one figure each, in percent."""
     if "figures" not in row:
         return [row]
-    others = {name: str(value) for name, value in row.items() if name not in ("record", "figures")}
+    others = {name: str(value) for name, value in row.items() if name not in ("record", "figures", "seeds")}
+    seeds = row.get("seeds", {})
     return [
         {
             "record": row["record"],
             "figure": name,
             "ours (95 % interval)": "{:.2f} % ({:.2f}–{:.2f})".format(*(100 * x for x in found)),
         }
+        | ({"mean of seeds (range)": ranged(seeds[name])} if seeds else {})
         | others
         for name, found in row["figures"].items()
     ]
+
+
+def ranged(values: list[float]) -> str:
+    """Mean and range of what several seeds reached, in percent."""
+    mean, least, most = (100 * x for x in (np.mean(values), min(values), max(values)))
+    return f"{mean:.2f} % ({least:.2f}–{most:.2f}, {len(values)} seeds)"
 
 
 def ends(interval: measures.Interval) -> list[float]:
@@ -357,6 +384,7 @@ def main() -> int:
     parser.add_argument("what", choices=(*RECORDS, *CHOICES, "table"))
     parser.add_argument("data", type=Path, nargs="?", help="the picture set, or Omniglot's folder")
     parser.add_argument("--out", type=Path, default=Path("runs/records"), help="folder for the trainings")
+    parser.add_argument("--seeds", type=int, default=1, help="of a record: train with so many seeds, from 0 on (1)")
     candidates = dict.fromkeys(name for choice in CHOICES.values() for name in choice.candidates)
     parser.add_argument("--only", nargs="+", choices=candidates, help="choose-…: these candidates alone")
     args = parser.parse_args()
@@ -370,7 +398,7 @@ def main() -> int:
         names = [name for name in choice.candidates if args.only is None or name in args.only]
         rows = choose(choice, args.data, args.out, names)
     else:
-        rows = [measured(args.what, args.data, args.out)]
+        rows = [measured(args.what, args.data, args.out, args.seeds)]
     print(
         json.dumps({"machine": describe(), "rows": rows}, indent=2)
         if args.json

@@ -46,8 +46,8 @@ Statistic = Callable[[Table], npt.ArrayLike]
 FLIPS = 9999
 """So many are drawn; with the one that was seen the smallest p-value is 1/10,000."""
 
-PART = 64
-"""Resamples that are looked at together."""
+MOVED = 200
+"""Units that are left out one by one, at most, of a figure that is no mean."""
 
 BLOCK = 2**22
 """Signs that are in memory at a time."""
@@ -141,7 +141,8 @@ def mean_intervals(
         stratum, kinds = _strata(strata, of, units, n)
         moves = _within_strata(without, stratum, kinds)
     effective = n**2 / (sizes**2).sum()  # so many classes of one size tell as much (Kish 1965)
-    low, high = _ends(centre, moves, max(1, units - kinds), effective - 1, limits, confidence)
+    error = np.sqrt((moves**2).sum(axis=0))
+    low, high = _ends(centre, error, moves, units, max(1, units - kinds), effective - 1, limits, confidence)
     return [Interval(float(m), float(a), float(b), n) for m, a, b in zip(centre, low, high, strict=True)]
 
 
@@ -199,9 +200,9 @@ def bootstrap(
     """Figures that are no plain means, with their intervals: the standard error is the bootstrap's (Efron 1979).
 
     As many units as there are, queries or classes, are drawn with replacement, again and again, and the figures are
-    computed anew. What each unit does to a figure, whose kurtosis the degrees of freedom need, is the covariance of the
-    figure with how often that unit was drawn: the infinitesimal jackknife (Efron 2014, theorem 1). A resample without a
-    figure, such as one that holds no genuine pair, is passed over.
+    computed anew. How far each unit moves a figure, whose kurtosis the degrees of freedom need, is seen by leaving it
+    out, of many a sample. (That jackknife's own error is not used: it is unsteady where a figure jumps from score to
+    score.) A resample without a figure, such as one that holds no genuine pair, is passed over.
 
     Args:
         statistic: the figures (m,), of how often each unit counts: float64 (units,).
@@ -220,24 +221,23 @@ def bootstrap(
     if units < 2:
         return values, *np.full((2, values.size), math.nan)
     generator = seeded(seed)
-    times = np.empty((resamples, units), np.uint8)  # nobody among many is drawn 256 times
     drawn = np.empty((resamples, values.size))
-    for row, figures in zip(times, drawn, strict=True):
-        row[:] = np.bincount(generator.integers(0, units, units), minlength=units)
-        figures[:] = statistic(row.astype(np.float64))
+    for row in drawn:
+        row[:] = statistic(np.bincount(generator.integers(0, units, units), minlength=units).astype(np.float64))
     known = np.isfinite(drawn)
     count = known.sum(axis=0)
+    without = []
+    for unit in generator.permutation(units)[:MOVED]:
+        times = np.ones(units)
+        times[unit] = 0
+        without.append(statistic(times))
+    moves = np.asarray(without, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         off = np.where(known, drawn - np.where(known, drawn, 0).sum(axis=0) / count, 0)
         # a resample of n scatters as (n − 1) / n of what is drawn from
         error = np.sqrt((off**2).sum(axis=0) / count * units / (units - 1))
-        moves = np.zeros((units, values.size))
-        for start in range(0, resamples, PART):
-            part = slice(start, start + PART)
-            moves += times[part].T.astype(np.float64) @ off[part]
-        moves = (moves - moves.mean(axis=0)) / np.sqrt((moves**2).sum(axis=0))
-    moves = np.nan_to_num(moves) * error
-    low, high = _ends(values, moves, units - 1, None, limits, confidence)
+    moves -= moves.mean(axis=0)
+    low, high = _ends(values, error, moves, units, units - 1, None, limits, confidence)
     open_ = ~np.isfinite(values) | (count < 2)
     return values, np.where(open_, math.nan, low), np.where(open_, math.nan, high)
 
@@ -321,24 +321,30 @@ def _verdict(gap: Interval, names: tuple[str, str]) -> str:
 
 
 def _ends(
-    values: Table, moves: Table, freedom: float, most: float | None, limits: Limits, confidence: float
+    values: Table,
+    error: Table,
+    moves: Table,
+    units: int,
+    freedom: float,
+    most: float | None,
+    limits: Limits,
+    confidence: float,
 ) -> tuple[Table, Table]:
     """Lower and upper ends, float64 (m,) each.
 
     Args:
-        values: float64 (m,), the figures.
-        moves: float64 (units, m), how far each unit moves each figure; the sum of squares is the figure's variance.
+        values, error: float64 (m,), the figures and their standard errors.
+        moves: float64 (u, m), how far units move each figure, on any scale; NaN where one leaves none.
+        units: how many there are; as many as moves, or more.
         freedom: degrees of freedom if the moves were normal.
         most: how many degrees of freedom there can be, if values of queries lie between the limits; then no error is
             made larger than it is where each is at one of them. None: nothing is known of either.
         limits, confidence: as for :func:`mean_intervals`.
     """
-    units = len(moves)
-    error = np.sqrt((moves**2).sum(axis=0))
     still = error <= ROUNDING * np.maximum(1, np.abs(values))
     plain = _quantile(freedom, confidence)
     fewest = min(FREEDOM, freedom)
-    free = np.clip(_freedom(moves), fewest, freedom if most is None else min(freedom, max(most, fewest)))
+    free = np.clip(_freedom(moves, units), fewest, freedom if most is None else min(freedom, max(most, fewest)))
     half = _quantile(free, confidence) * error
     if limits is None:
         return values - half, values + half
@@ -357,21 +363,22 @@ def _ends(
     return floor + room * low, floor + room * high
 
 
-def _freedom(moves: Table) -> Table:
-    """How many degrees of freedom the variance of moves (units, m) has, by their own kurtosis: float64 (m,).
+def _freedom(moves: Table, units: int) -> Table:
+    """How many degrees of freedom the variance of as many units has, by the kurtosis of moves (u, m): float64 (m,).
 
     Satterthwaite (1946): twice the squared variance by the variance of its estimate, which is (κ/n + 2/(n − 1)) σ⁴ with
-    excess kurtosis κ, here Fisher's (G₂ of Joanes and Gill 1998). Infinite below four units.
+    excess kurtosis κ, here Fisher's (G₂ of Joanes and Gill 1998). Infinite below four moves, 0 where one is not known.
     """
     n = len(moves)
     if n < 4:
         return np.full(moves.shape[1], math.inf)
     squares = moves**2
+    total = squares.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        excess = np.nan_to_num(n * (squares**2).sum(axis=0) / squares.sum(axis=0) ** 2, nan=3.0) - 3
+        excess = np.where(total == 0, 0, n * (squares**2).sum(axis=0) / total**2 - 3)
     excess = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * excess + 6)
-    found: Table = 2 / (np.maximum(excess, 0) / n + 2 / (n - 1))
-    return found
+    found: Table = 2 / (np.maximum(excess, 0) / units + 2 / (units - 1))
+    return np.nan_to_num(found)
 
 
 def _quantile(freedom: npt.ArrayLike, confidence: float) -> Table:

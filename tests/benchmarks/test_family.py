@@ -127,6 +127,16 @@ def test_the_threshold_is_the_best_one(family, seed):
     assert right == max(((distances <= t) == genuine).mean() for t in distances)
 
 
+def test_pair_accuracy_is_no_precision(family):
+    """What is accepted may all be right, and yet half of what is of one class be rejected: that is no accuracy of 1."""
+    labels = np.repeat(np.arange(40), 6)
+    vectors = np.repeat(np.eye(40, dtype=np.float32), 6, axis=0)
+    vectors[::2] = np.random.default_rng(0).normal(size=(120, 40))  # every other one lies anywhere, far from its class
+    found = family.drlim.pair_accuracy((vectors, labels), (vectors, labels))
+    assert 0.55 < found.value < 0.65  # of the genuine pairs one in five are two that agree
+    assert found.low < found.value < found.high
+
+
 def test_the_command_names_the_size(family):
     assert family.rows.command("energy", "medium") == "python benchmarks/family.py DATA --only energy"
     assert family.rows.command("energy", "full").endswith("--only energy --size full")

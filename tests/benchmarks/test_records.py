@@ -54,6 +54,19 @@ def test_the_table_shows_every_log(records, monkeypatch, capsys):
     assert shown.strip() in (BENCHMARKS.parent / "docs" / "family.md").read_text()
 
 
+def test_several_seeds_are_a_mean_and_a_range_and_each_goes_on_from_its_own(records):
+    row = {"record": "one", "figures": {"error": [0.02, 0.01, 0.03]}, "minutes of training": 3}
+    assert "mean of seeds (range)" not in records.shown(row)[0]
+    several = records.shown(row | {"seeds": {"error": [0.02, 0.04, 0.01]}})[0]
+    assert several["ours (95 % interval)"] == "2.00 % (1.00–3.00)"
+    assert several["mean of seeds (range)"] == "2.33 % (1.00–4.00, 3 seeds)" and several["minutes of training"] == "3"
+    goes_on = [one.recipe for one in records.RECORDS.values() if one.recipe.init is not None]
+    assert goes_on
+    for recipe in goes_on:
+        places = [records.placed(recipe, Path("out"), seed).init for seed in (0, 1)]
+        assert places == [str(Path("out", recipe.init)), str(Path("out", f"{recipe.init}-seed-1"))]
+
+
 def test_alphabets_are_held_out_whole(records):
     # nine alphabets: of 22 characters, but for the first, which is too small to ask 20 ways
     labels = np.repeat(np.arange(3 + 8 * 22), 2)
