@@ -396,6 +396,6 @@ def test_words_go_through_a_head_only_where_they_find_no_less() -> None:
     good = Learner(vectors, labels).made(choose(Learner(vectors, labels), mix=0)[0])
     bad = HeadMap(np.ones((1, D), np.float32), np.zeros(1, np.float32))
     for head, verdict in ((good, True), (bad, False)):
-        line, text = head_loop._words(Known(True), head, names, (vectors, labels), 0)  # type: ignore[arg-type]
+        line, text = head_loop._words(Known(True), head, names, (vectors, labels))  # type: ignore[arg-type]
         assert text is verdict
         assert "words" in line[0]
