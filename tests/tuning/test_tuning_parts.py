@@ -139,5 +139,6 @@ def test_losses_by_labels_are_the_measures_of_both_searches(folder: Path) -> Non
         assert loss.difference.value == pytest.approx(approximate - exact)
         assert loss.difference.low <= loss.difference.value <= loss.difference.high
     same = losses(trial.exact, trial.exact, queries, asked, labels, 10)
-    assert all(loss.difference.value == loss.difference.low == loss.difference.high == 0 for loss in same.values())
+    for loss in same.values():  # other queries may differ, where none of these does
+        assert loss.difference.value == 0 and -0.1 < loss.difference.low < 0 < loss.difference.high < 0.1
     assert losses(trial.exact, poor, queries, np.full(60, -1), labels, 10) == {}
