@@ -169,7 +169,7 @@ def test_the_energy_network_through_the_program(family, tmp_path, monkeypatch, c
     with Image.open(out / "energy-small.png") as picture:
         assert picture.width > 500
     known = set(json.loads((out / "energy-small" / "encoder" / "config.json").read_text())["classes"])
-    assert known == {f"s{subject}" for subject in subjects}
+    assert known == {f"s{subject}" for subject in subjects if subject < 36}  # the others are for testing
 
 
 def test_a_person_is_known_by_the_first_pictures(family):
