@@ -21,7 +21,6 @@ from retrieval.evaluation.options import DEFAULT, EvaluationOptions
 from retrieval.evaluation.prepared import Asked, Prepared, prepare
 from retrieval.evaluation.report import Measure, Report
 from retrieval.evaluation.run import CONFIDENCE, Evaluation
-from retrieval.measures.intervals import limits_of
 from retrieval.measures.one_ranking import best_pairs, one_ranking
 from retrieval.measures.streaming import MEMORY
 from retrieval.protocols import Protocol, Setting
@@ -155,7 +154,7 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
         for one in settings:
             table = np.stack([one.values(name) for name in protocol.measures], axis=1)
             intervals = measures.mean_intervals(
-                table, over=labels[one.rows] if over else None, limits=limits_of(table), confidence=CONFIDENCE
+                table, over=labels[one.rows] if over else None, limits=protocol.limits, confidence=CONFIDENCE
             )
             for column, (name, interval) in enumerate(zip(protocol.measures, intervals, strict=True)):
                 figures_.append(Measure.of(one.called(name), interval, one.rankings.chance[name]))

@@ -126,15 +126,15 @@ def one_ranking(
     exact = 0.0
     if truth.any():
         exact = replace(Ranking.of(scores, truth), total=total).average_precision()
-    n = len(positives)
-    here, low, high = bootstrap(
+    values, low, high = bootstrap(
         lambda times: _weighted(times, truth, asking, last, positives, precision),
-        n,
+        len(positives),
         confidence=confidence,
         resamples=resamples,
         seed=seed,
     )
-    worst, recall = (Interval(float(here[c]), float(low[c]), float(high[c]), n) for c in range(2))
+    n = len(positives)
+    worst, recall = (Interval(float(values[c]), float(low[c]), float(high[c]), n) for c in range(2))
     tied = not last.all()
     ends = (np.nan, np.nan) if tied else (worst.low, worst.high)
     return OneRanking(Interval(exact, *ends, n), worst, recall)
@@ -148,10 +148,10 @@ def _weighted(
     positives: Ints,
     precision: float,
 ) -> tuple[float, float]:
-    """Average precision and recall where each query counts so many times; 0 where none with a right item does."""
+    """Average precision and recall where each query counts so many times; NaN where none with a right item does."""
     total = float(times @ positives)
     if not total:
-        return 0.0, 0.0
+        return np.nan, np.nan
     weight = times[asking]
     hits, seen = np.cumsum(weight * truth), np.cumsum(weight)
     # of a pair that counts w times, the ranks are w; their mean precision is taken at the last of them

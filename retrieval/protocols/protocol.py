@@ -102,6 +102,7 @@ class Protocol:
         trials: it is one-shot trials, and has no ranking.
         asked: what is asked of what, with places for {queries} and {gallery}.
         measures: by the field's names, of each query's ranking.
+        limits: between which the measures lie.
         sizes: pictures of the official set that train, ask and are ranked; None where releases differ.
         codes: it is of binary codes; numbers are made such by their signs.
         clusters: NMI and AMI are part of the protocol.
@@ -122,6 +123,7 @@ class Protocol:
     trials: bool = False
     codes: bool = False
     sizes: tuple[int, int, int] | None = None
+    limits: tuple[float, float] = (0.0, 1.0)
     clusters: bool = False
     pairs: int | None = None
     differs: str = ""

@@ -56,6 +56,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} photographs, each against all {gallery}, itself among them",
     measures={"N-S score": lambda ranking: ranking.hits(EACH)},
+    limits=(0.0, float(EACH)),
     sizes=(0, 10_200, 10_200),
     sources=("Nistér and Stewénius, Scalable Recognition with a Vocabulary Tree, CVPR 2006",),
 )

@@ -49,7 +49,8 @@ class Lane:
         self._waiting: deque[_Waiting[Any, Any]] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
+        self._done: list[tuple[asyncio.Future[Any], Future[Any]]] = []
+        self._bringing = threading.Lock()  # what is done comes from the lane's thread, what is given up from the loop's
         self._thread = threading.Thread(target=self._run, name="lane", daemon=True)
         self._thread.start()
 
@@ -87,8 +88,10 @@ class Lane:
         here: asyncio.Future[_Done] = loop.create_future()
 
         def back(done: Future[_Done]) -> None:
-            self._done.append((here, done))
-            if len(self._done) == 1:
+            with self._bringing:
+                self._done.append((here, done))
+                first = len(self._done) == 1
+            if first:
                 loop.call_soon_threadsafe(self._bring_back)
 
         future = self._enter(_Waiting(kind, job, together, most))
@@ -114,8 +117,9 @@ class Lane:
             self._changed.notify()
 
     def _bring_back(self) -> None:
-        while self._done:
-            here, done = self._done.popleft()
+        with self._bringing:
+            some, self._done = self._done, []
+        for here, done in some:
             if here.cancelled():
                 continue
             error = done.exception()

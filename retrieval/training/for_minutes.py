@@ -112,6 +112,7 @@ def pick(
     recipe: Recipe,
     precisions: Sequence[torch.dtype],
     seconds_of: Callable[[Candidate, torch.dtype], float],
+    enough: Callable[[], bool],
     seconds: float,
     most: float = math.inf,
 ) -> Pick:
@@ -121,12 +122,16 @@ def pick(
         recipe: one that :func:`leaves_open`.
         precisions: to choose from; what is fastest for the first candidate is taken for all.
         seconds_of: times a candidate: the seconds of one picture.
+        enough: whether no more time is to be spent on choosing.
         seconds: for the steps.
         most: pictures to be seen.
     """
     best: Pick | None = None
     for candidate in candidates(recipe):
-        each = {precision: seconds_of(candidate, precision) for precision in precisions}
+        each: dict[torch.dtype, float] = {}
+        for precision in precisions:
+            if not each or not enough():
+                each[precision] = seconds_of(candidate, precision)
         fastest = min(each, key=each.__getitem__)
         precisions = [fastest]
         pictures = min(most, seconds / each[fastest])
@@ -134,5 +139,7 @@ def pick(
         if best is not None and found.expected <= best.expected:
             break  # slower ones see fewer pictures still
         best = found
+        if enough():
+            break
     assert best is not None
     return best

@@ -36,15 +36,18 @@ from retrieval.training.processes import join
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import Saved, open_run
 from retrieval.training.training_run import Outcome, Run, what_to_do
-from retrieval.training.training_set import Batches, Source
+from retrieval.training.training_set import Batch, Batches, Source
 from retrieval.training.warm_start import Initial
 
 CLASSIFIER = "classifier.safetensors"
 """Beside the encoder of a run with the softmax loss: ``weight`` (classes, dim) and ``bias`` (classes,); the logits are
 ``unit_embeddings @ weight.T + bias``."""
 
-TIMED = 4
-"""Steps of a network that are timed where the minutes choose one."""
+STEPS, TIMED = 4, 60
+"""Steps of a network that are timed where the minutes choose one, and the pictures of each."""
+
+CHOOSING = 0.02
+"""The share of the minutes after which no other one is tried."""
 
 GALLERY, QUERIES = 5000, 1000
 """At most so many training and validation pictures are compared."""
@@ -122,30 +125,42 @@ class EmbeddingRun(Run[Recipe, Reading]):
         return f"{super().title}, {self.recipe.loss}"
 
     def choose(self) -> None:
-        asked, steps = self.asked, {}
+        asked, begun = self.asked, self.gone()
         if not for_minutes.leaves_open(asked):
             return
-
-        def seconds_of(candidate: for_minutes.Candidate, precision: torch.dtype) -> float:
-            if candidate not in steps:
-                self.asked = candidate.settled(asked)
-                self.make(None)
-                steps[candidate] = next(self.batches.epoch(0))
-            self.engine.dtype = precision
-            step = seconds_per_step(self.engine, itertools.repeat(steps[candidate]), 0.0, TIMED)
-            return self.world.agreed(step / sum(len(batch.labels) for batch in steps[candidate]))
-
+        seconds = 60 * (asked.minutes or 0) - begun
         chosen = for_minutes.pick(
             asked,
             precisions(asked.precision, self.device),
-            seconds_of,
-            60 * (asked.minutes or 0) - self.gone(),
+            self._seconds_of,
+            lambda: self.world.anywhere(self.gone() - begun > CHOOSING * seconds),
+            seconds,
             math.inf if asked.epochs is None else asked.epochs * len(self.train),
         )
         self.dtype = chosen.precision
         precision = str(chosen.precision).removeprefix("torch.")
         self.asked = chosen.candidate.settled(asked).replace(precision=precision)
         self.chosen = str(chosen)
+
+    def _seconds_of(self, candidate: for_minutes.Candidate, precision: torch.dtype) -> float:
+        """The seconds of a picture in a small batch of made-up ones."""
+        network, _ = build_network(candidate.settled(self.asked), self.train)
+        channels, size = network.preprocessing.channels, network.preprocessing.size
+        recipe = candidate.settled(self.asked).resolve(channels=channels, pretrained=False)
+        labels = torch.arange(TIMED) // 6 % len(self.classes)
+        rows = self.world.rows(TIMED)
+        pixels = torch.randint(0, 256, (rows.stop - rows.start, size, size, channels), dtype=torch.uint8)
+        engine = Engine(
+            network.to(self.device, memory_format=torch.channels_last),
+            losses.create(recipe, network.dim, len(self.classes)).to(self.device),
+            recipe,
+            network.preprocessing,
+            self.device,
+            precision,
+            self.world,
+        )
+        steps = itertools.repeat([Batch(pixels, labels, rows.start)])
+        return self.world.agreed(seconds_per_step(engine, steps, 0.0, STEPS) / TIMED)
 
     def make(self, saved: Saved | None) -> None:
         asked = self.asked
@@ -168,7 +183,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
         sampler = sampling.create(
             self.recipe, labels, None if self.train.levels is None else [*self.train.levels] * turns
         )
-        source = self._source(self.network.preprocessing, turns)
+        source = Source(self.train, self.network.preprocessing, turns)
         self.batches = Batches(sampler, source, labels, self.recipe.accumulate, self.world)
         if hasattr(self.network, "fit_to") and initial is None and not known:
             self.network.fit_to(source.sample(5000, asked.seed))
@@ -186,10 +201,9 @@ class EmbeddingRun(Run[Recipe, Reading]):
         self.held_out = Validation(source, self.train.labels, self.validation, self.preprocessing, self.recipe.seed)
         self.monitor = Monitor(self.recipe, self.recipe.lr or 0)
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019 (a run does not live long)
-    def _source(self, preprocessing: Preprocessing, turns: int) -> Source:
-        """The training pictures, decoded once for all networks that see them alike."""
-        return Source(self.train, preprocessing, turns)
+    @property
+    def watched(self) -> int:
+        return self.held_out.queries and self.held_out.queries + self.held_out.gallery
 
     def quality(self) -> float:
         return self.held_out.precision_at_1(self.engine)

@@ -148,15 +148,23 @@ class Pace:
         seconds: that the training is to take, from its very beginning to its last validation.
         step, share, gone: where it stands now, which is at its first step or where it was resumed: steps done, its
             share, and the seconds that are gone. From here on the share grows with the time.
-        ending: seconds of a validation.
+        ending: how many steps take as long as a validation, by an estimate that counts until there was one.
     """
 
     def __init__(self, seconds: float, *, step: int, share: float, gone: float, ending: float) -> None:
         self.seconds = seconds
-        self.ending = ending
+        self._steps_of_ending = ending
+        self._ending: float | None = None
         self._start = self._before = step, gone
         self._share = share
         self._each = math.nan
+
+    @property
+    def ending(self) -> float:
+        """The seconds of a validation; 0 while nothing is known."""
+        if self._ending is not None:
+            return self._ending
+        return 0.0 if math.isnan(self._each) else self._steps_of_ending * self._each
 
     def due(self, step: int, steps: int, gone: float) -> bool:
         """Whether something is to be decided: the training would end here, or must; a hundredth of its time is over; or
@@ -183,5 +191,5 @@ class Pace:
 
     def validated(self, seconds: float) -> None:
         """A validation took so long, which says nothing of the steps."""
-        self.ending = seconds
+        self._ending = seconds
         self._before = self._before[0], self._before[1] + seconds

@@ -146,6 +146,11 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
     def quality(self) -> float:
         """On the held-out pictures, of the weights that would be saved now; NaN without any."""
 
+    @property
+    @abstractmethod
+    def watched(self) -> int:
+        """How many pictures :meth:`quality` looks at."""
+
     @abstractmethod
     def reading(self, epoch: int, measured: Measured, lr: float, quality: float) -> AnyReading:
         """What the history keeps of a step."""
@@ -187,10 +192,15 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
             self._restore(saved)
         else:
             self._begin()
-        if self.asked.minutes is not None:
-            validation = self._timed_quality()[1]
-            share = self.plan.share(self.step)
-            self._pace = Pace(60 * self.asked.minutes, step=self.step, share=share, gone=self.gone(), ending=validation)
+        if self.asked.minutes is not None and self.planned:
+            batch = self.batches.accumulate * len(next(iter(self.batches.sampler.epoch(0))))
+            self._pace = Pace(
+                60 * self.asked.minutes,
+                step=self.step,
+                share=self.plan.share(self.step),
+                gone=self.gone(),
+                ending=self.watched / (3 * batch),  # which go forward alone
+            )
 
     def _begin(self) -> None:
         if self.plan.decisions and self.plan.fingerprint != self.fingerprint:
@@ -264,7 +274,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
                 self.step += 1
                 self._ask_the_clock()
                 marked = self._marked()
-                quality = self._timed_quality()[0] if marked else math.nan
+                quality = self._timed_quality() if marked else math.nan
                 self.seconds = self.gone()
                 self.history.append(self.reading(epoch, measured, lr, quality))
                 if self.board is not None:
@@ -394,14 +404,12 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
             warnings=self.warnings,
         )
 
-    def _timed_quality(self) -> tuple[float, float]:
-        """The quality, and the seconds that it took."""
+    def _timed_quality(self) -> float:
         start = time.perf_counter()
         quality = self.world.agreed(self.quality() if self.world.first else math.nan)
-        seconds = time.perf_counter() - start
         if self._pace is not None:
-            self._pace.validated(seconds)
-        return quality, seconds
+            self._pace.validated(time.perf_counter() - start)
+        return quality
 
     def _first_rate(self) -> float:
         recipe, steps = self.engine.recipe, len(self.batches)

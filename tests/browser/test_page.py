@@ -288,6 +288,13 @@ def test_the_server_goes_and_comes_back(page: Any, running: Running) -> None:
     page.wait_for_function("() => document.querySelector('.tile').dataset.id === '4'")
 
 
+def test_a_picture_that_is_no_longer_kept_is_to_be_dropped_again(page: Any, running: Running) -> None:
+    page.goto(running.address + "?like=upload:" + "0" * 64)
+    page.wait_for_selector(".chip:has-text('drop it again')")
+    page.wait_for_selector("#results [role=alert]:has-text('send it again')")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
+
+
 def holding(page: Any, address: str, words: str = "") -> list[Any]:
     """The requests to an address that are held up from now on: those that have some words in them."""
     held: list[Any] = []

@@ -12,6 +12,7 @@ from slow_protocols import average_precision, order_of, trapezoids
 
 from retrieval import datasets
 from retrieval.evaluation.benchmark import benchmark
+from retrieval.evaluation.paired_comparison import compare_kept
 
 
 def made(n: int, file: Path) -> np.ndarray:
@@ -52,6 +53,8 @@ def test_ukbench_counts_the_query_among_its_four(tmp_path: Path) -> None:
     assert min(expected) >= 1 and report["N-S score"].value == pytest.approx(np.mean(expected))
     assert report["N-S score"].chance == pytest.approx(1)
     assert datasets.load(tmp_path / "set").name == "ukbench"
+    assert 1 <= report["N-S score"].low < report["N-S score"].value < report["N-S score"].high <= 4
+    assert compare_kept(report.kept(), report.kept())["N-S score"].first.value == report["N-S score"].value
 
 
 def test_copydays_asks_attack_by_attack(tmp_path: Path) -> None:

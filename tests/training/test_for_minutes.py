@@ -38,6 +38,14 @@ AMX = {
 (docs/training.md), and the others as much for as much arithmetic, or more."""
 
 
+def amx(candidate, precision):
+    return AMX[candidate.widths]
+
+
+def never():
+    return False
+
+
 def three(expected):
     """Made-up candidates, the slower the better with many pictures."""
     return tuple(Candidate(widths, CLASSIFIER, reached) for widths, reached in expected.items())
@@ -59,7 +67,7 @@ def on(speed, recipe=OPEN, **more):
         tried.append((candidate.widths, precision))
         return speed * cost[candidate.widths] * (0.5 if precision == BRAIN else 1)
 
-    return pick(recipe, [FLOAT], seconds_of, 100.0, **more), tried
+    return pick(recipe, [FLOAT], seconds_of, never, 100.0, **more), tried
 
 
 @pytest.mark.usefixtures("made_up_table")
@@ -90,15 +98,22 @@ def test_the_faster_precision_is_taken_for_all():
         tried.append((candidate.widths, precision))
         return 1e-6 if precision == BRAIN else 2e-6
 
-    chosen = pick(OPEN, [FLOAT, BRAIN], seconds_of, 100.0)
+    chosen = pick(OPEN, [FLOAT, BRAIN], seconds_of, never, 100.0)
     assert chosen.precision == BRAIN
     assert tried == [("4,8", FLOAT), ("4,8", BRAIN), ("8,8", BRAIN), ("8,16", BRAIN)]
 
 
+@pytest.mark.usefixtures("made_up_table")
+def test_choosing_ends_when_enough_time_went_into_it():
+    looks = iter([False, False, True])  # the precisions of the first, the first, the second
+    assert pick(OPEN, [FLOAT, BRAIN], lambda *_: 1e-9, lambda: next(looks), 100.0).candidate.widths == "8,8"
+    assert pick(OPEN, [FLOAT, BRAIN], lambda *_: 1e-9, lambda: True, 100.0)[:2] == (for_minutes.CANDIDATES[0], FLOAT)
+
+
 def test_two_cores_with_amx_reach_no_less_than_before_there_was_a_choice():
-    triplets = pick(OPEN.replace(loss="triplet"), [BRAIN], lambda candidate, precision: AMX[candidate.widths], 285.0)
+    triplets = pick(OPEN.replace(loss="triplet"), [BRAIN], amx, never, 285.0)
     assert triplets.candidate.widths == "64,128,256" and triplets.expected >= 0.89
-    open_ = [pick(OPEN, [BRAIN], lambda candidate, _: AMX[candidate.widths], 60.0 * minutes) for minutes in (5, 30, 90)]
+    open_ = [pick(OPEN, [BRAIN], amx, never, 60.0 * minutes) for minutes in (5, 30, 90)]
     assert open_[0].expected >= triplets.expected
     # and with more time what the records trained
     assert [chosen.candidate.widths for chosen in open_[1:]] == ["64,256,256", "128,384,384"]

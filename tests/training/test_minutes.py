@@ -85,7 +85,7 @@ def test_the_rate_is_zero_when_the_time_is_up(tmp_path, monkeypatch, speed):
     assert clock.now - clock.begun == trained.seconds
     lr = [reading.lr for reading in trained.history]
     gone = np.array([before.seconds for before in trained.history[:-1]])
-    share = (gone - 6 - VALIDATION) / (60 - 6 - 2 * VALIDATION)
+    share = (gone - 6) / (60 - 6 - VALIDATION)
     # each step's rate is that of the time when it began, as far as the last look at the clock knows it
     np.testing.assert_allclose(lr[1:], [MINUTE.rate(1000 * s, 1000) for s in share], atol=0.05 * 0.14)
     # the last step may begin when half of one's time is over that is left for it

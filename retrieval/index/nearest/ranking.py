@@ -141,7 +141,9 @@ class Ranker:
             rows[~mask[rows]] = -1  # where it is -1 already, it stays so
         if exclude is not None:
             for row, left_out in zip(rows, exclude, strict=True):
-                row[np.isin(self._ids[row], left_out)] = -1
+                if len(left_out):
+                    ids = self._ids[row]
+                    row[left_out[np.minimum(np.searchsorted(left_out, ids), len(left_out) - 1)] == ids] = -1
         if count is not None and self._vectors is not None and rows.shape[1] > 2 * count:
             rows = _shortlist(queries, self._vectors, rows, count)
         near = self._scores(queries, rows)

@@ -170,6 +170,10 @@ class PairRun(Run[PairRecipe, PairReading]):
             scores = self._scored()
         return math.nan if scores is None else Roc.of(scores.scores, scores.genuine).equal_error()[0]
 
+    @property
+    def watched(self) -> int:
+        return 0 if self.held_out is None else sum(len(side.rows) for side in self.held_out)
+
     def reading(self, epoch: int, measured: Measured, lr: float, quality: float) -> PairReading:
         return PairReading(self.step, epoch, measured.loss, measured.active, lr, self.seconds, quality)
 
