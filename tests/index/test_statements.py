@@ -16,7 +16,7 @@ from retrieval.index import Index
 WHOLE = (
     "SELECT id, path, label",  # what asks for every item goes through every item
     "SELECT id, items.size FROM items WHERE added",
-    "SELECT items.label, count(*) FROM items NOT INDEXED",
+    "SELECT items.label FROM items NOT INDEXED",
     "SELECT item, value FROM attributes INDEXED BY attributes_by_value",  # or for every item of an attribute
     "SELECT value, count(*) FROM attributes INDEXED BY attributes_by_value",
     "SELECT label",
