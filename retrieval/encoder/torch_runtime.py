@@ -158,10 +158,10 @@ def precisely(threads: int) -> Iterator[None]:
     global _users, _outside
     convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # it is made when asked for
     products = torch.backends.cuda.matmul
-    own = torch.get_num_threads()
     with _lock:
+        own = torch.get_num_threads()
         if not _users:
-            _outside = (own, convolutions.fp32_precision, products.fp32_precision)
+            _outside = (_of_new_threads(), convolutions.fp32_precision, products.fp32_precision)
         _users += 1
         torch.set_num_threads(threads)
         convolutions.fp32_precision = products.fp32_precision = "ieee"
@@ -174,6 +174,15 @@ def precisely(threads: int) -> Iterator[None]:
             if not _users:
                 before, convolutions.fp32_precision, products.fp32_precision = _outside
                 torch.set_num_threads(before)
+
+
+def _of_new_threads() -> int:
+    """How many cores torch lets a new thread use. One that was new while another was in here keeps what held then."""
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 def best_device() -> torch.device:

@@ -20,7 +20,7 @@ from retrieval import networks
 from retrieval.base import files
 from retrieval.encoder import Encoder, EncoderConfig, encoder, runtime_check, save_trained, store
 from retrieval.encoder.runtime_check import TOLERANCE, Comparison, compare, sample_pictures
-from retrieval.encoder.torch_runtime import TorchRunner, export
+from retrieval.encoder.torch_runtime import TorchRunner, export, precisely
 from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 
@@ -125,6 +125,25 @@ def test_many_threads_may_share_an_encoder(folder: Path) -> None:
         assert {1, before[0]}.issuperset(inside)
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(torch.get_num_threads).result() == before[0]
+
+
+def test_a_thread_that_was_new_inside_leaves_the_process_as_it_was() -> None:
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as pool:
+
+        def enter() -> int:
+            with precisely(1):
+                return torch.get_num_threads()
+
+        try:
+            torch.set_num_threads(2)
+            with precisely(1):
+                assert pool.submit(torch.get_num_threads).result() == 1
+            assert pool.submit(enter).result() == 1  # now it is the only one inside
+            with ThreadPoolExecutor(1) as others:
+                assert others.submit(torch.get_num_threads).result() == 2
+        finally:
+            torch.set_num_threads(before)
 
 
 def test_a_query_does_not_import_torch(folder: Path) -> None:

@@ -263,9 +263,9 @@ def test_codes_from_training_to_the_measures_of_an_index(patterns, tmp_path, cap
 
     found = json.loads(run(capsys, "query", index, patterns / "rising" / "0.png", "-k", 5, "--json"))
     scores = [hit["score"] for hit in found["answers"][0]["hits"]]
-    assert scores[0] == 1 and all(
-        (1 - score) / 2 * 24 == pytest.approx(round((1 - score) / 2 * 24)) for score in scores
-    )
+    differing = [(1 - score) / 2 * 24 for score in scores]
+    # of its own code, too: a number within rounding of 0 may have another sign alone than among others
+    assert differing[0] < 1.5 and all(bits == pytest.approx(round(bits), abs=1e-4) for bits in differing)
 
     report = json.loads(run(capsys, "evaluate", index, "--json"))
     assert report["tied"] > 0 and report["measures"]["mAP"]["value"] > 0.6
