@@ -13,7 +13,7 @@ from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.protocols import cars_annos
 from retrieval.protocols.listing import home, once, required
-from retrieval.protocols.protocol import CLUSTERED, MAP_AT_R, OfficialSet, Protocol, halves, recalls, tested
+from retrieval.protocols.protocol import CLUSTERED, MAP_AT_R, OfficialSet, Protocol, among_themselves, halves, recalls
 
 ANNOTATIONS = "cars_annos.mat"
 LAYOUT = f"{ANNOTATIONS} and car_ims/"
@@ -45,13 +45,7 @@ def read(folder: Path) -> OfficialSet:
     numbers: list[int] = found["classes"]
     titles: list[str] = found["titles"]
     splits = halves(numbers)
-    return OfficialSet(
-        names=names,
-        files=tuple(place / name for name in names),
-        labels=tuple(f"{number:03d} {titles[number - 1]}" for number in numbers),
-        splits=splits,
-        asks=tested(splits),
-    )
+    return among_themselves(place, names, [f"{number:03d} {titles[number - 1]}" for number in numbers], splits)
 
 
 PROTOCOL = Protocol(

@@ -11,7 +11,7 @@ from pathlib import Path
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.protocols.listing import Listing, home, once, required
-from retrieval.protocols.protocol import CLUSTERED, MAP_AT_R, OfficialSet, Protocol, halves, recalls, tested
+from retrieval.protocols.protocol import CLUSTERED, MAP_AT_R, OfficialSet, Protocol, among_themselves, halves, recalls
 
 LISTS = ("images.txt", "image_class_labels.txt", "bounding_boxes.txt")
 LAYOUT = "images.txt, image_class_labels.txt, bounding_boxes.txt and images/"
@@ -51,13 +51,7 @@ def read(folder: Path) -> OfficialSet:
     names = once([f"images/{name}" for name in named.values()], listing.path)
     numbers = [classes[number] for number in named]
     splits = halves(numbers)
-    return OfficialSet(
-        names=names,
-        files=tuple(place / name for name in names),
-        labels=tuple(f"{number:03d}" for number in numbers),
-        splits=splits,
-        asks=tested(splits),
-    )
+    return among_themselves(place, names, [f"{number:03d}" for number in numbers], splits)
 
 
 PROTOCOL = Protocol(

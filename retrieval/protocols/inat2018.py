@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retrieval.base.text import printable
 from retrieval.protocols.listing import Listing, home, once, required
-from retrieval.protocols.protocol import MAP_AT_R, OfficialSet, Protocol, recalls, tested
+from retrieval.protocols.protocol import MAP_AT_R, OfficialSet, Protocol, among_themselves, recalls
 
 LISTS = {"train": "Inaturalist_train_set1.txt", "test": "Inaturalist_test_set1.txt"}
 INSIDE = "Inat_dataset_splits"
@@ -45,13 +45,7 @@ def read(folder: Path) -> OfficialSet:
             labels.append("/".join(parts[-3:-1]))
             splits.append(split)
     unique = once(names, lists / LISTS["test"])
-    return OfficialSet(
-        names=unique,
-        files=tuple(folder / name for name in unique),
-        labels=tuple(labels),
-        splits=tuple(splits),
-        asks=tested(tuple(splits)),
-    )
+    return among_themselves(folder, unique, labels, splits)
 
 
 PROTOCOL = Protocol(

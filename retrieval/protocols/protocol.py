@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -154,6 +154,12 @@ def halves(classes: npt.ArrayLike) -> tuple[str, ...]:
     return tuple(np.where(numbers <= numbers.max(initial=0) // 2, "train", "test").tolist())
 
 
-def tested(splits: tuple[str, ...]) -> Ints:
-    """The pictures of the test split, which ask each among all others."""
-    return np.flatnonzero(np.array(splits) == "test")
+def among_themselves(folder: Path, names: Sequence[str], labels: Sequence[str], splits: Sequence[str]) -> OfficialSet:
+    """A set below a folder whose test pictures ask, each among all others of them."""
+    return OfficialSet(
+        names=tuple(names),
+        files=tuple(folder / name for name in names),
+        labels=tuple(labels),
+        splits=tuple(splits),
+        asks=np.flatnonzero(np.array(splits) == "test"),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from retrieval.protocols.listing import Listing, home, once, required
-from retrieval.protocols.protocol import MAP_AT_R, OfficialSet, Protocol, recalls, tested
+from retrieval.protocols.protocol import MAP_AT_R, OfficialSet, Protocol, among_themselves, recalls
 
 LISTS = {"train": "Ebay_train.txt", "test": "Ebay_test.txt"}
 LAYOUT = "Ebay_train.txt, Ebay_test.txt and the folders of pictures that they name"
@@ -43,13 +43,7 @@ def read(folder: Path) -> OfficialSet:
             names.append(listing.picture(number, cells[3]))
             splits.append(split)
     unique = once(names, place / LISTS["test"])
-    return OfficialSet(
-        names=unique,
-        files=tuple(place / name for name in unique),
-        labels=tuple(labels),
-        splits=tuple(splits),
-        asks=tested(tuple(splits)),
-    )
+    return among_themselves(place, unique, labels, splits)
 
 
 PROTOCOL = Protocol(
