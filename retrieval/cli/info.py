@@ -29,15 +29,23 @@ WIDTH = 14
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `retrieval info`."""
     parser.add_argument(
-        "path", metavar="PATH", help="the folder of an index, a training or a model; or the address of an index"
+        "path",
+        metavar="PATH",
+        help="the folder of an index, a training or a model; or an index's address, where a service answers in JSON",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
 def run(args: argparse.Namespace) -> int:
     """Describe it."""
-    described = describe(args.path)
-    if args.json:
+    served = args.path.startswith(("http://", "https://"))
+    if served:
+        from retrieval.client import Client  # here, as it brings what speaks HTTP
+
+        described = Client(args.path).info()
+    else:
+        described = describe(args.path)
+    if args.json or served:  # what a service says is of its own shape
         print(json.dumps(described, indent=2, ensure_ascii=False))
     else:
         lines = LINES[described["kind"]](shown(args.path), described)

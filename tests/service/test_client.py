@@ -224,6 +224,8 @@ def test_the_command_line_takes_an_address(
 ) -> None:
     from retrieval.cli import main
 
+    assert main(["info", served.address]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == Client(served.address).info()["items"] > 0
     picture = photos / "dog" / "2.png"
     mine = as_json(served.address, picture, "--id", 3, "-k", 4, capsys=capsys)
     theirs = as_json(index, picture, "--id", 3, "-k", 4, capsys=capsys)
