@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """What a training reaches with how much arithmetic: the table that `retrieval train --minutes` chooses from.
 
-    python benchmarks/front.py measure data/cifar10.h5 --out runs/front                    every point of the table
-    python benchmarks/front.py measure data/cifar10.h5 --out runs/front --only 24,64,128   those of one width
+    python benchmarks/front.py measure data/cifar10.h5 --out runs/front                    what was not measured yet
+    python benchmarks/front.py measure data/cifar10.h5 --out runs/front --only 24,64,128   anew, those of one width
     python benchmarks/front.py show                                                        the table and the plot
 
 Each point is a training of its own, of so many pictures with the learning rate down to 0, on CIFAR-10's training
 pictures without 5,000 of them, which are then asked for among the rest; the test pictures are never looked at.
-`measure` takes the points of retrieval/training/for_minutes.py, skips what stands in --out already, and keeps what it
-finds in benchmarks/logs/minutes/front.json. `show` prints that as Markdown and draws docs/images/front.png, with the
-records.
+`measure` trains what is missing of POINTS, from the fewest pictures on, and puts each row into
+retrieval/training/minutes.json as soon as it is known; what stands in --out is not trained again. `show` prints the
+table as Markdown and draws docs/images/front.png. Rows of test pictures are the records (benchmarks/records.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from command import markdown, once, options, status
 from recipes import HELD_OUT, by_validation, figures, with_validation
-from records import LOGS, arithmetic
+from records import arithmetic
 
 from retrieval import datasets
 from retrieval.base.files import write_durably
@@ -32,24 +32,42 @@ from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
-from retrieval.training.for_minutes import CANDIDATES, Candidate
+from retrieval.training import for_minutes
+from retrieval.training.for_minutes import CLASSIFIER, KNN, Candidate
 from retrieval.training.loop import train
 from retrieval.training.plan import FILE, Decision, Plan
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
 from retrieval.training.training_set import fingerprint
 
-KEPT = LOGS / "minutes" / "front.json"
 PLOT = Path(__file__).parents[1] / "docs" / "images" / "front.png"
-RECORDS = ("cifar10", "cifar10-hour")
-KNN = "kNN accuracy (k=10)"
+SIDE = 32
+"""Of CIFAR-10's pictures."""
+
+SMALL = {**CLASSIFIER, "pictures_per_class": 12}
+"""A batch of 120 in place of 250."""
+
+POINTS: tuple[tuple[Candidate, tuple[float, ...]], ...] = (
+    (Candidate("24,64,128", CLASSIFIER, {}), (51, 90)),
+    (Candidate("24,64,128", CLASSIFIER, {}, 0.75), (90,)),
+    (Candidate("32,128,128", CLASSIFIER, {}, 0.5), (100,)),
+    (Candidate("24,64,128", SMALL, {}, 0.75), (90, 340)),
+    (Candidate("24,64,128", SMALL, {}), (180,)),
+    (Candidate("32,128,128", SMALL, {}, 0.75), (180, 720)),
+    (Candidate("64,128,128", SMALL, {}, 0.75), (360, 1000)),
+    (Candidate("64,128,128", SMALL, {}), (150, 450)),
+    (Candidate("64,128,256", SMALL, {}), (400,)),
+)
+"""What is measured, with so many thousand pictures each, beside the rows that other commands left."""
+
 MEASURES = (KNN, "P@10", "mAP")
+PLACE = ("widths", "size", "batch", "loss", "thousand pictures")
 
 
 def point(candidate: Candidate, thousands: float, precision: str, known: PictureSet, run: Path) -> dict[str, Any]:
     """One training of a candidate on so many thousand pictures."""
-    recipe = candidate.settled(Recipe(validation=0, precision=precision))
-    steps = round(1000 * thousands / (recipe.classes_per_batch * recipe.pictures_per_class))
+    recipe = candidate.settled(Recipe(validation=0, precision=precision), SIDE)
+    steps = round(1000 * thousands / batch_of(recipe))
     learned = known.select("train")
     plan = Plan([Decision(0, 0.0, steps)], "encoder", None, fingerprint(learned), dataclasses.asdict(recipe))
     run.parent.mkdir(parents=True, exist_ok=True)
@@ -58,40 +76,49 @@ def point(candidate: Candidate, thousands: float, precision: str, known: Picture
         train(learned, run, plan=run.parent / FILE, resume=True, warn=print_warning)
     found = figures(by_validation(run, known))
     return {
-        "widths": candidate.widths,
-        "loss": candidate.rest["loss"],
-        "thousand pictures": thousands,
+        **dict(zip(PLACE, place_of(candidate, thousands), strict=True)),
         "PFLOP": round(arithmetic(Encoder.load(run), recipe, steps), 4),
         **{name: found[name] for name in MEASURES},
         "asked": f"{HELD_OUT:,} held out, among {len(learned):,} others",
-        "steps": steps,
-        "recipe": json.loads((run / "recipe.json").read_text()),
         "machine": describe(),
+        "share": candidate.share,
+        "rest": candidate.rest,
     }
 
 
+def batch_of(recipe: Recipe) -> int:
+    """Pictures a step."""
+    return recipe.classes_per_batch * recipe.pictures_per_class
+
+
+def place_of(candidate: Candidate, thousands: float) -> tuple[Any, ...]:
+    """What tells a training from others, and stands in the columns :data:`PLACE`."""
+    recipe = candidate.settled(Recipe(), SIDE)
+    return candidate.widths, recipe.size or SIDE, batch_of(recipe), recipe.loss, thousands
+
+
 def keep(rows: list[dict[str, Any]]) -> None:
-    """Put rows among those that are kept, in place of those of the same points."""
+    """Put rows among those of the table, in place of those of the same points."""
     kept = {place(row): row for row in [*read(), *rows]}
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
     ordered = sorted(kept.values(), key=lambda row: (row["loss"], row["PFLOP"]))
-    write_durably(KEPT, (json.dumps(ordered, indent=1) + "\n").encode())
+    lines = ",\n".join(json.dumps(row) for row in ordered)
+    write_durably(for_minutes.TABLE, f"[\n{lines}\n]\n".encode())
 
 
 def read() -> list[dict[str, Any]]:
-    """The rows that are kept."""
-    rows: list[dict[str, Any]] = json.loads(KEPT.read_text()) if KEPT.is_file() else []
+    """The rows of the table."""
+    rows: list[dict[str, Any]] = json.loads(for_minutes.TABLE.read_text())
     return rows
 
 
-def place(row: dict[str, Any]) -> tuple[str, str, float]:
+def place(row: dict[str, Any]) -> tuple[Any, ...]:
     """What tells one point from another."""
-    return row["widths"], row["loss"], row["thousand pictures"]
+    return tuple(row[name] for name in PLACE)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The kept rows for people."""
-    names = ("widths", "loss", "thousand pictures", "PFLOP", *MEASURES, "asked")
+    names = (*PLACE, "PFLOP", *MEASURES, "asked")
     return markdown([{name: row.get(name) for name in names} for row in rows])
 
 
@@ -111,18 +138,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.subplots()
     points = []
-    for widths, loss in sorted({(row["widths"], row["loss"]) for row in rows}):
-        own = [row for row in rows if (row["widths"], row["loss"]) == (widths, loss)]
+    for recipe in sorted({place(row)[:-1] for row in rows}, key=str):
+        own = [row for row in rows if place(row)[:-1] == recipe]
         x, (y, low, high) = [row["PFLOP"] for row in own], zip(*(row[KNN] for row in own), strict=True)
         points += list(zip(x, y, strict=True))
         spread = [[b - a for a, b in zip(low, y, strict=True)], [b - a for a, b in zip(y, high, strict=True)]]
-        axes.errorbar(x, [*y], yerr=spread, marker="o", markersize=4, label=f"{widths}, {loss}", capsize=2)
-    for name in RECORDS:
-        log = json.loads((LOGS / f"{name}.json").read_text())
-        points.append((log["PFLOP"], log["figures"][KNN][0]))
-        axes.plot(*points[-1], "k^")
-        axes.annotate(
-            f"{name} (test)", points[-1], textcoords="offset points", xytext=(-6, -12), ha="right", fontsize=8
+        axes.errorbar(
+            x, [*y], yerr=spread, marker="o", markersize=4, capsize=2, label="{}, {} px, {}, {}".format(*recipe)
         )
     axes.plot(*zip(*front(points), strict=True), color="grey", linewidth=4, alpha=0.3, zorder=0, label="best so far")
     axes.set(xscale="log", xlabel="arithmetic of the training, PFLOP", ylabel="kNN accuracy (k = 10)")
@@ -140,25 +162,24 @@ def main() -> int:
     parser.add_argument("data", nargs="?", help="measure: what `retrieval data cifar10 --to data` wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/front"), help="folder for the trainings")
     parser.add_argument("--precision", default="auto", help="of the trainings, as `retrieval train` takes it (auto)")
-    parser.add_argument("--only", choices=sorted({c.widths for c in CANDIDATES}), help="these widths alone")
+    parser.add_argument("--only", choices=sorted({point.widths for point, _ in POINTS}), help="these widths alone")
     parser.add_argument("--thousands", type=float, help="trainings of so many thousand pictures alone")
     args = parser.parse_args()
     if args.what == "measure":
         if args.data is None:
             parser.error("measure needs the data")
         known = with_validation(datasets.load(args.data))
-        for candidate in CANDIDATES:
-            for thousands in candidate.reached:
-                if args.only in (None, candidate.widths) and args.thousands in (None, thousands):
-                    run = args.out / f"{candidate.rest['loss']}-{candidate.widths}-{thousands}" / "run"
-                    keep(
-                        [
-                            once(
-                                run.parent / "result.json",
-                                partial(point, candidate, thousands, args.precision, known, run),
-                            )
-                        ]
-                    )
+        kept = {place(row) for row in read()}
+        chosen = args.only is not None or args.thousands is not None
+        points = [(candidate, thousands) for candidate, counts in POINTS for thousands in counts]
+        for candidate, thousands in sorted(points, key=lambda one: one[1]):
+            own = place_of(candidate, thousands)
+            if args.only not in (None, candidate.widths) or args.thousands not in (None, thousands):
+                continue
+            if chosen or own not in kept:
+                run = args.out / "-".join(map(str, own)) / "run"
+                work = partial(point, candidate, thousands, args.precision, known, run)
+                keep([once(run.parent / "result.json", work)])
     rows = read()
     if args.what == "show":
         draw(rows, PLOT)

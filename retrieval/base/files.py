@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from retrieval.errors import RetrievalError
 
@@ -19,6 +20,9 @@ TEMPORARY = ".tmp"
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+
+_READ = 1 << 20
+"""Bytes that are read at a time."""
 
 _IMPOSSIBLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY})
 """What a kernel or a file system answers that does not know the call."""
@@ -161,14 +165,42 @@ def checksum(path: Path) -> str:
     It finds damage, at the speed at which memory is read. It is no proof against forgery: whoever can change a file
     of an index can change the catalog that holds its checksum, too.
     """
-    import xxhash
-
-    state = xxhash.xxh3_128()
-    block = memoryview(bytearray(1 << 20))
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(block):
-            state.update(block[:count])
-    return state.hexdigest()
+        return InOrder(file).finish()
+
+
+class InOrder:
+    """The same checksum of a file most of which is in memory anyway: what is not shown to it, it reads itself.
+
+    Args:
+        file: open for reading.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        import xxhash
+
+        self._state = xxhash.xxh3_128()
+        self._file = file
+        self._at = 0
+
+    def take(self, place: int, content: memoryview) -> None:
+        """What stands at a place of the file, which comes after all that was shown before."""
+        self._read(place)
+        self._state.update(content)
+        self._at += content.nbytes
+
+    def finish(self) -> str:
+        """The checksum of the whole file, in hexadecimal."""
+        self._read(None)
+        return self._state.hexdigest()
+
+    def _read(self, end: int | None) -> None:
+        if end == self._at:
+            return
+        self._file.seek(self._at)
+        while part := self._file.read(_READ if end is None else min(_READ, end - self._at)):
+            self._state.update(part)
+            self._at += len(part)
 
 
 def exchange(one: Path, other: Path) -> bool:

@@ -82,7 +82,16 @@ class OpenFile:
             found = status.st_size
             if found != size:
                 raise DamagedFileError(self.path, f"has {found:,} bytes where the catalog says {size:,}")
-            if full and checksum(Path(self.name)) != expected:
-                raise DamagedFileError(self.path, "has changed since it was written (its checksum differs)")
+            if full:
+                self.require(checksum(Path(self.name)), expected)
         except OSError as error:
             raise DamagedFileError(self.path, f"cannot be read: {error.strerror or error}") from error
+
+    def require(self, found: str, expected: str) -> None:
+        """Compare its checksum with the one that it must have.
+
+        Raises:
+            DamagedFileError: it differs.
+        """
+        if found != expected:
+            raise DamagedFileError(self.path, "has changed since it was written (its checksum differs)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -70,15 +71,33 @@ class HeadMap:
 
     def __call__(self, vectors: Floats) -> Floats:
         """Unit vectors float32 (n, dim) from unit vectors float32 (n, d)."""
-        learned = unit(vectors @ self.weight.T + self.bias)
-        if not self.mix:
-            return learned
-        beside = vectors if self.rest is None else vectors @ self.rest[0].T + self.rest[1]
-        return unit(np.concatenate([learned, np.float32(self.mix) * unit(beside)], axis=1))
+        # Each part is made where it is to lie: of a million vectors every pass and every copy counts.
+        found = np.empty((len(vectors), self.dim), np.float32)
+        size, whole = len(self.weight), math.sqrt(1 + self.mix**2)
+        _layer(vectors, (self.weight, self.bias), found[:, :size], 1 / whole)
+        if self.mix:
+            _layer(vectors, self.rest, found[:, size:], self.mix / whole)
+        return found
+
+
+def _layer(vectors: Floats, layer: tuple[Floats, Floats] | None, out: Floats, length: float) -> None:
+    """A linear layer's output, or the vectors themselves, with rows of that length (a row of zeros stays so)."""
+    if layer is None:
+        np.multiply(vectors, _scales(vectors, length), out=out)
+        return
+    np.matmul(vectors, layer[0].T, out=out)
+    out += layer[1]
+    out *= _scales(out, length)
+
+
+def _scales(rows: Floats, length: float) -> Floats:
+    """(n, 1), what each row is multiplied by to have a length."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]  # without a second array as large
+    scales: Floats = np.float32(length) / np.maximum(lengths, np.float32(1e-12))
+    return scales
 
 
 def unit(vectors: Floats) -> Floats:
     """Rows (n, d) of length one; a row of zeros stays so."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]  # without a second array as large
-    rows: Floats = vectors / np.maximum(lengths, np.float32(1e-12))
+    rows: Floats = vectors * _scales(vectors, 1.0)
     return rows

@@ -61,6 +61,9 @@ _ASKED_FOR = "substr(:asked, {} + 1, 1) = x'01'"
 
 _fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
+_VERSIONED = ("items", "attributes")
+"""Tables whose rows are marked removed before they are forgotten."""
+
 _KINDS = """
 INSERT INTO attribute_kinds
 SELECT DISTINCT name, CASE typeof(value) WHEN 'text' THEN 'text' ELSE 'number' END FROM attributes WHERE removed IS NULL
@@ -467,7 +470,8 @@ class Catalog(Database):
             connection.execute("DELETE FROM meta WHERE key IN ('tuning', 'calibration')")
             for key, value in meta.items():
                 self.put(connection, key, value)
-        self.purge()
+        if any(self.all(f"SELECT 1 FROM {table} WHERE removed IS NOT NULL LIMIT 1") for table in _VERSIONED):  # noqa: S608
+            self.purge()
 
     def purge(self) -> None:
         """Forget removed items and attributes for good, which no reader may still want to see."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.base.files import TEMPORARY, checksum, name_durably
+from retrieval.base.files import TEMPORARY, InOrder, name_durably
 from retrieval.base.hdf5 import make_room, reason_of, write_at
 from retrieval.base.open_file import DamagedFileError, OpenFile
 from retrieval.errors import RetrievalError
@@ -112,12 +112,17 @@ def write_segment(
             libver="v110",
         )
         # Plain writes into the room that HDF5 has made: a full disk is then an ordinary OSError at one place, and
-        # blocks need not fit into memory together.
+        # blocks need not fit into memory together. The vectors, most of the file, are not read once more for its
+        # checksum, unless a few ids lie before them.
         with temporary.open("r+b") as file:
+            summed, before = InOrder(file), at_vectors < at_ids
             for ids, vectors in blocks:
                 at_ids = write_at(file, at_ids, ids.astype("<i8", copy=False))
-                at_vectors = write_at(file, at_vectors, vectors.astype(STORAGES[storage], copy=False))
-        record = SegmentRecord(number, name, rows, temporary.stat().st_size, checksum(temporary))
+                stored = np.ascontiguousarray(vectors, STORAGES[storage])
+                if before:
+                    summed.take(at_vectors, stored.data)
+                at_vectors = write_at(file, at_vectors, stored)
+            record = SegmentRecord(number, name, rows, temporary.stat().st_size, summed.finish())
     except (OSError, RuntimeError) as error:  # RuntimeError: HDF5, when it cannot even make room
         _discard(temporary)
         raise RetrievalError(
@@ -151,6 +156,7 @@ class Segment:
         self._dtype = np.dtype(STORAGES[storage])
         self.file = OpenFile(folder / record.file)
         self._checked = False
+        self._offset: int | None = None  # of the vectors in the file, where they lie in one piece
         self._mapped: tuple[npt.NDArray[np.int64], npt.NDArray[Any]] | None = None
 
     def read(self, *, full: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
@@ -189,18 +195,37 @@ class Segment:
 
     def live(self, removed: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         """Which of its rows are not among the removed ids."""
-        return np.flatnonzero(~np.isin(self.read(full=True)[0], removed, assume_unique=True))
+        return np.flatnonzero(~np.isin(self.read(full=False)[0], removed, assume_unique=True))
 
     def live_blocks(self, removed: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
-        """Ids and vectors of those rows, some at a time."""
-        ids, vectors = self.read(full=True)
-        rows = self.live(removed)
+        """Ids and vectors of those rows, some at a time. What was not compared with its checksum before is compared on
+        the way, so that a large file is read once: nothing made of the blocks counts before the last one has come.
+
+        Raises:
+            DamagedFileError: as :meth:`read`; also at the end.
+        """
+        ids, vectors = self.read(full=False)
+        live = np.zeros(len(ids), np.bool_)
+        live[self.live(removed)] = True
         step = max(1, _COPIED // (vectors.shape[1] * vectors.itemsize))
-        for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            whole = int(some[-1] - some[0]) == len(some) - 1  # then they are taken where they lie, without a copy
-            part = slice(some[0], some[-1] + 1) if whole else some
-            yield ids[part], vectors[part]
+        with contextlib.ExitStack() as opened:
+            summed = None
+            if not self._checked and self._offset is not None:
+                summed = InOrder(opened.enter_context(self.file.reader()))
+            elif not self._checked:
+                self.read(full=True)
+            for start in range(0, len(ids), step):
+                block, some = vectors[start : start + step], live[start : start + step]
+                if summed is not None and self._offset is not None:
+                    summed.take(self._offset + start * block.strides[0], block.data)
+                    self._require_numbers(block)
+                if some.all():
+                    yield ids[start : start + step], block  # where they lie, without a copy
+                elif some.any():
+                    yield ids[start : start + step][some], block[some]
+            if summed is not None:
+                self.file.require(summed.finish(), self.record.checksum)
+                self._checked = True
 
     def _parse(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         import h5py
@@ -227,6 +252,7 @@ class Segment:
                     )
                 ids: Any = numbers[:]
                 offset = dataset.id.get_offset()
+                self._offset = offset
                 vectors: Any = dataset[:] if offset is None else None  # a foreign writer's chunked dataset
             if vectors is None:
                 with self.file.reader() as raw:

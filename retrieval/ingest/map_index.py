@@ -93,7 +93,7 @@ def _watched(head: HeadMap, advance: Callable[[int], object]) -> Callable[[npt.N
     lock = threading.Lock()
 
     def make(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        mapped = head(unit(np.asarray(rows, np.float32)))
+        mapped = head(rows if rows.dtype == np.float32 else unit(np.asarray(rows, np.float32)))
         with lock:
             advance(len(rows))
         return mapped

@@ -33,7 +33,7 @@ def build_network(
         return networks.create(recipe.net, **options), options
     options = chosen(recipe)
     if networks.takes(recipe.net, "size"):
-        options |= _input(recipe, pictures, least=16)
+        options |= _input(recipe, pictures)
     network: Any = networks.create(recipe.net, **options)
     return network, options if networks.pretrained(recipe.net) else networks.settled(network, options)
 
@@ -64,11 +64,16 @@ def chosen(recipe: Recipe | PairRecipe) -> dict[str, Any]:
     return options
 
 
-def _input(recipe: Recipe | PairRecipe, pictures: PictureSet, least: int) -> dict[str, Any]:
+def _input(recipe: Recipe | PairRecipe, pictures: PictureSet, least: int = 16) -> dict[str, Any]:
     """What the network sees: grey where all pictures are, and no more pixels than they have."""
     grey = pictures.pixels is not None and pictures.pixels.shape[3] == 1
+    return {"channels": 1 if grey else 3, "size": recipe.size or usual_side(pictures, least)}
+
+
+def usual_side(pictures: PictureSet, least: int = 16) -> int:
+    """Of the input, where nobody asks for another: that of the pictures, within limits."""
     side = max(pictures.pixels.shape[1:3]) if pictures.pixels is not None else 64
-    return {"channels": 1 if grey else 3, "size": recipe.size or min(max(side, least), 128)}
+    return min(max(side, least), 128)
 
 
 def build_optimizer(recipe: Recipe, modules: nn.Module) -> Optimizer:

@@ -27,7 +27,7 @@ from retrieval.errors import RetrievalError
 from retrieval.images import Preprocessing
 from retrieval.measures.intervals import wilson
 from retrieval.training import for_minutes, losses, sampling
-from retrieval.training.build_network import build_network
+from retrieval.training.build_network import build_network, build_optimizer, usual_side
 from retrieval.training.engine import Engine, Measured
 from retrieval.training.hardware import choose_device, precisions, seconds_per_step, threads
 from retrieval.training.history import Monitor, Reading
@@ -125,12 +125,16 @@ class EmbeddingRun(Run[Recipe, Reading]):
         return f"{super().title}, {self.recipe.loss}"
 
     def choose(self) -> None:
-        asked, begun = self.asked, self.gone()
+        asked = self.asked
         if not for_minutes.leaves_open(asked):
             return
+        # torch imports its compiler for the first optimizer, which takes seconds that tell nothing of a network
+        build_optimizer(asked.resolve(channels=3, pretrained=False), torch.nn.Linear(1, 1))
+        begun = self.gone()
         seconds = 60 * (asked.minutes or 0) - begun
         chosen = for_minutes.pick(
             asked,
+            usual_side(self.train),
             precisions(asked.precision, self.device),
             self._seconds_of,
             lambda: self.world.anywhere(self.gone() - begun > CHOOSING * seconds),
@@ -139,14 +143,14 @@ class EmbeddingRun(Run[Recipe, Reading]):
         )
         self.dtype = chosen.precision
         precision = str(chosen.precision).removeprefix("torch.")
-        self.asked = chosen.candidate.settled(asked).replace(precision=precision)
+        self.asked = asked.replace(**chosen.settings, precision=precision)
         self.chosen = str(chosen)
 
-    def _seconds_of(self, candidate: for_minutes.Candidate, precision: torch.dtype) -> float:
+    def _seconds_of(self, recipe: Recipe, precision: torch.dtype) -> float:
         """The seconds of a picture in a small batch of made-up ones."""
-        network, _ = build_network(candidate.settled(self.asked), self.train)
+        network, _ = build_network(recipe, self.train)
         channels, size = network.preprocessing.channels, network.preprocessing.size
-        recipe = candidate.settled(self.asked).resolve(channels=channels, pretrained=False)
+        recipe = recipe.resolve(channels=channels, pretrained=False)
         labels = torch.arange(TIMED) // 6 % len(self.classes)
         rows = self.world.rows(TIMED)
         pixels = torch.randint(0, 256, (rows.stop - rows.start, size, size, channels), dtype=torch.uint8)

@@ -221,6 +221,42 @@ def test_large_segments_are_still_checked_in_full_when_read_in_full(folder, monk
             index.all_vectors()
 
 
+@pytest.mark.parametrize("bad", [False, True])
+@pytest.mark.parametrize("rows", [70, 3000])  # the ids of few lie before the vectors
+def test_a_large_segment_is_checked_while_it_is_copied(tmp_path, monkeypatch, rows, bad):
+    """It is read once, and what was made of a damaged one is thrown away."""
+    folder, vectors = tmp_path / "index", unit(rows)
+    with Index.create(folder, D, root="pictures", encoder_hash="h", details={}) as index:
+        index.add(vectors, named(rows))
+    monkeypatch.setattr("retrieval.index.segments.FULL_CHECK", 0)
+    monkeypatch.setattr("retrieval.index.segments._COPIED", 25 * vectors.strides[0])
+    path = folder / "segments" / "00000001.h5"
+    if bad:
+        content = bytearray(path.read_bytes())
+        content[content.find(vectors[-1].tobytes())] ^= 1
+        path.write_bytes(content)
+    turned = {"dim": D, "encoder_hash": "other", "details": {}}
+    with Index.open(folder, write=True, mapped=True) as index:
+        index.remove([5])
+        if bad:
+            with pytest.raises(RetrievalError, match="checksum differs"):
+                index.copy_mapped(tmp_path / "turned", lambda block: -block, **turned)
+            with pytest.raises(RetrievalError, match="checksum differs"):
+                index.compact()
+            assert [file.name for file in path.parent.iterdir()] == [path.name]
+            assert not [*(tmp_path / "turned" / "segments").iterdir()]
+            return
+        read: list[str] = []
+        monkeypatch.setattr("retrieval.base.open_file.checksum", lambda path: read.append(path) or files.checksum(path))
+        index.copy_mapped(tmp_path / "turned", lambda block: -block, **turned)
+        index.compact()
+        assert not read
+    for copy, sign in ((folder, 1), (tmp_path / "turned", -1)):
+        with Index.open(copy) as index:  # which compares the checksums that were made on the way
+            np.testing.assert_array_equal(index.all_vectors()[1], sign * np.delete(vectors, 5, axis=0))
+            assert index.info()["removed"] == 0
+
+
 # Killed writers
 
 KILLED_WRITER = """
