@@ -13,6 +13,7 @@ import argparse
 import importlib
 import re
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,11 +93,13 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _run(argv: list[str], prog: str | None, output: Output) -> int:
+    begun = time.perf_counter()
     verb = argv[0] if argv and argv[0] in VERBS else None
     if verb is None:
         return _overview(argv)
     module, parser = parser_of(verb, prog)
     args = parser.parse_args(_joined(argv[1:]))
+    args.begun = begun  # before anything was imported for the verb, whose time the person waits, too
     if verb not in OF_ENGINES:
         _refuse_addresses(verb, args)
     output.form = "json" if getattr(args, "json", False) else "data" if getattr(args, "csv", False) else "text"

@@ -125,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
         tensorboard=args.tensorboard,
         warn=print_warning,
         tell=lambda message: print(message, file=sys.stderr),
+        begun=args.begun,
     )
     if not progress.speaks():
         return 0
@@ -149,6 +150,7 @@ def run_pair(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
         plan=args.plan,
         resume=args.resume,
         warn=print_warning,
+        begun=args.begun,
     )
     measures = {name: [round(v, 4) for v in (m.value, m.low, m.high)] for name, m in trained.measures.items()}
     shown = [

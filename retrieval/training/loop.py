@@ -55,12 +55,11 @@ GALLERY, QUERIES = 5000, 1000
 
 @dataclass(frozen=True)
 class Trained(Outcome[Recipe, Reading]):
-    """What came of a training. ``precision_at_1`` is the last one on the validation pictures (NaN without any)."""
+    """What came of a training. ``precision_at_1`` is that at the end, on the validation pictures (NaN without any)."""
 
     @property
     def precision_at_1(self) -> float:
-        known = [reading.precision_at_1 for reading in self.history if not math.isnan(reading.precision_at_1)]
-        return known[-1] if known else math.nan
+        return self.history[-1].precision_at_1 if self.history else math.nan
 
 
 def train(
@@ -73,6 +72,7 @@ def train(
     tensorboard: bool = False,
     warn: Callable[[str], None] = lambda message: None,
     tell: Callable[[str], None] = lambda message: None,
+    begun: float | None = None,
 ) -> Trained:
     """Train an embedding on the pictures of the ``train`` split and keep it in a folder.
 
@@ -87,7 +87,8 @@ def train(
         resume: go on from the folder's checkpoint; a finished run is left as it is.
         tensorboard: write event files for TensorBoard into the run's folder ``tensorboard/``, too.
         warn: told of a collapse when it is noticed.
-        tell: told what it began with, where the recipe names a trained run.
+        tell: told what was chosen for the minutes, and what it began with, where the recipe names a trained run.
+        begun: when its minutes began, by ``time.perf_counter()``; by default now.
 
     Raises:
         RetrievalError: nothing to learn from, a folder that holds a run already, a checkpoint of another run, or a loss
@@ -102,7 +103,7 @@ def train(
     if recipe.compile and world.size > 1:
         raise RetrievalError("--compile goes with one process; leave it out, or start the training without torchrun.")
     with threads(recipe.threads), torch.random.fork_rng(devices=[]):
-        run = EmbeddingRun(pictures, out, recipe, warn, device, world, known)
+        run = EmbeddingRun(pictures, out, recipe, warn, device, world, known, begun)
         world.wait()  # all have looked at the folder before the first writes to it
         run.prepare(saved)
         for fact in (run.chosen, run.began):
@@ -210,7 +211,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
         return self.held_out.queries and self.held_out.queries + self.held_out.gallery
 
     def quality(self) -> float:
-        return self.held_out.precision_at_1(self.engine)
+        return self.held_out.precision_at_1(self.engine, self.late)
 
     def reading(self, epoch: int, measured: Measured, lr: float, quality: float) -> Reading:
         return Reading(self.step, epoch, *measured, lr, self.seconds, quality)
@@ -250,7 +251,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
 
     def _facts(self) -> list[str]:
         precision, held_out = self.outcome().precision_at_1, self.held_out
-        quality = "not measured (no validation pictures)"
+        quality = f"not measured ({'the time was up' if held_out.queries else 'no validation pictures'})"
         if not math.isnan(precision):
             low, high = wilson(precision, held_out.queries)
             quality = (
@@ -304,16 +305,25 @@ class Validation:
     def _queries(self) -> Source:
         return Source(self._validation, self._preprocessing)
 
-    def precision_at_1(self, engine: Engine) -> float:
-        """In [0, 1]; NaN without validation pictures."""
+    def precision_at_1(self, engine: Engine, late: Callable[[], bool] = lambda: False) -> float:
+        """In [0, 1]; NaN without validation pictures, or where it gets too late meanwhile."""
         if self.queries == 0:
             return math.nan
         with engine.averaged():
-            queries = self._embed(engine, self._queries, np.arange(self.queries))
-            similar = queries @ self._embed(engine, self._source, self._gallery).T
+            queries = self._embed(engine, self._queries, np.arange(self.queries), late)
+            gallery = self._embed(engine, self._source, self._gallery, late)
+        if queries is None or gallery is None:
+            return math.nan
+        similar = queries @ gallery.T
         found = self._labels[self._gallery][similar.argmax(1).cpu().numpy()]
         return float((found == self._validation.labels).mean())
 
-    def _embed(self, engine: Engine, source: Source, indices: NDArray[np.int64]) -> Tensor:
-        parts = np.array_split(indices, max(1, len(indices) // 500))
-        return torch.cat([engine.embed(source.read(part)) for part in parts])
+    def _embed(
+        self, engine: Engine, source: Source, indices: NDArray[np.int64], late: Callable[[], bool]
+    ) -> Tensor | None:
+        embedded = []
+        for part in np.array_split(indices, max(1, len(indices) // 500)):
+            if late():
+                return None
+            embedded.append(engine.embed(source.read(part)))
+        return torch.cat(embedded)

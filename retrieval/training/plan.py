@@ -24,6 +24,9 @@ FORMAT = 1
 LOOKS = 100
 """So often at least the clock is asked in the course of a training."""
 
+OVER = 1.05
+"""Times its minutes, after which a training does without its last look at held-out pictures."""
+
 
 AnyRecipe = TypeVar("AnyRecipe")
 
@@ -154,17 +157,15 @@ class Pace:
     def __init__(self, seconds: float, *, step: int, share: float, gone: float, ending: float) -> None:
         self.seconds = seconds
         self._steps_of_ending = ending
-        self._ending: float | None = None
         self._start = self._before = step, gone
         self._share = share
         self._each = math.nan
+        self._usual = math.nan
 
     @property
     def ending(self) -> float:
         """The seconds of a validation; 0 while nothing is known."""
-        if self._ending is not None:
-            return self._ending
-        return 0.0 if math.isnan(self._each) else self._steps_of_ending * self._each
+        return 0.0 if math.isnan(self._usual) else self._steps_of_ending * self._usual
 
     def due(self, step: int, steps: int, gone: float) -> bool:
         """Whether something is to be decided: the training would end here, or must; a hundredth of its time is over; or
@@ -182,6 +183,9 @@ class Pace:
         last, then = self._before
         each = max(1e-6, (gone - then) / (step - last))
         self._each = each if math.isnan(self._each) else (self._each + each) / 2
+        # A validation takes as long as many steps: so many say how fast the machine is at it, and no single one.
+        weight = min(1.0, (step - last) / max(1.0, self._steps_of_ending))
+        self._usual = each if math.isnan(self._usual) else self._usual + weight * (each - self._usual)
         self._before = step, gone
         begun, end = self._start[1], self.seconds - self.ending
         left = max(0, round((end - gone) / self._each))
@@ -190,6 +194,11 @@ class Pace:
         return self._share + (1 - self._share) * (gone - begun) / (end - begun), step + left
 
     def validated(self, seconds: float) -> None:
-        """A validation took so long, which says nothing of the steps."""
-        self._ending = seconds
+        """A validation took so long, which says nothing of the steps, but how many of them take as long."""
+        if not math.isnan(self._each):  # halfway, as the machine may have been another than for the steps before
+            self._steps_of_ending = math.sqrt(self._steps_of_ending * max(1e-6, seconds) / self._each)
         self._before = self._before[0], self._before[1] + seconds
+
+    def over(self, gone: float) -> bool:
+        """Whether nothing may go on any more, not even a look at held-out pictures."""
+        return gone > OVER * self.seconds

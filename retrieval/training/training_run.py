@@ -45,6 +45,9 @@ CHECKPOINT_SECONDS = 60.0
 VALIDATIONS = 5
 """In the course of a training that has minutes: each takes time from the steps."""
 
+DEAR = 15
+"""Times a validation that such a training must be long, to have one before its end."""
+
 AnyRecipe = TypeVar("AnyRecipe", Recipe, PairRecipe)
 AnyReading = TypeVar("AnyReading", Reading, PairReading)
 
@@ -72,6 +75,7 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         device: where to; by default what the recipe says.
         world: the processes that train together.
         plan: the decisions of an earlier training, to repeat it without a clock.
+        begun: when its minutes began, by ``time.perf_counter()``; by default now.
 
     Attributes:
         train, validation: labelled pictures.
@@ -106,9 +110,10 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         device: torch.device | None = None,
         world: World | None = None,
         plan: Plan | None = None,
+        begun: float | None = None,
     ) -> None:
         self.seconds = 0.0
-        self._begun = time.perf_counter()
+        self._begun = time.perf_counter() if begun is None else begun
         self._pace: Pace | None = None
         self.world = world or World()
         self.given = self.asked = recipe
@@ -144,7 +149,8 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
 
     @abstractmethod
     def quality(self) -> float:
-        """On the held-out pictures, of the weights that would be saved now; NaN without any."""
+        """On the held-out pictures, of the weights that would be saved now; NaN without any, or where it is too late
+        for them."""
 
     @property
     @abstractmethod
@@ -180,6 +186,10 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
         """Seconds since the training began, without those between a stop and a start."""
         return time.perf_counter() - self._begun
 
+    def late(self) -> bool:
+        """Whether its minutes are over by so much that it looks at no held-out pictures any more."""
+        return self._pace is not None and self._pace.over(self.gone())
+
     def prepare(self, saved: Saved | None) -> None:
         """Everything for the first step, or for the one after a checkpoint."""
         if saved is not None:
@@ -188,18 +198,19 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
             self.choose()
         torch.manual_seed(self.asked.seed)
         self.make(saved)
+        batch = self.batches.accumulate * len(next(iter(self.batches.sampler.epoch(0))))
+        self._validation_steps = self.watched / (3 * batch)  # whose pictures go forward alone
         if saved is not None:
             self._restore(saved)
         else:
             self._begin()
         if self.asked.minutes is not None and self.planned:
-            batch = self.batches.accumulate * len(next(iter(self.batches.sampler.epoch(0))))
             self._pace = Pace(
                 60 * self.asked.minutes,
                 step=self.step,
                 share=self.plan.share(self.step),
                 gone=self.gone(),
-                ending=self.watched / (3 * batch),  # which go forward alone
+                ending=self._validation_steps,
             )
 
     def _begin(self) -> None:
@@ -306,11 +317,13 @@ class Run(ABC, Generic[AnyRecipe, AnyReading]):
 
     def _marked(self) -> bool:
         """Whether the step that was just done is one to validate and write down: the last one; else the last of an
-        epoch, where there is a clock the first such one of each fifth of the training."""
+        epoch, where there is a clock the first such one of each fifth of a training that is long enough."""
         if self._over() or self.step % len(self.batches):
             return self._over()
         then, now = (int(VALIDATIONS * self.plan.share(step)) for step in (self.step - len(self.batches), self.step))
-        return now > then or not self.planned
+        # by what stands in the plan alone, so that a repetition looks when this training does
+        long = self.plan.at(self.step).steps >= DEAR * self._validation_steps
+        return (now > then and long) or not self.planned
 
     def _ask_the_clock(self) -> None:
         """Decide anew how many steps are left, where there is a clock that has something to say.

@@ -17,7 +17,7 @@ from retrieval.training.engine import Engine
 from retrieval.training.loop import EmbeddingRun, train
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.pair_loop import train_pair
-from retrieval.training.plan import FILE, Decision, Plan
+from retrieval.training.plan import FILE, OVER, Decision, Plan
 from retrieval.training.run_folder import CHECKPOINT, read
 
 pytestmark = pytest.mark.usefixtures("lean")
@@ -30,12 +30,15 @@ SPEEDS = {
     "slower midway": lambda gone: 0.5 if gone < 30 else 2.5,
     "faster midway": lambda gone: 2.5 if gone < 30 else 0.5,
     "stops for a while": lambda gone: 9.0 if 20 < gone < 28 else 1.0,
+    "ten times slower near the end": lambda gone: 0.1 if gone < 54 else 1.0,
+    "ten times faster near the end": lambda gone: 1.0 if gone < 50 else 0.1,
 }
 VALIDATION = 1.5
+"""Steps that take as long as a validation."""
 
 
 class Clock:
-    """A step takes so many of its seconds, by how many are gone, and a validation its own."""
+    """A step takes so many of its seconds, by how many are gone, and a validation :data:`VALIDATION` times as many."""
 
     def __init__(self, monkeypatch, step, preparation=0.0):
         self.begun = self.now = 1000.0
@@ -46,7 +49,7 @@ class Clock:
             return learn(engine, *args)
 
         def validated(run):
-            self.now += VALIDATION
+            self.now += VALIDATION * step(self.now - self.begun)
             return precision(run)
 
         def made(run, saved):
@@ -80,20 +83,38 @@ def readings(trained):
 def test_the_rate_is_zero_when_the_time_is_up(tmp_path, monkeypatch, speed):
     clock = Clock(monkeypatch, SPEEDS[speed], preparation=6.0)
     trained = train(made_up(n=80), tmp_path / "run", MINUTE)
-    longest = max(SPEEDS[speed](gone) for gone in range(60))
-    assert abs(trained.seconds - 60) <= max(1, longest / 2 + 0.5) < 6  # the validation counted in
+    longest, ending = max(SPEEDS[speed](gone) for gone in range(60)), VALIDATION * SPEEDS[speed](59)
+    assert abs(trained.seconds - 60) <= max(1.5, longest / 2 + 1) < 6  # the validation counted in
     assert clock.now - clock.begun == trained.seconds
     lr = [reading.lr for reading in trained.history]
     gone = np.array([before.seconds for before in trained.history[:-1]])
-    share = (gone - 6) / (60 - 6 - VALIDATION)
+    share = (gone - 6) / (60 - 6 - ending)
     # each step's rate is that of the time when it began, as far as the last look at the clock knows it
-    np.testing.assert_allclose(lr[1:], [MINUTE.rate(1000 * s, 1000) for s in share], atol=0.05 * 0.14)
+    np.testing.assert_allclose(lr[1:], [MINUTE.rate(1000 * s, 1000) for s in share], atol=0.05 * 0.25)
     # the last step may begin when half of one's time is over that is left for it
-    assert lr[-1] <= MINUTE.rate(1 - (1.5 * longest + VALIDATION) / 51, 1) and max(lr) > 0.05 * 0.85
+    assert lr[-1] <= MINUTE.rate(1 - (2 * longest + ending) / 51, 1) and max(lr) > 0.05 * 0.85
     rows = decisions(tmp_path / "run")
     assert rows[-1]["steps"] == len(lr)
     assert all(row["lr"] == [*lr, 0][row["step"]] for row in rows)
     assert len(rows) < 130
+
+
+def test_the_last_look_at_held_out_pictures_is_left_out_when_it_gets_too_late(tmp_path, monkeypatch):
+    """The machine stops being fast just when all steps are done."""
+    clock = Clock(monkeypatch, lambda gone: 0.5)
+    monkeypatch.setattr("test_minutes.VALIDATION", 0.0)
+    embed = Engine.embed
+
+    def slowly(engine, pixels):
+        clock.now += 4.0 if clock.now > clock.begun + 57 else 0.0
+        return embed(engine, pixels)
+
+    monkeypatch.setattr(Engine, "embed", slowly)
+    monkeypatch.setattr(np, "array_split", lambda rows, parts, split=np.array_split: split(rows, 4))
+    trained = train(made_up(n=80), tmp_path / "run", MINUTE)
+    assert 60 * OVER <= trained.seconds < 60 * OVER + 4
+    known = [reading.precision_at_1 for reading in trained.history if not np.isnan(reading.precision_at_1)]
+    assert known and np.isnan(trained.precision_at_1)
 
 
 def test_a_plan_repeats_a_training_without_a_clock(tmp_path, monkeypatch):

@@ -73,6 +73,7 @@ def train_pair(
     plan: str | Path | None = None,
     resume: bool = False,
     warn: Callable[[str], None] = lambda message: None,
+    begun: float | None = None,
 ) -> TrainedPair:
     """Train a pair network on the pictures of the ``train`` split and keep it in a folder.
 
@@ -83,6 +84,7 @@ def train_pair(
         plan: the ``plan.json`` of a training that had minutes, to repeat it without a clock.
         resume: go on from the folder's checkpoint.
         warn: told when the network learns nothing.
+        begun: when its minutes began, by ``time.perf_counter()``; by default now.
 
     Raises:
         RetrievalError: nothing to learn from, a folder that holds a run already, a checkpoint of another run, or a loss
@@ -96,7 +98,7 @@ def train_pair(
             f"A pair network is trained by one process, not by {os.environ['WORLD_SIZE']}; start it without torchrun."
         )
     with threads(recipe.threads), torch.random.fork_rng(devices=[]):
-        run = PairRun(pictures, out, recipe, warn, plan=known)
+        run = PairRun(pictures, out, recipe, warn, plan=known, begun=begun)
         run.prepare(saved)
         run.go()
         run.finish()
