@@ -48,15 +48,17 @@ SMALL = {**CLASSIFIER, "pictures_per_class": 12}
 """A batch of 120 in place of 250."""
 
 POINTS: tuple[tuple[Candidate, tuple[float, ...]], ...] = (
-    (Candidate("24,64,128", CLASSIFIER, {}), (51, 90)),
+    (Candidate("24,64,128", CLASSIFIER, {}), (51, 90, 190)),
     (Candidate("24,64,128", CLASSIFIER, {}, 0.75), (90,)),
-    (Candidate("32,128,128", CLASSIFIER, {}, 0.5), (100,)),
+    (Candidate("24,64,128", SMALL, {}), (190,)),
     (Candidate("24,64,128", SMALL, {}, 0.75), (90, 340)),
-    (Candidate("24,64,128", SMALL, {}), (180,)),
-    (Candidate("32,128,128", SMALL, {}, 0.75), (180, 720)),
-    (Candidate("64,128,128", SMALL, {}, 0.75), (360, 1000)),
-    (Candidate("64,128,128", SMALL, {}), (150, 450)),
-    (Candidate("64,128,256", SMALL, {}), (400,)),
+    (Candidate("32,128,128", CLASSIFIER, {}), (180,)),
+    (Candidate("32,128,128", CLASSIFIER, {}, 0.5), (100,)),
+    (Candidate("32,128,128", SMALL, {}, 0.75), (180,)),
+    (Candidate("64,128,128", CLASSIFIER, {}), (450,)),
+    (Candidate("64,128,128", CLASSIFIER, {}, 0.75), (800,)),
+    (Candidate("64,128,128", SMALL, {}), (450,)),
+    (Candidate("64,128,256", CLASSIFIER, {}), (400,)),
 )
 """What is measured, with so many thousand pictures each, beside the rows that other commands left."""
 

@@ -3,7 +3,11 @@
 import dataclasses
 import itertools
 import json
+import os
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +15,11 @@ import pytest
 from test_training import QUICK, made_up, same, weights
 
 from retrieval.cli import main
+from retrieval.datasets import hdf5
 from retrieval.errors import RetrievalError
 from retrieval.training import training_run
 from retrieval.training.engine import Engine
+from retrieval.training.history import read_history
 from retrieval.training.loop import EmbeddingRun, train
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.pair_loop import train_pair
@@ -135,6 +141,37 @@ def test_a_plan_repeats_a_training_without_a_clock(tmp_path, monkeypatch):
         train_pair(made_up(n=80), tmp_path / "c", plan=plan)
     assert main(["train", "nowhere", "--out", "c", "--plan", str(plan), "--lr", "1"]) == 1
     assert not (tmp_path / "c").exists()
+
+
+EATER = "while True: pass"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("beside", ["from the start", "for the last fifth"])
+def test_half_a_minute_beside_a_process_that_eats_a_core(tmp_path, beside):
+    """A real clock, and real steps: from the first line of the command to the last look at held-out pictures."""
+    hdf5.save(made_up(n=2000, side=32), tmp_path / "data.h5")
+    train(
+        made_up(n=80), tmp_path / "first", QUICK.replace(epochs=1)
+    )  # what torch imports then takes long beside others
+    options = ["--out", str(tmp_path / "run"), "--minutes", "0.5", "--widths", "16,32,64", "--threads", "1"]
+    eaters = []
+    eat = threading.Timer(
+        0 if beside == "from the start" else 24,
+        lambda: eaters.extend(subprocess.Popen([sys.executable, "-c", EATER]) for _ in range(os.cpu_count() or 1)),
+    )
+    eat.start()
+    try:
+        assert main(["train", str(tmp_path / "data.h5"), *options]) == 0
+    finally:
+        eat.join()
+        for eater in eaters:
+            eater.kill()
+            eater.wait()
+    readings = read_history(tmp_path / "run" / "curves.csv")
+    assert abs(readings[-1].seconds - 30) <= 3
+    assert decisions(tmp_path / "run")[-1]["steps"] == len(readings) > 20
+    assert readings[-1].lr < 0.15 * max(reading.lr for reading in readings)
 
 
 class Killed(BaseException):
