@@ -6,7 +6,7 @@ This is the one place of both: an index answers by it, and a tuning measures it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -96,13 +96,17 @@ def range_search(rows: Rows, queries: npt.NDArray[Any], score: float, allowed: R
     for where, vectors in rows.pieces():
         for row, answer in enumerate(search(queries, vectors, rows.ids[where], score, _piece(allowed, where))):
             found[row].append(answer)
-    out = []
-    for parts in found:
-        scores = np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in parts)])
-        ids = np.concatenate([np.empty(0, np.int64), *(ids for _, ids in parts)])
-        order = np.lexsort((ids, -scores))
-        out.append((scores[order], ids[order]))
-    return out
+    return [_merged(parts) for parts in found]
+
+
+def _merged(parts: Sequence[Answers]) -> Answers:
+    """One answer of those of all pieces."""
+    if len(parts) == 1:
+        return parts[0]
+    scores = np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in parts)])
+    ids = np.concatenate([np.empty(0, np.int64), *(ids for _, ids in parts)])
+    order = np.lexsort((ids, -scores))
+    return scores[order], ids[order]
 
 
 class Approximate:
