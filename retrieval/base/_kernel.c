@@ -532,6 +532,52 @@ static PyObject *is_unit(PyObject *module, PyObject *const *args, Py_ssize_t giv
     return PyBool_FromLong(unit);
 }
 
+/* Rows of float32 scaled to length 1: 0 where one of them has no direction. The square of a float32 neither overflows nor
+   vanishes in float64. */
+EACH_PROCESSOR static int scale_all(float *out, const float *rows, Py_ssize_t n, Py_ssize_t d) {
+    for (Py_ssize_t row = 0; row < n; row++, rows += d, out += d) {
+        double sums[WIDE] = {0}, sum = 0;
+        Py_ssize_t i = 0;
+        for (; i + WIDE <= d; i += WIDE)
+            for (int place = 0; place < WIDE; place++)
+                sums[place] += (double)rows[i + place] * (double)rows[i + place];
+        for (; i < d; i++)
+            sum += (double)rows[i] * (double)rows[i];
+        for (int place = 0; place < WIDE; place++)
+            sum += sums[place];
+        if (!(sum > 0 && isfinite(sum)))
+            return 0;
+        const double length = sqrt(sum);
+        for (i = 0; i < d; i++)
+            out[i] = (float)((double)rows[i] / length);
+    }
+    return 1;
+}
+
+static PyObject *unit_into(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    Py_buffer out, rows;
+    int done = 0;
+    if (given != 3) {
+        PyErr_SetString(PyExc_TypeError, "unit_into(out, rows, dim)");
+        return NULL;
+    }
+    const Py_ssize_t d = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &out, PyBUF_WRITABLE) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(args[1], &rows, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) < 0)
+        PyErr_Clear(); /* it is no such array */
+    else {
+        if (d > 0 && rows.format[0] == 'f' && !rows.format[1] && rows.len == out.len && rows.len % (4 * d) == 0) {
+            Py_BEGIN_ALLOW_THREADS
+            done = scale_all(out.buf, rows.buf, rows.len / (4 * d), d);
+            Py_END_ALLOW_THREADS
+        }
+        PyBuffer_Release(&rows);
+    }
+    PyBuffer_Release(&out);
+    return PyBool_FromLong(done);
+}
+
 static PyMethodDef ranker_methods[] = {
     {"into", (PyCFunction)(void (*)(void))ranker_into, METH_FASTCALL,
      "into(scores, ids, queries, found, mask, excluded, limits): as ranking.rank describes them; how many queries have "
@@ -547,6 +593,9 @@ static PyType_Spec ranker_spec = {"retrieval.base._kernel.Ranker", sizeof(Ranker
 static PyMethodDef functions[] = {
     {"is_unit", (PyCFunction)(void (*)(void))is_unit, METH_FASTCALL,
      "is_unit(query, dim, tolerance): whether it is float32 (1, dim), C-contiguous and about of length 1."},
+    {"unit_into", (PyCFunction)(void (*)(void))unit_into, METH_FASTCALL,
+     "unit_into(out, rows, dim): rows of float32 scaled to length 1; whether they were such, C-contiguous, and each has a "
+     "direction."},
     {"scores_into", (PyCFunction)(void (*)(void))scores_into, METH_FASTCALL,
      "scores_into(out, queries, vectors, d): each query with as many vectors as there are for each."},
     {"above", (PyCFunction)(void (*)(void))above, METH_FASTCALL,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images
+from retrieval.base import compiled
 from retrieval.base.placed_files import Placed
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -200,7 +201,11 @@ def unit_rows(vectors: NDArray[Any], dim: int, place: str, named: str | None = N
             f"{printable(place)!r} takes real numbers of shape (n, {dim}); "
             "make them with the encoder that the index was built with."
         )
-    unit, lengths = directions(rows)
+    if compiled.kernel is not None and len(rows):
+        scaled = np.empty(rows.shape, np.float32)
+        if compiled.kernel.unit_into(scaled, rows, dim):
+            return scaled
+    unit, lengths = directions(rows)  # of another type, or not all of them have a direction
     wrong = np.flatnonzero(np.isnan(lengths))
     if len(wrong):
         raise RetrievalError(
