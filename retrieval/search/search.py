@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from retrieval.search.rerank import Reranker
 
 
+_NAMELESS: frozenset[str] = frozenset()
+"""The names of what is nowhere but in memory."""
+
 Encoded = tuple[list[Question], NDArray[np.float32]]
 """Some queries, and their vectors."""
 
@@ -441,9 +444,9 @@ class Search:
         how: Arrangement,
     ) -> list[Answer]:
         k = self._checked(k, where, above, how)
-        rows = unit_rows(np.asarray(vectors), self.index.dim, self.name)
+        rows = unit_rows(np.asarray(vectors), self.index)
         names = names or [f"vector {row}" for row in range(len(rows))]
-        asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
+        asked = [self._asked([Part("vector", one)]) for one in spelled] or [_NAMELESS] * len(rows)
         questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
         return self._answers(questions, rows, k, True, where, above, how)
 
@@ -543,7 +546,7 @@ class Search:
             return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named, asked=self._asked([part])), unit_rows(
-                part.vector(), self.index.dim, self.name, repr(printable(part.named))
+                part.vector(), self.index, repr(printable(part.named))
             )
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
@@ -648,7 +651,9 @@ class Search:
                 asked, [one.first(how.first(k) if above is None else None) for one in ordered], as_is
             )
         pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
-        readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
+        readings: list[dict[str, Reading]] = [{}] * len(pages)
+        if self._readers:
+            readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
         shown = [page.hits.ids.tolist() for page in pages]
         items = iter(self.index.items(list(itertools.chain.from_iterable(shown))))
         answers = []
@@ -700,8 +705,6 @@ class Search:
         as_is: bool,
     ) -> list[dict[str, Reading]]:
         """What the index's calibrations say of the hits. `as_is`: the ranking begins with the first hits of all."""
-        if not self._readers:
-            return [{}] * len(questions)
         about = [("words",) if one.words else ("labels", "copies") * one.calibrated for one in questions]
         if not any(name in self._readers for names in about for name in names):
             return [{} for _ in questions]
@@ -784,12 +787,10 @@ class Search:
             return [(scores[keep], ids[keep]) for scores, ids, keep in zip(*best, kept, strict=True)]
         if above is None:
             best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
-            found = list(zip(*best, strict=True))
-            for row in np.flatnonzero(best[1][:, -1] < 0).tolist() if best[1].size else ():  # padded
-                scores, ids = found[row]
-                end = int(np.count_nonzero(ids >= 0))
-                found[row] = scores[:end], ids[:end]
-            return found
+            return [
+                both if len(both[1]) and both[1][-1] >= 0 else (both[0][both[1] >= 0], both[1][both[1] >= 0])
+                for both in zip(*best, strict=True)
+            ]
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
         spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]

@@ -17,6 +17,9 @@ import faiss
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped,unused-ignore]
 
 _Done = TypeVar("_Done")
+EACH = 16
+"""Queries of a structure that are worth a thread: about a millisecond."""
+
 
 def threads(work: int, each: int) -> int:
     """How many threads to take, at least one.

@@ -288,9 +288,9 @@ def _flat_candidates(queries: Floats, vectors: Floats, count: int, allowed: Allo
         faiss.knn_inner_product, *pointers, d, nq, n, count, faiss.swig_ptr(scores), faiss.swig_ptr(rows),
         None if allowed is None else allowed.selector,
     )  # fmt: skip
-    with cores.at_most(cores.threads(nq * n * d, _EACH[nq >= _BATCH])):
-        with contextlib.nullcontext() if nq < _BATCH else matrix_products(True):  # rounding reaches no answer here
-            search()
+    multiplied = contextlib.nullcontext() if nq < _BATCH else matrix_products(True)  # rounding reaches no answer here
+    with cores.at_most(cores.threads(nq * n * d, _EACH[nq >= _BATCH])), multiplied:
+        search()
     return scores, rows
 
 

@@ -120,16 +120,16 @@ class Ranker:
             scores, ids = np.empty(shape, np.float32), np.empty(shape, np.int64)
             flat, limits = (None, None) if exclude is None else (exclude.flat, exclude.limits)
 
+            if shape[0] < 2 * _EACH:
+                return scores, ids, self._compiled.into(scores, ids, queries, found, mask, flat, limits)
+
             def part(some: slice) -> int:
                 own = None if limits is None else limits[some.start : some.stop + 1]
                 arrays = (array[some] for array in (scores, ids, queries, found))
                 lacking: int = self._compiled.into(*arrays, mask, flat, own)
                 return lacking
 
-            threads = cores.threads(shape[0], _EACH)
-            if threads > 1:
-                return scores, ids, sum(cores.in_parts(part, shape[0], threads))
-            return scores, ids, self._compiled.into(scores, ids, queries, found, mask, flat, limits)
+            return scores, ids, sum(cores.in_parts(part, shape[0], cores.threads(shape[0], _EACH)))
         rows: Ids = found.astype(np.int64)
         if self._row_of is not None:
             rows = np.where(rows < 0, -1, self._row_of[rows])
