@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from build import TOP, small_network
 from command import markdown, status
 from textures import write_tiny
 
-from build import TOP, small_network
 from retrieval.base.files import write_durably
 from retrieval.base.machine import describe
 

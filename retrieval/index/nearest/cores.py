@@ -26,7 +26,7 @@ def threads(work: int, each: int) -> int:
     Args:
         work: how much there is to do. each: how much of it is worth a thread.
     """
-    return max(1, min(faiss.omp_get_max_threads(), work // each))
+    return max(1, min(int(faiss.omp_get_max_threads()), work // each))
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def _enter(more: int) -> None:
 
 @cache
 def _libraries() -> Any:
-    from threadpoolctl import ThreadpoolController  # here, because few searches are so long
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped,unused-ignore]  # here, because few searches are so long
 
     return ThreadpoolController()  # kept: looking for them takes as long as a short search
 
