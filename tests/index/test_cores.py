@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused_and_touches_no_memory() -> None:
         ([0, 3, 3], -1, 2),
         ([0, 3, 3], 2, 1),
     ):
-        with pytest.raises(ValueError, match="limits say|fit each other"):
+        with pytest.raises(ValueError, match=r"limits say|fit each other"):
             compiled.kernel.gather_into(scores, rows, np.array(limits), *pairs, first, end)
 
 

@@ -66,7 +66,8 @@ def _enter(more: int) -> None:
 
 @cache
 def _libraries() -> Any:
-    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped,unused-ignore]  # here, because few searches are so long
+    # Here, because few searches are so long.
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped,unused-ignore]
 
     return ThreadpoolController()  # kept: looking for them takes as long as a short search
 
