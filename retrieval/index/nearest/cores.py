@@ -84,7 +84,7 @@ def in_parts(work: Callable[[slice], _Done], count: int, on: int) -> list[_Done]
         work: what gives up the interpreter's lock for most of its time. count: of whatever is taken apart.
         on: how many threads there are.
     """
-    if on == 1:
+    if on <= 1:
         return [work(slice(0, count))]
     ends = [count * end // on for end in range(on + 1)]
     with ThreadPoolExecutor(on) as pool:  # for this call alone: a process that forks takes no threads along
