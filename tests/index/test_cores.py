@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -220,3 +223,16 @@ def test_the_best_so_far_are_kept_in_order() -> None:
     ):
         with pytest.raises(ValueError, match="fit each other"):
             compiled.kernel.keep_best(*wrong)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another OpenMP tells otherwise what it is")
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_faiss_sleeps_while_it_waits_and_others_are_left_alone(given: str | None, expected: str) -> None:
+    code = "import os; import retrieval.index.nearest.kinds; print(os.environ.get('OMP_WAIT_POLICY'))"
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "TRUE"}
+    environment.pop("OMP_WAIT_POLICY", None)
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr
+    assert done.stdout.strip() == str(given)

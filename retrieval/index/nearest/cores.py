@@ -1,7 +1,6 @@
 """How many of the processor's cores a search takes: as many as its work is worth, whatever there are.
 
-Threads that have nothing left to do turn for a while before they sleep, FAISS's as well as NumPy's, and take several
-times what a short search takes. Results are the same bit for bit on any number of threads.
+Waking a thread takes as long as a short search, and NumPy's turn for a while before they sleep again. Results are the same bit for bit on any number of threads.
 """
 
 from __future__ import annotations

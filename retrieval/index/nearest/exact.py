@@ -223,27 +223,33 @@ def search_after(
     left_out = None if exclude is None else _positions(exclude, ids)
     rounding = 2 * _rounding(vectors.shape[1])  # twice, as the limits made with it are rounded too
     group = max(1, _ALL // n)
-    for start in range(0, nq, group):
-        for query, near in enumerate(_products(queries[start : start + group], vectors), start):
-            border, last = after[0][query], after[1][query]
-            np.clip(near, -1, 1, out=near)  # as scores are: vectors kept as float16 may be longer than 1
-            if allowed is not None:
-                near[~allowed.mask] = -np.inf
-            if left_out is not None:
-                near[left_out[query]] = -np.inf
-            near[near > border + rounding] = -np.inf
-            surely = near[near < border - rounding]
-            # k that surely come after bound what the k best score; whatever may be above that is scored anew.
-            least = np.partition(surely, len(surely) - k)[len(surely) - k] if len(surely) > k else -np.inf
-            rows = np.flatnonzero((near >= least - 2 * rounding) & (near > -np.inf))
-            exact = np.empty(len(rows), np.float32)
-            for first in range(0, len(rows), (pairs := max(1, _PAIRS // vectors.shape[1]))):
-                some = slice(first, first + pairs)
-                exact[some] = scores_of(queries[query : query + 1], vectors[rows[some]])
-            later = (exact < border) | ((exact == border) & (ids[rows] > last))
-            rows, exact = rows[later], exact[later]
-            best = _best(exact, k)
-            scores[query, : len(best)], found[query, : len(best)] = exact[best], ids[rows[best]]
+
+    def answer(some: slice) -> None:
+        for start in range(some.start, some.stop, group):
+            for query, near in enumerate(_products(queries[start : min(start + group, some.stop)], vectors), start):
+                border, last = after[0][query], after[1][query]
+                np.clip(near, -1, 1, out=near)  # as scores are: vectors kept as float16 may be longer than 1
+                if allowed is not None:
+                    near[~allowed.mask] = -np.inf
+                if left_out is not None:
+                    near[left_out[query]] = -np.inf
+                near[near > border + rounding] = -np.inf
+                surely = near[near < border - rounding]
+                # k that surely come after bound what the k best score; whatever may be above that is scored anew.
+                least = np.partition(surely, len(surely) - k)[len(surely) - k] if len(surely) > k else -np.inf
+                rows = np.flatnonzero((near >= least - 2 * rounding) & (near > -np.inf))
+                exact = np.empty(len(rows), np.float32)
+                for first in range(0, len(rows), (pairs := max(1, _PAIRS // vectors.shape[1]))):
+                    part = slice(first, first + pairs)
+                    exact[part] = scores_of(queries[query : query + 1], vectors[rows[part]])
+                later = (exact < border) | ((exact == border) & (ids[rows] > last))
+                rows, exact = rows[later], exact[later]
+                best = _best(exact, k)
+                scores[query, : len(best)], found[query, : len(best)] = exact[best], ids[rows[best]]
+
+    threads = min(nq, cores.threads(nq * n * vectors.shape[1], _EACH[nq >= _BATCH]))
+    with contextlib.nullcontext() if nq < _BATCH else cores.one_for_products():
+        cores.in_parts(answer, nq, threads)
     return scores, found
 
 
