@@ -692,7 +692,7 @@ class Index:
             return np.empty(0, np.int64)
         merged = segments.to_merge(self._state.segments, len(items))
         removed = self._state.removed if merged else np.empty(0, np.int64)
-        part = gather(Gathering.of(self.folder, self.dim, self.storage, rows, first, merged, removed))
+        part = gather(Gathering.of(self.folder.absolute(), self.dim, self.storage, rows, first, merged, removed))
         segment = segments.take_part(self.folder, part, int(self._catalog.meta["next_segment"]))
         self._commit(lambda: self._catalog.add(segment, first, items, merged, facts))
         if merged:
