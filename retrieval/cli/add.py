@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> int:
         raise RetrievalError(f"{printable(indexes[0])!r} is an index, and others are pictures; add them one by one.")
     if indexes:
         if args.ray is not None:
-            raise RetrievalError("--ray says nothing where an index is added, of which no picture is read; leave it out.")
+            raise RetrievalError(
+                "--ray says nothing where an index is added, of which no picture is read; leave it out."
+            )
         from retrieval.ingest.add_index import add_index
 
         for other in indexes:

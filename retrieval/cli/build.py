@@ -113,7 +113,6 @@ def add_means(parser: argparse.ArgumentParser) -> None:
         "one of 2 GB for decoding)",
     )
 
-
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from retrieval.base.machine import versions
 from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
+from retrieval.cluster.connection import Seats, imported
 from retrieval.cluster.crew import Crew
-from retrieval.cluster.ray_cluster import RayCluster, imported
 from retrieval.cluster.worker import DECIDING, Job, Made
 from retrieval.images.reading import Contents, ReadPicture
 from retrieval.index import Index, NewItem
@@ -34,18 +34,17 @@ class ClusterEncoding:
     has read no vector, commits that.
 
     Args:
-        cluster: which one.
+        seats: how many workers, with what.
         index: where to.
         root: what paths are relative to.
         means: what each worker may use.
 
     Raises:
-        RetrievalError: there is no room, or no worker can encode for the index.
+        RetrievalError: no worker can encode for the index.
     """
 
-    def __init__(self, cluster: RayCluster, index: Index, root: Root, means: Means) -> None:
+    def __init__(self, seats: Seats, index: Index, root: Root, means: Means) -> None:
         self._index = index
-        seats = cluster.seats(means.threads)
         job = Job(
             folder=index.folder.absolute(),
             name=printable(index.name),
@@ -92,7 +91,7 @@ class ClusterEncoding:
     def put(self, rows: Sequence[StoredRow], items: Sequence[NewItem], facts: Sequence[Facts]) -> None:
         """See :class:`retrieval.ingest.encode_new.Encoding`."""
         self._index.upsert_stored(rows, items, facts, self._crew.do)
-        for file, row in {(one.record.file, one.row) for one in rows}:
+        for file, _ in {(one.record.file, one.row) for one in rows}:
             if file in self._wanted:
                 self._wanted[file] -= 1
                 self._forget(file)

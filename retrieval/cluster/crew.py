@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from retrieval.base import progress
-from retrieval.cluster.ray_cluster import Seats, imported
+from retrieval.cluster.connection import Seats, imported
 from retrieval.cluster.worker import Job, Ready, Refusal, Worker
 from retrieval.errors import RetrievalError
 
@@ -195,6 +195,7 @@ class Crew:
             except self._ray.exceptions.RayTaskError:
                 raise
             except self._ray.exceptions.RayError:  # the worker, its node, or what it left there
+                progress.note(f"note: a worker of the cluster was lost; its {len(task.work)} pictures go to another")
                 self._give_again(task, lost)
                 continue
             if isinstance(result, Refusal) and result.here:

@@ -116,6 +116,11 @@ def _answered(work: Callable[[], Any]) -> Any:
         return Refusal(str(error), here=False)
 
 
+def _release(version: str | None) -> str:
+    """A version without what it was compiled for, which a node with a GPU and one without it do not share."""
+    return "none" if version is None else version.partition("+")[0]
+
+
 class Worker:
     """One process of a cluster. Whatever it makes is a file of the index's folder with a name of its own, of which only
     the one who asked makes more; so it can be killed at any moment, and somebody else asked.
@@ -147,12 +152,13 @@ class Worker:
 
     def _begin(self) -> Ready:
         job = self._job
-        for library, here in versions(DECIDING).items():
-            there = job.versions.get(library)
+        own = versions(DECIDING)
+        for library in dict.fromkeys((*job.versions, *own)):
+            here, there = (_release(of.get(library)) for of in (own, job.versions))
             if here != there:
                 raise _UnfitError(
-                    f"The node {self._where} has {library} {here}, and this machine {there or 'none'}; install the "
-                    "same releases on all of them."
+                    f"The node {self._where} has {library} {here}, and the machine that asks {there}; install the same "
+                    "releases on all of them."
                 )
         if not job.folder.is_dir():
             raise _UnfitError(
@@ -200,7 +206,8 @@ class Worker:
                 rows.append(count if encoded else None)
                 pictures.append(dataclasses.replace(picture, pixels=None) if encoded else picture)  # type: ignore[type-var]
                 count += encoded
-            parts.append(checked(batch.vectors, job.dim, job.storage, "vectors"))
+            if len(batch.vectors):
+                parts.append(checked(batch.vectors, job.dim, job.storage, "vectors"))
         for place, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
             if rows[place] is None and isinstance(picture, ReadPicture) and picture.sha256 in contents.spoilt:
                 pictures[place] = images.Skipped(printable(path), contents.spoilt[picture.sha256])

@@ -66,7 +66,8 @@ class Gathering:
     ) -> Gathering:
         """That of single rows, those of one file that follow each other taken together."""
         runs = tuple(
-            (record, np.array([one.row for one in some], np.int64)) for record, some in groupby(rows, lambda one: one[0])
+            (record, np.array([one.row for one in some], np.int64))
+            for record, some in groupby(rows, lambda one: one[0])
         )
         return cls(folder, dim, storage, tuple(merged), removed, first, runs)
 

@@ -122,7 +122,9 @@ def write_segment(
             for ids, vectors in blocks:
                 at_ids = write_at(file, at_ids, ids.astype("<i8", copy=False))
                 at_vectors = write_at(file, at_vectors, vectors.astype(STORAGES[storage], copy=False))
-        record = SegmentRecord(-1 if number is None else number, name, rows, temporary.stat().st_size, checksum(temporary))
+        record = SegmentRecord(
+            -1 if number is None else number, name, rows, temporary.stat().st_size, checksum(temporary)
+        )
     except (OSError, RuntimeError) as error:  # RuntimeError: HDF5, when it cannot even make room
         _discard(temporary)
         raise RetrievalError(

@@ -229,9 +229,7 @@ class Update:
         paths = self._changes.doubtful
         touched: dict[int, NewItem] = {}
         changed: list[tuple[str, Stamp, str]] = []
-        hashes = hash_files(
-            paths, threads=self._means.threads or cores(), root=self._allowed
-        )
+        hashes = hash_files(paths, threads=self._means.threads or cores(), root=self._allowed)
         with progress.bar(len(paths), "Comparing", "pictures") as bar:
             for path, found in zip(paths, hashes, strict=True):
                 bar.update()

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,25 +36,39 @@ class RayNodes:
     """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # noqa: S108 (a socket's path must be short)
+        self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # a socket has a short path
         with socket.socket() as free:
             free.bind((HEAD, 0))
             port = free.getsockname()[1]
         self.address = f"{HEAD}:{port}"
         self._port = port
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self._folder}", of=HEAD)
+        self._start(
+            "head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self._folder}", of=HEAD
+        )
         self._wait_for(1)
 
     def start_other(self) -> None:
         """Have the second node there, if it is not."""
-        if "other" not in self._running:
+        if "other" not in self._running or self._running["other"].poll() is not None:
             self._start("other", f"--address={self.address}", of=OTHER)
             self._wait_for(2)
 
     def kill_other(self) -> None:
         """Kill every process of the second node."""
         os.killpg(self._running.pop("other").pid, signal.SIGKILL)
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers that hold an encoder."""
+        groups = {process.pid for process in self._running.values()}
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                name = (process / "cmdline").read_bytes()
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                if name.startswith(b"ray::Worker") and os.getpgid(parent) in groups:  # that one is the node's
+                    found.append(int(process.name))
+        return sorted(found)
 
     def close(self) -> None:
         """End all of it."""
@@ -66,7 +79,7 @@ class RayNodes:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _start(self, name: str, *arguments: str, of: str) -> None:
-        # Workers import the package by this path; a dead node is noticed in two seconds instead of half a minute.
+        # Workers import the package by this path; a dead node is noticed in six seconds instead of half a minute.
         paths = [str(ROOT), *(path for path in sys.path if path and Path(path).is_dir())]
         environment = {
             **os.environ,
@@ -74,7 +87,7 @@ class RayNodes:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_health_check_initial_delay_ms": "1000",
             "RAY_health_check_period_ms": "500",
-            "RAY_health_check_failure_threshold": "8",
+            "RAY_health_check_failure_threshold": "12",
         }
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
         ports = 20000 if of == HEAD else 30000
@@ -86,15 +99,14 @@ class RayNodes:
             )
 
     def _wait_for(self, nodes: int) -> None:
-        from ray._raylet import GcsClient
+        from ray._raylet import GcsClient  # which asks without becoming a part of the cluster
+
         until = time.monotonic() + SECONDS
         while True:
-            try:
+            with contextlib.suppress(Exception):  # it raises whatever it likes while nobody is there
                 found = GcsClient(address=self.address).get_all_node_info(timeout=2)
                 if sum(node.state == 0 for node in found.values()) >= nodes:
                     return
-            except Exception:
-                pass
             if time.monotonic() > until or any(one.poll() is not None for one in self._running.values()):
                 logs = "\n".join(log.read_text(errors="replace")[-2000:] for log in sorted(self._folder.glob("*.log")))
                 self.close()
