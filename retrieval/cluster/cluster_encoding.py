@@ -14,6 +14,7 @@ from retrieval.cluster.crew import Crew
 from retrieval.cluster.worker import DECIDING, Job, Made
 from retrieval.images.reading import Contents, ReadPicture
 from retrieval.index import Index, NewItem
+from retrieval.index.folder import remove_parts
 from retrieval.index.gathering import StoredRow
 from retrieval.index.records import Facts
 from retrieval.ingest.encode_new import Batch
@@ -97,11 +98,10 @@ class ClusterEncoding:
                 self._forget(file)
 
     def close(self) -> None:
-        """Let the workers go, and delete the parts that nobody will commit."""
+        """Let the workers go, and delete the parts that nobody will commit, also those of workers that were lost."""
         self._crew.end()
-        for file in list(self._wanted):
-            self._wanted[file] = 0
-            self._forget(file)
+        self._wanted.clear()
+        remove_parts(self._index.folder)
 
     def _step(self, pictures: int) -> int:
         """How many pictures are one task: whole batches, so that they are those that one machine would make."""

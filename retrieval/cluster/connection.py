@@ -63,7 +63,8 @@ def connect(address: str) -> None:
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise _unreachable(address, error) from None
     # What it has to say of lost workers would come at length, and on stdout, where results go.
-    importlib.import_module("ray._private.worker")._worker_logs_enabled = False
+    inner: Any = importlib.import_module("ray._private.worker")
+    inner._worker_logs_enabled = False
 
 
 def nodes() -> list[tuple[int, float]]:

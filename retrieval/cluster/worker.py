@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +106,10 @@ class _UnfitError(RetrievalError):
     """It cannot be done where this worker runs."""
 
 
-def _answered(work: Callable[[], Any]) -> Any:
+_Answer = TypeVar("_Answer")
+
+
+def _answered(work: Callable[[], _Answer]) -> _Answer | Refusal:
     """What work gives; what is wrong comes back as a value, since an exception's class may not survive the way."""
     try:
         return work()

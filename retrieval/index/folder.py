@@ -178,6 +178,14 @@ def remove_orphans(folder: Path, catalog: Catalog) -> None:
     sweep(folder, catalog)
 
 
+def remove_parts(folder: Path) -> None:
+    """Delete what others wrote for the writer of an index, who is the caller, and takes no more of it."""
+    for path in (folder / segments.FOLDER).glob(f"*{segments.PART}*"):
+        if is_ours(f"{segments.FOLDER}/{path.name}"):
+            with contextlib.suppress(OSError):  # the next writer tries again
+                path.unlink(missing_ok=True)
+
+
 def sweep(folder: Path, catalog: Catalog) -> None:
     """Delete the files that the catalog has given up. Readers that hold them open do not notice."""
     garbage = catalog.garbage()

@@ -104,10 +104,11 @@ class Here:
             encoded = [isinstance(one, ReadPicture) and one.pixels is not None for one in batch.pictures]
             yield Batch(batch.pictures, [next(vectors) if one else None for one in encoded])
 
-    def stored(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
-        """See :class:`Encoding`; float32 (n, dim)."""
+    def stored(self, ids: Sequence[int]) -> Sequence[npt.NDArray[np.float32]]:
+        """See :class:`Encoding`; float32 (dim,) each."""
         vectors = self._index.vectors(ids)
-        return signs(vectors) if self._index.storage == "binary" else vectors  # numbers of which codes are made again
+        # Of codes, numbers of which they are made again.
+        return list(signs(vectors) if self._index.storage == "binary" else vectors)
 
     def put(self, rows: Sequence[Any], items: Sequence[NewItem], facts: Sequence[Facts]) -> None:
         """See :class:`Encoding`."""

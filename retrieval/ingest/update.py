@@ -202,7 +202,7 @@ class Update:
             passed={} if found is None else found.passed,
             labels=self._rule.kind,
             classes=self._index.info()["labels"],
-            runtime=self._encoding and self._encoding.runtime,
+            runtime=None if self._encoding is None else self._encoding.runtime,
             encode_seconds=new.seconds + changed.seconds,
             seconds=time.perf_counter() - began,
             notes=self._rule.notes,
