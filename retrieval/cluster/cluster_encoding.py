@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from retrieval.base.machine import versions
-from retrieval.base.placed_files import Root
+from retrieval.base.placed_files import LINKED, NAMED, Root
 from retrieval.base.text import printable
 from retrieval.cluster.connection import Seats, imported
 from retrieval.cluster.crew import Crew
@@ -53,7 +53,8 @@ class ClusterEncoding:
             dim=index.dim,
             storage=index.storage,
             decoder=index.decoder,
-            root=root,
+            root=str(root.path),
+            allowed={name: bool(index.details.get(name)) for name in (NAMED, LINKED)},
             threads=seats.cores,
             batch=means.batch,
             memory=means.memory,

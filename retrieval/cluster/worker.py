@@ -44,6 +44,7 @@ class Job:
         name: what the index is called in messages.
         encoder_hash, dim, storage, decoder: the index's.
         root: what paths are relative to.
+        allowed: of the index's details, those that say where its pictures may lie.
         threads: cores that the worker may use.
         batch, memory: as for a build, of each worker.
         versions: of the libraries that decide what a vector is, where the work was asked for.
@@ -55,7 +56,8 @@ class Job:
     dim: int
     storage: str
     decoder: str | None
-    root: Root
+    root: str
+    allowed: Mapping[str, bool]
     threads: int
     batch: int | None
     memory: int | None
@@ -133,7 +135,8 @@ class Worker:
     """
 
     def __init__(self, job: Job) -> None:
-        self._job = dataclasses.replace(job, root=dataclasses.replace(job.root))  # as its links lead here
+        self._job = job
+        self._root = Root.of(job.root, job.allowed)
         self._where = socket.gethostname()
 
     def ready(self) -> Ready | Refusal:
@@ -176,7 +179,7 @@ class Worker:
 
     def _require_pictures(self) -> None:
         """See that the folder of pictures is there: one that is not would have every picture of it missing."""
-        folder = self._job.root.path
+        folder = self._root.path
         try:
             there = next(os.scandir(folder), None) is not None
         except OSError:
@@ -200,7 +203,7 @@ class Worker:
             recorded_decoder(job.decoder),
             threads=self._limits.threads,
             batch=self._limits.batch,
-            root=job.root,
+            root=self._root,
             contents=contents,
             room=self._limits.room,
         ):

@@ -57,7 +57,8 @@ def job(out: Path, pictures: Path) -> Job:
             dim=index.dim,
             storage=index.storage,
             decoder=index.decoder,
-            root=Root(pictures),
+            root=str(pictures),
+            allowed={},
             threads=1,
             batch=None,
             memory=None,
@@ -140,7 +141,7 @@ def test_a_database_is_refused(job: Job) -> None:
     monkey: Any = type("Named", (EngineIndex,), {"name": "postgresql://there/photos"})
     index.__class__ = monkey
     with pytest.raises(RetrievalError, match="is in a database, and a cluster writes folders"):
-        RayCluster().encoding(index, job.root, Means())
+        RayCluster().encoding(index, Root(Path(job.root)), Means())
 
 
 def test_a_worker_writes_what_a_build_does(job: Job, out: Path, pictures: Path) -> None:
@@ -202,8 +203,8 @@ def test_what_a_worker_refuses(job: Job, tmp_path: Path) -> None:
     empty.mkdir()
     for changed, here, sentence in (
         ({"folder": tmp_path / "nowhere"}, True, "is not there on the node"),
-        ({"root": Root(tmp_path / "nowhere")}, True, "of the pictures is not there on the node"),
-        ({"root": Root(empty)}, True, "or empty; a cluster needs one"),
+        ({"root": str(tmp_path / "nowhere")}, True, "of the pictures is not there on the node"),
+        ({"root": str(empty)}, True, "or empty; a cluster needs one"),
         (
             {"versions": {**job.versions, "pillow": "1.0"}},
             True,
@@ -221,7 +222,7 @@ def test_what_a_worker_refuses(job: Job, tmp_path: Path) -> None:
 def test_pictures_that_vanish_are_no_pictures_that_are_gone(job: Job, tmp_path: Path) -> None:
     """A disk that a node lost in the middle would have a sync take everything out."""
     root = tiny.folder(tmp_path / "pictures", each=1)
-    worker = Worker(dataclasses.replace(job, root=Root(root)))
+    worker = Worker(dataclasses.replace(job, root=str(root)))
     assert isinstance(worker.ready(), Ready)
     root.rename(tmp_path / "elsewhere")
     said = worker.encode(["cat/0.png"], None)
