@@ -6,13 +6,13 @@ import contextlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from retrieval.base import progress
 from retrieval.cluster.connection import Seats, imported
-from retrieval.cluster.worker import Job, Ready, Refusal, Worker
+from retrieval.cluster.refusal import Refusal
 from retrieval.errors import RetrievalError
 
 QUEUED = 2
@@ -39,7 +39,7 @@ class _Hand:
 
     actor: Any
     starting: Any
-    ready: Ready | None = None
+    ready: Any = None
     tasks: int = 0
 
 
@@ -60,18 +60,23 @@ class Crew:
     """Workers on a Ray cluster. One that is lost is replaced, wherever there is room.
 
     Attributes:
+        kind: their class, with `ready()`, `work(...)` and perhaps `gather(...)`; whatever is wrong they answer as a
+            :class:`Refusal`.
         job: what they know.
         seats: how many, with what.
+        named: what a piece of work is called where workers end over it.
     """
 
-    job: Job
+    kind: type
+    job: Any
     seats: Seats
+    named: Callable[[Any], str]
     _hands: list[_Hand] = field(default_factory=list)
     _turn: Iterator[int] = field(default_factory=itertools.count)
     _vain: int = 0
 
-    def begin(self) -> Ready:
-        """Start the workers, and wait for the first.
+    def begin(self) -> Any:
+        """Start the workers, and wait for the first; what it says when it is ready.
 
         Raises:
             RetrievalError: none can do the job.
@@ -83,13 +88,13 @@ class Crew:
             max_restarts=0,
             max_task_retries=0,
             concurrency_groups={FILES: 1},
-        )(Worker)
+        )(self.kind)
         while len(self._hands) < self.seats.workers:
             self._hire()
         return self._first()
 
     def in_order(self, works: Iterable[_Work], *given: Any) -> Iterator[tuple[_Work, Any]]:
-        """Have the workers' ``encode(work, *given)`` done for each of some works; each with its result, in order.
+        """Have the workers' ``work(piece, *given)`` done for each of some works; each with its result, in order.
 
         Args:
             works: taken as they are needed.
@@ -113,7 +118,7 @@ class Crew:
                         break
                     task = _Task(work)
                     tasks.append(task)
-                task.hand, task.ref = hand, hand.actor.encode.remote(task.work, *given)
+                task.hand, task.ref = hand, hand.actor.work.remote(task.work, *given)
                 hand.tasks += 1
             if not tasks:
                 return
@@ -163,7 +168,7 @@ class Crew:
                 self._ray.kill(hand.actor)
             self._hire()
 
-    def _first(self) -> Ready:
+    def _first(self) -> Any:
         """What a worker that is ready said; waits until there is one."""
         since = time.monotonic()
         said = False
@@ -195,7 +200,7 @@ class Crew:
             except self._ray.exceptions.RayTaskError:
                 raise
             except self._ray.exceptions.RayError:  # the worker, its node, or what it left there
-                progress.note(f"note: a worker of the cluster was lost; its {len(task.work)} pictures go to another")
+                progress.note(f"note: a worker of the cluster was lost; {self.named(task.work)} go to another")
                 self._give_again(task, lost)
                 continue
             if isinstance(result, Refusal) and result.here:
@@ -210,9 +215,8 @@ class Crew:
         task.hand, task.lost = None, task.lost + 1
         if task.lost == TRIES:
             raise RetrievalError(
-                f"{TRIES} workers ended one after the other over the same {len(task.work)} pictures, from "
-                f"{task.work[0]!r} to {task.work[-1]!r}; see whether they have enough memory (--memory is for each of "
-                "them), and run it again: what is committed stays."
+                f"{TRIES} workers ended one after the other over {self.named(task.work)}; see whether they have enough "
+                "memory (--memory is for each of them), and run it again: what is committed stays."
             )
         lost.append(task)
 
@@ -223,7 +227,7 @@ class Crew:
             raise
         except self._ray.exceptions.RayError as error:
             said = Refusal(f"A worker ended before it was ready ({_first_line(error)}); see Ray's log.", here=True)
-        if isinstance(said, Ready):
+        if not isinstance(said, Refusal):
             hand.ready, self._vain = said, 0
             return
         self._vain += 1

@@ -16,11 +16,11 @@ import pytest
 import tiny
 
 from retrieval import RayCluster
-from retrieval.base.machine import versions
 from retrieval.base.placed_files import Root
 from retrieval.cluster import connection
 from retrieval.cluster.connection import Seats, share_out
-from retrieval.cluster.worker import DECIDING, Job, Made, Ready, Refusal, Worker, _Contents
+from retrieval.cluster.refusal import Refusal, releases
+from retrieval.cluster.worker import Job, Made, Ready, Worker, _Contents
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
@@ -62,7 +62,7 @@ def job(out: Path, pictures: Path) -> Job:
             threads=1,
             batch=None,
             memory=None,
-            versions=versions(DECIDING),
+            versions=releases(),
         )
 
 
@@ -151,14 +151,14 @@ def test_a_worker_writes_what_a_build_does(job: Job, out: Path, pictures: Path) 
     ready = worker.ready()
     assert isinstance(ready, Ready) and ready.runtime == "onnx"
     known = hashlib.sha256((pictures / "dog/2.png").read_bytes()).hexdigest()
-    twice = worker.encode([*paths, "cat/0.png", "missing.png"], np.array([bytes.fromhex(known[:32])], "S16"))
+    twice = worker.work([*paths, "cat/0.png", "missing.png"], np.array([bytes.fromhex(known[:32])], "S16"))
     assert isinstance(twice, Made) and twice.part is not None
     assert twice.rows == [0, 1, 2, 3, 4, None, None, None]
     assert [getattr(one, "reason", "") for one in twice.pictures] == [""] * 7 + ["no such file"]
     with Index.open(out, write=True) as index:
         before = index.all_vectors()[1].copy()
         assert not (out / twice.part.file).exists(), "a part that nobody took is removed by the next writer"
-        part = worker.encode(paths, None).part
+        part = worker.work(paths, None).part
         rows = [StoredRow(part, row) for row in (5, 0, 1, 1)] + index.stored([0])
         items = [NewItem(f"more/{number}") for number in range(5)]
         new = index.upsert_stored(rows, items, [()] * 5, worker.gather)
@@ -225,7 +225,7 @@ def test_pictures_that_vanish_are_no_pictures_that_are_gone(job: Job, tmp_path: 
     worker = Worker(dataclasses.replace(job, root=str(root)))
     assert isinstance(worker.ready(), Ready)
     root.rename(tmp_path / "elsewhere")
-    said = worker.encode(["cat/0.png"], None)
+    said = worker.work(["cat/0.png"], None)
     assert isinstance(said, Refusal) and said.here
 
 
