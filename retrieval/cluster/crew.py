@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from retrieval.base import progress
+from retrieval.base.text import for_terminal
 from retrieval.cluster.connection import Seats, imported
 from retrieval.cluster.refusal import Refusal
 from retrieval.errors import RetrievalError
@@ -57,7 +59,8 @@ class _Task(Generic[_Work]):
 
 @dataclass
 class Crew:
-    """Workers on a Ray cluster. One that is lost is replaced, wherever there is room.
+    """Workers on a Ray cluster. One that is lost is replaced, wherever there is room; where one refuses to work, others
+    go on without it.
 
     Attributes:
         kind: their class, with `ready()`, `work(...)` and perhaps `gather(...)`; whatever is wrong they answer as a
@@ -168,6 +171,16 @@ class Crew:
                 self._ray.kill(hand.actor)
             self._hire()
 
+    def _do_without(self, hand: _Hand, refusal: Refusal) -> None:
+        """It cannot do the job where it runs: others do, if there are any."""
+        if hand not in self._hands:
+            return
+        self._hands.remove(hand)
+        self._ray.kill(hand.actor)
+        if not self._hands:
+            raise RetrievalError(refusal.reason)
+        progress.note(f"note: {refusal.reason} Others go on without it.")
+
     def _first(self) -> Any:
         """What a worker that is ready said; waits until there is one."""
         since = time.monotonic()
@@ -201,17 +214,18 @@ class Crew:
                 raise
             except self._ray.exceptions.RayError:  # the worker, its node, or what it left there
                 progress.note(f"note: a worker of the cluster was lost; {self.named(task.work)} go to another")
+                if task.hand is not None:
+                    self._replace(task.hand)
                 self._give_again(task, lost)
                 continue
             if isinstance(result, Refusal) and result.here:
-                progress.note(f"note: {result.reason}")
-                self._give_again(task, lost)
+                if task.hand is not None:
+                    self._do_without(task.hand, result)
+                lost.append(task)
             else:
                 task.result, task.done = self._told(result), True
 
     def _give_again(self, task: _Task[Any], lost: deque[_Task[Any]]) -> None:
-        if task.hand is not None:
-            self._replace(task.hand)
         task.hand, task.lost = None, task.lost + 1
         if task.lost == TRIES:
             raise RetrievalError(
@@ -226,15 +240,18 @@ class Crew:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            said = Refusal(f"A worker ended before it was ready ({_first_line(error)}); see Ray's log.", here=True)
-        if not isinstance(said, Refusal):
-            hand.ready, self._vain = said, 0
+            self._vain += 1
+            if self._vain == TRIES * self.seats.workers:
+                raise RetrievalError(
+                    f"{self._vain} workers of the Ray cluster ended before they were ready, the last with: "
+                    f"{_reason(error)}; see that each node has the same Python and retrieval, and enough memory."
+                ) from None
+            self._replace(hand)
             return
-        self._vain += 1
-        if not said.here or self._vain >= TRIES * self.seats.workers:
-            raise RetrievalError(said.reason)
-        progress.note(f"note: {said.reason}")
-        self._replace(hand)
+        if isinstance(said, Refusal) and said.here:
+            self._do_without(hand, said)
+        else:
+            hand.ready, self._vain = self._told(said), 0
 
     @staticmethod
     def _told(result: Any) -> Any:
@@ -248,5 +265,8 @@ class Crew:
         return result
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _reason(error: Exception) -> str:
+    """What Ray says of a worker's end, in a line: what Python raised there, if it says that."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    raised = [line for line in lines if re.match(r"\w*Error: ", line)]
+    return for_terminal((raised or lines)[-1 if raised else 0].rstrip("."))[:300]
