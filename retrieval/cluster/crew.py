@@ -37,12 +37,12 @@ _Work = TypeVar("_Work")
 
 @dataclass(eq=False)
 class _Hand:
-    """One worker: Ray's handle; what it said when it was ready; how many tasks it has."""
+    """One worker: Ray's handle; what it said when it was ready; its tasks, the one that it works at first."""
 
     actor: Any
     starting: Any
     ready: Any = None
-    tasks: int = 0
+    tasks: list[_Task[Any]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -107,29 +107,31 @@ class Crew:
             RetrievalError: it is refused, or several workers ended over one piece of it.
         """
         coming = iter(works)
+        more = True
         tasks: deque[_Task[_Work]] = deque()
         lost: deque[_Task[_Work]] = deque()
-        while True:
-            while len(tasks) < AHEAD * self.seats.workers or lost:
-                hand = min((one for one in self._hands if one.ready), key=lambda one: one.tasks, default=None)
-                if hand is None or hand.tasks >= QUEUED:
-                    break
-                task = lost.popleft() if lost else None
-                if task is None:
-                    work = next(coming, None)
-                    if work is None:
-                        break
-                    task = _Task(work)
-                    tasks.append(task)
-                task.hand, task.ref = hand, hand.actor.work.remote(task.work, *given)
-                hand.tasks += 1
-            if not tasks:
-                return
-            if tasks[0].done:
+        while more or tasks:
+            if tasks and tasks[0].done:
                 first = tasks.popleft()
                 yield first.work, first.result
                 continue
-            self._settle(tasks, lost)
+            while lost or (more and len(tasks) < AHEAD * self.seats.workers):
+                hand = min((one for one in self._hands if one.ready), key=lambda one: len(one.tasks), default=None)
+                if hand is None or len(hand.tasks) >= QUEUED:
+                    break
+                if lost:
+                    task = lost.popleft()
+                else:
+                    try:
+                        task = _Task(next(coming))
+                    except StopIteration:
+                        more = False
+                        break
+                    tasks.append(task)
+                hand.tasks.append(task)
+                task.hand, task.ref = hand, hand.actor.work.remote(task.work, *given)
+            if more or tasks:
+                self._settle(tasks, lost)
 
     def do(self, gathering: Any) -> Any:
         """Have one of the workers, beside its other work, do ``gather(gathering)``.
@@ -205,34 +207,32 @@ class Crew:
                 self._see_ready(hand)
                 continue
             task = running[ref]
-            if task.hand is not None:
-                task.hand.tasks -= 1
-            task.ref = None
-            try:
-                result = self._ray.get(ref)
-            except self._ray.exceptions.RayTaskError:
-                raise
-            except self._ray.exceptions.RayError:  # the worker, its node, or what it left there
-                progress.note(f"note: a worker of the cluster was lost; {self.named(task.work)} go to another")
-                if task.hand is not None:
-                    self._replace(task.hand)
-                self._give_again(task, lost)
-                continue
-            if isinstance(result, Refusal) and result.here:
-                if task.hand is not None:
-                    self._do_without(task.hand, result)
-                lost.append(task)
-            else:
-                task.result, task.done = self._told(result), True
+            self._see_done(task, ref, lost)
 
-    def _give_again(self, task: _Task[Any], lost: deque[_Task[Any]]) -> None:
-        task.hand, task.lost = None, task.lost + 1
-        if task.lost == TRIES:
-            raise RetrievalError(
-                f"{TRIES} workers ended one after the other over {self.named(task.work)}; see whether they have enough "
-                "memory (--memory is for each of them), and run it again: what is committed stays."
-            )
-        lost.append(task)
+    def _see_done(self, task: _Task[Any], ref: Any, lost: deque[_Task[Any]]) -> None:
+        hand, task.ref = task.hand, None
+        assert hand is not None
+        try:
+            result = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError:  # the worker, its node, or what it left there
+            progress.note(f"note: a worker of the cluster was lost; {self.named(task.work)} go to another")
+            self._replace(hand)
+            task.lost += hand.tasks[0] is task  # those that waited behind it are not to blame
+            if task.lost == TRIES:
+                raise RetrievalError(
+                    f"{TRIES} workers ended one after the other over {self.named(task.work)}; see whether they have "
+                    "enough memory (--memory is for each of them), and run it again: what is committed stays."
+                ) from None
+            lost.append(task)
+            return
+        if isinstance(result, Refusal) and result.here:
+            self._do_without(hand, result)
+            lost.append(task)
+            return
+        hand.tasks.remove(task)
+        task.result, task.done = self._told(result), True
 
     def _see_ready(self, hand: _Hand) -> None:
         try:

@@ -67,6 +67,7 @@ def test_work_that_ends_every_worker(cluster: RayNodes, tmp_path: Path, capsys: 
         with pytest.raises(RetrievalError, match="4 workers ended one after the other over the number -1; see whether"):
             for work, (square, _) in one.in_order([3, 4, -1, 5]):
                 done.append((work, square))
+        assert [work for work, _ in one.in_order([6, 7])] == [6, 7]  # when there are others in their place
         with pytest.raises(RetrievalError, match="There is no square of that"):
             list(one.in_order([-2]))
     finally:
