@@ -14,9 +14,12 @@ EXACT = "exact"
 
 
 def named(factory: str, n: int, d: int) -> str:
-    """A factory string for n vectors of d numbers: LISTS in it stands for 4·√n, HALF for half of d, DIM for d."""
+    """A factory string for n vectors of d numbers: LISTS in it stands for 4·√n, DIM for d, and HALF and
+    QUARTER for so much of it."""
     lists = max(1, min(round(4 * math.sqrt(n)), n // 40))
-    return factory.replace("LISTS", str(lists)).replace("HALF", str(d // 2)).replace("DIM", str(d))
+    for word, number in (("LISTS", lists), ("DIM", d), ("HALF", d // 2), ("QUARTER", d // 4)):
+        factory = factory.replace(word, str(number))
+    return factory
 
 
 def index_of(factory: str) -> Builder:
