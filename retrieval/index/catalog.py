@@ -60,6 +60,7 @@ _COLUMNS = {**COLUMNS, "folder": "rtrim(items.path, replace(items.path, '/', '')
 _ASKED_FOR = "substr(:asked, {} + 1, 1) = x'01'"
 
 _fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
+_HALF = re.compile("[0-9a-f]{32}")
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
 _KINDS = """
 INSERT INTO attribute_kinds
@@ -236,6 +237,11 @@ class Catalog(Database):
         )
         with self.damage_is_said():
             return [_item(row) for row in rows]
+
+    def contents(self) -> npt.NDArray[np.bytes_]:
+        """The first half of the SHA-256 of every content that items have, S16 (n,), ascending."""
+        halves = self.all(f"SELECT DISTINCT substr(sha256, 1, 32) FROM items WHERE {_LIVE}")  # noqa: S608
+        return np.sort(np.fromiter((bytes.fromhex(half) for (half,) in halves if _HALF.fullmatch(half)), "S16"))
 
     def known(self) -> dict[str, tuple[int, int]]:
         """path → (size, mtime_ns) of every item."""

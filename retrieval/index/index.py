@@ -30,11 +30,13 @@ from retrieval.index import lock, segments
 from retrieval.index.catalog import FILE as CATALOG
 from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
+from retrieval.index.gathering import Gathering, StoredRow
 from retrieval.index.records import (
     Facts,
     Item,
     LeftOut,
     NewItem,
+    SegmentRecord,
     State,
     StructureRecord,
     Value,
@@ -402,6 +404,10 @@ class Index:
         """The items whose files have this content, by ascending id."""
         return self._catalog.find_sha256(sha256)
 
+    def contents(self) -> npt.NDArray[np.bytes_]:
+        """The first half of the SHA-256 of every content that items have, S16 (n,), ascending."""
+        return self._catalog.contents()
+
     def known(self) -> dict[str, tuple[int, int]]:
         """path → (size, mtime_ns) of every item, by which a build sees what has changed."""
         return self._catalog.known()
@@ -650,6 +656,48 @@ class Index:
         self.must_write()
         new_paths(items)
         return self._insert(vectors, items, facts, attributes, new=False)
+
+    def stored(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[StoredRow]:
+        """Where the vectors of these ids lie, in their order.
+
+        Raises:
+            RetrievalError: one is not in the index, or a segment is damaged.
+        """
+        return self._now.stored(np.asarray(self._known_ids(ids), np.int64))
+
+    def upsert_stored(
+        self,
+        rows: Sequence[StoredRow],
+        items: Sequence[NewItem],
+        facts: Sequence[Facts],
+        gather: Callable[[Gathering], SegmentRecord],
+    ) -> npt.NDArray[np.int64]:
+        """:meth:`upsert` of vectors that lie in files of this folder already; this process does not read them.
+
+        Args:
+            rows: where they lie, one for each item.
+            items: n of them. facts: one for each.
+            gather: has a process, here or elsewhere, do :meth:`Gathering.write`, and gives what that gave.
+
+        Returns:
+            their ids (n,).
+
+        Raises:
+            RetrievalError: an item is not as it should be, or the disk is full.
+        """
+        self.must_write()
+        new_paths(items)
+        first = self.next_id
+        if not len(items):
+            return np.empty(0, np.int64)
+        merged = segments.to_merge(self._state.segments, len(items))
+        removed = self._state.removed if merged else np.empty(0, np.int64)
+        part = gather(Gathering.of(self.folder.absolute(), self.dim, self.storage, rows, first, merged, removed))
+        segment = segments.take_part(self.folder, part, int(self._catalog.meta["next_segment"]))
+        self._commit(lambda: self._catalog.add(segment, first, items, merged, facts))
+        if merged:
+            self._sweep()
+        return np.arange(first, first + len(items), dtype=np.int64)
 
     def _insert(
         self,

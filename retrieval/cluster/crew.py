@@ -1,0 +1,248 @@
+"""Workers of a cluster that come and go, and work that is done once and in order whoever is lost meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from retrieval.base import progress
+from retrieval.cluster.connection import Seats, imported
+from retrieval.cluster.worker import Job, Ready, Refusal, Worker
+from retrieval.errors import RetrievalError
+
+QUEUED = 2
+"""Tasks that a worker has at a time: one that it works at, and one so that it need not wait for the next."""
+
+AHEAD = 4
+"""Tasks for each worker, at most, that are begun beyond the one whose result comes next."""
+
+TRIES = 4
+"""Workers that may end over one task, or one after the other before they are ready."""
+
+FILES = "files"
+"""The thread of a worker that puts segments together, beside its encoding."""
+
+WAITING = 10.0
+"""Seconds without any worker after which that is said."""
+
+_Work = TypeVar("_Work")
+
+
+@dataclass(eq=False)
+class _Hand:
+    """One worker: Ray's handle; what it said when it was ready; how many tasks it has."""
+
+    actor: Any
+    starting: Any
+    ready: Ready | None = None
+    tasks: int = 0
+
+
+@dataclass(eq=False)
+class _Task(Generic[_Work]):
+    """One piece of work, where it stands among all, and who has it."""
+
+    work: _Work
+    hand: _Hand | None = None
+    ref: Any = None
+    lost: int = 0
+    done: bool = False
+    result: Any = None
+
+
+@dataclass
+class Crew:
+    """Workers on a Ray cluster. One that is lost is replaced, wherever there is room.
+
+    Attributes:
+        job: what they know.
+        seats: how many, with what.
+    """
+
+    job: Job
+    seats: Seats
+    _hands: list[_Hand] = field(default_factory=list)
+    _turn: Iterator[int] = field(default_factory=itertools.count)
+    _vain: int = 0
+
+    def begin(self) -> Ready:
+        """Start the workers, and wait for the first.
+
+        Raises:
+            RetrievalError: none can do the job.
+        """
+        self._ray = imported()
+        self._class = self._ray.remote(
+            num_cpus=self.seats.cores,
+            num_gpus=self.seats.gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            concurrency_groups={FILES: 1},
+        )(Worker)
+        while len(self._hands) < self.seats.workers:
+            self._hire()
+        return self._first()
+
+    def in_order(self, works: Iterable[_Work], *given: Any) -> Iterator[tuple[_Work, Any]]:
+        """Have the workers' ``encode(work, *given)`` done for each of some works; each with its result, in order.
+
+        Args:
+            works: taken as they are needed.
+            given: the same for each.
+
+        Raises:
+            RetrievalError: it is refused, or several workers ended over one piece of it.
+        """
+        coming = iter(works)
+        tasks: deque[_Task[_Work]] = deque()
+        lost: deque[_Task[_Work]] = deque()
+        while True:
+            while len(tasks) < AHEAD * self.seats.workers or lost:
+                hand = min((one for one in self._hands if one.ready), key=lambda one: one.tasks, default=None)
+                if hand is None or hand.tasks >= QUEUED:
+                    break
+                task = lost.popleft() if lost else None
+                if task is None:
+                    work = next(coming, None)
+                    if work is None:
+                        break
+                    task = _Task(work)
+                    tasks.append(task)
+                task.hand, task.ref = hand, hand.actor.encode.remote(task.work, *given)
+                hand.tasks += 1
+            if not tasks:
+                return
+            if tasks[0].done:
+                first = tasks.popleft()
+                yield first.work, first.result
+                continue
+            self._settle(tasks, lost)
+
+    def do(self, gathering: Any) -> Any:
+        """Have one of the workers, beside its other work, do ``gather(gathering)``.
+
+        Raises:
+            RetrievalError: it is refused, or several workers ended over it.
+        """
+        for _ in range(TRIES):
+            self._first()
+            ready = [hand for hand in self._hands if hand.ready]
+            hand = ready[next(self._turn) % len(ready)]
+            try:
+                return self._told(self._ray.get(hand.actor.gather.options(concurrency_group=FILES).remote(gathering)))
+            except self._ray.exceptions.RayTaskError:
+                raise
+            except self._ray.exceptions.RayError:
+                self._replace(hand)
+        raise RetrievalError(
+            f"{TRIES} workers ended one after the other while they wrote a segment; see whether they have enough "
+            "memory, and run it again: what is committed stays."
+        )
+
+    def end(self) -> None:
+        """Let all of them go."""
+        for hand in self._hands:
+            with contextlib.suppress(Exception):  # as there may be no cluster any more
+                self._ray.kill(hand.actor)
+        self._hands.clear()
+
+    def _hire(self) -> None:
+        actor = self._class.remote(self.job)
+        self._hands.append(_Hand(actor, actor.ready.remote()))
+
+    def _replace(self, hand: _Hand) -> None:
+        """One is lost: have another, unless that was said of it already."""
+        if hand in self._hands:
+            self._hands.remove(hand)
+            with contextlib.suppress(Exception):
+                self._ray.kill(hand.actor)
+            self._hire()
+
+    def _first(self) -> Ready:
+        """What a worker that is ready said; waits until there is one."""
+        since = time.monotonic()
+        said = False
+        while True:
+            for hand in self._hands:
+                if hand.ready:
+                    return hand.ready
+            self._settle(deque(), deque())
+            if not said and time.monotonic() - since > WAITING:
+                progress.note("Waiting for the Ray cluster to have room for a worker")
+                said = True
+
+    def _settle(self, tasks: deque[_Task[Any]], lost: deque[_Task[Any]]) -> None:
+        """Wait until something happens, a second at most, and see what that was."""
+        running = {task.ref: task for task in tasks if task.ref is not None}
+        starting = {hand.starting: hand for hand in self._hands if hand.ready is None}
+        done, _ = self._ray.wait([*running, *starting], num_returns=1, timeout=1.0)
+        for ref in done:
+            hand = starting.get(ref)
+            if hand is not None:
+                self._see_ready(hand)
+                continue
+            task = running[ref]
+            if task.hand is not None:
+                task.hand.tasks -= 1
+            task.ref = None
+            try:
+                result = self._ray.get(ref)
+            except self._ray.exceptions.RayTaskError:
+                raise
+            except self._ray.exceptions.RayError:  # the worker, its node, or what it left there
+                progress.note(f"note: a worker of the cluster was lost; its {len(task.work)} pictures go to another")
+                self._give_again(task, lost)
+                continue
+            if isinstance(result, Refusal) and result.here:
+                progress.note(f"note: {result.reason}")
+                self._give_again(task, lost)
+            else:
+                task.result, task.done = self._told(result), True
+
+    def _give_again(self, task: _Task[Any], lost: deque[_Task[Any]]) -> None:
+        if task.hand is not None:
+            self._replace(task.hand)
+        task.hand, task.lost = None, task.lost + 1
+        if task.lost == TRIES:
+            raise RetrievalError(
+                f"{TRIES} workers ended one after the other over the same {len(task.work)} pictures, from "
+                f"{task.work[0]!r} to {task.work[-1]!r}; see whether they have enough memory (--memory is for each of "
+                "them), and run it again: what is committed stays."
+            )
+        lost.append(task)
+
+    def _see_ready(self, hand: _Hand) -> None:
+        try:
+            said = self._ray.get(hand.starting)
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            said = Refusal(f"A worker ended before it was ready ({_first_line(error)}); see Ray's log.", here=True)
+        if isinstance(said, Ready):
+            hand.ready, self._vain = said, 0
+            return
+        self._vain += 1
+        if not said.here or self._vain >= TRIES * self.seats.workers:
+            raise RetrievalError(said.reason)
+        progress.note(f"note: {said.reason}")
+        self._replace(hand)
+
+    @staticmethod
+    def _told(result: Any) -> Any:
+        """A result, unless it is a refusal.
+
+        Raises:
+            RetrievalError: it is one.
+        """
+        if isinstance(result, Refusal):
+            raise RetrievalError(result.reason)
+        return result
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
