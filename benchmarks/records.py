@@ -7,6 +7,7 @@
     python benchmarks/records.py choose-cifar10 data/cifar10.h5 --out runs/choice-cifar10       without test pictures
     python benchmarks/records.py choose-codes data/cifar10.h5 --out runs/choice-cifar10         after choose-cifar10
     python benchmarks/records.py choose-omniglot DATA/omniglot --out runs/choice-omniglot
+    python benchmarks/records.py choose-comparison DATA/omniglot --out runs/choice-comparison   for the family's VGG16
     python benchmarks/records.py omniglot DATA/omniglot --seeds 3             mean and range of three trainings
     python benchmarks/records.py table                                        what the logs hold
 
@@ -44,9 +45,14 @@ from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet, lake_runs
 from retrieval.encoder import Encoder
+from retrieval.encoder.pair_scorer import PairScorer
 from retrieval.evaluation.labelled_vectors import Labelled, encode
-from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
+from retrieval.evaluation.one_shot import by_pairs, by_vectors, evaluate_runs, evaluate_trials
+from retrieval.measures.roc import verify
 from retrieval.training.loop import train
+from retrieval.training.pair_recipe import PairRecipe
+from retrieval.training.pairs.pair_loop import train_pair
+from retrieval.training.pairs.validation import balanced_pairs, scored
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
 
@@ -154,13 +160,14 @@ class Choice(NamedTuple):
     """What was chosen for a record.
 
     Attributes:
-        recipe: what all candidates share; `init` names one of the candidates of another choice.
+        recipe: what all candidates share; `init` names one of the candidates of another choice. Of a pair network, the
+            held-out characters are compared in pairs, too.
         candidates: name → what each changes of it.
         by: how the 5,000 held-out pictures of CIFAR-10 are compared with the 45,000 others; None for Omniglot, whose
             held-out characters are asked for among those of one alphabet.
     """
 
-    recipe: Recipe
+    recipe: Recipe | PairRecipe
     candidates: dict[str, dict[str, Any]]
     by: Compare | None = None
 
@@ -184,6 +191,25 @@ CHOICES = {
                 "classes_per_batch": 64,
                 "widths": "64,128,256",
             },
+        },
+    ),
+    # for the row comparison-vgg16 of family.py, with a quarter of its filters
+    "choose-comparison": Choice(
+        PairRecipe(
+            net="comparison",
+            trunk="vgg16",
+            widths="16,32,64,128,128",
+            size=105,
+            augment="affine",
+            epochs=1,
+            validation=0,
+        ),
+        {
+            "32 classes × 4": {},
+            "16 classes × 4": {"classes_per_batch": 16},
+            "learning rate 0.02": {"lr": 0.02},
+            "learning rate 0.2": {"lr": 0.2},
+            "AdamW": {"optimizer": "adamw"},
         },
     ),
     # the last two candidates, of four times the arithmetic, say what a longer training wants
@@ -261,6 +287,15 @@ def by_characters(encoder: Encoder, asked: PictureSet) -> Figures:
     return errors
 
 
+def by_scores(scorer: PairScorer, asked: PictureSet) -> Figures:
+    """Characters asked for among those of one alphabet, and balanced pairs of all of them, by a pair network."""
+    trials = evaluate_trials(by_pairs(scorer, "network"), asked, ways=[20], shots=[1], trials=4000, within_groups=True)
+    pixels = asked.read(scorer.preprocessing)
+    pairs = balanced_pairs(asked.labels, 2000, 0)
+    found = verify(scored(scorer, lambda rows: pixels[rows], asked.labels, *pairs))
+    return {"error": ends(trials.figures[0].error), "EER": ends(found["EER"])}
+
+
 def views_of(count: int) -> str:
     return f"error, {count} view{'s' * (count > 1)}"
 
@@ -331,6 +366,10 @@ def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict
         learned = with_validation(datasets.load(data))
 
     def candidate(name: str, run: Path) -> dict[str, Any]:
+        if isinstance(choice.recipe, PairRecipe):
+            if not finished(run):
+                train_pair(learned, run, choice.recipe.replace(**choice.candidates[name]), resume=True)
+            return {"candidate": name, **by_scores(PairScorer.load(run), asked)}
         if not finished(run):
             recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
             train(learned, run, recipe, resume=True, warn=print_warning)

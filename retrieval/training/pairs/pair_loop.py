@@ -31,7 +31,7 @@ from retrieval.training.history import PairReading, Watch
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.encoder_hits import Asked, Hits
 from retrieval.training.pairs.objective import objective
-from retrieval.training.pairs.validation import Side, balanced_pairs, can_pair, logits, with_classes
+from retrieval.training.pairs.validation import Side, accuracy, balanced_pairs, can_pair, logits, with_classes
 from retrieval.training.run_folder import Saved, open_run
 from retrieval.training.sampling.balanced import ClassBatches
 from retrieval.training.sampling.pairs import BalancedPairs
@@ -41,6 +41,9 @@ from retrieval.training.training_set import Batches, Source
 
 VALIDATION_PAIRS = 2000
 """At most so many pairs of validation pictures are scored after each epoch."""
+
+ACCURACY = "pair accuracy"
+"""The name of the share of balanced pairs that a probability of a half parts rightly."""
 
 NO_WEIGHT = (
     "No held-out picture has a right and a wrong hit, so that nothing says what the network's score counts beside the "
@@ -58,7 +61,7 @@ class TrainedPair(Outcome[PairRecipe, PairReading]):
 
     Attributes:
         measures: of the last weights on the validation pairs, by name, with intervals
-            (:func:`retrieval.measures.roc.verify`); empty without validation pairs. With the hits of an
+            (:func:`retrieval.measures.roc.verify`), and the pair accuracy; empty without validation pairs. With the hits of an
             encoder also that encoder's equal error rate, and that of both together.
     """
 
@@ -129,7 +132,7 @@ class PairRun(Run[PairRecipe, PairReading]):
             pretrained=asked.net == "comparison" and networks.pretrained(asked.trunk),
         )
         self.engine = Engine(
-            *objective(self.network.to(self.device, memory_format=torch.channels_last)),
+            *objective(self.network.to(self.device, memory_format=torch.channels_last), self.dtype),
             self.recipe.for_engine(),
             self.network.preprocessing,
             self.device,
@@ -233,7 +236,7 @@ class PairRun(Run[PairRecipe, PairReading]):
             if self.hits is not None:
                 self.report(NO_WEIGHT)
             return {}, None
-        measures = verify(scores)
+        measures = verify(scores) | {ACCURACY: accuracy(scores, 0.0)}
         if self.hits is None or self.answers is None:
             return measures, None
         similarities, said = self.answers.similarities, scores.scores.reshape(-1, 2).astype(np.float64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.encoder.pair_scorer import PairScorer, Scores
 from retrieval.images import Pixels
+from retrieval.measures.intervals import Interval, mean_intervals
 from retrieval.measures.pair_sampling import Pairs
 from retrieval.training.sampling.pairs import BalancedPairs
 from retrieval.training.sampling.sampler import by_class
@@ -68,6 +69,13 @@ def with_classes(scores: Scores, first: Side, second: Side) -> Pairs:
     classes = np.stack([side.labels[side.rows] for side in (first, second)], axis=1).astype(np.int32)
     genuine = classes[:, 0] == classes[:, 1]
     return Pairs(scores, genuine, classes, (int(genuine.sum()), int((~genuine).sum())))
+
+
+def accuracy(pairs: Pairs, threshold: float) -> Interval:
+    """The share of pairs on the right side of a threshold, which accepts what is above it; its interval is over the
+    classes of the first pictures. Of a network that is 0 for logits and 0.5 for probabilities."""
+    right = (pairs.scores > threshold) == pairs.genuine
+    return mean_intervals(right, over=pairs.classes[:, 0])[0]
 
 
 def scored(
