@@ -52,7 +52,7 @@ from retrieval.measures.roc import verify
 from retrieval.training.loop import train
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.pair_loop import train_pair
-from retrieval.training.pairs.validation import balanced_pairs, scored
+from retrieval.training.pairs.validation import Drawn, balanced_pairs, scored
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
 
@@ -291,8 +291,8 @@ def by_scores(scorer: PairScorer, asked: PictureSet) -> Figures:
     """Characters asked for among those of one alphabet, and balanced pairs of all of them, by a pair network."""
     trials = evaluate_trials(by_pairs(scorer, "network"), asked, ways=[20], shots=[1], trials=4000, within_groups=True)
     pixels = asked.read(scorer.preprocessing)
-    pairs = balanced_pairs(asked.labels, 2000, 0)
-    found = verify(scored(scorer, lambda rows: pixels[rows], asked.labels, *pairs))
+    pairs = Drawn(lambda rows: pixels[rows], asked.labels, *balanced_pairs(asked.labels, 2000, 0))
+    found = verify(scored(scorer, pairs))
     return {"error": ends(trials.figures[0].error), "EER": ends(found["EER"])}
 
 

@@ -29,7 +29,7 @@ from retrieval.networks.pairs import siamese
 from retrieval.search import rerank
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.pair_loop import train_pair
-from retrieval.training.pairs.validation import accuracy, balanced_pairs, scored
+from retrieval.training.pairs.validation import Drawn, accuracy, balanced_pairs, scored
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
 from systems.drawing import draw_dots
@@ -185,7 +185,7 @@ def scorer_of(pictures: PictureSet, run: Path, recipe: PairRecipe) -> tuple[Pair
 def told_apart(scorer: PairScorer, test: PictureSet, count: int) -> dict[str, list[float]]:
     """How well so many balanced pairs of pictures are told apart."""
     pixels = test.read(scorer.preprocessing)
-    found = scored(scorer, lambda rows: pixels[rows], test.labels, *balanced_pairs(test.labels, count, SEED))
+    found = scored(scorer, Drawn(lambda rows: pixels[rows], test.labels, *balanced_pairs(test.labels, count, SEED)))
     measured = verify(found)
     return {key: values(measured[key]) for key in (FPR, "EER")} | {"accuracy": values(accuracy(found, 0.5))}
 

@@ -133,7 +133,7 @@ def test_the_saved_network_tells_new_pictures_apart(run):
     new = made_up(n=120, seed=0)
     pixels = new.read(scorer.preprocessing)
     first, second = validation.balanced_pairs(new.labels, 200, seed=1)
-    found = validation.scored(scorer, lambda rows: pixels[rows], new.labels, first, second)
+    found = validation.scored(scorer, validation.Drawn(lambda rows: pixels[rows], new.labels, first, second))
     assert found.genuine.sum() == 100 and found.available == (100, 100)
     # near 1 and near 0 with every kernel and seed; guessing would be 0.5 and 0.95
     assert ((found.scores > 0.5) == found.genuine).mean() > 0.9
@@ -141,6 +141,24 @@ def test_the_saved_network_tells_new_pictures_apart(run):
     one = scorer.score(pixels[0], pixels[:60])
     same = new.labels[:60] == new.labels[0]
     assert np.quantile(one[same], 0.1) > np.quantile(one[~same], 0.9)
+
+
+@pytest.mark.parametrize("name", ["comparison", "siamese", "pseudo-siamese"])
+def test_pairs_are_scored_from_features_of_each_picture_once_where_there_are_any(name, monkeypatch):
+    scorer = PairScorer(untrained(name), threads=1)
+    pixels, labels = noise(9, scorer.preprocessing), np.arange(9) % 3
+    drawn = validation.Drawn(lambda rows: pixels[rows], labels, *validation.balanced_pairs(labels, 40, seed=0))
+    monkeypatch.setattr(validation, "AT_ONCE", 7)
+    ran = []
+    scorer._normalised, normalised = lambda x: ran.append(len(x)) or normalised(x), scorer._normalised
+    said = validation.logits(scorer, drawn)
+    assert sum(ran) == drawn.embedded(scorer.siamese) == (80 if name == "pseudo-siamese" else 9)
+    expected = scorer.pair_logits(pixels[drawn.first], pixels[drawn.second])
+    assert np.allclose(said, expected, rtol=0, atol=1e-6) and np.ptp(expected) > 1e-4
+    found = validation.scored(scorer, drawn)
+    assert np.allclose(found.scores, 1 / (1 + np.exp(-expected)), rtol=0, atol=1e-5)
+    assert found.genuine.tolist() == (labels[drawn.first] == labels[drawn.second]).tolist()
+    assert validation.accuracy(found, 0.5).value == np.mean((expected > 0) == found.genuine)
 
 
 @pytest.mark.kernels
