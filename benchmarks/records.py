@@ -165,11 +165,14 @@ class Choice(NamedTuple):
         candidates: name → what each changes of it.
         by: how the 5,000 held-out pictures of CIFAR-10 are compared with the 45,000 others; None for Omniglot, whose
             held-out characters are asked for among those of one alphabet.
+        learns: the part of Omniglot's folder that is learned from; by default all background alphabets but those of the
+            held-out characters.
     """
 
     recipe: Recipe | PairRecipe
     candidates: dict[str, dict[str, Any]]
     by: Compare | None = None
+    learns: str = ""
 
 
 CHOICES = {
@@ -192,6 +195,19 @@ CHOICES = {
                 "widths": "64,128,256",
             },
         },
+    ),
+    # learned from `learns` alone; characters of other alphabets choose
+    "choose-omniglot-small1": Choice(
+        OMNIGLOT.replace(epochs=8),
+        {
+            "small1, as kept": {},
+            "small1, mirrored classes": {"mirrored_classes": True, "epochs": 4},
+            "small1, twice as wide": {"widths": "64,128,256", "epochs": 3},
+            "small1, 48 pixels": {"size": 48, "epochs": 4},
+            "small1, averaged weights": {"average": 0.98},
+            "small1, temperature 0.2": {"temperature": 0.2},
+        },
+        learns="images_background_small1.zip",
     ),
     # for the row comparison-vgg16 of family.py, with a quarter of its filters
     "choose-comparison": Choice(
@@ -361,7 +377,8 @@ def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
 def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
     """Each candidate, on pictures that were held out; a row is written down as soon as it is known."""
     if choice.by is None:
-        learned, asked = held_out(datasets.load(data / "images_background.zip"))
+        part = datasets.load(data / choice.learns) if choice.learns else None
+        learned, asked = held_out(datasets.load(data / "images_background.zip"), part)
     else:
         learned = with_validation(datasets.load(data))
 
@@ -382,12 +399,15 @@ def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict
     return [once(out / name / "result.json", partial(candidate, name, out / name)) for name in names]
 
 
-def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
-    """The pictures without six alphabets of at least 20 characters, and these."""
+def held_out(pictures: PictureSet, learned: PictureSet | None = None) -> tuple[PictureSet, PictureSet]:
+    """What is learned from, and the characters of six other alphabets of at least 20; without `learned` that is all
+    other pictures."""
     alphabets = np.array(pictures.levels)
     large = [one for one in np.unique(alphabets) if len(np.unique(pictures.labels[alphabets == one])) >= 20]
+    if learned is not None:
+        large = [one for one in large if one not in set(learned.levels or ())]
     chosen = np.isin(alphabets, np.random.default_rng(0).permutation(large)[:6])
-    return pictures.select(~chosen), pictures.select(chosen)
+    return pictures.select(~chosen) if learned is None else learned, pictures.select(chosen)
 
 
 def shown(row: dict[str, Any]) -> list[dict[str, Any]]:

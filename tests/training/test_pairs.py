@@ -552,6 +552,29 @@ def test_the_command_trains_a_pair_network(photos, tmp_path, capsys):
     assert "trained already" in capsys.readouterr().out
 
 
+def test_the_learned_comparison_over_vgg16_learns_from_folders_of_ones_own(tmp_path, capsys):
+    """The commands of docs/pairs.md, on small pictures with few filters: trained, measured, asked of other folders."""
+    for kind, classes in (("known", "abc"), ("new", "de")):
+        for name in classes:
+            coarse = np.random.default_rng(ord(name)).integers(0, 2, (4, 4), np.uint8) * 255
+            for picture in range(40 if kind == "known" else 4):
+                file = tmp_path / kind / name / f"{picture}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.roll(np.kron(coarse, np.ones((9, 9), np.uint8)), picture % 3, 0)).save(file)
+    out = str(tmp_path / "run")
+    narrow = ["--size", "32", "--widths", "2,4,4,4,4", "--epochs", "2", "--classes-per-batch", "3"]
+    command = ["train", str(tmp_path / "known"), "--net", "comparison", "--trunk", "vgg16", "--out", out]
+    assert main([*command, *narrow, "--validation", "30", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["recipe"]["trunk"] == "vgg16" and {"EER", "pair accuracy"} <= set(said["validation"])
+    scorer = PairScorer.load(out)
+    assert scorer.preprocessing.size == 32 and 0 <= scorer.config.measures["pair accuracy"]["value"] <= 1
+    trials = ["evaluate", out, str(tmp_path / "new"), "--oneshot", "--ways", "2", "--shots", "1", "--trials", "20"]
+    assert main([*trials, "--json"]) == 0
+    (figure,) = json.loads(capsys.readouterr().out)["figures"]
+    assert figure["trials"] == 20 and 0 <= figure["error"]["value"] <= 1
+
+
 def test_the_command_goes_on_with_a_pair_network(photos, tmp_path, capsys, monkeypatch):
     step = Engine.step
 
