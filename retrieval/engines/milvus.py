@@ -174,7 +174,7 @@ class Milvus(Engine):
         found: Rows = []
         for some in _chunks(sorted(keys), NAMED // 8):
             found += self._items(f"{field} in {json.dumps(some)}", ROW)
-        rows = [to_row(one) for one in sorted(found, key=lambda one: int(one["id"]))]
+        rows = [to_row(one) for one in sorted(found, key=_id_of)]
         return [row for row in rows if getattr(row.item, column) in wanted]
 
     def scan(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
@@ -550,17 +550,19 @@ class Milvus(Engine):
 
     def _pages(self, fields: Sequence[str], condition: str = "id >= 0", *, strict: bool = False) -> Iterator[Rows]:
         """Fields of all items of a condition, by ascending id, in blocks: so many ids as have no more items than fit."""
-        first, most = 0, self._step if "embedding" in fields else MOST // 8
-        last = self._asked(lambda _: self._last_id(), strict=strict)
-        step = most
+        most, wanted = self._step if "embedding" in fields else MOST // 8, [*{*fields, "id"}]
+        found = self._items(condition, wanted, limit=most + 1, strict=strict)
+        if len(found) <= most:
+            yield sorted(found, key=_id_of)
+            return
+        first, last, step = 0, self._asked(lambda _: self._last_id(), strict=strict), most
         while first < last:
             end = min(first + step, last)
-            inside = f"{condition} and id >= {first} and id < {end}"
-            found = self._items(inside, [*{*fields, "id"}], limit=min(most + 1, MOST), strict=strict)
+            found = self._items(f"{condition} and id >= {first} and id < {end}", wanted, limit=most + 1, strict=strict)
             if len(found) > most:
                 step = max(step // 2, 1)
                 continue
-            yield sorted(found, key=lambda one: int(one["id"]))
+            yield sorted(found, key=_id_of)
             first = end
             step = step * 4 if len(found) < most // 4 else step
 
@@ -578,7 +580,7 @@ class Milvus(Engine):
 
     def _decoded(self, found: Rows) -> tuple[Ids, npt.NDArray[Any]]:
         """Ids, ascending, and vectors."""
-        rows = sorted(found, key=lambda one: int(one["id"]))
+        rows = sorted(found, key=_id_of)
         return ids_of(rows), self._vectors.decoded([one["embedding"] for one in rows])
 
     def _fetched(self, ids: Ids) -> tuple[Ids, npt.NDArray[Any]]:
@@ -608,8 +610,10 @@ class Milvus(Engine):
         """The Hamming distance of a score, and a little less."""
         return max(0.0, math.floor((1 - score) * self._vectors.dim / 2 - 1e-6))
 
-    def _score(self, distance: float) -> float:
-        return 1 - 2 * distance / self._vectors.dim if self._vectors.binary else distance
+    def _most(self, distance: float) -> float:
+        """What is not among hits scores no more than this, if the last of them has this distance; as Milvus does not break
+        ties by id, of codes something between that score and the next."""
+        return 1 - (2 * distance - 1) / self._vectors.dim if self._vectors.binary else distance
 
     def _near(
         self,
@@ -632,7 +636,7 @@ class Milvus(Engine):
                 consistency_level="Eventually", timeout=PATIENCE,
             )  # fmt: skip
         hits = [{**one["entity"], "distance": one["distance"]} for one in found]
-        worst = -math.inf if len(hits) < count else min((self._score(one["distance"]) for one in hits), default=math.inf)
+        worst = -math.inf if len(hits) < count else min((self._most(one["distance"]) for one in hits), default=math.inf)
         if together:
             ids, vectors = self._decoded(hits)
         else:
@@ -735,6 +739,10 @@ def _value(found: Mapping[str, Any], name: str) -> Value | None:
         return None
     value: Value | None = found[COLUMNS[name]] if name in COLUMNS else found["attributes"].get(name)
     return value
+
+
+def _id_of(found: Mapping[str, Any]) -> int:
+    return int(found["id"])
 
 
 def _chunks(all_: Sequence[Any] | Ids, size: int) -> Iterator[Any]:

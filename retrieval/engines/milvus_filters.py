@@ -180,7 +180,7 @@ def _whole_range(field: str, low: float, high: float) -> str:
 
 
 def _inverse(of: Filter) -> Filter:
-    return Filter(f"(not {of.expression})", of.exact, lambda row: not of.matches(row))
+    return Filter(f"(not ({of.expression}))", of.exact, lambda row: not of.matches(row))
 
 
 def _joined(tests: Sequence[str], word: str) -> str:

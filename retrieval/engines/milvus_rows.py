@@ -128,7 +128,8 @@ class Vectors(NamedTuple):
         if self.binary:
             yield from (vector.tobytes() for vector in np.ascontiguousarray(vectors, np.uint8))
         else:
-            yield from np.ascontiguousarray(vectors, np.float32)
+            kept = vectors.astype(np.float16) if self.storage == "float16" else vectors
+            yield from np.ascontiguousarray(kept, np.float32)
 
     def decoded(self, sent: Sequence[Any]) -> npt.NDArray[Any]:
         """Vectors (n, width) as pymilvus gives them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import lzma
 import os
@@ -19,8 +20,12 @@ from pathlib import Path
 PATIENCE = 120.0
 """Seconds until it must be ready: about ten on a quiet machine, a minute after it was killed."""
 
-FASTER = {"timeTickInterval": 20, "checkInterval": 100, "distPullInterval": 100, "checkHandoffInterval": 500}
+FASTER = {
+    "timeTickInterval": 20, "checkInterval": 100, "distPullInterval": 100, "checkHandoffInterval": 500,
+}  # fmt: skip
 """Milliseconds after which it looks for what is to be done: five to ten times as often as by default."""
+
+CHECKS = {"segmentCheckInterval": 100, "channelCheckInterval": 100, "indexCheckInterval": 500}
 
 
 def installed() -> bool:
@@ -38,12 +43,7 @@ class MilvusServer:
         found = importlib.util.find_spec("milvus")
         assert found is not None and found.origin is not None  # asked by installed()
         data = Path(found.origin).parent / "data"
-        for packed in (data / "bin").glob("*.lzma"):
-            program = self._home / "bin" / packed.name.removesuffix(".lzma")
-            program.parent.mkdir(exist_ok=True)
-            with lzma.open(packed) as opened, program.open("wb") as unpacked:
-                shutil.copyfileobj(opened, unpacked)
-            program.chmod(0o755)
+        self._programs = _programs(data)
         self.port = ports[0]
         self._configure((data / "config.yaml.template").read_text(), ports)
         shutil.copy(data / "glog.conf", self._home / "configs")
@@ -61,11 +61,11 @@ class MilvusServer:
             "DEPLOY_MODE": "STANDALONE",
             "METRICS_PORT": str(self._metrics),
             "MILVUS_RUN_DIR": str(self._home / "run"),
-            "LD_LIBRARY_PATH": str(self._home / "bin"),
+            "LD_LIBRARY_PATH": str(self._programs),
         }
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._home / "bin" / "milvus", "run", "standalone"],
+                [self._programs / "milvus", "run", "standalone"],
                 stdout=log, stderr=log, cwd=self._home, env=variables, start_new_session=True,
             )  # fmt: skip
         end = time.monotonic() + PATIENCE
@@ -116,8 +116,26 @@ class MilvusServer:
         written = re.sub(r"(?m)^( +ip:) *(#.*)?$", r"\1 127.0.0.1", written)
         for name, milliseconds in FASTER.items():
             written = re.sub(rf"(?m)^( +{name}:) *[0-9]+", rf"\1 {milliseconds}", written)
+        more = "".join(f"\n  {name}: {milliseconds}" for name, milliseconds in CHECKS.items())
+        written = written.replace("\nqueryCoord:", f"\nqueryCoord:{more}", 1)
         (self._home / "configs").mkdir()
         (self._home / "configs" / "milvus.yaml").write_text(written)
+
+
+def _programs(data: Path) -> Path:
+    """Where the programs lie, unpacked once beside the package."""
+    folder = data / "unpacked"
+    if not folder.exists():
+        made = Path(tempfile.mkdtemp(dir=data))
+        for packed in (data / "bin").glob("*.lzma"):
+            program = made / packed.name.removesuffix(".lzma")
+            with lzma.open(packed) as opened, program.open("wb") as unpacked:
+                shutil.copyfileobj(opened, unpacked)
+            program.chmod(0o755)
+        with contextlib.suppress(OSError):  # another has made it meanwhile
+            made.rename(folder)
+        shutil.rmtree(made, ignore_errors=True)
+    return folder
 
 
 def _free_ports(count: int) -> list[int]:
