@@ -652,13 +652,13 @@ class Milvus(Engine):
         """What is not in the structure, of a condition."""
         since = f"{state.items_there} and since > {state.settled}"
         tail = self._tail
-        if tail is None or tail[0] != state.generation:
+        if tail is None or tail[0] != state.row:
             ids = np.sort(ids_of(self._query(since, ["id"])))
             found = [
                 self._decoded(self._query(f"{since} and id in {some}", ["id", "embedding"]))
                 for some in _some(ids.tolist(), min(self._step, NAMED))
             ]
-            tail = self._tail = (state.generation, *self._stacked(found))
+            tail = self._tail = (state.row, *self._stacked(found))
         _, ids, vectors = tail
         if not condition or not len(ids):
             return ids, vectors

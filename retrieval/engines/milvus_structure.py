@@ -84,13 +84,16 @@ class Structure:
         )
 
     def _wait(self, collection: str) -> None:
-        """Until what is searched is sealed, and has an index where it is large enough for one."""
+        """Until all that was written is in segments that are searched as such, and indexed if they are large enough."""
         end = time.monotonic() + LONG
         while time.monotonic() < end:
-            if all(
-                one.state == _SEALED and (one.index_id > 0 or one.num_rows < _SMALL) or not one.num_rows
+            kept = self._client.list_persistent_segments(collection, timeout=30)
+            asked = {
+                one.segment_id
                 for one in self._client.list_loaded_segments(collection, timeout=30)
-            ):
+                if one.state == _SEALED and (one.index_id > 0 or one.num_rows < _SMALL)
+            }
+            if all(one.segment_id in asked for one in kept if one.num_rows):
                 return
             time.sleep(0.5)
         raise RetrievalError("Milvus has not finished an index within a day; see to its index nodes.")
