@@ -7,11 +7,11 @@
     python benchmarks/cluster.py --json
 
 In every round each side runs once, the other way round in every other. The bare encoder is one process that reads,
-decodes and encodes the same files with one thread, and keeps nothing; each worker has one core, too. `pictures/s` counts
-from the first picture to the last commit, without the start of the workers; `seconds` is the whole build.
+decodes and encodes the same files with one thread, and keeps nothing; each worker has one core, too. `pictures/s` is
+counted from the first picture to the last commit, without the start of the workers; `seconds` is the whole build.
 
-Workers share the machine's cores with each other and with whatever else runs: four workers on two cores cannot be faster
-than two. `cores` and `load` (processes that want to run, on average over the last minute) say how it was.
+Workers share the machine's cores with each other and with whatever else runs: four workers on two cores cannot be any
+faster than two. `cores` and `load` (processes that want to run, on average over the last minute) say how it was.
 """
 
 from __future__ import annotations

@@ -180,7 +180,14 @@ def _map(args: argparse.Namespace) -> int:
             raise RetrievalError(f"--{name} says nothing with --vectors-of, which reads no pictures; leave it out.")
     from retrieval.ingest.map_index import map_index
 
-    count = map_index(args.vectors_of, args.out, model=args.model, vectors=args.vectors, overwrite=args.overwrite)
+    count = map_index(
+        args.vectors_of,
+        args.out,
+        model=args.model,
+        vectors=args.vectors,
+        on=cluster_of(args),
+        overwrite=args.overwrite,
+    )
     if args.json:
         print(
             json.dumps(

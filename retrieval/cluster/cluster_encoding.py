@@ -6,12 +6,12 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from retrieval.base.machine import versions
-from retrieval.base.placed_files import Root
+from retrieval.base.placed_files import LINKED, NAMED, Root
 from retrieval.base.text import printable
 from retrieval.cluster.connection import Seats, imported
 from retrieval.cluster.crew import Crew
-from retrieval.cluster.worker import DECIDING, Job, Made
+from retrieval.cluster.refusal import releases
+from retrieval.cluster.worker import Job, Made, Ready, Worker
 from retrieval.images.reading import Contents, ReadPicture
 from retrieval.index import Index, NewItem
 from retrieval.index.folder import remove_parts
@@ -53,18 +53,19 @@ class ClusterEncoding:
             dim=index.dim,
             storage=index.storage,
             decoder=index.decoder,
-            root=root,
+            root=str(root.path),
+            allowed={name: bool(index.details.get(name)) for name in (NAMED, LINKED)},
             threads=seats.cores,
             batch=means.batch,
             memory=means.memory,
-            versions=versions(DECIDING),
+            versions=releases(),
         )
         self._cores = seats.workers * seats.cores
-        self._crew = Crew(job, seats)
+        self._crew = Crew(Worker, job, seats, _named)
         self._wanted: Counter[str] = Counter()
         """Rows of each part that are still to be committed."""
         try:
-            ready = self._crew.begin()
+            ready: Ready = self._crew.begin()
         except BaseException:
             self._crew.end()
             raise
@@ -124,3 +125,7 @@ class ClusterEncoding:
             del self._wanted[file]
             with contextlib.suppress(OSError):  # the next writer does
                 (self._index.folder / file).unlink(missing_ok=True)
+
+
+def _named(paths: Sequence[str]) -> str:
+    return f"{len(paths):,} pictures, from {printable(paths[0])!r} to {printable(paths[-1])!r},"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from retrieval.base import progress
+from retrieval.base.text import for_terminal
 from retrieval.cluster.connection import Seats, imported
-from retrieval.cluster.worker import Job, Ready, Refusal, Worker
+from retrieval.cluster.refusal import Refusal
 from retrieval.errors import RetrievalError
 
 QUEUED = 2
@@ -39,7 +41,7 @@ class _Hand:
 
     actor: Any
     starting: Any
-    ready: Ready | None = None
+    ready: Any = None
     tasks: int = 0
 
 
@@ -57,21 +59,27 @@ class _Task(Generic[_Work]):
 
 @dataclass
 class Crew:
-    """Workers on a Ray cluster. One that is lost is replaced, wherever there is room.
+    """Workers on a Ray cluster. One that is lost is replaced, wherever there is room; where one refuses to work, others
+    go on without it.
 
     Attributes:
+        kind: their class, with `ready()`, `work(...)` and perhaps `gather(...)`; whatever is wrong they answer as a
+            :class:`Refusal`.
         job: what they know.
         seats: how many, with what.
+        named: what a piece of work is called where workers end over it.
     """
 
-    job: Job
+    kind: type
+    job: Any
     seats: Seats
+    named: Callable[[Any], str]
     _hands: list[_Hand] = field(default_factory=list)
     _turn: Iterator[int] = field(default_factory=itertools.count)
     _vain: int = 0
 
-    def begin(self) -> Ready:
-        """Start the workers, and wait for the first.
+    def begin(self) -> Any:
+        """Start the workers, and wait for the first; what it says when it is ready.
 
         Raises:
             RetrievalError: none can do the job.
@@ -83,13 +91,13 @@ class Crew:
             max_restarts=0,
             max_task_retries=0,
             concurrency_groups={FILES: 1},
-        )(Worker)
+        )(self.kind)
         while len(self._hands) < self.seats.workers:
             self._hire()
         return self._first()
 
     def in_order(self, works: Iterable[_Work], *given: Any) -> Iterator[tuple[_Work, Any]]:
-        """Have the workers' ``encode(work, *given)`` done for each of some works; each with its result, in order.
+        """Have the workers' ``work(piece, *given)`` done for each of some works; each with its result, in order.
 
         Args:
             works: taken as they are needed.
@@ -113,7 +121,7 @@ class Crew:
                         break
                     task = _Task(work)
                     tasks.append(task)
-                task.hand, task.ref = hand, hand.actor.encode.remote(task.work, *given)
+                task.hand, task.ref = hand, hand.actor.work.remote(task.work, *given)
                 hand.tasks += 1
             if not tasks:
                 return
@@ -163,7 +171,17 @@ class Crew:
                 self._ray.kill(hand.actor)
             self._hire()
 
-    def _first(self) -> Ready:
+    def _do_without(self, hand: _Hand, refusal: Refusal) -> None:
+        """It cannot do the job where it runs: others do, if there are any."""
+        if hand not in self._hands:
+            return
+        self._hands.remove(hand)
+        self._ray.kill(hand.actor)
+        if not self._hands:
+            raise RetrievalError(refusal.reason)
+        progress.note(f"note: {refusal.reason} Others go on without it.")
+
+    def _first(self) -> Any:
         """What a worker that is ready said; waits until there is one."""
         since = time.monotonic()
         said = False
@@ -195,24 +213,24 @@ class Crew:
             except self._ray.exceptions.RayTaskError:
                 raise
             except self._ray.exceptions.RayError:  # the worker, its node, or what it left there
-                progress.note(f"note: a worker of the cluster was lost; its {len(task.work)} pictures go to another")
+                progress.note(f"note: a worker of the cluster was lost; {self.named(task.work)} go to another")
+                if task.hand is not None:
+                    self._replace(task.hand)
                 self._give_again(task, lost)
                 continue
             if isinstance(result, Refusal) and result.here:
-                progress.note(f"note: {result.reason}")
-                self._give_again(task, lost)
+                if task.hand is not None:
+                    self._do_without(task.hand, result)
+                lost.append(task)
             else:
                 task.result, task.done = self._told(result), True
 
     def _give_again(self, task: _Task[Any], lost: deque[_Task[Any]]) -> None:
-        if task.hand is not None:
-            self._replace(task.hand)
         task.hand, task.lost = None, task.lost + 1
         if task.lost == TRIES:
             raise RetrievalError(
-                f"{TRIES} workers ended one after the other over the same {len(task.work)} pictures, from "
-                f"{task.work[0]!r} to {task.work[-1]!r}; see whether they have enough memory (--memory is for each of "
-                "them), and run it again: what is committed stays."
+                f"{TRIES} workers ended one after the other over {self.named(task.work)}; see whether they have enough "
+                "memory (--memory is for each of them), and run it again: what is committed stays."
             )
         lost.append(task)
 
@@ -222,15 +240,18 @@ class Crew:
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            said = Refusal(f"A worker ended before it was ready ({_first_line(error)}); see Ray's log.", here=True)
-        if isinstance(said, Ready):
-            hand.ready, self._vain = said, 0
+            self._vain += 1
+            if self._vain == TRIES * self.seats.workers:
+                raise RetrievalError(
+                    f"{self._vain} workers of the Ray cluster ended before they were ready, the last with: "
+                    f"{_reason(error)}; see that each node has the same Python and retrieval, and enough memory."
+                ) from None
+            self._replace(hand)
             return
-        self._vain += 1
-        if not said.here or self._vain >= TRIES * self.seats.workers:
-            raise RetrievalError(said.reason)
-        progress.note(f"note: {said.reason}")
-        self._replace(hand)
+        if isinstance(said, Refusal) and said.here:
+            self._do_without(hand, said)
+        else:
+            hand.ready, self._vain = self._told(said), 0
 
     @staticmethod
     def _told(result: Any) -> Any:
@@ -244,5 +265,8 @@ class Crew:
         return result
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _reason(error: Exception) -> str:
+    """What Ray says of a worker's end, in a line: what Python raised there, if it says that."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    raised = [line for line in lines if re.match(r"\w*Error: ", line)]
+    return for_terminal((raised or lines)[-1 if raised else 0].rstrip("."))[:300]

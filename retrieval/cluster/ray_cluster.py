@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from retrieval.base.placed_files import Root
 from retrieval.cluster.cluster_encoding import ClusterEncoding
-from retrieval.cluster.connection import AUTO, connect, nodes, share_out
+from retrieval.cluster.connection import AUTO, Seats, connect, nodes, share_out
+from retrieval.cluster.crew import Crew
+from retrieval.cluster.mapper import MapJob, Mapper
+from retrieval.cluster.refusal import releases
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
+from retrieval.index.gathering import MappedSegment
+from retrieval.index.records import SegmentRecord
 from retrieval.ingest.update import Means
 
 
@@ -61,6 +68,30 @@ class RayCluster:
                 f"The index {index.name!r} is in a database, and a cluster writes folders; leave --ray out, or build a "
                 "folder and `retrieval export` it."
             )
+        return ClusterEncoding(self._seats(means.threads), index, root, means)
+
+    def mapped(self, folder: Path, segments: Sequence[MappedSegment]) -> Iterator[SegmentRecord]:
+        """Have segments written with the head that lies in an index's folder.
+
+        Args:
+            folder: of that index, which is being made.
+            segments: what is to be written.
+
+        Yields:
+            The parts, in the order of the segments.
+
+        Raises:
+            RetrievalError: there is no room, no worker can do it, or a segment is damaged.
+        """
+        seats = self._seats(None)
+        crew = Crew(Mapper, MapJob(folder.absolute(), seats.cores, releases()), seats, lambda one: one.record.file)
+        try:
+            crew.begin()
+            for _, part in crew.in_order(segments):
+                yield part
+        finally:
+            crew.end()
+
+    def _seats(self, threads: int | None) -> Seats:
         self.reach()
-        seats = share_out(nodes(), self.workers, self.gpus_per_worker, means.threads)
-        return ClusterEncoding(seats, index, root, means)
+        return share_out(nodes(), self.workers, self.gpus_per_worker, threads)

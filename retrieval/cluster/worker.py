@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval import images
-from retrieval.base.machine import versions
 from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
+from retrieval.cluster.refusal import Refusal, UnfitError, answered, require_folder, require_releases, where
 from retrieval.encoder.file_encoding import encode_files, pictures_a_batch
-from retrieval.errors import RetrievalError
 from retrieval.images.reading import ReadPicture, recorded_decoder
 from retrieval.index.folder import ENCODER
 from retrieval.index.gathering import Gathering
@@ -28,9 +26,6 @@ from retrieval.index.segments import columns, write_segment
 from retrieval.index.vectors import checked
 from retrieval.ingest.memory_limits import Limits, limits
 from retrieval.ingest.update import own_encoder
-
-DECIDING = ("torch", "onnxruntime", "numpy", "pillow", "simplejpeg", "pi-heif")
-"""Libraries of which another release may give other pixels or other vectors."""
 
 Digests = npt.NDArray[np.bytes_]
 
@@ -44,6 +39,7 @@ class Job:
         name: what the index is called in messages.
         encoder_hash, dim, storage, decoder: the index's.
         root: what paths are relative to.
+        allowed: of the index's details, those that say where its pictures may lie.
         threads: cores that the worker may use.
         batch, memory: as for a build, of each worker.
         versions: of the libraries that decide what a vector is, where the work was asked for.
@@ -55,23 +51,12 @@ class Job:
     dim: int
     storage: str
     decoder: str | None
-    root: Root
+    root: str
+    allowed: Mapping[str, bool]
     threads: int
     batch: int | None
     memory: int | None
     versions: Mapping[str, str]
-
-
-class Refusal(NamedTuple):
-    """Why a worker does not do something.
-
-    Attributes:
-        reason: a sentence.
-        here: it is because of where the worker runs; another may do it.
-    """
-
-    reason: str
-    here: bool
 
 
 class Ready(NamedTuple):
@@ -102,28 +87,6 @@ class Made(NamedTuple):
     part: SegmentRecord | None
 
 
-class _UnfitError(RetrievalError):
-    """It cannot be done where this worker runs."""
-
-
-_Answer = TypeVar("_Answer")
-
-
-def _answered(work: Callable[[], _Answer]) -> _Answer | Refusal:
-    """What work gives; what is wrong comes back as a value, since an exception's class may not survive the way."""
-    try:
-        return work()
-    except _UnfitError as error:
-        return Refusal(str(error), here=True)
-    except RetrievalError as error:
-        return Refusal(str(error), here=False)
-
-
-def _release(version: str | None) -> str:
-    """A version without what it was compiled for, which a node with a GPU and one without it do not share."""
-    return "none" if version is None else version.partition("+")[0]
-
-
 class Worker:
     """One process of a cluster. Whatever it makes is a file of the index's folder with a name of its own, of which only
     the one who asked makes more; so it can be killed at any moment, and somebody else asked.
@@ -133,41 +96,30 @@ class Worker:
     """
 
     def __init__(self, job: Job) -> None:
-        self._job = dataclasses.replace(job, root=dataclasses.replace(job.root))  # as its links lead here
-        self._where = socket.gethostname()
+        self._job = job
+        self._root = Root.of(job.root, job.allowed)
 
     def ready(self) -> Ready | Refusal:
         """Load the encoder."""
-        return _answered(self._begin)
+        return answered(self._begin)
 
-    def encode(self, paths: Sequence[str], known: Digests | None) -> Made | Refusal:
+    def work(self, paths: Sequence[str], known: Digests | None) -> Made | Refusal:
         """Read and encode files.
 
         Args:
             paths: some of them, in order.
             known: the contents that need no vector, as :meth:`retrieval.index.Index.contents` gives them.
         """
-        return _answered(lambda: self._encode(paths, _Contents(known)))
+        return answered(lambda: self._encode(paths, _Contents(known)))
 
     def gather(self, gathering: Gathering) -> SegmentRecord | Refusal:
         """Put a segment together."""
-        return _answered(gathering.write)
+        return answered(gathering.write)
 
     def _begin(self) -> Ready:
         job = self._job
-        own = versions(DECIDING)
-        for library in dict.fromkeys((*job.versions, *own)):
-            here, there = (_release(of.get(library)) for of in (own, job.versions))
-            if here != there:
-                raise _UnfitError(
-                    f"The node {self._where} has {library} {here}, and the machine that asks {there}; install the same "
-                    "releases on all of them."
-                )
-        if not job.folder.is_dir():
-            raise _UnfitError(
-                f"The folder {printable(job.folder)!r} is not there on the node {self._where}; a cluster needs one "
-                "that all its nodes see by the same path."
-            )
+        require_releases(job.versions)
+        require_folder(job.folder)
         self._require_pictures()
         self._encoder = own_encoder(job.folder / ENCODER, job.name, job.encoder_hash)
         self._limits: Limits = limits(self._encoder, job.threads, job.batch, job.memory)
@@ -176,14 +128,14 @@ class Worker:
 
     def _require_pictures(self) -> None:
         """See that the folder of pictures is there: one that is not would have every picture of it missing."""
-        folder = self._job.root.path
+        folder = self._root.path
         try:
             there = next(os.scandir(folder), None) is not None
         except OSError:
             there = False
         if not there:
-            raise _UnfitError(
-                f"The folder {printable(folder)!r} of the pictures is not there on the node {self._where}, or empty; "
+            raise UnfitError(
+                f"The folder {printable(folder)!r} of the pictures is not there on the node {where()}, or empty; "
                 "a cluster needs one that all its nodes see by the same path."
             )
 
@@ -200,7 +152,7 @@ class Worker:
             recorded_decoder(job.decoder),
             threads=self._limits.threads,
             batch=self._limits.batch,
-            root=job.root,
+            root=self._root,
             contents=contents,
             room=self._limits.room,
         ):

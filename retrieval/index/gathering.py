@@ -1,4 +1,4 @@
-"""A segment put together of rows that lie in files of the index's folder, by whichever process has that at hand.
+"""Segments made of rows that lie in files already, by whichever process has the folder at hand.
 
 So the vectors of a build on many machines need not come to the one that commits them: it says which rows, in which
 order and under which ids, and somebody else copies them.
@@ -6,7 +6,7 @@ order and under which ids, and somebody else copies them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.base.machine import cores
+from retrieval.base.threads import in_order
 from retrieval.index.records import SegmentRecord
 from retrieval.index.segments import Segment, columns, write_segment
 
@@ -90,3 +92,42 @@ class Gathering:
             for _, vectors in Segment(self.folder, record, self.dim, self.storage).blocks(rows):
                 yield np.arange(number, number + len(vectors), dtype=np.int64), vectors
                 number += len(vectors)
+
+
+@dataclass(frozen=True)
+class MappedSegment:
+    """A segment of one index that is to be one of another, with other vectors. It is plain values, too.
+
+    Attributes:
+        source: the folder of the one index. record: the segment. dim, storage: of that index.
+        removed: ids, int64, ascending, that do not come along.
+        folder: of the other index. width: numbers in a row of it. kept_as: its storage.
+        rows: how many come along.
+    """
+
+    source: Path
+    record: SegmentRecord
+    dim: int
+    storage: str
+    removed: npt.NDArray[np.int64]
+    folder: Path
+    width: int
+    kept_as: str
+    rows: int
+
+    def write(self, make: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]], threads: int | None) -> SegmentRecord:
+        """Write it, as a part; memory is bounded.
+
+        Args:
+            make: what turns some rows, as they are stored, into the other's; asked by several threads at a time.
+            threads: how many; as many as there are cores by default.
+
+        Raises:
+            RetrievalError: the segment is damaged, or the disk is full.
+        """
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
+
+        old = Segment(self.source, self.record, self.dim, self.storage).live_blocks(self.removed)
+        blocks = in_order(lambda block: (block[0], make(block[1])), old, threads or cores())
+        with threadpool_limits(1, user_api="blas"):  # each block has a core of its own
+            return write_segment(self.folder, None, blocks, self.rows, self.width, self.kept_as)

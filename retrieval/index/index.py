@@ -21,16 +21,15 @@ import numpy.typing as npt
 from retrieval.base.files import checksum
 from retrieval.base.given import whole, whole_numbers
 from retrieval.base.held_folder import HeldFolder, identity
-from retrieval.base.machine import cores, versions
+from retrieval.base.machine import versions
 from retrieval.base.placed_files import Root
-from retrieval.base.threads import in_order
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
 from retrieval.index.catalog import FILE as CATALOG
 from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
-from retrieval.index.gathering import Gathering, StoredRow
+from retrieval.index.gathering import Gathering, MappedSegment, StoredRow
 from retrieval.index.records import (
     Facts,
     Item,
@@ -844,7 +843,7 @@ class Index:
     def copy_mapped(
         self,
         folder: Path,
-        make: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]],
+        write: Callable[[Sequence[MappedSegment]], Iterable[SegmentRecord]],
         *,
         dim: int,
         encoder_hash: str,
@@ -855,15 +854,13 @@ class Index:
 
         Args:
             folder: an empty one, or with nothing but an ``encoder`` folder.
-            make: what turns some rows of this index (m, dim), as they are stored, into the other's unit rows; asked by
-                as many threads as there are cores, while what is made is written.
+            write: has :meth:`MappedSegment.write` done for each of some, here or elsewhere, and gives what those gave,
+                in their order.
             dim, encoder_hash, details, storage: of the other, as :meth:`create` takes them.
 
         Raises:
             RetrievalError: a segment is damaged, the disk is full, or this index was changed by somebody meanwhile.
         """
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
-
         folders.make(folder)
         self._catalog.copy_to(folder / CATALOG)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -871,15 +868,17 @@ class Index:
             if other.generation != self.generation:
                 raise RetrievalError(f"The index {self.name!r} was changed meanwhile; try again.")
             folders.remove_orphans(folder, other)  # which makes the folders, too
-            removed, records = self._state.removed, []
-            for segment in self._now.segments:
-                count = len(segment.live(removed))
-                if count:
-                    width = segments.columns(dim, storage)
-                    blocks = in_order(lambda block: (block[0], make(block[1])), segment.live_blocks(removed), cores())
-                    with threadpool_limits(1, user_api="blas"):  # each block has a core of its own
-                        record = segments.write_segment(folder, segment.record.id, blocks, count, width, storage)
-                    records.append(record)
+            removed, width = self._state.removed, segments.columns(dim, storage)
+            source, into = self.folder.absolute(), folder.absolute()
+            counts = {segment.record: len(segment.live(removed)) for segment in self._now.segments}
+            old = [record for record, count in counts.items() if count]
+            parts = write([
+                MappedSegment(
+                    source, record, self.dim, self.storage, removed, into, width, storage, counts[record]
+                )
+                for record in old
+            ])  # fmt: skip
+            records = [segments.take_part(folder, part, record.id) for record, part in zip(old, parts, strict=True)]
             libraries = {"sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)}
             about = {"dim": dim, "storage": storage, "encoder_hash": encoder_hash, "created": now}
             other.become(records, {**about, "libraries": libraries, "details": dict(details)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,8 @@ from retrieval.images.folders import Stamp
 from retrieval.images.reading import ReadPicture, hash_files, is_outdated
 from retrieval.index import Index, Item, NewItem
 from retrieval.index.folder import ENCODER
-from retrieval.index.records import CSV
+from retrieval.index.gathering import MappedSegment
+from retrieval.index.records import CSV, SegmentRecord
 from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import Changes, is_as_it_was
 from retrieval.ingest.encode_new import Encoding, Here, Ingest, Ingested, mark_incomplete
@@ -56,6 +57,13 @@ class Workers(Protocol):
 
         Raises:
             RetrievalError: they cannot be had, or cannot encode for it.
+        """
+
+    def mapped(self, folder: Path, segments: Sequence[MappedSegment]) -> Iterator[SegmentRecord]:
+        """Have segments written with the head that lies in an index's folder; the parts, in their order.
+
+        Raises:
+            RetrievalError: they cannot be had, or a segment is damaged.
         """
 
 

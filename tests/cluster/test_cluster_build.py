@@ -20,7 +20,7 @@ from compared import everything
 from PIL import Image
 from ray_nodes import RayNodes
 
-from retrieval import RayCluster
+from retrieval import HeadRecipe, RayCluster, map_index, train_head
 from retrieval.base import progress
 from retrieval.cluster import cluster_encoding
 from retrieval.errors import RetrievalError
@@ -138,7 +138,7 @@ def test_a_worker_is_killed(
         )
     assert done.is_set()
     told = capsys.readouterr()
-    assert "a worker of the cluster was lost; its 8 pictures go to another" in told.err
+    assert "a worker of the cluster was lost; 8 pictures, from " in told.err
     assert told.out == ""  # where results go
     assert everything(tmp_path / "index") == alone("float16")
     with Index.open(tmp_path / "index") as index:
@@ -237,3 +237,17 @@ def test_too_little_memory_is_one_sentence(cluster: RayNodes, pictures: Path, mo
     with pytest.raises(RetrievalError, match=r"^The memory of 50.0 MB is too little for a build with this encoder"):
         build(pictures, tmp_path / "index", model=model, memory=50 * 10**6, on=RayCluster(cluster.address))
     assert not (tmp_path / "index").exists()
+
+
+def test_a_head_maps_vectors(cluster: RayNodes, pictures: Path, alone: Any, tmp_path: Path) -> None:
+    """A worker a segment; the head as well as the index's vectors come from the shared folder."""
+    alone("float32")
+    index = Path(shutil.copytree(pictures.parent / "float32", tmp_path / "index"))
+    tiny.picture(903).save(tmp_path / "elsewhere.png")
+    add_pictures(index, [tmp_path / "elsewhere.png"], batch=BATCH)  # another segment
+    with Index.open(index, write=True) as opened:
+        opened.remove([3])
+    train_head(index, tmp_path / "head", HeadRecipe())
+    for name, means in (("here", {}), ("there", {"on": RayCluster(cluster.address, 2)})):
+        assert map_index(index, tmp_path / name, model=tmp_path / "head", **means) == 2 * EACH + 4
+    assert everything(tmp_path / "here") == everything(tmp_path / "there")

@@ -16,11 +16,11 @@ import pytest
 import tiny
 
 from retrieval import RayCluster
-from retrieval.base.machine import versions
 from retrieval.base.placed_files import Root
 from retrieval.cluster import connection
 from retrieval.cluster.connection import Seats, share_out
-from retrieval.cluster.worker import DECIDING, Job, Made, Ready, Refusal, Worker, _Contents
+from retrieval.cluster.refusal import Refusal, releases
+from retrieval.cluster.worker import Job, Made, Ready, Worker, _Contents
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
@@ -57,11 +57,12 @@ def job(out: Path, pictures: Path) -> Job:
             dim=index.dim,
             storage=index.storage,
             decoder=index.decoder,
-            root=Root(pictures),
+            root=str(pictures),
+            allowed={},
             threads=1,
             batch=None,
             memory=None,
-            versions=versions(DECIDING),
+            versions=releases(),
         )
 
 
@@ -140,7 +141,7 @@ def test_a_database_is_refused(job: Job) -> None:
     monkey: Any = type("Named", (EngineIndex,), {"name": "postgresql://there/photos"})
     index.__class__ = monkey
     with pytest.raises(RetrievalError, match="is in a database, and a cluster writes folders"):
-        RayCluster().encoding(index, job.root, Means())
+        RayCluster().encoding(index, Root(Path(job.root)), Means())
 
 
 def test_a_worker_writes_what_a_build_does(job: Job, out: Path, pictures: Path) -> None:
@@ -150,14 +151,14 @@ def test_a_worker_writes_what_a_build_does(job: Job, out: Path, pictures: Path) 
     ready = worker.ready()
     assert isinstance(ready, Ready) and ready.runtime == "onnx"
     known = hashlib.sha256((pictures / "dog/2.png").read_bytes()).hexdigest()
-    twice = worker.encode([*paths, "cat/0.png", "missing.png"], np.array([bytes.fromhex(known[:32])], "S16"))
+    twice = worker.work([*paths, "cat/0.png", "missing.png"], np.array([bytes.fromhex(known[:32])], "S16"))
     assert isinstance(twice, Made) and twice.part is not None
     assert twice.rows == [0, 1, 2, 3, 4, None, None, None]
     assert [getattr(one, "reason", "") for one in twice.pictures] == [""] * 7 + ["no such file"]
     with Index.open(out, write=True) as index:
         before = index.all_vectors()[1].copy()
         assert not (out / twice.part.file).exists(), "a part that nobody took is removed by the next writer"
-        part = worker.encode(paths, None).part
+        part = worker.work(paths, None).part
         rows = [StoredRow(part, row) for row in (5, 0, 1, 1)] + index.stored([0])
         items = [NewItem(f"more/{number}") for number in range(5)]
         new = index.upsert_stored(rows, items, [()] * 5, worker.gather)
@@ -202,8 +203,8 @@ def test_what_a_worker_refuses(job: Job, tmp_path: Path) -> None:
     empty.mkdir()
     for changed, here, sentence in (
         ({"folder": tmp_path / "nowhere"}, True, "is not there on the node"),
-        ({"root": Root(tmp_path / "nowhere")}, True, "of the pictures is not there on the node"),
-        ({"root": Root(empty)}, True, "or empty; a cluster needs one"),
+        ({"root": str(tmp_path / "nowhere")}, True, "of the pictures is not there on the node"),
+        ({"root": str(empty)}, True, "or empty; a cluster needs one"),
         (
             {"versions": {**job.versions, "pillow": "1.0"}},
             True,
@@ -221,10 +222,10 @@ def test_what_a_worker_refuses(job: Job, tmp_path: Path) -> None:
 def test_pictures_that_vanish_are_no_pictures_that_are_gone(job: Job, tmp_path: Path) -> None:
     """A disk that a node lost in the middle would have a sync take everything out."""
     root = tiny.folder(tmp_path / "pictures", each=1)
-    worker = Worker(dataclasses.replace(job, root=Root(root)))
+    worker = Worker(dataclasses.replace(job, root=str(root)))
     assert isinstance(worker.ready(), Ready)
     root.rename(tmp_path / "elsewhere")
-    said = worker.encode(["cat/0.png"], None)
+    said = worker.work(["cat/0.png"], None)
     assert isinstance(said, Refusal) and said.here
 
 

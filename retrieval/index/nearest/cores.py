@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any, TypeVar
 
 import faiss
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped,unused-ignore]
 
 _Done = TypeVar("_Done")
 EACH = 16
@@ -66,8 +65,10 @@ def _enter(more: int) -> None:
 
 
 @cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()  # looking for them takes as long as a short search
+def _libraries() -> Any:
+    from threadpoolctl import ThreadpoolController  # here, because few searches are so long
+
+    return ThreadpoolController()  # kept: looking for them takes as long as a short search
 
 
 _LOCK = threading.Lock()
