@@ -31,6 +31,7 @@ from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
 from retrieval.index.gathering import Gathering, MappedSegment, StoredRow
 from retrieval.index.records import (
+    Column,
     Facts,
     Item,
     LeftOut,
@@ -463,6 +464,18 @@ class Index:
         """
         return self._catalog.counts(names, None if ids is None else np.asarray(ids, np.int64))
 
+    def column(self, name: str) -> Column:
+        """What all items have under one name, each different value once: what takes one look at all of them.
+
+        Args:
+            name: as :meth:`values` takes it.
+        """
+        return self._catalog.column(name, self.ids())
+
+    def changed(self, name: str) -> tuple[int, ...]:
+        """What is another one whenever :meth:`column` of a name would be another one."""
+        return self._catalog.changed(name)
+
     def select(self, where: str) -> npt.NDArray[np.int64]:
         """The ids, ascending, of the items that an expression matches; see :mod:`retrieval.index.filters`.
 
@@ -470,6 +483,18 @@ class Index:
             RetrievalError: the expression is wrong; the sentence says where.
         """
         return self._catalog.select(where)
+
+    def keep_filter(self, where: str, ids: npt.NDArray[np.int64]) -> None:
+        """Have at hand what an expression selects, for the searches that are asked with it.
+
+        Args:
+            where: the expression. ids: what :meth:`select` gave for it at this generation.
+        """
+        self._now.keep_filter(where, ids)
+
+    def keeps_filter(self, where: str) -> bool:
+        """Whether what an expression selects is at hand."""
+        return self._now.known_filter(where)
 
     # Vectors
 
