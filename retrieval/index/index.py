@@ -31,6 +31,7 @@ from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
 from retrieval.index.gathering import Gathering, MappedSegment, StoredRow
 from retrieval.index.records import (
+    Column,
     Facts,
     Item,
     LeftOut,
@@ -390,10 +391,10 @@ class Index:
         """
         wanted = whole_numbers(ids, "id")
         found = self._catalog.items(wanted)
-        for id_ in wanted:
-            if id_ not in found:
-                raise self._unknown(id_)
-        return [found[id_] for id_ in wanted]
+        try:
+            return [found[id_] for id_ in wanted]
+        except KeyError as strange:
+            raise self._unknown(strange.args[0]) from None
 
     def find(self, path: str) -> Item | None:
         """The item of this path (relative to the root, forward slashes), or None."""
@@ -463,6 +464,18 @@ class Index:
         """
         return self._catalog.counts(names, None if ids is None else np.asarray(ids, np.int64))
 
+    def column(self, name: str) -> Column:
+        """What all items have under one name, each different value once: what takes one look at all of them.
+
+        Args:
+            name: as :meth:`values` takes it.
+        """
+        return self._catalog.column(name, self.ids())
+
+    def changed(self, name: str) -> tuple[int, ...]:
+        """What is another one whenever :meth:`column` of a name would be another one."""
+        return self._catalog.changed(name)
+
     def select(self, where: str) -> npt.NDArray[np.int64]:
         """The ids, ascending, of the items that an expression matches; see :mod:`retrieval.index.filters`.
 
@@ -470,6 +483,18 @@ class Index:
             RetrievalError: the expression is wrong; the sentence says where.
         """
         return self._catalog.select(where)
+
+    def keep_filter(self, where: str, ids: npt.NDArray[np.int64]) -> None:
+        """Have at hand what an expression selects, for the searches that are asked with it.
+
+        Args:
+            where: the expression. ids: what :meth:`select` gave for it at this generation.
+        """
+        self._now.keep_filter(where, ids)
+
+    def keeps_filter(self, where: str) -> bool:
+        """Whether what an expression selects is at hand."""
+        return self._now.known_filter(where)
 
     # Vectors
 
@@ -520,12 +545,13 @@ class Index:
         Raises:
             RetrievalError: the queries do not fit the index, the expression is wrong, or a segment is damaged.
         """
+        now = self._now
         queries = checked(queries, self.dim, self.storage, "queries")
-        k = min(whole(k, "k"), len(self) + PADDED)
+        k = min(whole(k, "k"), now.state.items + PADDED)
         if k < 0:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
-        return self._now.search(queries, k, left_out, None if where is None else self._chosen(where))
+        return now.search(queries, k, left_out, None if where is None else self._chosen(where))
 
     def search_after(
         self,
@@ -591,13 +617,16 @@ class Index:
             RetrievalError: as :meth:`search`; or the score is no number.
         """
         queries = checked(queries, self.dim, self.storage, "queries")
+        score = float(score)
         if math.isnan(score):
             raise RetrievalError("The least score is not a number; give one from -1 to 1.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
         found = self._now.range_search(queries, score, None if where is None else self._chosen(where))
         if left_out is not None:
-            kept = [~np.isin(ids, own) for (_, ids), own in zip(found, left_out, strict=True)]
-            found = [(scores[keep], ids[keep]) for (scores, ids), keep in zip(found, kept, strict=True)]
+            found = [
+                (scores, ids) if not own or not (gone := np.isin(ids, own)).any() else (scores[~gone], ids[~gone])
+                for (scores, ids), own in zip(found, left_out, strict=True)
+            ]
         limits = np.cumsum([0, *(len(ids) for _, ids in found)], dtype=np.int64)
         return (
             limits,

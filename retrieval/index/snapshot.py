@@ -201,6 +201,10 @@ class Snapshot:
                 self._filtered.popitem(last=False)
             return made
 
+    def keep_filter(self, expression: str, ids: Ids) -> None:
+        """Have the ids, ascending, of an expression at hand."""
+        self._filter(expression, ids)
+
     def known_filter(self, expression: str) -> bool:
         """Whether the ids of an expression are at hand."""
         return expression in self._filtered
