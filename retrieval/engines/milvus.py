@@ -73,6 +73,12 @@ NAMED = 2000
 ROUNDED = 1e-5
 """More than the float32 sums of Milvus are off in practice."""
 
+FETCHED = 250
+"""Items in one answer with all that is known of them, each of which may have 64 KB."""
+
+WHOLE = 30.0
+"""Seconds that a question waits for a large change to be ended."""
+
 TAIL = 4000
 """Rows that are not in the structure, which are looked at one by one, at most; and a twentieth of all."""
 
@@ -161,7 +167,7 @@ class Milvus(Engine):
 
     def rows(self, ids: Sequence[int]) -> list[Row]:
         """See :meth:`.Engine.rows`."""
-        return [to_row(one) for some in _some(ids, NAMED // 8) for one in self._items(f"id in {some}", ROW)]
+        return [to_row(one) for some in _some(ids, FETCHED) for one in self._items(f"id in {some}", ROW)]
 
     def find(self, column: str, values: Iterable[str]) -> list[Row]:
         """See :meth:`.Engine.find`."""
@@ -172,7 +178,7 @@ class Milvus(Engine):
             keys = [value for value in wanted if value.isascii() and value.isalnum()]
         field = "path_key" if column == "path" else column
         found: Rows = []
-        for some in _chunks(sorted(keys), NAMED // 8):
+        for some in _chunks(sorted(keys), FETCHED):
             found += self._items(f"{field} in {json.dumps(some)}", ROW)
         rows = [to_row(one) for one in sorted(found, key=_id_of)]
         return [row for row in rows if getattr(row.item, column) in wanted]
@@ -420,7 +426,7 @@ class Milvus(Engine):
         Args:
             strict: it must be of the generation that is expected.
         """
-        end = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while True:
             try:
                 state = self._state = self._state or self._read_state("Strong")
@@ -431,7 +437,7 @@ class Milvus(Engine):
                     now = state if self._lease is not None else self._read_state("Eventually")
                     if now.generation == state.generation:
                         return found
-                elif time.monotonic() > end:
+                elif time.monotonic() > began + WHOLE:
                     raise RetrievalError(
                         f"A large change of {self.address.shown!r} has not been ended by who made it; any verb that "
                         "changes it ends it."
@@ -441,7 +447,7 @@ class Milvus(Engine):
                     now = self._read_state("Strong")
                 self._state = now
             except (GoneError, LostError) as error:
-                if self._lease is not None or time.monotonic() > end:
+                if self._lease is not None or time.monotonic() > began + PATIENCE:
                     raise
                 time.sleep(0.05)
                 self._state = None
