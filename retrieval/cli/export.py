@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="PATH",
         help="a file ending in .npy, .fvecs, .faiss or .hdf5 (ann-benchmarks), or a folder (clip-retrieval); or an "
-        "address postgresql://HOST:PORT/DATABASE/NAME or milvus:http://HOST:PORT/NAME, which then stands wherever the index's folder may",
+        "address postgresql://HOST:PORT/DATABASE/NAME or milvus:http://HOST:PORT/NAME, which then stands wherever the "
+        "index's folder may",
     )
     parser.add_argument(
         "--format",
