@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.records import Value
+from retrieval.index.records import Value, order_of
 from retrieval.index.vectors import as_numbers
 from retrieval.search import diverse, paging
-from retrieval.search.columns import column, known_name, order_of
+from retrieval.search.columns import column, known_name
 from retrieval.search.facets import Facet, facets
 from retrieval.search.grouping import groups, known_group, together
 from retrieval.search.paging import Cursor
@@ -150,7 +150,7 @@ class Arrangement:
             if self.cursor != FIRST:
                 paging.read(self.cursor)
         if self.sort is not None:
-            _sorting(index, self.sort)
+            sorting(index, self.sort)
         if self.group_by is not None:
             known_group(index, self.group_by)
 
@@ -243,7 +243,7 @@ def _at(found: Reranked, places: NDArray[np.int64] | slice) -> Reranked:
     return found._replace(ids=found.ids[places], scores=found.scores[places], reranked=found.reranked[places])
 
 
-def _sorting(index: Index, sort: str) -> tuple[str | None, bool]:
+def sorting(index: Index, sort: str) -> tuple[str | None, bool]:
     """The name that is sorted by, None for the score, and whether it descends."""
     name, colon, way = sort.rpartition(":")
     if way not in ("asc", "desc") or not colon:
@@ -254,12 +254,12 @@ def _sorting(index: Index, sort: str) -> tuple[str | None, bool]:
 
 
 def descends(index: Index, sort: str | None) -> bool:
-    return True if sort is None else _sorting(index, sort)[1]
+    return True if sort is None else sorting(index, sort)[1]
 
 
 def ordered(index: Index, sort: str, found: Reranked) -> tuple[NDArray[np.int64], list[Value | None]]:
     """The order of matches, and the value that each is sorted by, in that order."""
-    name, descends = _sorting(index, sort)
+    name, descends = sorting(index, sort)
     by_score = np.lexsort((found.ids, -found.scores))
     values: list[Value | None] = (
         found.scores[by_score].tolist() if name is None else column(index, name, found.ids[by_score])[1]
