@@ -1,6 +1,7 @@
 """How many of the processor's cores a search takes: as many as its work is worth, whatever there are.
 
-Waking a thread takes as long as a short search, and NumPy's turn for a while before they sleep again. Results are the same bit for bit on any number of threads.
+Waking a thread takes as long as a short search, and NumPy's turn for a while before they sleep again. Results are the
+same bit for bit on any number of threads.
 """
 
 from __future__ import annotations
