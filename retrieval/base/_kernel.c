@@ -667,7 +667,8 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, 
 
 PyMODINIT_FUNC PyInit__kernel(void) {
     PyObject *module = PyModule_Create(&definition), *type = PyType_FromSpec(&ranker_spec);
-    if (module == NULL || type == NULL || PyModule_AddObject(module, "Ranker", type) < 0) {
+    if (module == NULL || type == NULL || PyModule_AddIntConstant(module, "INTERFACE", 2) < 0 ||
+        PyModule_AddObject(module, "Ranker", type) < 0) {
         Py_XDECREF(module);
         Py_XDECREF(type);
         return NULL;
