@@ -40,6 +40,7 @@ from retrieval.index.records import (
     is_unicode,
     to_runs,
 )
+from retrieval.index.remembered import Remembered
 from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
 
 FILE = "catalog.sqlite"
@@ -64,6 +65,7 @@ _COLUMNS = {**COLUMNS, "folder": "rtrim(items.path, replace(items.path, '/', '')
 _ASKED_FOR = "substr(:asked, {} + 1, 1) = x'01'"
 
 _fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
+_HALF = re.compile("[0-9a-f]{32}")
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
 _KINDS = """
 INSERT INTO attribute_kinds
@@ -109,7 +111,7 @@ class Catalog(Database):
         """
         super().__init__(folder / FILE, write=write, marked=marked)
         self._kinds: dict[str, set[str]] = {}
-        self._remembered: dict[int, Item] = {}  # of this generation
+        self._remembered = Remembered(0)
 
     @staticmethod
     def create(folder: Path, meta: Mapping[str, object]) -> None:
@@ -134,7 +136,8 @@ class Catalog(Database):
         """What there is now; a reader keeps to it from here on."""
         with self.reading():
             self.reread()
-            self._remembered = {}
+            # Who reads unseen asks the file, which says what was forgotten.
+            self._remembered = Remembered(_REMEMBERED if self._marked else 0)
             kinds: dict[str, set[str]] = {}
             for name, kind in self.all("SELECT name, kind FROM attribute_kinds"):
                 kinds.setdefault(str(name), set()).add(str(kind))
@@ -186,32 +189,29 @@ class Catalog(Database):
 
     def missing(self, ids: Sequence[int]) -> int | None:
         """The first of these ids that no item of the index has, or None."""
+        known = self._remembered.by_id
+        unknown = [id_ for id_ in ids if id_ not in known]
         found: set[int] = set()
-        for marks, some in _some_at_a_time([id_ for id_ in ids if id_ not in self._remembered]):
+        for marks, some in _some_at_a_time(unknown):
             found.update(
                 id_
                 for (id_,) in self.all(f"SELECT id FROM items WHERE id IN ({marks}) AND {_LIVE}", **some)  # noqa: S608
             )
-        return next((id_ for id_ in ids if id_ not in found and id_ not in self._remembered), None)
+        return next((id_ for id_ in unknown if id_ not in found), None)
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
         """The items among these ids that are in the index, and perhaps others."""
-        known = self._remembered
-        unknown = [id_ for id_ in ids if id_ not in known]
+        remembered = self._remembered
+        known = remembered.by_id
+        unknown = dict.fromkeys([id_ for id_ in ids if id_ not in known])
         if not unknown:
             return known
         found: dict[int, Item] = {}
-        for marks, some in _some_at_a_time(unknown):
+        for marks, some in _some_at_a_time(list(unknown)):
             rows = self.all(f"SELECT {_ITEM} FROM items WHERE id IN ({marks}) AND {_LIVE}", **some)  # noqa: S608
             with self.damage_is_said():
                 found.update([(row[0], _item(row)) for row in rows])
-        most = _REMEMBERED if self._marked else 0  # who reads unseen asks the file, which says what was forgotten
-        if len(known) + len(found) <= most:
-            known.update(found)
-            return known
-        if len(found) <= most and self._remembered is known:
-            self._remembered = found.copy()
-        return {id_: known[id_] for id_ in ids if id_ in known} | found
+        return known if remembered.keep(found) is known else {id_: known[id_] for id_ in ids if id_ in known} | found
 
     def taken(self, paths: Iterable[str]) -> str | None:
         """One of these paths that an item has, or None."""
@@ -227,19 +227,38 @@ class Catalog(Database):
         """The item of this path."""
         if not is_unicode(path):
             return None  # there is none of such a name
+        remembered = self._remembered
+        known = remembered.by_path.get(path)
+        if known is not None:
+            self.require_open()
+            return known
         for row in self.all(f"SELECT {_ITEM} FROM items WHERE path = :path AND {_LIVE}", path=path):  # noqa: S608
             with self.damage_is_said():
-                return _item(row)
+                item = _item(row)
+            remembered.keep({item.id: item})
+            return item
         return None
 
     def find_sha256(self, sha256: str) -> list[Item]:
         """The items whose files have this content, by ascending id."""
+        remembered = self._remembered
+        known = remembered.alike.get(sha256)
+        if known is not None:
+            self.require_open()
+            return [*known]
         rows = self.all(
             f"SELECT {_ITEM} FROM items WHERE sha256 = :sha256 AND {_LIVE} ORDER BY id",  # noqa: S608
             sha256=sha256,
         )
         with self.damage_is_said():
-            return [_item(row) for row in rows]
+            found = [_item(row) for row in rows]
+        remembered.keep_alike(sha256, found)
+        return found
+
+    def contents(self) -> npt.NDArray[np.bytes_]:
+        """The first half of the SHA-256 of every content that items have, S16 (n,), ascending."""
+        halves = self.all(f"SELECT DISTINCT substr(sha256, 1, 32) FROM items WHERE {_LIVE}")  # noqa: S608
+        return np.sort(np.fromiter((bytes.fromhex(half) for (half,) in halves if _HALF.fullmatch(half)), "S16"))
 
     def known(self) -> dict[str, tuple[int, int]]:
         """path → (size, mtime_ns) of every item."""

@@ -132,12 +132,15 @@ class Database:
 
     def all(self, sql: str, **values: object) -> list[Any]:
         """The rows of a query, in which ``:now`` is the generation."""
-        now = self.generation
-        with self._turn, self.damage_is_said():
-            self._begin_steps()
-            with self._what_is_given_is_said():
+        now, found = self.generation, None
+        try:
+            with self._turn:
+                self._begin_steps()
                 found = self._connection.execute(sql, {"now": now, **values})
-            rows = found.fetchall()
+                rows = found.fetchall()
+        except BaseException:  # only now, as entering and leaving all of these takes as long as a short statement
+            with self.damage_is_said(), self._what_is_given_is_said() if found is None else contextlib.nullcontext():
+                raise
         if not self._marked:
             self._require_unforgotten(now)
         return rows
@@ -284,7 +287,7 @@ class Database:
                 f"The catalog {str(self._path)!r} refused a change ({error}); build the index again."
             ) from error
         except (sqlite3.Error, OSError, ValueError, TypeError, MemoryError, OverflowError, RecursionError) as error:
-            self._require_open()
+            self.require_open()
             raise self._unusable(error) from error
 
     @contextlib.contextmanager
@@ -293,14 +296,15 @@ class Database:
         try:
             yield
         except (sqlite3.ProgrammingError, OverflowError, UnicodeError, TypeError, RecursionError) as error:
-            self._require_open()
+            self.require_open()
             reason = " ".join(str(error).split())
             raise RetrievalError(
                 f"The index {str(self._path.parent)!r} can neither keep nor look for what was given ({reason}); give "
                 "texts of Unicode and numbers below 2**63."
             ) from error
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Refuse what is asked after it was closed."""
         if self._closed:
             raise RetrievalError(f"The index {str(self._path.parent)!r} was closed; open it again.")
 

@@ -316,7 +316,7 @@ def _resolved(search: Search, ready: _Ready, items: Mapping[int, tuple[Item, NDA
 def _understood(search: Search, piece: Piece, items: Mapping[int, tuple[Item, NDArray[Any]]]) -> Known:
     part = piece.part
     if piece.vector is not None:
-        return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.name)[0]
+        return Question("vector 0"), unit_rows(piece.vector, search.index)[0]
     if part.kind == "id" and part.box is None and part.value in items:
         item, vector = items[int(str(part.value))]
         return search.of_item(f"id {item.id}" if piece.plain else part.named, item), vector

@@ -88,7 +88,7 @@ def page(
         RetrievalError: the filter, the order or the cursor is wrong.
     """
     index = search.index
-    digest = paging.digest(index, np.empty(0, np.float32), where, sort)
+    digest = paging.digest((*paging.index_asked(index), where, sort), b"")
     place = None if cursor == FIRST else paging.read(cursor)
     if place is not None:
         paging.require_same(place, digest)
