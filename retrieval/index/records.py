@@ -52,7 +52,8 @@ class Column(NamedTuple):
         first: dict[Value | None, int] = {}
         places = np.fromiter(map(first.setdefault, all_, itertools.count()), np.int64, len(all_))
         first.pop(None, None)
-        values = sorted((value for value in first if value is not None), key=order_of)
+        numbers = sorted(value for value in first if value is not None and not isinstance(value, str))
+        values: list[Value] = [*numbers, *sorted(value for value in first if isinstance(value, str))]
         code_at = np.full(len(all_), -1, np.int32)
         code_at[[first[value] for value in values]] = np.arange(len(values), dtype=np.int32)
         return cls(values, code_at[places])

@@ -63,14 +63,14 @@ class Different:
         self.values = values
         self.numbers = bisect.bisect_left(values, True, key=lambda value: isinstance(value, str))
         self._is_modified = name == MODIFIED
+        self.dated = np.full(len(values), self._is_modified)
+        self.moments = np.zeros(len(values), np.int64)
         if self._is_modified:  # nanoseconds
-            found: list[int | None] = [int(value) // 1000 for value in values]
-        elif name in BUILT_IN or name == FOLDER:
-            found = [None] * len(values)
-        else:
+            self.moments[:] = [int(value) // 1000 for value in values]
+        elif name not in BUILT_IN and name != FOLDER:
             found = [moments.start(value) for value in values]
-        self.dated = np.array([one is not None for one in found], bool)
-        self.moments = np.array([one or 0 for one in found], np.int64)
+            self.dated[:] = [one is not None for one in found]
+            self.moments[:] = [one or 0 for one in found]
 
     def __len__(self) -> int:
         return len(self.values)

@@ -86,6 +86,6 @@ def require_writer(request: Request) -> None:
     if not scope["may_write"]:
         raise Problem(403, "Writing needs a `write` token, or a service that was started with --write.", "read-only")
     json_sent = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-    if request.method == "POST" and not json_sent and "x-retrieval" not in request.headers:
+    if request.method == "POST" and not json_sent and request.headers.get("x-retrieval") != "1":
         # A form of another page could send this much, and only that.
         raise Problem(403, "What writes needs a header `X-Retrieval: 1`, which no foreign form sends.", "header-needed")
