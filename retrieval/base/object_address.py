@@ -17,7 +17,7 @@ PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "a
             "oci": "ocifs"}  # fmt: skip
 """By the schemes of the addresses that are taken: what is installed beside fsspec for it."""
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME = re.compile(r"[A-Za-z][^/\s]*://")
 _SECRET = re.compile(r"(?i)[?&][^/]*(signature|token|secret|credential|password|accesskey|sig)[^/=]*=")
 
 

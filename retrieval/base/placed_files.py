@@ -39,10 +39,15 @@ class NotOpenedError(Exception):
 
 
 class NotReachedError(NotOpenedError):
-    """A file that is not opened today: what it lies in did not give it, and may do so tomorrow."""
+    """A file that is not opened today: what it lies in did not give it, and may do so tomorrow.
+
+    Attributes:
+        why: it was not, in a few words; the reason is that this is temporary, and them.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(f"{_TEMPORARY}: {why}")
+        self.why = why
 
 
 _TEMPORARY = "temporary"

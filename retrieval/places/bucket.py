@@ -263,7 +263,7 @@ class Bucket(Root):
             return page.result()
         except NotReachedError as error:
             raise RetrievalError(
-                f"{self.address!r} could not be listed to the end ({error.reason}), so that nothing was changed; run "
+                f"{self.address!r} could not be listed to the end ({error.why}), so that nothing was changed; run "
                 "the same command again."
             ) from error
         except FileNotFoundError as error:
