@@ -104,11 +104,12 @@ def find(
             paths.append(path)
         else:
             skipped.append(Skipped(printable(path), reason))
-    surprising = [kind for kind in walk.passed if kind in _SAID or kind[0].isupper()]
+    passed = dict(sorted(walk.passed.items(), key=lambda one: (-one[1], one[0])))
+    surprising = [kind for kind in passed if kind in _SAID or kind[0].isupper()]
     if surprising:
-        shown = ", ".join(_counted(kind, walk.passed[kind], walk.examples[kind]) for kind in surprising)
+        shown = ", ".join(_counted(kind, passed[kind], walk.examples[kind]) for kind in surprising)
         note(f"Passed over in {printable(root.name)!r}: {shown}.")
-    return Found(tuple(sorted(paths)), tuple(sorted(skipped)), dict(walk.passed.most_common()), walk.strangers)
+    return Found(tuple(sorted(paths)), tuple(sorted(skipped)), passed, walk.strangers)
 
 
 def is_system(name: str) -> bool:
@@ -200,7 +201,7 @@ class _Walk:
 
     def _pass(self, kind: str, path: str) -> None:
         self.passed[kind] += 1
-        self.examples.setdefault(kind, path)
+        self.examples[kind] = min(path, self.examples.get(kind, path))
 
 
 def _counted(kind: str, count: int, example: str) -> str:

@@ -44,7 +44,8 @@ def sync(
     Args:
         index: the index's folder, or its address.
         pictures: where the folder of pictures lies, if it was moved, also into an object store or out of one: that is
-            where the index will look from then on, if at least half of its pictures are there, at their paths or elsewhere.
+            where the index will look from then on, if at least half of its pictures are there, at their paths or
+            elsewhere.
         labels: a CSV file's path where labels come from a list; by default pictures keep theirs, and new ones have
             none. Otherwise as for a build.
         checksum: look into every file, whatever its size and time say.

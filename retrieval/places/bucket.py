@@ -32,7 +32,7 @@ from retrieval.errors import RetrievalError
 from retrieval.places.client import Client, Page, TooLargeError
 from retrieval.places.patience import Patience, words
 
-BRIEF, LONG = 4.0, 30.0
+BRIEF, LONG = 4.0, 60.0
 """Seconds that an object is asked for again where somebody waits to see it, and in a build."""
 
 LISTERS, READERS = 16, 12

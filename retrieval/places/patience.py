@@ -15,7 +15,7 @@ from retrieval.errors import RetrievalError
 
 _Done = TypeVar("_Done")
 
-SILENCE = 90.0
+SILENCE = 120.0
 """Seconds without one answer from a store after which whoever reads from it stops."""
 
 _FIRST, _LONGEST = 0.1, 5.0

@@ -144,7 +144,7 @@ def test_a_store_that_is_gone_stops_the_job(
     assert build(f"s3://{bucket}", tmp_path / "index", model=model).added == 16
     proxy.fault = lambda method, path: "drop"
     proxy.close()
-    with pytest.raises(RetrievalError, match="could not be listed|has given nothing"):
+    with pytest.raises(RetrievalError, match=r"could not be listed|has given nothing"):
         sync(tmp_path / "index")
 
 
@@ -172,10 +172,10 @@ def test_no_credentials_and_no_such_profile(
     for name in CREDENTIALS:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(RetrievalError, match="may not be listed .*; give the credentials of somebody who may"):
+    with pytest.raises(RetrievalError, match=r"may not be listed .*; give the credentials of somebody who may"):
         build(f"s3://{bucket}", tmp_path / "index", model=model)
     monkeypatch.setenv("AWS_PROFILE", "nobodys")
-    with pytest.raises(RetrievalError, match="may not be listed .*; give the credentials of somebody who may"):
+    with pytest.raises(RetrievalError, match=r"may not be listed .*; give the credentials of somebody who may"):
         build(f"s3://{bucket}-too", tmp_path / "index", model=model)
 
 

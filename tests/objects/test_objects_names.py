@@ -87,7 +87,7 @@ def test_a_hundred_thousand_objects(server: S3Server, bucket: str, request: pyte
     """What a listing keeps grows with the pictures, and is a few hundred bytes for each."""
     if not request.config.getoption("--long"):
         pytest.skip("needs --long")
-    server.fill(bucket, 100_000, folders=100)
+    server.fill(bucket, 100_000, folders=1)
     root = root_at(f"s3://{bucket}")
     tracemalloc.start()
     found = images.find(root)

@@ -1,4 +1,4 @@
-"""Between a client and a server, on a real socket: drops connections, cuts answers short, refuses, and takes its time."""
+"""Between a client and a server, on a real socket: drops connections, cuts answers short, refuses, takes its time."""
 
 from __future__ import annotations
 
