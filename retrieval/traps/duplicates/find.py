@@ -23,6 +23,7 @@ from retrieval.images import perceptual, reading
 from retrieval.index import Index
 from retrieval.index.folder import ENCODER, is_index
 from retrieval.index.vectors import as_numbers
+from retrieval.places.folder import Folder
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.photographs import OneFile, files_of, in_system_folder
 from retrieval.traps.duplicates.report import LARGEST, OLDEST, Duplicates
@@ -163,7 +164,7 @@ def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: 
             return _of_index(index, threads, exact)
     found = images.find(source)
     root = Path(source).resolve()
-    looked = _read(root, found.paths, threads, Root(root, linked=outside))
+    looked = _read(root, found.paths, threads, Folder(root, linked=outside))
     if not looked.known.pictures:
         raise RetrievalError(f"No picture in {printable(root)!r} can be read; give a folder or an index.")
     return looked._replace(skipped=(*found.skipped, *looked.skipped))
