@@ -69,7 +69,7 @@ def fill(folder: Path, vectors: np.ndarray, step: int = 10_000) -> Index:
     index = Index.create(folder, vectors.shape[1], root="", encoder_hash="", details={})
     for start in range(0, len(vectors), step):
         part = vectors[start : start + step]
-        index.add(part, [NewItem(f"{start + i}.png") for i in range(len(part))])
+        index.add(part, [NewItem(f"{row}.png", sha256=f"{row:064x}") for row in range(start, start + len(part))])
     return index
 
 
@@ -170,27 +170,29 @@ def beside_structure(index: Index, alone: Any, queries: np.ndarray, rounds: int)
 
 
 def beside_search(search: Search, queries: np.ndarray, rounds: int) -> Iterator[dict[str, Any]]:
-    """A question with its answer, by vector, id and path, against the search that it stands on."""
+    """A question with its answer, by vector, id and path, against the search that it stands on; and its hits read."""
     index, calls = search.index, 100
     ids = np.random.default_rng(0).permutation(index.ids())
     paths = {item.id: item.path for item in index.items(ids.tolist())}
     vectors = index.vectors(ids[:1000])
 
     def question(kind: str, at: int) -> None:
-        if kind == "vector":
-            search.query_vectors(queries[at], K)
-        elif kind == "id":
+        if kind == "id":
             search.query_ids([int(ids[at])], K)
-        else:
+        elif kind == "path":
             search.query_paths([paths[int(ids[at])]], K)
+        else:
+            (answer,) = search.query_vectors(queries[at], K)
+            if kind == "vector, hits read":
+                sum(hit.score for hit in answer)
 
     def its_search(kind: str, at: int) -> None:
-        if kind == "vector":
+        if kind.startswith("vector"):
             index.search(queries[at : at + 1], K)
         else:
             index.search(vectors[at : at + 1], K, exclude=[[int(ids[at])]])
 
-    for kind in ("vector", "id", "path"):
+    for kind in ("vector", "vector, hits read", "id", "path"):
 
         def each(ask: Callable[[str, int], None], turn: int, kind: str = kind) -> None:
             for call in range(calls):

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from build import TOP, small_network
 from command import options, show
 from contest.data import clustered
 from index import fill
 from PIL import Image
 from textures import write_tiny
 
-from build import TOP, small_network
 from retrieval.index import Index
 from retrieval.index.nearest import kinds
 

@@ -378,6 +378,60 @@ end:
     return answer;
 }
 
+/* Of scores (nq, n), of the rows from `first` on, those that are among the best so far (nq, count), which descend. */
+static void keep_all(
+    const float *near, float *best, int64_t *rows, Py_ssize_t nq, Py_ssize_t n, Py_ssize_t count, int64_t first) {
+    for (Py_ssize_t query = 0; query < nq; query++, near += n, best += count, rows += count)
+        for (Py_ssize_t row = 0; row < n; row++) {
+            const float score = near[row];
+            if (!(score > best[count - 1]))
+                continue;
+            Py_ssize_t at = count - 1;
+            for (; at > 0 && score > best[at - 1]; at--) {
+                best[at] = best[at - 1];
+                rows[at] = rows[at - 1];
+            }
+            best[at] = score;
+            rows[at] = first + row;
+        }
+}
+
+static PyObject *keep_best(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const Py_ssize_t sizes[3] = {4, 8, 4};
+    Py_buffer views[3] = {{.obj = NULL}, {.obj = NULL}, {.obj = NULL}};
+    Py_ssize_t counts[3] = {0};
+    void *at[3] = {NULL};
+    PyObject *answer = NULL;
+    if (given != 5) {
+        PyErr_SetString(PyExc_TypeError, "keep_best(scores, rows, near, queries, first)");
+        return NULL;
+    }
+    const Py_ssize_t nq = PyLong_AsSsize_t(args[3]);
+    const int64_t first = PyLong_AsLongLong(args[4]);
+    if (PyErr_Occurred())
+        return NULL;
+    for (int array = 0; array < 3; array++) {
+        at[array] = numbers(
+            args[array], &views[array], array < 2 ? PyBUF_WRITABLE : PyBUF_SIMPLE, sizes[array], &counts[array]);
+        if (PyErr_Occurred())
+            goto end;
+    }
+    if (nq < 1 || !counts[0] || counts[0] != counts[1] || counts[0] % nq || counts[2] % nq) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto end;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    keep_all(at[2], at[0], at[1], nq, counts[2] / nq, counts[0] / nq, first);
+    Py_END_ALLOW_THREADS
+    answer = Py_None;
+    Py_INCREF(answer);
+end:
+    for (int array = 0; array < 3; array++)
+        if (views[array].obj != NULL)
+            PyBuffer_Release(&views[array]);
+    return answer;
+}
+
 static PyObject *above(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     Py_buffer views[4] = {{.obj = NULL}, {.obj = NULL}, {.obj = NULL}, {.obj = NULL}};
     static const Py_ssize_t sizes[4] = {4, 4, 4, 1};
@@ -601,6 +655,9 @@ static PyMethodDef functions[] = {
     {"above", (PyCFunction)(void (*)(void))above, METH_FASTCALL,
      "above(queries, vectors, near, mask, d, least, score): as ranking.above describes them; the bytes of the pairs' "
      "queries, rows and scores."},
+    {"keep_best", (PyCFunction)(void (*)(void))keep_best, METH_FASTCALL,
+     "keep_best(scores, rows, near, queries, first): float32 and int64 (queries, count), the best so far, descending; "
+     "near, float32 (queries, n), of the rows from first on."},
     {"gather_into", (PyCFunction)(void (*)(void))gather_into, METH_FASTCALL,
      "gather_into(scores, rows, limits, query, score, row, first, end): as ranking.by_query describes them, of the "
      "queries from first up to end."},

@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused_and_touches_no_memory() -> None:
         ([0, 3, 3], -1, 2),
         ([0, 3, 3], 2, 1),
     ):
-        with pytest.raises(ValueError, match="limits say|fit each other"):
+        with pytest.raises(ValueError, match=r"limits say|fit each other"):
             compiled.kernel.gather_into(scores, rows, np.array(limits), *pairs, first, end)
 
 
@@ -177,3 +177,46 @@ def test_nothing_above_is_no_error() -> None:
     assert limits.tolist() == [0, 0, 0, 0] and not len(scores) and not len(rows)
     assert [len(ids) for _, ids in range_search(unit(3, 8), unit(0, 8), np.arange(0), 0.5)] == [0, 0, 0]
     assert range_search(unit(0, 8), unit(5, 8), np.arange(5), 0.5) == []
+
+
+@compiled_only
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("k", [5, 140])
+def test_many_queries_are_multiplied_and_find_the_same(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact, "_BLOCK", (24, 100))
+    vectors, queries = clustered(1000, 16), clustered(90, 16, seed=4)
+    vectors[200:260] = vectors[3]  # more equal scores than there are candidates
+    queries[1] = vectors[3]
+    ids, exclude = np.arange(1000) * 2, [[2 * row, 400] for row in range(90)]
+    expected = brute(queries, vectors, ids, k, exclude)
+    for threads in (1, 2, 3):
+        found = on(threads, lambda: exact_search(queries, vectors, ids, k, exclude))
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+    called: list[int] = []
+    monkeypatch.setattr(exact, "_by_products", lambda asked, *_: called.append(len(asked)) or 1 / 0)
+    if k == 5:
+        with pytest.raises(ZeroDivisionError):
+            exact_search(queries, vectors, ids, k)
+    for asked in (queries[:31], queries[:1]):
+        exact_search(asked, vectors, ids, k)
+    assert called == [90] * (k == 5)
+
+
+@compiled_only
+def test_the_best_so_far_are_kept_in_order() -> None:
+    near = np.random.default_rng(0).permutation(300).reshape(3, 100).astype(np.float32)
+    near[1, 7] = np.nan
+    scores, rows = np.full((3, 8), -np.inf, np.float32), np.full((3, 8), -1, np.int64)
+    for first in range(0, 100, 30):
+        compiled.kernel.keep_best(scores, rows, np.ascontiguousarray(near[:, first : first + 30]), 3, first)
+    order = np.argsort(-np.nan_to_num(near, nan=-1), axis=1)[:, :8]
+    np.testing.assert_array_equal(rows, order)
+    np.testing.assert_array_equal(scores, np.take_along_axis(near, order, axis=1))
+    for wrong in (
+        (scores, rows[:2], near, 3, 0),
+        (scores, rows, near[:, :50].copy()[:2], 3, 0),
+        (scores, rows, near, 0, 0),
+    ):
+        with pytest.raises(ValueError, match="fit each other"):
+            compiled.kernel.keep_best(*wrong)

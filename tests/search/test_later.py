@@ -78,10 +78,9 @@ def search_part(id_: int):  # type: ignore[no-untyped-def]
 
 @pytest.mark.skipif(compiled.kernel is None, reason="there was no compiler")
 @pytest.mark.parametrize("d", [8, 13, 64])
-def test_rows_are_scaled_as_numpy_does(d: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = (np.random.default_rng(0).standard_normal((9, d)) * 10.0 ** np.arange(-30, 33, 7)[:, None]).astype(
-        np.float32
-    )
+def test_rows_are_scaled_as_numpy_does(d: int, tmp_path: Path) -> None:
+    lengths = 10.0 ** np.arange(-30, 33, 7)
+    rows = (np.random.default_rng(0).standard_normal((9, d)) * lengths[:, None]).astype(np.float32)
     with Index.create(tmp_path / "index", d, root="", encoder_hash="", details={}) as index:
         found = unit_rows(rows, index)
         for row in range(9):

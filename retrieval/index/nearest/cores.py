@@ -26,7 +26,7 @@ def threads(work: int, each: int) -> int:
     Args:
         work: how much there is to do. each: how much of it is worth a thread.
     """
-    return max(1, min(faiss.omp_get_max_threads(), work // each))
+    return max(1, min(int(faiss.omp_get_max_threads()), work // each))
 
 
 @contextlib.contextmanager
@@ -66,7 +66,8 @@ def _enter(more: int) -> None:
 
 @cache
 def _libraries() -> Any:
-    from threadpoolctl import ThreadpoolController  # here, because few searches are so long
+    # Here, because few searches are so long.
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped,unused-ignore]
 
     return ThreadpoolController()  # kept: looking for them takes as long as a short search
 
@@ -83,7 +84,7 @@ def in_parts(work: Callable[[slice], _Done], count: int, on: int) -> list[_Done]
         work: what gives up the interpreter's lock for most of its time. count: of whatever is taken apart.
         on: how many threads there are.
     """
-    if on == 1:
+    if on <= 1:
         return [work(slice(0, count))]
     ends = [count * end // on for end in range(on + 1)]
     with ThreadPoolExecutor(on) as pool:  # for this call alone: a process that forks takes no threads along
