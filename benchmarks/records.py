@@ -7,6 +7,7 @@
     python benchmarks/records.py choose-cifar10 data/cifar10.h5 --out runs/choice-cifar10       without test pictures
     python benchmarks/records.py choose-codes data/cifar10.h5 --out runs/choice-cifar10         after choose-cifar10
     python benchmarks/records.py choose-omniglot DATA/omniglot --out runs/choice-omniglot
+    python benchmarks/records.py choose-comparison DATA/omniglot --out runs/choice-comparison   for the family's VGG16
     python benchmarks/records.py omniglot DATA/omniglot --seeds 3             mean and range of three trainings
     python benchmarks/records.py table                                        what the logs hold
 
@@ -44,9 +45,14 @@ from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet, lake_runs
 from retrieval.encoder import Encoder
+from retrieval.encoder.pair_scorer import PairScorer
 from retrieval.evaluation.labelled_vectors import Labelled, encode
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
+from retrieval.measures.roc import verify
 from retrieval.training.loop import train
+from retrieval.training.pair_recipe import PairRecipe
+from retrieval.training.pairs.pair_loop import train_pair
+from retrieval.training.pairs.validation import Drawn, accuracy, balanced_pairs, scored
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
 
@@ -154,15 +160,19 @@ class Choice(NamedTuple):
     """What was chosen for a record.
 
     Attributes:
-        recipe: what all candidates share; `init` names one of the candidates of another choice.
+        recipe: what all candidates share; `init` names one of the candidates of another choice. Pair networks
+            tell apart pairs of the held-out characters.
         candidates: name → what each changes of it.
         by: how the 5,000 held-out pictures of CIFAR-10 are compared with the 45,000 others; None for Omniglot, whose
             held-out characters are asked for among those of one alphabet.
+        learns: the part of Omniglot's folder that is learned from; by default all background alphabets but those of the
+            held-out characters.
     """
 
-    recipe: Recipe
+    recipe: Recipe | PairRecipe
     candidates: dict[str, dict[str, Any]]
     by: Compare | None = None
+    learns: str = ""
 
 
 CHOICES = {
@@ -184,6 +194,38 @@ CHOICES = {
                 "classes_per_batch": 64,
                 "widths": "64,128,256",
             },
+        },
+    ),
+    # learned from `learns` alone; characters of other alphabets choose
+    "choose-omniglot-small1": Choice(
+        OMNIGLOT.replace(epochs=8),
+        {
+            "small1, as kept": {},
+            "small1, mirrored classes": {"mirrored_classes": True, "epochs": 4},
+            "small1, twice as wide": {"widths": "64,128,256", "epochs": 3},
+            "small1, 48 pixels": {"size": 48, "epochs": 4},
+            "small1, averaged weights": {"average": 0.98},
+            "small1, temperature 0.2": {"temperature": 0.2},
+        },
+        learns="images_background_small1.zip",
+    ),
+    # for the row comparison-vgg16 of family.py, with a quarter of its filters
+    "choose-comparison": Choice(
+        PairRecipe(
+            net="comparison",
+            trunk="vgg16",
+            widths="16,32,64,128,128",
+            size=105,
+            augment="affine",
+            epochs=1,
+            validation=0,
+        ),
+        {
+            "32 classes × 4": {},
+            "16 classes × 4": {"classes_per_batch": 16},
+            "learning rate 0.02": {"lr": 0.02},
+            "learning rate 0.2": {"lr": 0.2},
+            "AdamW": {"optimizer": "adamw"},
         },
     ),
     # the last two candidates, of four times the arithmetic, say what a longer training wants
@@ -261,6 +303,14 @@ def by_characters(encoder: Encoder, asked: PictureSet) -> Figures:
     return errors
 
 
+def by_scores(scorer: PairScorer, asked: PictureSet) -> Figures:
+    """Balanced pairs of characters, by a pair network."""
+    pixels = asked.read(scorer.preprocessing)
+    pairs = Drawn(lambda rows: pixels[rows], asked.labels, *balanced_pairs(asked.labels, 4000, 0))
+    found = scored(scorer, pairs)
+    return {"EER": ends(verify(found)["EER"]), "pair accuracy": ends(accuracy(found, 0.5))}
+
+
 def views_of(count: int) -> str:
     return f"error, {count} view{'s' * (count > 1)}"
 
@@ -326,11 +376,16 @@ def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
 def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
     """Each candidate, on pictures that were held out; a row is written down as soon as it is known."""
     if choice.by is None:
-        learned, asked = held_out(datasets.load(data / "images_background.zip"))
+        part = datasets.load(data / choice.learns) if choice.learns else None
+        learned, asked = held_out(datasets.load(data / "images_background.zip"), part)
     else:
         learned = with_validation(datasets.load(data))
 
     def candidate(name: str, run: Path) -> dict[str, Any]:
+        if isinstance(choice.recipe, PairRecipe):
+            if not finished(run):
+                train_pair(learned, run, choice.recipe.replace(**choice.candidates[name]), resume=True)
+            return {"candidate": name, **by_scores(PairScorer.load(run), asked)}
         if not finished(run):
             recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
             train(learned, run, recipe, resume=True, warn=print_warning)
@@ -343,12 +398,15 @@ def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict
     return [once(out / name / "result.json", partial(candidate, name, out / name)) for name in names]
 
 
-def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
-    """The pictures without six alphabets of at least 20 characters, and these."""
+def held_out(pictures: PictureSet, learned: PictureSet | None = None) -> tuple[PictureSet, PictureSet]:
+    """What is learned from, and the characters of six other alphabets of at least 20; without `learned` that is all
+    other pictures."""
     alphabets = np.array(pictures.levels)
     large = [one for one in np.unique(alphabets) if len(np.unique(pictures.labels[alphabets == one])) >= 20]
+    if learned is not None:
+        large = [one for one in large if one not in set(learned.levels or ())]
     chosen = np.isin(alphabets, np.random.default_rng(0).permutation(large)[:6])
-    return pictures.select(~chosen), pictures.select(chosen)
+    return pictures.select(~chosen) if learned is None else learned, pictures.select(chosen)
 
 
 def shown(row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ ROOMS = (
     "search",
     "traps",
     "ingest",
+    "cluster",
     "training",
     "exchange",
     "evaluation",

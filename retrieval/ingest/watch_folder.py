@@ -22,6 +22,7 @@ from retrieval.index.lock import WriterAtWorkError
 from retrieval.index.records import AUTO
 from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.sync_folder import sync
+from retrieval.ingest.update import Workers
 
 QUIET, LONGEST = 1.0, 10.0
 """Seconds without a change after which a sync begins, and after which one begins at the latest."""
@@ -46,6 +47,7 @@ def watch(
     threads: int | None = None,
     batch: int | None = None,
     memory: int | None = None,
+    on: Workers | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Sync an index now, and again after each burst of changes in its folder of pictures, until it is stopped.
@@ -55,7 +57,7 @@ def watch(
     waits. A folder that vanishes takes nothing out; that is said once on stderr, and it goes on when it is back.
 
     Args:
-        index, pictures, labels, checksum, threads, batch, memory: as for :func:`retrieval.ingest.sync`.
+        index, pictures, labels, checksum, threads, batch, memory, on: as for :func:`retrieval.ingest.sync`.
         done: is given the report of each sync.
         stop: ends it within about a second; otherwise KeyboardInterrupt does.
 
@@ -97,6 +99,7 @@ def watch(
                 threads=threads,
                 batch=batch,
                 memory=memory,
+                on=on,
             )
         except WriterAtWorkError as error:
             say(f"{error} This goes on by itself.")

@@ -78,6 +78,7 @@ class Recipe:
     quarter_turns: bool = choice(
         False, "classes turned by 90, 180 and 270 degrees are classes of their own: four times as many"
     )
+    mirrored_classes: bool = choice(False, "classes seen in a mirror are classes of their own: twice as many")
     epochs: int | None = choice(
         None, "passes over the pictures (default: 8, more where that is under 1440 steps)", least=1
     )
