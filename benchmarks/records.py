@@ -25,7 +25,7 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ from retrieval.encoder import Encoder
 from retrieval.encoder.pair_scorer import PairScorer
 from retrieval.evaluation.labelled_vectors import Labelled, encode
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
+from retrieval.images import Pixels
 from retrieval.measures.roc import verify
 from retrieval.training.loop import train
 from retrieval.training.pair_recipe import PairRecipe
@@ -60,8 +61,13 @@ LOGS = Path(__file__).parent / "logs"
 VIEWS = 10
 """Views of each drawing whose mean is its vector, where that is said."""
 
-MIRRORED = ", with mirror images"
-"""Behind the name of a figure: a vector is the mean over a picture and its mirror image."""
+AVERAGED = {
+    ", with mirror images": ((0, True),),
+    ", with six views": ((-1, False), (-1, True), (1, False), (1, True)),
+}
+"""Behind the name of a figure: a vector is the mean over the picture, the views that stand here, and those of the names
+before. A view is moved by so many pixels down and to the right, and mirrored or not. The six are those of the
+classifiers with which CIFAR-10's figures are compared (Jordan 2024)."""
 
 Figures = dict[str, list[float]]
 Compare = Callable[[Labelled, Labelled], Figures]
@@ -91,13 +97,13 @@ class Record(NamedTuple):
         learns: the part of the data folder that it learns from; by default all of it.
         by: how its test pictures are compared with its training pictures; None for Omniglot, asked by Lake's twenty
             runs.
-        mirrored: also with vectors that are the mean over a picture and its mirror image.
+        averaged: also with vectors that are means over views (:data:`AVERAGED`).
     """
 
     recipe: Recipe
     learns: str = ""
     by: Compare | None = None
-    mirrored: bool = False
+    averaged: bool = False
 
 
 OMNIGLOT = Recipe(
@@ -118,7 +124,7 @@ RECORDS = {
     "cifar10": Record(
         Recipe(loss="softmax", widths="64,256,256", bias_rate=16, weight_decay=5e-3, epochs=10, validation=0),
         by=by_similarity,
-        mirrored=True,
+        averaged=True,
     ),
     "cifar10-hour": Record(
         Recipe(
@@ -131,12 +137,12 @@ RECORDS = {
             validation=0,
         ),
         by=by_similarity,
-        mirrored=True,
+        averaged=True,
     ),
     "cifar10-48-bits": Record(
         Recipe(net="divide-and-encode", init="cifar10-hour", dim=48, loss="csq", lr=0.001, epochs=2, validation=0),
         by=by_distance,
-        mirrored=True,
+        averaged=True,
     ),
     "mnist-32-bits": Record(
         Recipe(
@@ -241,6 +247,10 @@ CHOICES = {
             "biases at the usual rate, weight decay 0.008": {"bias_rate": 1, "weight_decay": 8e-3},
             "biases at the usual rate, cutout": {"bias_rate": 1, "augment": "flip,shift,cutout"},
             "biases at the usual rate, batches of 1,000": {"bias_rate": 1, "pictures_per_class": 100, "lr": 0.28},
+            "label smoothing 0.1": {"smoothing": 0.1},
+            "label smoothing 0.2": {"smoothing": 0.2},
+            "label smoothing 0.2, weight decay 0.008": {"smoothing": 0.2, "weight_decay": 8e-3},
+            "cosine": {"schedule": "cosine"},
             "longer": {"widths": "64,128,128", "epochs": 20},
             "longer, cutout": {"widths": "64,128,128", "epochs": 20, "augment": "flip,shift,cutout"},
         },
@@ -259,20 +269,39 @@ CHOICES = {
 }
 
 
-def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: PictureSet, mirrored: bool) -> Figures:
-    """Vectors of queries with those of a gallery; `mirrored`: also where each is the mean over a picture and its mirror
-    image, scaled to unit length."""
+def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: PictureSet, averaged: bool) -> Figures:
+    """Vectors of queries with those of a gallery; `averaged`: also where they are means over views of a picture."""
     plain = [encode(encoder, side, "pictures") for side in (queries, gallery)]
     found = by(*plain)
-    if mirrored:
-        both = []
-        for side, known in zip((queries, gallery), plain, strict=True):
-            assert side.pixels is not None
-            image = replace(side, pixels=np.ascontiguousarray(side.pixels[:, :, ::-1]))
-            mean = known.vectors + encode(encoder, image, "mirror images").vectors
-            both.append(replace(known, vectors=mean / np.linalg.norm(mean, axis=1, keepdims=True)))
-        found |= {f"{name}{MIRRORED}": value for name, value in by(*both).items()}
+    if averaged:
+        sides = (means(encoder, side, known) for side, known in zip((queries, gallery), plain, strict=True))
+        for (name, asked), (_, others) in zip(*sides, strict=True):
+            found |= {f"{figure}{name}": value for figure, value in by(asked, others).items()}
     return found
+
+
+def means(encoder: Encoder, pictures: PictureSet, known: Labelled) -> Iterator[tuple[str, Labelled]]:
+    """Vectors of pictures as means over more and more views, scaled to unit length, each with the name of its views.
+
+    Args:
+        known: the vectors of the pictures alone.
+    """
+    assert pictures.pixels is not None
+    total = known.vectors
+    for name, views in AVERAGED.items():
+        for move, mirrored in views:
+            seen = replace(pictures, pixels=moved(pictures.pixels, move, mirrored))
+            total = total + encode(encoder, seen, "views").vectors
+        yield name, replace(known, vectors=total / np.linalg.norm(total, axis=1, keepdims=True))
+
+
+def moved(pixels: Pixels, by: int, mirrored: bool) -> Pixels:
+    """Pictures (n, h, w, c) moved by so many pixels down and to the right, what is at the edge repeated, or the mirror
+    images of these."""
+    reach, (height, width) = abs(by), pixels.shape[1:3]
+    padded = np.pad(pixels, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    found = padded[:, reach - by :, reach - by :][:, :height, :width]
+    return np.ascontiguousarray(found[:, :, ::-1] if mirrored else found)
 
 
 def by_test_pictures(record: Record, encoder: Encoder, data: Path) -> Figures:
@@ -280,7 +309,7 @@ def by_test_pictures(record: Record, encoder: Encoder, data: Path) -> Figures:
     if record.by is None:
         return by_runs(encoder, data)
     pictures = datasets.load(data)
-    return compared(record.by, encoder, pictures.select("test"), pictures.select("train"), record.mirrored)
+    return compared(record.by, encoder, pictures.select("test"), pictures.select("train"), record.averaged)
 
 
 def by_runs(encoder: Encoder, data: Path) -> Figures:

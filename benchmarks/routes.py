@@ -4,7 +4,7 @@
     python benchmarks/routes.py                                 10,000, 100,000 and 1,000,000 items
     python benchmarks/routes.py --sizes 10000 --work FOLDER     FOLDER keeps the indexes, for another time
     python benchmarks/routes.py --only facets sorted --again    rows whose names have these words, anew
-    python benchmarks/routes.py table                           the table of what is kept
+    python benchmarks/routes.py table                           write the table of docs/scale.md from what is kept
 
 The items are made up as for benchmarks/scale.py: 128 numbers each around 1,000 centres, which are their labels, in as
 many folders, with a text of eight, a number, a year and, of every other one, the second when it was taken; without
@@ -41,7 +41,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from build import TOP
 from clients import processor_seconds
-from command import markdown, status
+from command import markdown, put, status
 from scale import CENTRES, DIM, SEED, SIZES, _forget
 
 from retrieval.base.files import write_durably
@@ -50,8 +50,10 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, NewItem
 
 LOGS = TOP / "benchmarks/logs/routes"
+PAGE = TOP / "docs/scale.md"
+MARKS = "<!-- benchmarks/routes.py table: begin -->", "<!-- benchmarks/routes.py table: end -->"
 
-HIT, PAGE = 5, 60
+HIT, K = 5, 60
 """The item that is asked with, and the pictures of a page."""
 
 CLOSE = 0.4
@@ -92,7 +94,7 @@ def _where(path: str, where: str) -> str:
 
 
 SOME = "camera = 'a' and price < 50"
-QUESTION = {"like": [f"id:{HIT}"], "k": PAGE}
+QUESTION = {"like": [f"id:{HIT}"], "k": K}
 WORDS = " or ".join(f'{name} contains "777"' for name in ("path", "label", "camera", "taken"))
 IDS = list(range(0, 3 * WRITTEN, 3))
 
@@ -103,27 +105,27 @@ ROUTES: dict[str, Asked] = {
     "an item": Asked(f"/items/{HIT}"),
     "like an item": Asked("/search", {**QUESTION, "facets": True}),
     "like an item, 50th page": Asked("/search", {**QUESTION, "cursor": ""}, page=50),
-    "like a vector": Asked("/search", {"vector": [0.1] * DIM, "k": PAGE}),
+    "like a vector": Asked("/search", {"vector": [0.1] * DIM, "k": K}),
     "like an item, filtered": Asked("/search", {**QUESTION, "filter": SOME}),
     "matches, sorted": Asked("/search", {**QUESTION, "above": CLOSE, "sort": "taken:desc"}),
     "matches, grouped": Asked("/search", {**QUESTION, "above": CLOSE, "group": "camera"}),
     "facets of matches": Asked("/search", {**QUESTION, "above": CLOSE, "k": 1, "details": 0, "facets": True}),
-    "by id, 50th page": Asked(f"/items?k={PAGE}", page=50),
-    "filtered": Asked(_where(f"/items?k={PAGE}", SOME)),
-    "filtered, 50th page": Asked(_where(f"/items?k={PAGE}", SOME), page=50),
+    "by id, 50th page": Asked(f"/items?k={K}", page=50),
+    "filtered": Asked(_where(f"/items?k={K}", SOME)),
+    "filtered, 50th page": Asked(_where(f"/items?k={K}", SOME), page=50),
     "facets, filtered": Asked(_where("/facets", SOME)),
-    "filtered by date": Asked(_where(f"/items?k={PAGE}", "taken >= 2012-03-01 and taken < 2012-05-01")),
+    "filtered by date": Asked(_where(f"/items?k={K}", "taken >= 2012-03-01 and taken < 2012-05-01")),
     "facets, filtered by date": Asked(_where("/facets", "taken >= 2012-03-01 and taken < 2012-05-01")),
-    "of a folder": Asked(_where(f"/items?k={PAGE}", 'path under "c7"')),
+    "of a folder": Asked(_where(f"/items?k={K}", 'path under "c7"')),
     "facets of a folder": Asked(_where("/facets", 'path under "c7"')),
-    "words in names": Asked(_where(f"/items?k={PAGE}", WORDS)),
+    "words in names": Asked(_where(f"/items?k={K}", WORDS)),
     "facets of words in names": Asked(_where("/facets", WORDS)),
-    "sorted by number": Asked(f"/items?k={PAGE}&sort=price"),
-    "sorted by date": Asked(f"/items?k={PAGE}&sort=taken:desc"),
-    "sorted by date, 50th page": Asked(f"/items?k={PAGE}&sort=taken:desc", page=50),
-    "sorted by name": Asked(f"/items?k={PAGE}&sort=path"),
-    "sorted by label": Asked(f"/items?k={PAGE}&sort=label"),
-    "sorted and filtered": Asked(_where(f"/items?k={PAGE}&sort=price:desc", "camera = 'b'")),
+    "sorted by number": Asked(f"/items?k={K}&sort=price"),
+    "sorted by date": Asked(f"/items?k={K}&sort=taken:desc"),
+    "sorted by date, 50th page": Asked(f"/items?k={K}&sort=taken:desc", page=50),
+    "sorted by name": Asked(f"/items?k={K}&sort=path"),
+    "sorted by label": Asked(f"/items?k={K}&sort=label"),
+    "sorted and filtered": Asked(_where(f"/items?k={K}&sort=price:desc", "camera = 'b'")),
     "map": Asked("/map", made=True),
     "map, points": Asked("/map/points"),
     "map, by label": Asked("/map/colours?by=label"),
@@ -133,7 +135,6 @@ ROUTES: dict[str, Asked] = {
     "table of a lasso": Asked("/export/csv", {"ids": list(range(LASSO))}),
     "label errors": Asked("/label-errors", made=True),
     "label errors, more": Asked("/label-errors?cursor=20"),
-    "duplicates": Asked("/duplicates", made=True),
     "a label is written": Asked("/items", {"ids": IDS, "label_corrected": "c1"}, method="PATCH", once=True),
     "label errors after that": Asked("/label-errors"),
     "pictures are hidden": Asked("/items", {"ids": IDS, "hidden": True}, method="PATCH", once=True),
@@ -141,7 +142,7 @@ ROUTES: dict[str, Asked] = {
     "facets of all after that": Asked("/facets"),
     "the wall after that": Asked("/wall?k=120"),
     "like an item after that": Asked("/search", QUESTION),
-    "sorted by date after that": Asked(f"/items?k={PAGE}&sort=taken:desc"),
+    "sorted by date after that": Asked(f"/items?k={K}&sort=taken:desc"),
     "map after that": Asked("/map", made=True),
     "map, points after that": Asked("/map/points"),
     "map, by date after that": Asked("/map/colours?by=taken"),
@@ -314,11 +315,7 @@ def table() -> str:
     loads = [row["load"] for row in found.values()]
     machines = "; ".join(sorted({row["machine"] for row in found.values()}))
     about = f"Measured on: {machines}. Seed {SEED}. The load was {min(loads):.1f} to {max(loads):.1f}."
-    return (
-        f"{about}\n\nIn a cell: first, again; the longest search meanwhile; the most memory.\n\n{markdown(rows)}"
-        if rows
-        else "Nothing is measured yet."
-    )
+    return f"{about}\n\n{markdown(rows)}"
 
 
 def _cell(row: dict[str, Any] | None) -> str:
@@ -348,7 +345,7 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     for n in args.sizes if args.what == "routes" else ():
         _measure(n, args)
-    print(table())
+    put(PAGE, (table(), MARKS))
     return 0
 
 

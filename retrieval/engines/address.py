@@ -63,8 +63,8 @@ class Address:
         shown = printable(f"{scheme}:{transport}{there}{whole}{'?' + kept if kept else ''}")
         if scheme == "milvus" and not there:
             raise RetrievalError(
-                f"{shown!r} names a file, which Milvus Lite would search without the structures that it says it has; give "
-                "the address of a server, such as milvus:http://localhost:19530/photos."
+                f"{shown!r} names a file, which Milvus Lite would search without the structures that it says it has; "
+                "give the address of a server, such as milvus:http://localhost:19530/photos."
             )
         transports, lengths, example = _FORMS[ENGINES[scheme][0]]
         if transport not in transports or len(path) not in lengths or not all([hosts or scheme != "milvus", *path]):

@@ -1,7 +1,7 @@
 """Milvus as an engine; ``docs/engines.md`` says how an index lies in it.
 
-Written for what Milvus 2.3 to 3.0 share, without filter templates and without search by id. Names and values never become
-part of an expression: only numbers do, and letters that mean nothing (:mod:`.milvus_rows`).
+Written for what Milvus 2.3 to 3.0 share, without filter templates and without search by id. Names and values never
+become part of an expression: only numbers do, and letters that mean nothing (:mod:`.milvus_rows`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pymilvus import MilvusClient
 from retrieval.engines import milvus_filters
 from retrieval.engines.address import Address
 from retrieval.engines.engine import Change, Engine, Ids, Loading, Near, NoIndexError, Row
+from retrieval.engines.milvus_checks import problems
 from retrieval.engines.milvus_connections import (
     PATIENCE,
     GoneError,
@@ -31,7 +32,7 @@ from retrieval.engines.milvus_connections import (
     connect,
     sentences,
 )
-from retrieval.engines.milvus_filters import COLUMNS
+from retrieval.engines.milvus_filters import fields_of, value_of
 from retrieval.engines.milvus_lease import Lease
 from retrieval.engines.milvus_rows import (
     DEAD,
@@ -43,20 +44,17 @@ from retrieval.engines.milvus_rows import (
     TEXT,
     Vectors,
     attribute_key,
-    checksum_of,
     ids_of,
     of_document,
     of_item,
     of_part,
     path_key,
-    terms_of,
     to_row,
 )
 from retrieval.engines.milvus_state import FEW_DEAD, MilvusState
 from retrieval.engines.milvus_structure import Structure, efforts
 from retrieval.errors import RetrievalError
 from retrieval.index.records import Value
-from retrieval.index.vectors import UNIT_TOLERANCE
 
 APPLICATION, FORMAT = "retrieval", 1
 """What is kept with every index, and the version of the collections."""
@@ -73,11 +71,14 @@ NAMED = 2000
 ROUNDED = 1e-5
 """More than the float32 sums of Milvus are off in practice."""
 
+FETCHED = 250
+"""Items in one answer with all that is known of them, each of which may have 64 KB."""
+
+WHOLE = 30.0
+"""Seconds that a question waits for a large change to be ended."""
+
 TAIL = 4000
 """Rows that are not in the structure, which are looked at one by one, at most; and a twentieth of all."""
-
-SAMPLE = 1000
-"""Items whose vectors are looked at in a verification."""
 
 _LARGE = ("skipped", "left_out")
 """Documents that are not read each time."""
@@ -89,8 +90,8 @@ Rows = list[dict[str, Any]]
 class Milvus(Engine):
     """An index in a collection.
 
-    What is read is as of one generation, which is looked up before and after. Reading, a question is asked again where the
-    server went away for a moment or another version took the place of this one.
+    What is read is as of one generation, which is looked up before and after. Reading, a question is asked again
+    where the server went away for a moment or another version took the place of this one.
     """
 
     def __init__(self, address: Address, client: MilvusClient, collection: str | None, lease: Lease | None) -> None:
@@ -161,7 +162,7 @@ class Milvus(Engine):
 
     def rows(self, ids: Sequence[int]) -> list[Row]:
         """See :meth:`.Engine.rows`."""
-        return [to_row(one) for some in _some(ids, NAMED // 8) for one in self._items(f"id in {some}", ROW)]
+        return [to_row(one) for some in _some(ids, FETCHED) for one in self._items(f"id in {some}", ROW)]
 
     def find(self, column: str, values: Iterable[str]) -> list[Row]:
         """See :meth:`.Engine.find`."""
@@ -172,7 +173,7 @@ class Milvus(Engine):
             keys = [value for value in wanted if value.isascii() and value.isalnum()]
         field = "path_key" if column == "path" else column
         found: Rows = []
-        for some in _chunks(sorted(keys), NAMED // 8):
+        for some in _chunks(sorted(keys), FETCHED):
             found += self._items(f"{field} in {json.dumps(some)}", ROW)
         rows = [to_row(one) for one in sorted(found, key=_id_of)]
         return [row for row in rows if getattr(row.item, column) in wanted]
@@ -188,8 +189,8 @@ class Milvus(Engine):
         """See :meth:`.Engine.values`."""
         found = {}
         for some in _some(ids, NAMED):
-            for one in self._items(f"id in {some}", _fields_of(name)):
-                value = _value(one, name)
+            for one in self._items(f"id in {some}", fields_of(name)):
+                value = value_of(one, name)
                 if value is not None:
                     found[int(one["id"])] = value
         return found
@@ -198,12 +199,12 @@ class Milvus(Engine):
         """See :meth:`.Engine.counts`."""
         counts: dict[Value | None, int] = {}
         if ids is None:
-            blocks = self._pages(_fields_of(name))
+            blocks = self._pages(fields_of(name))
         else:
-            blocks = (self._items(f"id in {some}", _fields_of(name)) for some in _some(ids, NAMED))
+            blocks = (self._items(f"id in {some}", fields_of(name)) for some in _some(ids, NAMED))
         for block in blocks:
             for one in block:
-                value = _value(one, name)
+                value = value_of(one, name)
                 if value is not None or name == "label":
                     counts[value] = counts.get(value, 0) + 1
         return counts
@@ -263,9 +264,7 @@ class Milvus(Engine):
 
     def encoder(self) -> Iterator[tuple[str, bytes]]:
         """See :meth:`.Engine.encoder`."""
-        listed = self._asked(
-            lambda state: self._query(f"id == {ENCODER} and {state.there}", ["row", "path", "width"])
-        )
+        listed = self._asked(lambda state: self._query(f"id == {ENCODER} and {state.there}", ["row", "path", "width"]))
         listed.sort(key=lambda one: (one["path"], one["width"]))
         for some in _chunks(listed, 32):
             found = self._query(f"row in {[one['row'] for one in some]}", ["row", "content"])
@@ -281,51 +280,7 @@ class Milvus(Engine):
 
     def problems(self) -> Iterator[str]:
         """See :meth:`.Engine.problems`."""
-        meta = self.meta()
-        items, ids = 0, set[int]()
-        wrong = dict.fromkeys(
-            ("items with an id that is still to be given", "items without a path", "items of which an id is twice",
-             "attributes that are neither number nor text", "items whose terms are not those of their values"), 0,
-        )  # fmt: skip
-        names = list(wrong)
-        for block in self._pages([*ROW, "terms"]):
-            for one in block:
-                row = to_row(one)
-                odd = [value for value in row.attributes.values() if not isinstance(value, str | int | float)]
-                items += 1
-                wrong[names[0]] += not 0 <= row.item.id < meta["next_id"]
-                wrong[names[1]] += not row.item.path
-                wrong[names[2]] += row.item.id in ids
-                wrong[names[3]] += len(odd)
-                wrong[names[4]] += not odd and dict(one["terms"]) != terms_of(row.item, row.attributes)
-                ids.add(row.item.id)
-        if items != meta["items"]:
-            yield f"has {items:,} items and counts {meta['items']:,}"
-        for what, count in wrong.items():
-            if count:
-                yield f"has {count:,} {what}"
-        yield from self._odd_vectors(np.array(sorted(ids), np.int64))
-        if meta.get("structure") and not self._structure.is_whole(self._collection):
-            yield "is said to have an index of its vectors that is not there, or not whole; export it again with --overwrite"
-
-    def _odd_vectors(self, ids: Ids) -> Iterator[str]:
-        """What is wrong with the vectors of some items, drawn at random."""
-        rng = np.random.default_rng()
-        some = np.sort(rng.choice(ids, min(SAMPLE, len(ids)), replace=False))
-        changed = long = 0
-        for chunk in _some(some.tolist(), self._step):
-            found = self._items(f"id in {chunk}", ["id", "embedding", "checksum"])
-            _, vectors = self._decoded(found)
-            sums = {int(one["id"]): int(one["checksum"]) for one in found}
-            encoded = self._vectors.encoded(vectors)
-            changed += sum(
-                checksum_of(bytes(vector)) != sums[id_] for id_, vector in zip(sorted(sums), encoded, strict=True)
-            )
-            if not self._vectors.binary:
-                long += int(np.count_nonzero(~(np.abs(np.linalg.norm(vectors, axis=1) - 1) <= UNIT_TOLERANCE + 2**-10)))
-        for count, what in ((changed, "that are not what was written"), (long, "that are not of unit length")):
-            if count:
-                yield f"has {count:,} vectors of {len(some):,} looked at {what}"
+        return problems(self)
 
     # Writing
 
@@ -420,7 +375,7 @@ class Milvus(Engine):
         Args:
             strict: it must be of the generation that is expected.
         """
-        end = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while True:
             try:
                 state = self._state = self._state or self._read_state("Strong")
@@ -431,7 +386,7 @@ class Milvus(Engine):
                     now = state if self._lease is not None else self._read_state("Eventually")
                     if now.generation == state.generation:
                         return found
-                elif time.monotonic() > end:
+                elif time.monotonic() > began + WHOLE:
                     raise RetrievalError(
                         f"A large change of {self.address.shown!r} has not been ended by who made it; any verb that "
                         "changes it ends it."
@@ -441,7 +396,7 @@ class Milvus(Engine):
                     now = self._read_state("Strong")
                 self._state = now
             except (GoneError, LostError) as error:
-                if self._lease is not None or time.monotonic() > end:
+                if self._lease is not None or time.monotonic() > began + PATIENCE:
                     raise
                 time.sleep(0.05)
                 self._state = None
@@ -549,7 +504,8 @@ class Milvus(Engine):
         )
 
     def _pages(self, fields: Sequence[str], condition: str = "id >= 0", *, strict: bool = False) -> Iterator[Rows]:
-        """Fields of all items of a condition, by ascending id, in blocks: so many ids as have no more items than fit."""
+        """Fields of all items of a condition, by ascending id, in blocks: so many ids as have no more items than
+        fit."""
         most, wanted = self._step if "embedding" in fields else MOST // 8, [*{*fields, "id"}]
         found = self._items(condition, wanted, limit=most + 1, strict=strict)
         if len(found) <= most:
@@ -596,7 +552,8 @@ class Milvus(Engine):
 
     def _scores(self, vectors: npt.NDArray[Any], query: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         if self._vectors.binary:
-            return 1 - 2 * np.bitwise_count(vectors ^ query).sum(axis=1, dtype=np.int64) / self._vectors.dim
+            apart: npt.NDArray[np.int64] = np.bitwise_count(vectors ^ query).sum(axis=1, dtype=np.int64)
+            return np.asarray(1 - 2 * apart / self._vectors.dim, np.float64)
         found: npt.NDArray[np.float64] = vectors.astype(np.float64) @ query.astype(np.float64)
         return found
 
@@ -611,8 +568,8 @@ class Milvus(Engine):
         return max(0.0, math.floor((1 - score) * self._vectors.dim / 2 - 1e-6))
 
     def _most(self, distance: float) -> float:
-        """What is not among hits scores no more than this, if the last of them has this distance; as Milvus does not break
-        ties by id, of codes something between that score and the next."""
+        """What is not among hits scores no more than this, if the last of them has this distance; as Milvus does not
+        break ties by id, of codes something between that score and the next."""
         return 1 - (2 * distance - 1) / self._vectors.dim if self._vectors.binary else distance
 
     def _near(
@@ -721,24 +678,6 @@ class Milvus(Engine):
 
     def _told(self) -> contextlib.AbstractContextManager[None]:
         return sentences(self.address)
-
-
-def _fields_of(name: str) -> list[str]:
-    """What is fetched for the values of a name."""
-    if name == "folder":
-        return ["id", "path"]
-    column = COLUMNS.get(name)
-    return ["id", "attributes"] if column is None else ["id", *(["label", "labelled"] if name == "label" else [column])]
-
-
-def _value(found: Mapping[str, Any], name: str) -> Value | None:
-    if name == "folder":
-        path: str = found["path"]
-        return path[: path.rindex("/") + 1].rstrip("/") or path[: path.rindex("/") + 1] if "/" in path else ""
-    if name == "label" and not found["labelled"]:
-        return None
-    value: Value | None = found[COLUMNS[name]] if name in COLUMNS else found["attributes"].get(name)
-    return value
 
 
 def _id_of(found: Mapping[str, Any]) -> int:

@@ -20,7 +20,7 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # what it would print,
 PATIENCE = 30.0
 """Seconds that an operation waits for a server to be there again, or for a change to be whole."""
 
-TOKEN = "MILVUS_TOKEN"  # noqa: S105
+TOKEN = "MILVUS_TOKEN"
 """The environment variable with "user:password", or a key, where the address has none."""
 
 _GONE = (100, 101, 1600)
@@ -89,8 +89,8 @@ def sentences(address: Address) -> Iterator[None]:
             raise _lost(address, error) from error
         if "exceeds max length" in text:
             raise RetrievalError(
-                f"{address.shown!r} can neither keep nor look for what was given ({reason(error)}); change or leave out "
-                "what it names."
+                f"{address.shown!r} can neither keep nor look for what was given ({reason(error)}); change or "
+                "leave out what it names."
             ) from error
         raise RetrievalError(f"{address.shown!r} cannot do it ({reason(error)}); try again.") from error
 

@@ -1,8 +1,8 @@
 """Filters as expressions of Milvus. They mean what :mod:`retrieval.index.filters` says, to the last letter.
 
-All but ``contains`` becomes ranges of terms (:mod:`.milvus_rows`), whose letters mean nothing in an expression, and of whole
-numbers. Milvus 2.3 looks for no text within another: there, and so everywhere, ``contains`` is asked of the terms of those
-items that all else lets through.
+All but ``contains`` becomes ranges of terms (:mod:`.milvus_rows`), whose letters mean nothing in an expression, and
+of whole numbers. Milvus 2.3 looks for no text within another: there, and so everywhere, ``contains`` is asked of the
+terms of those items that all else lets through.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from retrieval.base import moments
 from retrieval.engines.milvus_rows import NUMBER, TEXT, attribute_key, moment_key, number_term, spelled, text_term
 from retrieval.index.filter_syntax import Both, Condition, Not, Tree, Value, parse
 from retrieval.index.filters import BUILT_IN, Compiler
+from retrieval.index.records import Value as Stored
 
 COLUMNS = {name: name for name in BUILT_IN} | {"modified": "mtime_ns"}
 """What every item has, and where."""
@@ -165,9 +166,7 @@ def _of_terms(key: str, ranges: Ranges) -> Filter:
 
 def _of_whole(field: str, ranges: Ranges) -> Filter:
     tests = [_whole_range(field, low, high) for low, high in ranges]
-    return Filter(
-        _joined(tests, "or"), True, lambda row: any(low <= row[field] < high for low, high in ranges)
-    )
+    return Filter(_joined(tests, "or"), True, lambda row: any(low <= row[field] < high for low, high in ranges))
 
 
 def _whole_range(field: str, low: float, high: float) -> str:
@@ -185,3 +184,21 @@ def _inverse(of: Filter) -> Filter:
 
 def _joined(tests: Sequence[str], word: str) -> str:
     return tests[0] if len(tests) == 1 else f"({f' {word} '.join(tests)})"
+
+
+def fields_of(name: str) -> list[str]:
+    """What is fetched for the values of a name."""
+    if name == "folder":
+        return ["id", "path"]
+    column = COLUMNS.get(name)
+    return ["id", "attributes"] if column is None else ["id", *(["label", "labelled"] if name == "label" else [column])]
+
+
+def value_of(found: Mapping[str, Any], name: str) -> Stored | None:
+    if name == "folder":
+        path: str = found["path"]
+        return path[: path.rindex("/") + 1].rstrip("/") or path[: path.rindex("/") + 1] if "/" in path else ""
+    if name == "label" and not found["labelled"]:
+        return None
+    value: Stored | None = found[COLUMNS[name]] if name in COLUMNS else found["attributes"].get(name)
+    return value

@@ -1,8 +1,8 @@
 """Who may write an index in Milvus, which has no locks: a lease, which ends by itself if its holder does.
 
-All leases of a database are rows of one collection. Whoever wants one adds a row and then reads, strongly consistent, those
-of all others: who is not alone takes the row back. Two who want it at once may both take theirs back, and try again after a
-moment that is not the same for both; never do both have it.
+All leases of a database are rows of one collection. Whoever wants one adds a row and then reads, strongly consistent,
+those of all others: who is not alone takes the row back. Two who want it at once may both take theirs back, and try
+again after a moment that is not the same for both; never do both have it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pymilvus import DataType, MilvusClient
 
 from retrieval.engines.address import Address
 from retrieval.engines.milvus_connections import PATIENCE, collection_name, sentences
+from retrieval.errors import RetrievalError
 from retrieval.index.lock import WriterAtWorkError
 
 COLLECTION = "retrieval_writers"
@@ -57,7 +58,7 @@ class Lease:
                     break
                 if attempt == _TRIES - 1 or holder["since"] < self._since - 1:
                     raise WriterAtWorkError(_refusal(address, holder))
-                time.sleep(random.uniform(0.05, 0.5))  # noqa: S311
+                time.sleep(random.uniform(0.05, 0.5))
         self._renewing = threading.Thread(target=self._renew, daemon=True, name="lease of an index")
         self._renewing.start()
 
@@ -99,8 +100,8 @@ class Lease:
         before, self._row = self._row, secrets.randbelow(2**62) + 1
         began = time.monotonic()
         holder = {
-            "host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid()), "since": self._since,
-            "until": time.time() + TERM,
+            "host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid()),
+            "since": self._since, "until": time.time() + TERM,
         }  # fmt: skip
         row = {"row": self._row, "name": self._name, "holder": json.dumps(holder), "nothing": [0.0, 0.0]}
         self._client.insert(COLLECTION, [row], timeout=RENEWED)
@@ -131,8 +132,8 @@ class Lease:
 def _refusal(address: Address, holder: dict[str, Any]) -> str:
     since, until = (time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(holder[name])) for name in ("since", "until"))
     return (
-        f"The index {address.shown!r} is being written by process {holder['process']} on {holder['host']} since {since}; "
-        f"wait until it has finished, or stop it (if it was killed, its lease ends at {until})."
+        f"The index {address.shown!r} is being written by process {holder['process']} on {holder['host']} since "
+        f"{since}; wait until it has finished, or stop it (if it was killed, its lease ends at {until})."
     )
 
 
@@ -147,6 +148,6 @@ def _is_over(holder: dict[str, Any]) -> bool:
 def _started(process: int) -> str | None:
     """What tells a process of this machine from later ones of its number; None if there is none, or no way to know."""
     with contextlib.suppress(OSError, IndexError):
-        boot, stat = (Path("/proc", *one).read_text() for one in (("sys/kernel/random/boot_id",), (str(process), "stat")))
+        boot, stat = (Path("/proc", one).read_text() for one in ("sys/kernel/random/boot_id", f"{process}/stat"))
         return f"{boot.strip()} {stat.rpartition(')')[2].split()[19]}"
     return None

@@ -61,8 +61,8 @@ class MilvusLoading(Loading):
         """See :meth:`.Loading.begin`."""
         if meta["dim"] > LARGEST_DIM:
             raise RetrievalError(
-                f"Milvus holds vectors of at most {LARGEST_DIM:,} numbers, or bits, and these have {meta['dim']:,}; choose "
-                "another engine, or a model with fewer."
+                f"Milvus holds vectors of at most {LARGEST_DIM:,} numbers, or bits, and these have {meta['dim']:,}; "
+                "choose another engine, or a model with fewer."
             )
         engine = self._begun(source)
         if engine is None:
@@ -93,9 +93,7 @@ class MilvusLoading(Loading):
             for start in range(0, len(some), PART // 5 * 4):
                 content = base64.b85encode(some[start : start + PART // 5 * 4]).decode()
                 number += 1
-                rows.append(
-                    of_part(number, state.generation, ENCODER, name, part, content, engine._vectors.nothing())
-                )
+                rows.append(of_part(number, state.generation, ENCODER, name, part, content, engine._vectors.nothing()))
                 part += 1
             engine._insert(rows)
         engine._write_state(replace(state, row=number))
@@ -152,8 +150,8 @@ class MilvusLoading(Loading):
         vectors = Vectors(meta["dim"], meta["storage"])
         with sentences(self.address):
             self._client.create_collection(
-                self._making, schema=schema(*vectors), index_params=Structure(self._client, vectors).flat(), num_shards=1,
-                consistency_level="Strong", timeout=_LOAD,
+                self._making, schema=schema(*vectors), index_params=Structure(self._client, vectors).flat(),
+                num_shards=1, consistency_level="Strong", timeout=_LOAD,
             )  # fmt: skip
             self._client.load_collection(self._making, timeout=_LOAD)
         first = {**meta, "application": APPLICATION, "format": FORMAT}

@@ -1,8 +1,9 @@
-"""Items, documents and vectors as Milvus keeps them: one collection holds all of an index, so that all is as of one time.
+"""Items, documents and vectors as Milvus keeps them: one collection holds all of an index, so that all is as of one
+time.
 
-Values are kept twice: as they are, for whoever reads the collection, and, in ``terms``, as texts whose order by code point
-is that of the values, without rounding. Filters compare these alone: Milvus 2.3 would compare large numbers as floats,
-and reads what stands in quotes by rules of its own.
+Values are kept twice: as they are, for whoever reads the collection, and, in ``terms``, as texts whose order by code
+point is that of the values, without rounding. Filters compare these alone: Milvus 2.3 would compare large numbers as
+floats, and reads what stands in quotes by rules of its own.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from retrieval.index import Item
 from retrieval.index.records import Value
 
 STATE, DOCUMENT, ENCODER, DEAD = -1, -2, -3, -4
-"""What stands for the id of an item in rows that are none: which generation is true, a part of something else that is kept,
-of a file of the encoder, and of the list of rows that a large change makes untrue."""
+"""What stands for the id of an item in rows that are none: which generation is true, a part of something else that is
+kept, of a file of the encoder, and of the list of rows that a large change makes untrue."""
 
 LONGEST_TEXT, LONGEST_JSON = 65_535, 65_536
 """Bytes that a VARCHAR and a JSON field of Milvus hold."""
@@ -206,9 +207,7 @@ def of_document(numbers: Iterator[int], since: int, name: str, value: Any, nothi
     """Something else that is kept, as rows, each with the next number."""
     text = json.dumps(value)
     parts = [text[start : start + PART] for start in range(0, len(text), PART)]
-    return [
-        of_part(next(numbers), since, DOCUMENT, name, number, part, nothing) for number, part in enumerate(parts)
-    ]
+    return [of_part(next(numbers), since, DOCUMENT, name, number, part, nothing) for number, part in enumerate(parts)]
 
 
 def to_row(found: Mapping[str, Any]) -> Row:

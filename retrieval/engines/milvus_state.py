@@ -1,8 +1,9 @@
 """Which rows of a collection are true: Milvus changes one row after another, and an index changes as a whole.
 
-Every row says from which generation on it is true, and rows are only ever added, and deleted: what changes is added anew.
-A change adds its rows, which nobody takes for true yet; then one row, the state, which makes them true and says which others
-are not true any more; and then deletes those. Whoever asks reads the state before and after, and asks again if it changed.
+Every row says from which generation on it is true, and rows are only ever added, and deleted: what changes is added
+anew. A change adds its rows, which nobody takes for true yet; then one row, the state, which makes them true and says
+which others are not true any more; and then deletes those. Whoever asks reads the state before and after, and asks
+again if it changed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """What makes Milvus fast: lists of near vectors (IVF), of which as many are looked at as are asked for, or all.
 
-Among Milvus' indexes it is the one that can also be asked exactly, by looking at every list, with any filter; so no second
-copy of the vectors is needed for answers that must be whole. Segments that are still growing, and those that Milvus has no
-index for yet, it searches by one of its own making that does not follow what is asked for; so what is not in a finished
-index is kept apart by whoever asks (:meth:`.Milvus._near`), and is brought in by :meth:`Structure.settle`.
+Among Milvus' indexes it is the one that can also be asked exactly, by looking at every list, with any filter; so no
+second copy of the vectors is needed for answers that must be whole. Segments that are still growing, and those that
+Milvus has no index for yet, it searches by one of its own making that does not follow what is asked for; so what is
+not in a finished index is kept apart by whoever asks (:meth:`.Milvus._near`), and is brought in by
+:meth:`Structure.settle`.
 """
 
 from __future__ import annotations

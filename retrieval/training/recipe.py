@@ -58,6 +58,9 @@ class Recipe:
     temperature: float | None = choice(
         None, "what similarities are divided by (default: the loss's own; supcon: 0.1)", least=1e-3
     )
+    smoothing: float = choice(
+        0.0, "softmax: the share of each target that is spread over all classes (label smoothing)", least=0, most=0.9
+    )
     space: str = choice("unit", "contrastive, energy: compare unit vectors, or the network's raw output as published")
     memory: int = choice(
         0, "embeddings of the last batches to compare each batch with (cross-batch memory; 0: none)", least=0
@@ -157,6 +160,8 @@ class Recipe:
             raise RetrievalError(
                 f"--space raw goes with --loss contrastive or energy, not with {self.loss or losses.USUAL}."
             )
+        if self.smoothing and self.loss != "softmax":
+            raise RetrievalError(f"--smoothing goes with --loss softmax, not with {self.loss or losses.USUAL}.")
         if self.memory and self.sampler in ("pairs", "random-triplets"):
             raise RetrievalError(f"--memory goes with --sampler classes or hierarchical, not with {self.sampler}.")
 

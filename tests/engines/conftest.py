@@ -25,6 +25,13 @@ Put = Callable[[Path], "str | Path"]
 
 
 @pytest.fixture(scope="session")
+def some_engine() -> None:
+    """Skips what takes time to prepare where there is no engine for it."""
+    if not (postgres_server.installed() or milvus_server.installed()):
+        _cannot("An engine", "pip install those of .ci/run")
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A server."""
     if not postgres_server.installed():

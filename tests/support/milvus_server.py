@@ -1,4 +1,5 @@
-"""A real Milvus for tests, on loopback: the server of the PyPI package `milvus` (2.3.5), which needs nothing beside it."""
+"""A real Milvus for tests, on loopback: the server of the PyPI package `milvus` (2.3.5), which needs nothing beside
+it."""
 
 from __future__ import annotations
 

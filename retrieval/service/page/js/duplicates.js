@@ -2,7 +2,7 @@
 // Nothing here deletes a picture: the outcome is a list, or a move that is taken back.
 
 import { address, call, get, post, thumbnail } from "./api.js";
-import { $, count, dialog, download, later, make, named, say } from "./dom.js";
+import { $, count, dialog, download, later, make, named, say, several } from "./dom.js";
 import { made, old } from "./making.js";
 import * as state from "./state.js";
 
@@ -62,7 +62,7 @@ async function show(about, alive) {
   const list = make("div", { id: "groups" });
   const more = make("button", { type: "button", hidden: !shown.cursor, onclick: () => next(list, more) }, "more groups");
   $("#results").replaceChildren(
-    make("div", { class: "head" }, make("h1", { id: "count" }, all ? `${count(all)} ${all === 1 ? "group" : "groups"} of pictures that show the same` : "No picture is here twice."),
+    make("div", { class: "head" }, make("h1", { id: "count" }, all ? `${several(all, "group")} of pictures that show the same` : "No picture is here twice."),
       tab("", "all", all), ...Object.entries(KINDS).map(([kind, text]) => tab(kind, text, total[kind]))),
     make("div", { class: "row" }, ...(all ? [make("label", { class: "row quiet" }, "of each group stays ", rule),
       make("button", { type: "button", id: "bulk", onclick: bulk }, "decide all by this rule …")] : []), likeness()),
@@ -227,7 +227,7 @@ async function bulk() {
     told = await post("/duplicates/preview", { ...asked(), kinds });
   } catch (error) { return trouble(error); }
   const box = dialog("What this rule would decide",
-    make("p", {}, told.go ? `In ${count(told.groups)} groups ${count(told.keep)} pictures stay and ${count(told.go)} may go, ${bytes(told.bytes)}. Nothing is moved or deleted by that.` : "Nothing: what is merely similar is not offered to go."),
+    make("p", {}, told.go ? `In ${several(told.groups, "group")}: ${several(told.keep, "picture")} to stay, ${count(told.go)} may go, ${bytes(told.bytes)}. Nothing is moved or deleted by that.` : "Nothing: what is merely similar is not offered to go."),
     make("ul", { class: "quiet" }, told.some.map((path) => make("li", {}, path)), told.go > told.some.length ? make("li", {}, `and ${count(told.go - told.some.length)} more`) : null),
     make("div", { class: "row" },
       told.go ? make("button", { type: "button", onclick: async () => {
@@ -247,14 +247,14 @@ async function move() {
     told = await post("/duplicates/move", { ...asked(), dry_run: true });
   } catch (error) { return trouble(error); }
   const stays = told.left.length ? make("details", {}, make("summary", {}, `${count(told.left.length)} stay where they are`), make("ul", { class: "quiet" }, told.left.slice(0, 50).map((one) => make("li", {}, `${one.path}: ${one.reason}`)))) : null;
-  const box = dialog("Move what may go?", make("p", {}, `${count(told.moved.length)} pictures, ${bytes(told.size)}, would be moved out of the pictures' folder, after an undo file is written. They can be moved back here.`),
+  const box = dialog("Move what may go?", make("p", {}, `${several(told.moved.length, "picture")}, ${bytes(told.size)}, would be moved out of the pictures' folder, after an undo file is written. They can be moved back here.`),
     make("ul", { class: "quiet" }, told.moved.slice(0, 10).map((path) => make("li", {}, path))), stays,
     make("div", { class: "row" },
       told.moved.length ? make("button", { type: "button", onclick: async () => {
         box.close();
         try {
           const done = await post("/duplicates/move", asked());
-          say(`${count(done.moved.length)} pictures moved`);
+          say(`${several(done.moved.length, "picture")} moved`);
           await again();
         } catch (error) { trouble(error); }
       } }, "move them") : null,
@@ -264,7 +264,7 @@ async function move() {
 async function undoMove() {
   try {
     const done = await post("/duplicates/undo", { undo: shown.answer.moves.undo[0] });
-    say(`${count(done.back.length)} files moved back`);
+    say(`${several(done.back.length, "file")} moved back`);
     await again();
   } catch (error) { trouble(error); }
 }
