@@ -160,6 +160,10 @@ class Root(ABC):
     def allowing(self, details: Mapping[str, object]) -> Self:
         """The same place, with what an index's details say that its owner allows."""
 
+    def patient(self) -> Root:
+        """The same place, for whoever has time to ask again for what is not given at once."""
+        return self
+
     @abstractmethod
     def path_of(self, place: str) -> str | None:
         """The path in it of a file by its place anywhere; None if it lies elsewhere."""

@@ -26,7 +26,7 @@ from retrieval.index.vectors import checked
 from retrieval.ingest.memory_limits import Limits, limits
 from retrieval.ingest.update import own_encoder
 from retrieval.places.folder import Folder
-from retrieval.places.roots import root_at
+from retrieval.places.roots import root_of
 
 Digests = npt.NDArray[np.bytes_]
 
@@ -39,7 +39,7 @@ class Job:
         folder: of the index.
         name: what the index is called in messages.
         encoder_hash, dim, storage, decoder: the index's.
-        root: the address of the place that paths are relative to.
+        root: what paths are relative to.
         allowed: of the index's details, those that say where its pictures may lie.
         threads: cores that the worker may use.
         batch, memory: as for a build, of each worker.
@@ -98,7 +98,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._root = root_at(job.root).allowing(job.allowed)
+        self._root = root_of(job.root, job.allowed).patient()
 
     def ready(self) -> Ready | Refusal:
         """Load the encoder."""
@@ -129,14 +129,17 @@ class Worker:
 
     def _require_pictures(self) -> None:
         """See that the folder of pictures is there: one that is not would have every picture of it missing."""
+        if not isinstance(self._root, Folder):
+            return  # a store says by itself that it cannot be reached, or that there is no such bucket
+        folder = self._root.path
         try:
-            there = not isinstance(self._root, Folder) or next(os.scandir(self._root.path), None) is not None
+            there = next(os.scandir(folder), None) is not None
         except OSError:
             there = False
         if not there:
             raise UnfitError(
-                f"The folder {printable(self._root.name)!r} of the pictures is not there on the node {where()}, or "
-                "empty; a cluster needs one that all its nodes see by the same path."
+                f"The folder {printable(folder)!r} of the pictures is not there on the node {where()}, or empty; "
+                "a cluster needs one that all its nodes see by the same path."
             )
 
     def _encode(self, paths: Sequence[str], contents: _Contents) -> Made:

@@ -210,7 +210,6 @@ class Bucket(Root):
         return dataclasses.replace(self, named=bool(details.get(NAMED)))
 
     def patient(self) -> Bucket:
-        """The same, for whoever has time."""
         return dataclasses.replace(self, seconds=LONG)
 
     def path_of(self, place: str) -> str | None:

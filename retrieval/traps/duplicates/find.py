@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from retrieval import images
 from retrieval.base.machine import cores
+from retrieval.base.object_address import is_object
 from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
@@ -162,6 +163,7 @@ def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: 
     if is_an_index(source):
         with Index.open(source) as index:
             return _of_index(index, threads, exact)
+    _refuse_objects(source)
     found = images.find(source)
     root = Path(source).resolve()
     looked = _read(root, found.paths, threads, Folder(root, linked=outside))
@@ -170,10 +172,19 @@ def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: 
     return looked._replace(skipped=(*found.skipped, *looked.skipped))
 
 
+def _refuse_objects(place: str | Path) -> None:
+    if is_object(place):
+        raise RetrievalError(
+            f"The pictures in {printable(place)!r} are objects of a store, and near-duplicates are looked for among "
+            "files, which can be moved and moved back; give a folder with copies of them."
+        )
+
+
 def _of_index(index: Index, threads: int, exact: bool, among: Ints | None = None) -> _Looked:
     ids = index.ids() if among is None else np.unique(among)
     if not len(ids):
         raise RetrievalError(f"The index {printable(index.name)!r} is empty; add pictures to it.")
+    _refuse_objects(index.root)
     root = Path(index.root).resolve()
     items = index.items(ids)
     known, skipped, notes = _read(root, [item.path for item in items], threads, index.pictures)
