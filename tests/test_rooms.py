@@ -15,6 +15,7 @@ ROOMS = (
     "version",
     "errors",
     "base",
+    "places",
     "images",
     "measures",
     "index",

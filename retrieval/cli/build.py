@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from retrieval.base.text import for_terminal, printable
 from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
+from retrieval.places.roots import root_at
 
 if TYPE_CHECKING:
     from retrieval.cluster import RayCluster
@@ -22,6 +23,7 @@ HELP = "Fill an index from a folder of pictures; the same command again brings i
 EXAMPLES = """
 build_index.py my_photos                              # into indexes/my_photos, works at once
 build_index.py data/cifar10/test --model runs/cifar10 --out indexes/cifar10
+retrieval build s3://bucket/photos                    # of an object store (docs/object-storage.md)
 build_index.py shoes --labels shoes.csv               # a list with the columns path, label
 build_index.py my_photos --model clip-base --overwrite
 build_index.py /mnt/photos --out /mnt/indexes/photos --ray auto --workers 8 --gpus-per-worker 1   # on a Ray cluster
@@ -31,7 +33,12 @@ build_index.py --vectors-of indexes/my_photos --model runs/head --out indexes/mi
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("images", metavar="IMAGES", nargs="?", help="a folder of pictures, nested as it may be")
+    parser.add_argument(
+        "images",
+        metavar="IMAGES",
+        nargs="?",
+        help="a folder of pictures, nested as it may be, or its address in an object store (s3://BUCKET/FOLDER)",
+    )
     parser.add_argument(
         "--vectors-of",
         metavar="INDEX",
@@ -209,7 +216,7 @@ def _tuned(args: argparse.Namespace, out: Path) -> int:
 
 
 def _default_out(images: str) -> Path:
-    name = Path(images).resolve().name
+    name = Path(root_at(images).address).name
     if not name:
         raise RetrievalError(f"The folder {printable(images)!r} has no name; name the index with --out.")
     return Path("indexes") / name

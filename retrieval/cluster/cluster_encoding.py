@@ -53,7 +53,7 @@ class ClusterEncoding:
             dim=index.dim,
             storage=index.storage,
             decoder=index.decoder,
-            root=str(root.path),
+            root=root.address,
             allowed={name: bool(index.details.get(name)) for name in (NAMED, LINKED)},
             threads=seats.cores,
             batch=means.batch,

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval import images
-from retrieval.base.placed_files import Root
 from retrieval.base.text import printable
 from retrieval.cluster.refusal import Refusal, UnfitError, answered, require_folder, require_releases, where
 from retrieval.encoder.file_encoding import encode_files, pictures_a_batch
@@ -26,6 +25,8 @@ from retrieval.index.segments import columns, write_segment
 from retrieval.index.vectors import checked
 from retrieval.ingest.memory_limits import Limits, limits
 from retrieval.ingest.update import own_encoder
+from retrieval.places.folder import Folder
+from retrieval.places.roots import root_of
 
 Digests = npt.NDArray[np.bytes_]
 
@@ -97,7 +98,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._root = Root.of(job.root, job.allowed)
+        self._root = root_of(job.root, job.allowed).patient()
 
     def ready(self) -> Ready | Refusal:
         """Load the encoder."""
@@ -128,6 +129,8 @@ class Worker:
 
     def _require_pictures(self) -> None:
         """See that the folder of pictures is there: one that is not would have every picture of it missing."""
+        if not isinstance(self._root, Folder):
+            return  # a store says by itself that it cannot be reached, or that there is no such bucket
         folder = self._root.path
         try:
             there = next(os.scandir(folder), None) is not None

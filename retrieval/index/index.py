@@ -46,6 +46,7 @@ from retrieval.index.records import (
 )
 from retrieval.index.snapshot import Snapshot
 from retrieval.index.vectors import checked
+from retrieval.places.roots import root_of
 
 if TYPE_CHECKING:
     from retrieval.index.nearest.structure import Structure
@@ -288,13 +289,13 @@ class Index:
 
     @property
     def root(self) -> str:
-        """The folder that the items' paths are relative to, as it was given when the index was made."""
+        """What the items' paths are relative to: a folder of pictures, or an address in an object store."""
         return str(self._catalog.meta["root"])
 
     @property
     def pictures(self) -> Root:
         """What opens the items' files by their paths, where the index's owner lets them lie."""
-        return Root.of(self.root, self.details)
+        return root_of(self.root, self.details)
 
     @property
     def decoder(self) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retrieval import images
-from retrieval.base.placed_files import LINKED
+from retrieval.base.placed_files import LINKED, Root
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -23,6 +23,7 @@ from retrieval.ingest.index_folder import Place
 from retrieval.ingest.label_rule import LabelRule, label_rule, recorded_labels
 from retrieval.ingest.left_out import NOTHING, pictures_at, recall_at
 from retrieval.ingest.update import Means, Update, Workers
+from retrieval.places.roots import root_at, root_of
 
 
 def build(
@@ -43,7 +44,7 @@ def build(
     gps: bool = False,
     overwrite: bool = False,
 ) -> BuildReport:
-    """Index all pictures in a folder and the folders below it.
+    """Index all pictures in a folder and the folders below it, on the disk or in an object store.
 
     Where the index exists, only what has changed is done: new files are added, changed ones replaced, renamed ones
     renamed, and those that are gone taken out. So a build that was stopped goes on where it was. Work is committed
@@ -56,7 +57,7 @@ def build(
     ``skipped.csv``, and tried again by the next build.
 
     Args:
-        pictures: the folder.
+        pictures: the folder, or its address in an object store (``s3://BUCKET/FOLDER``).
         out: the index's folder: new, empty or an index.
         model: what :meth:`retrieval.encoder.Encoder.load` takes; by default the index's own where it exists, and
             otherwise the one for photographs.
@@ -86,16 +87,16 @@ def build(
     began = time.perf_counter()
     means = Means(threads, batch, memory, on)
     means.check()
-    root = Path(pictures).resolve()
+    root = root_at(pictures)
     with Place(Path(out), overwrite) as place:
         recalled, pictures_known = NOTHING, None
         if place.exists:
             recalled = recall_at(place.folder)
             pictures_known = None if checksum else functools.partial(pictures_at, place.folder)
         hidden = hidden or recalled.hidden
-        found = images.find(pictures, hidden=hidden, strangers=recalled.strangers, pictures=pictures_known)
+        found = images.find(root, hidden=hidden, strangers=recalled.strangers, pictures=pictures_known)
         if not found.paths:
-            raise nothing_readable(f"in {printable(root)!r}", found.skipped)
+            raise nothing_readable(f"in {printable(root.address)!r}", found.skipped)
         asked = _Asked(model, str(labels), decoder, vectors)
         index, rule, created = _open(place, root, found.paths, asked)
         try:
@@ -103,6 +104,7 @@ def build(
             asked_for = {name: True for name, wanted in options if wanted}
             if not asked_for.items() <= index.details.items():
                 index.record_details({**index.details, **asked_for})
+            root = root.allowing(index.details)
             changes = in_folder(index, root, found.paths, checksum=checksum, unreadable=recalled.unreadable)
             report = Update(index, root, rule, changes, means).run(Path(out), found.skipped, began, found)
         except RetrievalError:
@@ -124,14 +126,14 @@ class _Asked(NamedTuple):
     vectors: str | None
 
 
-def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tuple[Index, LabelRule, bool]:
+def _open(place: Place, root: Root, paths: Sequence[str], asked: _Asked) -> tuple[Index, LabelRule, bool]:
     """The index to write to, continued or made; the label rule; and whether it was made now."""
     model = place.out / ENCODER if asked.model is None and place.overwrite else asked.model
     encoder = Encoder.load(model, threads=1) if model is not None or not place.exists else None
     index = _existing(place)
     if index is not None:
         try:
-            rule = label_rule(asked.labels, root, paths, recorded_labels(index.details))
+            rule = label_rule(asked.labels, root.address, paths, recorded_labels(index.details))
             problem = _difference(index, root, encoder, asked, rule)
             if problem is None:
                 choose_decoder(recorded_decoder(index.decoder))  # it may be missing on this machine
@@ -139,7 +141,7 @@ def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tupl
         except BaseException:
             index.close()
             raise
-        moved = index.root != str(root) and not Path(index.root).exists()
+        moved = index.root != root.address and not root_of(index.root, {}).is_there()
         index.close()
         if not place.overwrite:
             raise RetrievalError(
@@ -148,7 +150,7 @@ def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tupl
                 + "name another one with --out, or build it anew with --overwrite."
             )
     encoder = encoder or Encoder.load(model, threads=1)
-    rule = label_rule(asked.labels, root, paths)
+    rule = label_rule(asked.labels, root.address, paths)
 
     def make(folder: Path) -> None:
         encoder.save(folder / ENCODER)
@@ -156,7 +158,7 @@ def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tupl
         Index.create(
             folder,
             encoder.dim,
-            root=str(root),
+            root=root.address,
             encoder_hash=encoder.hash,
             details={"labels": rule.name, "complete": False},
             decoder=choose_decoder(asked.decoder),
@@ -180,10 +182,10 @@ def _existing(place: Place) -> Index | None:
         return None
 
 
-def _difference(index: Index, root: Path, encoder: Encoder | None, asked: _Asked, rule: LabelRule) -> str | None:
+def _difference(index: Index, root: Root, encoder: Encoder | None, asked: _Asked, rule: LabelRule) -> str | None:
     """How an index was built otherwise than is asked for now, in words that follow "was built"."""
-    if index.root != str(root):
-        return f"from the folder {printable(index.root)!r}, not {printable(root)!r}"
+    if index.root != root.address:
+        return f"from the folder {printable(index.root)!r}, not {printable(root.address)!r}"
     if encoder is not None and encoder.hash != index.encoder_hash:
         return f"with another model ({index.encoder_hash[:12]}) than {str(asked.model)!r} ({encoder.hash[:12]})"
     before = recorded_decoder(index.decoder)

@@ -12,12 +12,11 @@ from typing import NamedTuple, Protocol
 from retrieval import images
 from retrieval.base import progress
 from retrieval.base.machine import cores
-from retrieval.base.placed_files import Root
+from retrieval.base.placed_files import Root, Stamp, is_temporary
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
-from retrieval.images.folders import Stamp
 from retrieval.images.reading import ReadPicture, hash_files, is_outdated
 from retrieval.index import Index, Item, NewItem
 from retrieval.index.folder import ENCODER
@@ -113,20 +112,19 @@ class Update:
 
     Args:
         index: open for writing.
-        root: the folder that paths are relative to.
+        root: where the pictures lie, with what the index's owner allows.
         rule: where labels come from.
         changes: what there is to look into.
         means: what may be used.
     """
 
-    def __init__(self, index: Index, root: Path, rule: LabelRule, changes: Changes, means: Means) -> None:
+    def __init__(self, index: Index, root: Root, rule: LabelRule, changes: Changes, means: Means) -> None:
         self._index = index
         self._root = root
         self._rule = rule
         self._changes = changes
         self._means = means
         self._outdated = is_outdated(index.decoder)
-        self._allowed = Root.of(root, index.details)
         self._ingest = Ingest(index, rule, OUTDATED if self._outdated else None)
         self._encoding: Encoding | None = None
         self._changed: list[str] = []  # paths whose content is another one
@@ -174,15 +172,19 @@ class Update:
         if self._outdated:
             self._kept += len(self._changed)
             self._skipped += [images.Skipped(printable(path), OUTDATED) for path in self._changed]
+        # What is not given today stays as it was, and is looked into again by the next run.
+        lost = [
+            path for path, why in zip(changed.unreadable, changed.skipped, strict=True) if not is_temporary(why.reason)
+        ]
+        self._kept += len(changed.unreadable) - len(lost)
         as_before = [images.Skipped(path, reason) for path, (_, reason) in self._changes.unreadable.items()]
         skipped = sorted((*unfit, *as_before, *self._skipped, *new.skipped, *changed.skipped))
         renamed = len(self._moved)
         if self._kept - self._changes.outside + self._touched + renamed + new.committed + changed.committed == 0:
-            raise nothing_readable(f"in {printable(self._root)!r}" if whole else "given", skipped)
+            raise nothing_readable(f"in {printable(self._root.address)!r}" if whole else "given", skipped)
         removed = 0
         if found is not None:
-            unreadable = [*self._unreadable, *changed.unreadable]
-            removed = self._remove(self._changes.gone, unreadable)
+            removed = self._remove(self._changes.gone, [*self._unreadable, *lost])
             if skipped != self._index.skipped():
                 self._index.record_skipped(skipped)
             if not isinstance(self._index, EngineIndex):
@@ -237,7 +239,7 @@ class Update:
         paths = self._changes.doubtful
         touched: dict[int, NewItem] = {}
         changed: list[tuple[str, Stamp, str]] = []
-        hashes = hash_files(paths, threads=self._means.threads or cores(), root=self._allowed)
+        hashes = hash_files(paths, threads=self._means.threads or cores(), root=self._root)
         with progress.bar(len(paths), "Comparing", "pictures") as bar:
             for path, found in zip(paths, hashes, strict=True):
                 bar.update()
@@ -247,8 +249,8 @@ class Update:
                 before = (item.size, item.mtime_ns)
                 if isinstance(found, images.Skipped):
                     self._skipped.append(images.Skipped(printable(path), found.reason))
-                    if is_as_it_was(self._root / path, before):
-                        self._kept += 1  # it cannot be compared, and nothing says that it has changed
+                    if is_temporary(found.reason) or is_as_it_was(self._root, path, before):
+                        self._kept += 1  # it cannot be compared, and nothing says that it is no such picture any more
                     else:
                         self._unreadable.append(path)
                         displaced.add(item)
@@ -291,11 +293,11 @@ class Update:
         """What encodes. Where nothing may be encoded any more, files are only looked into, which is done here."""
         means = self._means
         if means.on is not None and not self._outdated:
-            return means.on.encoding(self._index, self._allowed, means)
+            return means.on.encoding(self._index, self._root, means)
         folder = self._index.folder / ENCODER
         encoder = own_encoder(folder, printable(self._index.name), self._index.encoder_hash)
         ready = limits(encoder, means.threads, means.batch, means.memory)
-        return Here(self._index, self._allowed, encoder, ready)
+        return Here(self._index, self._root, encoder, ready)
 
     def _rename(self) -> None:
         """Give items the paths that their files have now: all at once, unless they are very many.

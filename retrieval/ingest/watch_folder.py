@@ -13,10 +13,11 @@ from pathlib import Path
 
 from retrieval.base import progress
 from retrieval.base.held_folder import identity
+from retrieval.base.object_address import is_object
+from retrieval.base.placed_files import stamp_of
 from retrieval.base.text import printable
 from retrieval.engines.opening import is_index, open_index
 from retrieval.errors import RetrievalError
-from retrieval.images.folders import mtime_of
 from retrieval.index.lock import WriterAtWorkError
 from retrieval.index.records import AUTO
 from retrieval.ingest.build_report import BuildReport
@@ -65,6 +66,11 @@ def watch(
     """
     stop = stop or threading.Event()
     with open_index(index, mapped=True) as opened:
+        if is_object(opened.root if pictures is None else pictures):
+            raise RetrievalError(
+                f"{printable(opened.root if pictures is None else pictures)!r} lies in an object store, which tells "
+                "nobody of changes; run `retrieval sync` without --watch as often as it is wanted."
+            )
         root, own = Path(opened.root if pictures is None else pictures).resolve(), opened.folder.resolve()
     synced = False
     said = ""
@@ -218,7 +224,7 @@ def _sum(root: Path, index: Path) -> int:
                 with contextlib.suppress(OSError):
                     if not entry.is_dir(follow_symlinks=False):
                         status = entry.stat()
-                        total ^= hash((entry.path, status.st_size, mtime_of(status)))
+                        total ^= hash((entry.path, *stamp_of(status)))
                     elif entry.path != os.fspath(index):
                         waiting.append(entry.path)
     return total

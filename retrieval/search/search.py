@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,6 +26,7 @@ from retrieval.base.given import whole
 from retrieval.base.held_folder import HeldFolder
 from retrieval.base.machine import cores
 from retrieval.base.npy import mapped
+from retrieval.base.object_address import is_object
 from retrieval.base.placed_files import Placed, Root
 from retrieval.base.text import printable
 from retrieval.engines.opening import open_index
@@ -33,13 +34,14 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
+from retrieval.places.roots import picture_at
 from retrieval.search import paging
 from retrieval.search.answer import Answer, AskedPart, hits_of
 from retrieval.search.arrangement import PLAIN, Arrangement, Digest, arranged
 from retrieval.search.combining import combined
 from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
-from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
+from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, place_of, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, Reranked, unchanged
 
 if TYPE_CHECKING:
@@ -178,9 +180,9 @@ class Search:
         self.close()
 
     @property
-    def root(self) -> Path:
-        """The folder that the paths of the hits are relative to."""
-        return Path(self.index.root)
+    def root(self) -> Path | Root:
+        """What the paths of the hits are relative to: ``root / hit.path`` is where one lies."""
+        return self.pictures if is_object(self.index.root) else Path(self.index.root)
 
     @cached_property
     def pictures(self) -> Root:
@@ -348,7 +350,7 @@ class Search:
             read = read_picture(picture, p, decoder, box=box)
             pixels = read.pixels
             if item is None:
-                question = self._question(Path(picture), read.sha256)
+                question = self._question(picture, read.sha256)
             elif item.sha256 in (read.sha256, None):  # an imported index need not have any
                 question = self.of_item(f"id {item.id}", item)
             else:
@@ -537,11 +539,11 @@ class Search:
         if isinstance(value, InMemory):
             return self._encoded(value, part.box)
         if part.kind == "file":
-            if not lies(str(value)) and not Path(str(value)).suffix:
+            if not lies(str(value)) and not Path(str(value)).suffix and not is_object(value):
                 raise RetrievalError(
                     f"There is no picture {part.named!r} here; if words are meant, write {'text:' + part.named!r}."
                 )
-            return self._encoded(Path(str(value)), part.box)
+            return self._encoded(picture_at(str(value)), part.box)
         if part.kind == "text":
             return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
@@ -562,7 +564,7 @@ class Search:
         if item is None:
             raise RetrievalError(
                 f"There is no picture {path!r} in the index {printable(self.name)!r}; "
-                f"give a path relative to {printable(self.root)!r}."
+                f"give a path relative to {printable(self.index.root)!r}."
             )
         return item
 
@@ -585,19 +587,20 @@ class Search:
         """The question that a picture of the index is, under a name."""
         return Question(name, self.pictures / item.path, item, item.sha256, item.label)
 
-    def _question(self, file: Path, sha256: str) -> Question:
+    def _question(self, file: Path | Placed, sha256: str) -> Question:
         item = None
-        with contextlib.suppress(ValueError, OSError):  # it lies elsewhere
-            item = self.index.find(placed(file).relative_to(self.root).as_posix())
+        with contextlib.suppress(ValueError, OSError):  # no possible place
+            path = self.pictures.path_of(place_of(file))
+            item = None if path is None else self.index.find(path)
         name = printable(file)
         if item is not None and item.sha256 == sha256:
             return Question(name, file, item, sha256, item.label)
         # Not in the index, or its file has changed since and is another picture now.
         return Question(name, file, None, sha256, self._folder_label(file))
 
-    def _folder_label(self, file: Path) -> str | None:
+    def _folder_label(self, file: Path | Placed) -> str | None:
         """The class folder that a picture from elsewhere lies in."""
-        folders = placed(file).parent.parts[1:]
+        folders = PurePath(place_of(file)).parent.parts[1:]
         names = ("/".join(folders[start:]) for start in range(len(folders)))
         return next((name for name in names if name in self._classes), None)
 

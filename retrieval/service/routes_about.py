@@ -96,7 +96,7 @@ def _about(search: Search) -> dict[str, Any]:
         },
         "attributes": {name: "/".join(sorted(kinds)) for name, kinds in sorted(index.attribute_kinds().items())},
         "generation": index.generation,
-        "root_served": search.root.is_dir(),
+        "root_served": search.pictures.is_there(),
     }
 
 

@@ -16,7 +16,6 @@ import pytest
 import tiny
 
 from retrieval import RayCluster
-from retrieval.base.placed_files import Root
 from retrieval.cluster import connection
 from retrieval.cluster.connection import Seats, share_out
 from retrieval.cluster.refusal import Refusal, releases
@@ -28,6 +27,7 @@ from retrieval.index.gathering import Gathering, StoredRow
 from retrieval.index.records import SegmentRecord
 from retrieval.ingest import build
 from retrieval.ingest.update import Means
+from retrieval.places.folder import Folder
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_database_is_refused(job: Job) -> None:
     monkey: Any = type("Named", (EngineIndex,), {"name": "postgresql://there/photos"})
     index.__class__ = monkey
     with pytest.raises(RetrievalError, match="is in a database, and a cluster writes folders"):
-        RayCluster().encoding(index, Root(Path(job.root)), Means())
+        RayCluster().encoding(index, Folder(Path(job.root)), Means())
 
 
 def test_a_worker_writes_what_a_build_does(job: Job, out: Path, pictures: Path) -> None:
