@@ -148,7 +148,13 @@ def cost(items: int, work: Path, seed: int) -> dict[str, Any]:
     with Index.open(folder) as index, most_memory() as mapping:
         means: dict[str, Callable[[], None]] = {
             "copy": lambda: copied(folder / "segments", copy),
-            "map": lambda: index.copy_mapped(out, head, dim=head.dim, encoder_hash="0" * 64, details={}),
+            "map": lambda: index.copy_mapped(
+                out,
+                lambda segments: [segment.write(head, None) for segment in segments],
+                dim=head.dim,
+                encoder_hash="0" * 64,
+                details={},
+            ),
         }
         for _ in range(ROUNDS):
             for name, work_on in means.items():

@@ -27,6 +27,7 @@ ROOMS = (
     "search",
     "traps",
     "ingest",
+    "cluster",
     "training",
     "exchange",
     "evaluation",

@@ -15,6 +15,7 @@ from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
+    from retrieval.cluster import RayCluster
     from retrieval.ingest import BuildReport
 
 HELP = "Fill an index from a folder of pictures; the same command again brings it up to date."
@@ -23,6 +24,7 @@ build_index.py my_photos                              # into indexes/my_photos, 
 build_index.py data/cifar10/test --model runs/cifar10 --out indexes/cifar10
 build_index.py shoes --labels shoes.csv               # a list with the columns path, label
 build_index.py my_photos --model clip-base --overwrite
+build_index.py /mnt/photos --out /mnt/indexes/photos --ray auto --workers 8 --gpus-per-worker 1   # on a Ray cluster
 build_index.py --vectors-of indexes/my_photos --model runs/head --out indexes/mine   # after train --net head
 """
 
@@ -111,6 +113,33 @@ def add_means(parser: argparse.ArgumentParser) -> None:
         "one of 2 GB for decoding)",
     )
 
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="encode on the Ray cluster of this address, HOST:PORT, or auto: the one that this machine belongs to; "
+        "--threads, --batch and --memory are then for each of its workers",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that encode there (one for each node)")
+    parser.add_argument(
+        "--gpus-per-worker", type=float, metavar="G", help="GPUs that each of them has; 0.5: two share one (none)"
+    )
+
+
+def cluster_of(args: argparse.Namespace) -> RayCluster | None:
+    """Where pictures are encoded, if not here.
+
+    Raises:
+        RetrievalError: something is said about workers, and no cluster is named.
+    """
+    if args.ray is None:
+        for name in ("workers", "gpus_per_worker"):
+            if getattr(args, name) is not None:
+                raise RetrievalError(f"--{name.replace('_', '-')} says nothing without --ray, the cluster; give both.")
+        return None
+    from retrieval.cluster import RayCluster
+
+    return RayCluster(args.ray, args.workers, args.gpus_per_worker or 0.0)
+
 
 def run(args: argparse.Namespace) -> int:
     """Build, and say what was done."""
@@ -132,6 +161,7 @@ def run(args: argparse.Namespace) -> int:
         vectors=args.vectors,
         checksum=args.checksum,
         memory=args.memory,
+        on=cluster_of(args),
         hidden=args.hidden,
         outside=args.outside,
         gps=args.gps,
@@ -150,7 +180,14 @@ def _map(args: argparse.Namespace) -> int:
             raise RetrievalError(f"--{name} says nothing with --vectors-of, which reads no pictures; leave it out.")
     from retrieval.ingest.map_index import map_index
 
-    count = map_index(args.vectors_of, args.out, model=args.model, vectors=args.vectors, overwrite=args.overwrite)
+    count = map_index(
+        args.vectors_of,
+        args.out,
+        model=args.model,
+        vectors=args.vectors,
+        on=cluster_of(args),
+        overwrite=args.overwrite,
+    )
     if args.json:
         print(
             json.dumps(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from retrieval import images
 from retrieval.base.placed_files import NotOpenedError, Placed, Root, open_file
 from retrieval.base.text import for_terminal, printable
-from retrieval.client.connection import Connection, RefusedError
+from retrieval.client.connection import TOKEN, Connection, RefusedError
 from retrieval.errors import RetrievalError
 from retrieval.images.folders import failure
 from retrieval.search.answer import Answer, AskedPart, Hit
@@ -35,9 +35,6 @@ from retrieval.search.query import Boxed, InMemory, Picture, pictures_of
 
 if TYPE_CHECKING:
     from retrieval.search.rerank import Reranker
-
-TOKEN = "RETRIEVAL_TOKEN"
-"""The environment variable that holds the token, where none is given."""
 
 _MOST = 1_000
 """Hits that a service gives in one answer."""

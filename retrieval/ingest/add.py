@@ -16,7 +16,7 @@ from retrieval.images.reading import choose_decoder, recorded_decoder
 from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.changes import of_files
 from retrieval.ingest.label_rule import recorded_labels, recorded_rule
-from retrieval.ingest.update import Means, Update
+from retrieval.ingest.update import Means, Update, Workers
 
 
 def add_pictures(
@@ -26,6 +26,7 @@ def add_pictures(
     threads: int | None = None,
     batch: int | None = None,
     memory: int | None = None,
+    on: Workers | None = None,
 ) -> BuildReport:
     """Add pictures to an index; those that are in it by their path, and have changed, are replaced.
 
@@ -39,12 +40,14 @@ def add_pictures(
         threads: how many cores to use; all by default.
         batch: pictures that a thread reads before it encodes them; by default what is fast and takes little memory.
         memory: bytes that the process may take.
+        on: who encodes, such as a :class:`retrieval.RayCluster`, each worker with the means above; this process by
+            default.
 
     Raises:
         RetrievalError: none of the pictures can be read, or the index cannot be written.
     """
     began = time.perf_counter()
-    means = Means(threads, batch, memory)
+    means = Means(threads, batch, memory, on)
     means.check()
     with open_index(index, write=True) as opened:
         choose_decoder(recorded_decoder(opened.decoder))  # it may be missing on this machine

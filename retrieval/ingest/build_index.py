@@ -22,7 +22,7 @@ from retrieval.ingest.changes import in_folder
 from retrieval.ingest.index_folder import Place
 from retrieval.ingest.label_rule import LabelRule, label_rule, recorded_labels
 from retrieval.ingest.left_out import NOTHING, pictures_at, recall_at
-from retrieval.ingest.update import Means, Update
+from retrieval.ingest.update import Means, Update, Workers
 
 
 def build(
@@ -37,6 +37,7 @@ def build(
     vectors: str | None = None,
     checksum: bool = False,
     memory: int | None = None,
+    on: Workers | None = None,
     hidden: bool = False,
     outside: bool = False,
     gps: bool = False,
@@ -69,6 +70,8 @@ def build(
         checksum: look into every file, whatever its size and time say.
         memory: bytes that the process may take, at the least what the program and the encoder need; pictures too
             large for it are left out.
+        on: who encodes, such as a :class:`retrieval.RayCluster`, each worker with the means above; this process by
+            default.
         hidden: take in hidden files, recycle bins, caches of thumbnails and the like; the index remembers it.
         outside: take in what links in the folder lead to outside of it, too, and show it; the index remembers it.
         gps: tell where pictures were taken, if their files say so; the index remembers it.
@@ -81,7 +84,7 @@ def build(
             written.
     """
     began = time.perf_counter()
-    means = Means(threads, batch, memory)
+    means = Means(threads, batch, memory, on)
     means.check()
     root = Path(pictures).resolve()
     with Place(Path(out), overwrite) as place:

@@ -22,7 +22,7 @@ from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.changes import in_folder, is_outside, size_of
 from retrieval.ingest.label_rule import label_rule, recorded_labels
 from retrieval.ingest.left_out import recall
-from retrieval.ingest.update import Means, Update
+from retrieval.ingest.update import Means, Update, Workers
 
 
 def sync(
@@ -34,6 +34,7 @@ def sync(
     threads: int | None = None,
     batch: int | None = None,
     memory: int | None = None,
+    on: Workers | None = None,
 ) -> BuildReport:
     """Bring an index up to date with its folder of pictures, as :func:`retrieval.ingest.build` does.
 
@@ -49,13 +50,15 @@ def sync(
         threads: how many cores to use; all by default.
         batch: pictures that a thread reads before it encodes them; by default what is fast and takes little memory.
         memory: bytes that the process may take.
+        on: who encodes, such as a :class:`retrieval.RayCluster`, each worker with the means above; this process by
+            default.
 
     Raises:
         RetrievalError: the folder is not there, has no picture, or is another one; labels came from elsewhere; or the
             index cannot be written. Then nothing was taken out.
     """
     began = time.perf_counter()
-    means = Means(threads, batch, memory)
+    means = Means(threads, batch, memory, on)
     means.check()
     with open_index(index, write=True) as opened:
         name = printable(opened.name)

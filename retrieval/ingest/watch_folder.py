@@ -21,6 +21,7 @@ from retrieval.index.lock import WriterAtWorkError
 from retrieval.index.records import AUTO
 from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.sync_folder import sync
+from retrieval.ingest.update import Workers
 
 QUIET, LONGEST = 1.0, 10.0
 """Seconds without a change after which a sync begins, and after which one begins at the latest."""
@@ -45,6 +46,7 @@ def watch(
     threads: int | None = None,
     batch: int | None = None,
     memory: int | None = None,
+    on: Workers | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Sync an index now, and again after each burst of changes in its folder of pictures, until it is stopped.
@@ -54,7 +56,7 @@ def watch(
     waits. A folder that vanishes takes nothing out; that is said once on stderr, and it goes on when it is back.
 
     Args:
-        index, pictures, labels, checksum, threads, batch, memory: as for :func:`retrieval.ingest.sync`.
+        index, pictures, labels, checksum, threads, batch, memory, on: as for :func:`retrieval.ingest.sync`.
         done: is given the report of each sync.
         stop: ends it within about a second; otherwise KeyboardInterrupt does.
 
@@ -91,6 +93,7 @@ def watch(
                 threads=threads,
                 batch=batch,
                 memory=memory,
+                on=on,
             )
         except WriterAtWorkError as error:
             say(f"{error} This goes on by itself.")

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images
+from retrieval.base import compiled
 from retrieval.base.placed_files import Placed
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.images.box import split
-from retrieval.index import Item
+from retrieval.index import Index, Item
 from retrieval.index.vectors import directions
 
 
@@ -183,24 +184,29 @@ def placed(file: Path) -> Path:
     return file.parent.resolve() / file.name
 
 
-def unit_rows(vectors: NDArray[Any], dim: int, place: str, named: str | None = None) -> NDArray[np.float32]:
+def unit_rows(vectors: NDArray[Any], index: Index, named: str | None = None) -> NDArray[np.float32]:
     """Vectors (n, dim) or (dim,), of any real type, as float32 (n, dim), each scaled to unit length.
 
     Args:
-        vectors: these. dim: what the index takes. place: where it is, for the message.
+        vectors: these. index: that takes them.
         named: what the only one is called, for the message; None: row 0.
 
     Raises:
         RetrievalError: another shape or type, or a row is zero or not finite.
     """
+    dim = index.dim
     rows = vectors[None] if vectors.ndim == 1 else vectors
     if rows.ndim != 2 or rows.shape[1] != dim or rows.dtype.kind not in "fiu":
         raise RetrievalError(
             f"The vectors are {vectors.dtype} of shape {vectors.shape}, and the index "
-            f"{printable(place)!r} takes real numbers of shape (n, {dim}); "
+            f"{printable(index.name)!r} takes real numbers of shape (n, {dim}); "
             "make them with the encoder that the index was built with."
         )
-    unit, lengths = directions(rows)
+    if compiled.kernel is not None and len(rows):
+        scaled = np.empty(rows.shape, np.float32)
+        if compiled.kernel.unit_into(scaled, rows, dim):
+            return scaled
+    unit, lengths = directions(rows)  # of another type, or not all of them have a direction
     wrong = np.flatnonzero(np.isnan(lengths))
     if len(wrong):
         raise RetrievalError(

@@ -33,8 +33,9 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
+from retrieval.search import paging
 from retrieval.search.answer import Answer, AskedPart, hits_of
-from retrieval.search.arrangement import PLAIN, Arrangement, arranged
+from retrieval.search.arrangement import PLAIN, Arrangement, Digest, arranged
 from retrieval.search.combining import combined
 from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from retrieval.search.calibration.reading import Reader, Reading
     from retrieval.search.rerank import Reranker
 
+
+_NAMELESS: frozenset[str] = frozenset()
+"""The names of what is nowhere but in memory."""
 
 Encoded = tuple[list[Question], NDArray[np.float32]]
 """Some queries, and their vectors."""
@@ -182,6 +186,10 @@ class Search:
     def pictures(self) -> Root:
         """What opens the files of the hits by their paths."""
         return self.index.pictures
+
+    @cached_property
+    def _index_asked(self) -> tuple[object, ...]:
+        return paging.index_asked(self.index)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -436,9 +444,9 @@ class Search:
         how: Arrangement,
     ) -> list[Answer]:
         k = self._checked(k, where, above, how)
-        rows = unit_rows(np.asarray(vectors), self.index.dim, self.name)
+        rows = unit_rows(np.asarray(vectors), self.index)
         names = names or [f"vector {row}" for row in range(len(rows))]
-        asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
+        asked = [self._asked([Part("vector", one)]) for one in spelled] or [_NAMELESS] * len(rows)
         questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
         return self._answers(questions, rows, k, True, where, above, how)
 
@@ -538,7 +546,7 @@ class Search:
             return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named, asked=self._asked([part])), unit_rows(
-                part.vector(), self.index.dim, self.name, repr(printable(part.named))
+                part.vector(), self.index, repr(printable(part.named))
             )
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
@@ -606,10 +614,11 @@ class Search:
         if not questions:
             return []
         copies = [self.copies(question) for question in questions]
-        left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
-        digests = [
-            None if self.reranker else how.digest(self.index, one, above, where, include_self) for one in vectors
-        ]
+        left_out = [() if include_self else tuple([item.id for item in same]) for same in copies]
+        digests: Sequence[Digest | None] = [None] * len(questions)
+        if self.reranker is None and how.has_pages(above):
+            about = (*self._index_asked, None if above is None else float(above), how.sort, where, include_self)
+            digests = [partial(paging.digest, about, vector.tobytes()) for vector in vectors]
         how.require_same(digests)
         # a re-ranker may bring up what would not be among the first k
         as_is = where is None and above is None and how.cursor is None
@@ -642,41 +651,45 @@ class Search:
                 asked, [one.first(how.first(k) if above is None else None) for one in ordered], as_is
             )
         pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
-        readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
-        # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
+        readings: list[dict[str, Reading]] = [{}] * len(pages)
+        if self._readers:
+            readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
         shown = [page.hits.ids.tolist() for page in pages]
-        wanted = sorted({id_ for ids in shown for id_ in ids})
-        known = dict(zip(wanted, self.index.items(wanted), strict=True))
+        items = iter(self.index.items(list(itertools.chain.from_iterable(shown))))
         answers = []
         for question, same, excluded, page, ids, said in zip(
             questions, copies, left_out, pages, shown, readings, strict=True
         ):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
-            kept = list(zip(page.hits.scores.tolist(), map(known.__getitem__, ids), strict=True))
+            found = list(itertools.islice(items, len(ids)))  # read now: the index may be closed when hits are made
             marks = page.hits.heeded
             # marks say more than what is asked for P, which was measured without them
             told = {} if marks is not None else said
             match, copy = told.get("words" if question.words else "labels"), told.get("copies")
             answers.append(
-                Answer(
-                    query=question.query,
-                    label=label,
-                    id=None if item is None else item.id,
-                    hits=hits_of(kept, label, match, copy, page),
-                    picture=question.picture,
-                    left_out=excluded,
-                    no_match=None if match is None else match.no_match,
-                    fold=match.fold if match is not None and how.as_ranked else None,
-                    no_copy=None if copy is None else copy.no_match,
-                    unread=page.hits.unread,
-                    marks=marks,
-                    root=self.pictures,
-                    matches=page.matches,
-                    facets=page.facets,
-                    next=page.next,
-                    box=question.box,
-                    calibrated="words" in self._readers if question.words else question.calibrated,
+                Answer.of(
+                    {
+                        "query": question.query,
+                        "label": label,
+                        "id": None if item is None else item.id,
+                        "picture": question.picture,
+                        "left_out": excluded,
+                        "no_match": None if match is None else match.no_match,
+                        "fold": match.fold if match is not None and how.as_ranked else None,
+                        "no_copy": None if copy is None else copy.no_match,
+                        "unread": page.hits.unread,
+                        "marks": marks,
+                        "root": self.pictures,
+                        "matches": page.matches,
+                        "facets": page.facets,
+                        "box": question.box,
+                        "calibrated": "words" in self._readers if question.words else question.calibrated,
+                    },
+                    {
+                        "hits": partial(hits_of, found, label, match, copy, page._replace(next=None)),
+                        "next": page.next or type(None),
+                    },
                 )
             )
         return answers
@@ -774,8 +787,10 @@ class Search:
             return [(scores[keep], ids[keep]) for scores, ids, keep in zip(*best, kept, strict=True)]
         if above is None:
             best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
-            ends = np.count_nonzero(best[1] >= 0, axis=1).tolist()
-            return [(scores[:end], ids[:end]) for scores, ids, end in zip(*best, ends, strict=True)]
+            return [
+                both if len(both[1]) and both[1][-1] >= 0 else (both[0][both[1] >= 0], both[1][both[1] >= 0])
+                for both in zip(*best, strict=True)
+            ]
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
         spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]
