@@ -17,7 +17,7 @@ from index_model import Model, clustered, create, named, state, unit
 from milvus_server import MilvusServer
 
 from retrieval.cli import main
-from retrieval.engines import exporting
+from retrieval.engines import engine_index, exporting
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.engines.exporting import export_to_engine
 from retrieval.engines.opening import open_index
@@ -62,6 +62,7 @@ def test_a_structure_gives_valid_answers_and_k_if_k_match(tmp_path, address, sto
     from retrieval.engines import milvus_index
 
     monkeypatch.setattr(exporting, "FEW_NUMBERS", 1)
+    monkeypatch.setattr(engine_index, "_ASKED", 100 if long else 20)
     n, d = 1500, 32
     model, vectors, queries = Model(d, storage), unit(n, d), unit(2, d, seed=1)
     with create(tmp_path / "index", d, storage) as index:
@@ -112,7 +113,7 @@ class Stopped(BaseException):
     """The writer dies here: nothing of it runs any more."""
 
 
-def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(folder, address, monkeypatch):
+def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(folder, address, monkeypatch, long):
     from retrieval.engines import milvus_index
     from retrieval.engines.milvus import Milvus
 
@@ -121,7 +122,7 @@ def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(fol
     few = milvus_index.FEW_DEAD
     outcomes = set()
     for large in (False, True):
-        for step in range(5 if large else 4):
+        for step in range(6) if long else (1, 2, 3)[: 2 + large]:
             writer = open_index(address, write=True)
             before = state(writer)
             ids = writer.ids()

@@ -22,9 +22,9 @@ PATIENCE = 120.0
 """Seconds until it must be ready: about ten on a quiet machine, a minute after it was killed."""
 
 FASTER = {
-    "timeTickInterval": 20, "checkInterval": 100, "distPullInterval": 100, "checkHandoffInterval": 500,
+    "timeTickInterval": 50, "checkInterval": 100, "distPullInterval": 100, "checkHandoffInterval": 500,
 }  # fmt: skip
-"""Milliseconds after which it looks for what is to be done: five to ten times as often as by default."""
+"""Milliseconds after which it looks for what is to be done: some times as often as by default."""
 
 CHECKS = {"segmentCheckInterval": 100, "channelCheckInterval": 100, "indexCheckInterval": 500}
 
