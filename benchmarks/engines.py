@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -113,6 +114,7 @@ def main() -> None:
                 for place, told in PLACES[name](folder):
                     measured = {"place": name, "items": items, "dim": DIM, "k": K, **told}
                     measured |= {**measure(place, truth, queries), "seed": SEED, "machine": describe()}
+                    measured["load"] = os.getloadavg()[0]  # of other work, beside which times mean little
                     LOG.parent.mkdir(exist_ok=True)
                     with LOG.open("a") as log:
                         log.write(json.dumps(measured) + "\n")

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from retrieval.engines.engine import Ids
+from retrieval.engines.milvus_index import MilvusIndex
 from retrieval.engines.milvus_rows import ROW, checksum_of, terms_of, to_row
 from retrieval.index.vectors import UNIT_TOLERANCE
-
-if TYPE_CHECKING:
-    from retrieval.engines.milvus import Milvus
 
 SAMPLE = 1000
 """Items whose vectors are looked at."""
 
 
-def problems(engine: Milvus) -> Iterator[str]:
+def problems(engine: MilvusIndex) -> Iterator[str]:
     """See :meth:`.Engine.problems`."""
     meta = engine.meta()
     items, ids = 0, set[int]()
@@ -51,7 +48,7 @@ def problems(engine: Milvus) -> Iterator[str]:
         yield "is said to have lists of its vectors that are not there, or not whole; export it again with --overwrite"
 
 
-def _odd_vectors(engine: Milvus, ids: Ids) -> Iterator[str]:
+def _odd_vectors(engine: MilvusIndex, ids: Ids) -> Iterator[str]:
     """What is wrong with the vectors of some items, drawn at random."""
     some = np.random.default_rng().choice(ids, min(SAMPLE, len(ids)), replace=False)
     changed = long = 0

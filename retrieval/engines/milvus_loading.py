@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from retrieval.engines.address import Address
 from retrieval.engines.engine import Engine, Loading, NoIndexError, Row
-from retrieval.engines.milvus import APPLICATION, FORMAT, Milvus
 from retrieval.engines.milvus_connections import PATIENCE, collection_name, connect, sentences
+from retrieval.engines.milvus_index import APPLICATION, FORMAT, MilvusIndex
 from retrieval.engines.milvus_lease import Lease
 from retrieval.engines.milvus_rows import ENCODER, LARGEST_DIM, PART, Vectors, of_document, of_part, schema
 from retrieval.engines.milvus_state import MilvusState
@@ -28,8 +28,9 @@ _LOAD = 600.0
 class MilvusLoading(Loading):
     """One of two collections, of which the other may have the name."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, kind: type[MilvusIndex]) -> None:
         self.address = address
+        self._kind = kind
         self._client = connect(address)
         self._lease: Lease | None = None
         try:
@@ -39,7 +40,7 @@ class MilvusLoading(Loading):
         except BaseException:
             self.__exit__()
             raise
-        self._engine: Milvus | None = None
+        self._engine: MilvusIndex | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +55,7 @@ class MilvusLoading(Loading):
         if self._present is None:
             return None
         with contextlib.suppress(NoIndexError):
-            return Milvus(self.address, self._client, self._present, self._lease)
+            return self._kind(self.address, self._client, self._present, self._lease)
         return None
 
     def begin(self, source: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
@@ -67,7 +68,7 @@ class MilvusLoading(Loading):
         engine = self._begun(source)
         if engine is None:
             self._create(source, meta)
-            engine = Milvus(self.address, self._client, self._making, self._lease)
+            engine = self._kind(self.address, self._client, self._making, self._lease)
         self._engine = engine
         engine._delete(f"id == {ENCODER}")  # its files are put each time
         return int(self._state["last"])
@@ -112,7 +113,7 @@ class MilvusLoading(Loading):
                 self._client.drop_collection(self._present, timeout=PATIENCE)
 
     @property
-    def _loaded(self) -> Milvus:
+    def _loaded(self) -> MilvusIndex:
         assert self._engine is not None  # begin() comes first
         return self._engine
 
@@ -133,14 +134,14 @@ class MilvusLoading(Loading):
             raise RetrievalError(f"What {self.address.shown!r} names belongs to another program; choose another name.")
         return there, other if there == one else one
 
-    def _begun(self, source: Mapping[str, Any]) -> Milvus | None:
+    def _begun(self, source: Mapping[str, Any]) -> MilvusIndex | None:
         """What was begun of the same source; None if nothing was."""
         with sentences(self.address):
             if not self._client.has_collection(self._making, timeout=PATIENCE):
                 return None
             with contextlib.suppress(Exception):  # it was not even made whole
                 self._client.load_collection(self._making, timeout=_LOAD)
-                engine = Milvus(self.address, self._client, self._making, self._lease)
+                engine = self._kind(self.address, self._client, self._making, self._lease)
                 if engine._state is not None and (engine._state.loading or {}).get("source") == source:
                     return engine
             self._client.drop_collection(self._making, timeout=PATIENCE)

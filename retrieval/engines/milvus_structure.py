@@ -3,7 +3,7 @@
 Among Milvus' indexes it is the one that can also be asked exactly, by looking at every list, with any filter; so no
 second copy of the vectors is needed for answers that must be whole. Segments that are still growing, and those that
 Milvus has no index for yet, it searches by one of its own making that does not follow what is asked for; so what is
-not in a finished index is kept apart by whoever asks (:meth:`.Milvus._near`), and is brought in by
+not in a finished index is kept apart by whoever asks (:meth:`.MilvusIndex._near`), and is brought in by
 :meth:`Structure.settle`.
 """
 

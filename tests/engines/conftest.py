@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import milvus_server
 import postgres_server
@@ -46,13 +46,16 @@ def milvus() -> Iterator[MilvusServer]:
     """A server."""
     if not milvus_server.installed():
         _cannot("Milvus", "pip install pymilvus 'milvus==2.3.5'")
-    server = MilvusServer()
+    try:
+        server = MilvusServer()
+    except (RuntimeError, OSError) as error:
+        _cannot("Milvus", f"it does not start ({str(error)[-300:]})")
     yield server
     server.close()
 
 
-def _cannot(engine: str, remedy: str) -> None:
-    reason = f"{engine} is not installed here: {remedy}"
+def _cannot(engine: str, remedy: str) -> NoReturn:
+    reason = f"{engine} is not here: {remedy}"
     if os.environ.get(ENGINES_MUST_START):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -17,7 +17,7 @@ from index_model import Model, clustered, create, named, state, unit
 from milvus_server import MilvusServer
 
 from retrieval.cli import main
-from retrieval.engines import exporting
+from retrieval.engines import engine_index, exporting
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.engines.exporting import export_to_engine
 from retrieval.engines.opening import open_index
@@ -59,9 +59,10 @@ def asked(address: str) -> object:
 def test_a_structure_gives_valid_answers_and_k_if_k_match(tmp_path, address, storage, monkeypatch, long):
     if storage != "float32" and not long:
         pytest.skip("the other storages are searched with --long")
-    from retrieval.engines import milvus
+    from retrieval.engines import milvus_index
 
     monkeypatch.setattr(exporting, "FEW_NUMBERS", 1)
+    monkeypatch.setattr(engine_index, "_ASKED", 100 if long else 20)
     n, d = 1500, 32
     model, vectors, queries = Model(d, storage), unit(n, d), unit(2, d, seed=1)
     with create(tmp_path / "index", d, storage) as index:
@@ -75,7 +76,7 @@ def test_a_structure_gives_valid_answers_and_k_if_k_match(tmp_path, address, sto
     with open_index(address, write=True) as index:
         for settling in (False, True):
             if settling:
-                monkeypatch.setattr(milvus, "TAIL", 10)
+                monkeypatch.setattr(milvus_index, "TAIL", 10)
             for each in (index, model):
                 each.remove([1 + settling, 7 + settling])
                 each.upsert(unit(80, d, seed=2 + settling), named(80, 100))
@@ -112,20 +113,20 @@ class Stopped(BaseException):
     """The writer dies here: nothing of it runs any more."""
 
 
-def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(folder, address, monkeypatch):
-    from retrieval.engines import milvus
+def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(folder, address, monkeypatch, long):
+    from retrieval.engines import milvus_index
     from retrieval.engines.milvus import Milvus
 
     put(folder, address)
     insert, delete = Milvus._insert, Milvus._delete_rows
-    few = milvus.FEW_DEAD
+    few = milvus_index.FEW_DEAD
     outcomes = set()
     for large in (False, True):
-        for step in range(5 if large else 4):
+        for step in range(6) if long else (1, 2, 3)[: 2 + large]:
             writer = open_index(address, write=True)
             before = state(writer)
             ids = writer.ids()
-            monkeypatch.setattr(milvus, "FEW_DEAD", 1 if large else few)
+            monkeypatch.setattr(milvus_index, "FEW_DEAD", 1 if large else few)
             left = iter(range(step))
 
             def dying(real):
@@ -146,13 +147,13 @@ def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(fol
                 died = True
             monkeypatch.setattr(Milvus, "_insert", insert)
             monkeypatch.setattr(Milvus, "_delete_rows", delete)
-            monkeypatch.setattr(milvus, "WHOLE", 0.3)
+            monkeypatch.setattr(milvus_index, "WHOLE", 0.3)
             try:
                 seen = asked(address)
             except RetrievalError as error:
                 assert large and "has not been ended by who made it" in str(error)
                 seen = None
-            monkeypatch.setattr(milvus, "WHOLE", 30.0)
+            monkeypatch.setattr(milvus_index, "WHOLE", 30.0)
             writer.close()
             with open_index(address, write=True) as index:  # ends what was begun
                 after = state(index)
@@ -200,10 +201,10 @@ def test_readers_see_each_change_whole(folder, address):
 
 
 def test_a_change_of_more_rows_than_a_state_can_name(folder, address, monkeypatch):
-    from retrieval.engines import milvus
+    from retrieval.engines import milvus_index
 
-    monkeypatch.setattr(milvus, "FEW_DEAD", 5)
-    monkeypatch.setattr(milvus, "NAMED", 7)
+    monkeypatch.setattr(milvus_index, "FEW_DEAD", 5)
+    monkeypatch.setattr(milvus_index, "NAMED", 7)
     put(folder, address)
     model = Model(8)
     model.add(clustered(50, 8), named(50))
@@ -212,7 +213,8 @@ def test_a_change_of_more_rows_than_a_state_can_name(folder, address, monkeypatc
         for each in (index, model):
             each.attach({id_: {"a": id_} for id_ in range(0, 50, 2)})
             each.remove(range(5, 45))
-            assert state(index) == state(model)
+        assert state(index) == state(model)
+        for each in (index, model):
             each.remove(each.all_vectors()[0].tolist())
         assert state(index) == state(model)
     assert verify(address).ok
