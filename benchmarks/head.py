@@ -184,7 +184,13 @@ def timed(work: Callable[[], Done]) -> tuple[Done, Seconds]:
 def mapped(folder: Path, out: Path, head: head_map.HeadMap) -> None:
     """An index of an index's vectors through a head, without a structure."""
     with Index.open(folder) as index:
-        index.copy_mapped(out, head, dim=head.dim, encoder_hash="0" * 64, details={})
+        index.copy_mapped(
+            out,
+            lambda segments: [segment.write(head, None) for segment in segments],
+            dim=head.dim,
+            encoder_hash="0" * 64,
+            details={},
+        )
 
 
 def copied(folder: Path, out: Path) -> None:

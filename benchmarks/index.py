@@ -2,7 +2,7 @@
 """What the index costs beside FAISS alone, and from which size an approximate structure is worth having.
 
     python benchmarks/index.py overhead      our search against the structure alone, and questions against searches
-    python benchmarks/index.py cores         2,000 queries at once on one core and on two, by the clock
+    python benchmarks/index.py cores         batches, evaluate, dedup and builds on one core and on two, by the clock
     python benchmarks/index.py exact         our exact search against a bare faiss.IndexFlatIP, one query and batches
     python benchmarks/index.py opening       a process that answers one query by path, against importing numpy
     python benchmarks/index.py million       opening an index of a million items, adding 1,000, removing 1,000
@@ -31,6 +31,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,14 @@ from contest.data import clustered
 from threadpoolctl import threadpool_limits
 from turns import take_turns
 
+from retrieval import measures
 from retrieval.base import compiled
 from retrieval.index import Index, NewItem
 from retrieval.index.nearest import kinds
 from retrieval.search import Answer, Search
 from retrieval.search.arrangement import FIRST, Arrangement
 from retrieval.search.facets import facets
+from retrieval.traps.neighbours import neighbours_of
 
 K = 10
 
@@ -66,7 +69,7 @@ def fill(folder: Path, vectors: np.ndarray, step: int = 10_000) -> Index:
     index = Index.create(folder, vectors.shape[1], root="", encoder_hash="", details={})
     for start in range(0, len(vectors), step):
         part = vectors[start : start + step]
-        index.add(part, [NewItem(f"{start + i}.png") for i in range(len(part))])
+        index.add(part, [NewItem(f"{row}.png", sha256=f"{row:064x}") for row in range(start, start + len(part))])
     return index
 
 
@@ -167,27 +170,29 @@ def beside_structure(index: Index, alone: Any, queries: np.ndarray, rounds: int)
 
 
 def beside_search(search: Search, queries: np.ndarray, rounds: int) -> Iterator[dict[str, Any]]:
-    """A question with its answer, by vector, id and path, against the search that it stands on."""
+    """A question with its answer, by vector, id and path, against the search that it stands on; and its hits read."""
     index, calls = search.index, 100
     ids = np.random.default_rng(0).permutation(index.ids())
     paths = {item.id: item.path for item in index.items(ids.tolist())}
     vectors = index.vectors(ids[:1000])
 
     def question(kind: str, at: int) -> None:
-        if kind == "vector":
-            search.query_vectors(queries[at], K)
-        elif kind == "id":
+        if kind == "id":
             search.query_ids([int(ids[at])], K)
-        else:
+        elif kind == "path":
             search.query_paths([paths[int(ids[at])]], K)
+        else:
+            (answer,) = search.query_vectors(queries[at], K)
+            if kind == "vector, hits read":
+                sum(hit.score for hit in answer)
 
     def its_search(kind: str, at: int) -> None:
-        if kind == "vector":
+        if kind.startswith("vector"):
             index.search(queries[at : at + 1], K)
         else:
             index.search(vectors[at : at + 1], K, exclude=[[int(ids[at])]])
 
-    for kind in ("vector", "id", "path"):
+    for kind in ("vector", "vector, hits read", "id", "path"):
 
         def each(ask: Callable[[str, int], None], turn: int, kind: str = kind) -> None:
             for call in range(calls):
@@ -379,37 +384,62 @@ def structure(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
 
 
 def on_cores(rounds: int, seed: int, folder: Path) -> list[dict[str, Any]]:
-    """Batches on two threads against one: 50,000 × 256, by structure, exactly, and all above a score."""
+    """One thread against two, 50,000 × 256: batches, what goes through all of an index, and builds."""
     both = clustered(52_000, 256, seed)
     chosen = np.random.default_rng(seed).permutation(len(both))
     vectors, queries = both[chosen[:50_000]], both[chosen[50_000:]]
+    labels = (vectors @ vectors[:100].T).argmax(axis=1)
     rows = []
     fill(folder / "cores", vectors).close()
-    structures = {"SymphonyQG32_SQ8": {"ef": 80, "candidates": 1}, "IVF256,PQ128x4fs": {"nprobe": 8, "candidates": 8}}
-    for factory in (None, *structures):
+    some = np.arange(len(queries))
+    efforts = {"SymphonyQG32_SQ8": {"ef": 80, "candidates": 1}, "IVF256,PQ128x4fs": {"nprobe": 8, "candidates": 8}}
+    for factory in (None, *efforts):
         with Index.open(folder / "cores", write=True) as index:
             built = None if factory is None else kinds.build(factory, vectors, seed=seed)
-            index.set_structure(built, structures.get(factory or ""))
+            index.set_structure(built, efforts.get(factory or ""))
         with Index.open(folder / "cores") as index:
             asked: dict[str, Callable[[], Any]] = {factory or "exact": lambda: index.search(queries, K)}
             if factory is None:
-                asked["above a score"] = lambda: index.range_search(queries, 0.5)
-            for name, ask in asked.items():
-                kept = {}
-
-                def on(threads: int, ask: Callable[[], Any] = ask, kept: dict[int, Any] = kept) -> None:
-                    faiss.omp_set_num_threads(threads)
-                    with threadpool_limits(threads):
-                        kept[threads] = ask()
-
-                row = turns(lambda _: on(1), lambda _: on(2), rounds, time.perf_counter)
-                same = all(np.array_equal(one, two) for one, two in zip(kept[1], kept[2], strict=True))
-                rows.append(
-                    {"queries": len(queries), "what": name, "one_ms": row["ours_ms"], "two_ms": row["other_ms"],
-                     "scaling": row["ratio"], "least": row["least"], "most": row["most"], "same bits": str(same)}
-                )  # fmt: skip
-    faiss.omp_set_num_threads(1)
+                asked |= {
+                    "above a score": lambda: index.range_search(queries, 0.5),
+                    "a page after a score": lambda: index.search_after(queries[:100], K, [(0.5, 0)] * 100),
+                    "neighbours, for dedup": lambda: neighbours_of(index, K, some, exact=True),
+                    "measures, for evaluate": lambda: ranked_measures(vectors, labels, queries),
+                }
+            rows += [one_and_two(name, ask, rounds) for name, ask in asked.items()]
+    for factory in ("HNSW32,Flat", "IVF256,PQ128x4fs", "SymphonyQG32"):
+        ask = partial(kinds.build, factory, vectors[:20_000], seed=seed)
+        rows.append(one_and_two(f"building {factory}, 20,000", ask, max(1, rounds // 3)))
     return rows
+
+
+def ranked_measures(vectors: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> list[np.ndarray]:
+    """What `evaluate` measures of as many queries as it draws of a large index."""
+    threads = faiss.omp_get_max_threads()
+    rankings = measures.rank(
+        vectors[: len(queries)], labels[: len(queries)], vectors, labels, own=np.arange(len(queries)), threads=threads
+    )
+    return list(rankings.values.values())
+
+
+def one_and_two(name: str, ask: Callable[[], Any], rounds: int) -> dict[str, Any]:
+    """What takes so long on one thread and on two, and whether it comes to the same."""
+    kept = {}
+
+    def on(threads: int) -> None:
+        most = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(threads)
+        with threadpool_limits(threads):
+            kept[threads] = ask()
+        faiss.omp_set_num_threads(most)
+
+    row = turns(lambda _: on(1), lambda _: on(2), rounds, time.perf_counter)
+    arrays = [one if isinstance(one, tuple | list) else () for one in (kept[1], kept[2])]
+    same = str(all(np.array_equal(one, two, equal_nan=True) for one, two in zip(*arrays, strict=True)))
+    return {
+        "what": name, "one_ms": row["ours_ms"], "two_ms": row["other_ms"], "scaling": row["ratio"],
+        "least": row["least"], "most": row["most"], "same bits": same if arrays[0] else "",
+    }  # fmt: skip
 
 
 MEASURES: dict[str, Callable[[int, int, Path], list[dict[str, Any]]]] = {

@@ -7,6 +7,7 @@
     python benchmarks/records.py choose-cifar10 data/cifar10.h5 --out runs/choice-cifar10       without test pictures
     python benchmarks/records.py choose-codes data/cifar10.h5 --out runs/choice-cifar10         after choose-cifar10
     python benchmarks/records.py choose-omniglot DATA/omniglot --out runs/choice-omniglot
+    python benchmarks/records.py choose-comparison DATA/omniglot --out runs/choice-comparison   for the family's VGG16
     python benchmarks/records.py omniglot DATA/omniglot --seeds 3             mean and range of three trainings
     python benchmarks/records.py table                                        what the logs hold
 
@@ -24,7 +25,7 @@ import csv
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,9 +45,15 @@ from retrieval.base.machine import describe
 from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet, lake_runs
 from retrieval.encoder import Encoder
+from retrieval.encoder.pair_scorer import PairScorer
 from retrieval.evaluation.labelled_vectors import Labelled, encode
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
+from retrieval.images import Pixels
+from retrieval.measures.roc import verify
 from retrieval.training.loop import train
+from retrieval.training.pair_recipe import PairRecipe
+from retrieval.training.pairs.pair_loop import train_pair
+from retrieval.training.pairs.validation import Drawn, accuracy, balanced_pairs, scored
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
 
@@ -54,8 +61,13 @@ LOGS = Path(__file__).parent / "logs"
 VIEWS = 10
 """Views of each drawing whose mean is its vector, where that is said."""
 
-MIRRORED = ", with mirror images"
-"""Behind the name of a figure: a vector is the mean over a picture and its mirror image."""
+AVERAGED = {
+    ", with mirror images": ((0, True),),
+    ", with six views": ((-1, False), (-1, True), (1, False), (1, True)),
+}
+"""Behind the name of a figure: a vector is the mean over the picture, the views that stand here, and those of the names
+before. A view is moved by so many pixels down and to the right, and mirrored or not. The six are those of the
+classifiers with which CIFAR-10's figures are compared (Jordan 2024)."""
 
 Figures = dict[str, list[float]]
 Compare = Callable[[Labelled, Labelled], Figures]
@@ -85,13 +97,13 @@ class Record(NamedTuple):
         learns: the part of the data folder that it learns from; by default all of it.
         by: how its test pictures are compared with its training pictures; None for Omniglot, asked by Lake's twenty
             runs.
-        mirrored: also with vectors that are the mean over a picture and its mirror image.
+        averaged: also with vectors that are means over views (:data:`AVERAGED`).
     """
 
     recipe: Recipe
     learns: str = ""
     by: Compare | None = None
-    mirrored: bool = False
+    averaged: bool = False
 
 
 OMNIGLOT = Recipe(
@@ -112,7 +124,7 @@ RECORDS = {
     "cifar10": Record(
         Recipe(loss="softmax", widths="64,256,256", bias_rate=16, weight_decay=5e-3, epochs=10, validation=0),
         by=by_similarity,
-        mirrored=True,
+        averaged=True,
     ),
     "cifar10-hour": Record(
         Recipe(
@@ -125,12 +137,12 @@ RECORDS = {
             validation=0,
         ),
         by=by_similarity,
-        mirrored=True,
+        averaged=True,
     ),
     "cifar10-48-bits": Record(
         Recipe(net="divide-and-encode", init="cifar10-hour", dim=48, loss="csq", lr=0.001, epochs=2, validation=0),
         by=by_distance,
-        mirrored=True,
+        averaged=True,
     ),
     "mnist-32-bits": Record(
         Recipe(
@@ -154,15 +166,19 @@ class Choice(NamedTuple):
     """What was chosen for a record.
 
     Attributes:
-        recipe: what all candidates share; `init` names one of the candidates of another choice.
+        recipe: what all candidates share; `init` names one of the candidates of another choice. Pair networks
+            tell apart pairs of the held-out characters.
         candidates: name → what each changes of it.
         by: how the 5,000 held-out pictures of CIFAR-10 are compared with the 45,000 others; None for Omniglot, whose
             held-out characters are asked for among those of one alphabet.
+        learns: the part of Omniglot's folder that is learned from; by default all background alphabets but those of the
+            held-out characters.
     """
 
-    recipe: Recipe
+    recipe: Recipe | PairRecipe
     candidates: dict[str, dict[str, Any]]
     by: Compare | None = None
+    learns: str = ""
 
 
 CHOICES = {
@@ -186,6 +202,38 @@ CHOICES = {
             },
         },
     ),
+    # learned from `learns` alone; characters of other alphabets choose
+    "choose-omniglot-small1": Choice(
+        OMNIGLOT.replace(epochs=8),
+        {
+            "small1, as kept": {},
+            "small1, mirrored classes": {"mirrored_classes": True, "epochs": 4},
+            "small1, twice as wide": {"widths": "64,128,256", "epochs": 3},
+            "small1, 48 pixels": {"size": 48, "epochs": 4},
+            "small1, averaged weights": {"average": 0.98},
+            "small1, temperature 0.2": {"temperature": 0.2},
+        },
+        learns="images_background_small1.zip",
+    ),
+    # for the row comparison-vgg16 of family.py, with a quarter of its filters
+    "choose-comparison": Choice(
+        PairRecipe(
+            net="comparison",
+            trunk="vgg16",
+            widths="16,32,64,128,128",
+            size=105,
+            augment="affine",
+            epochs=1,
+            validation=0,
+        ),
+        {
+            "32 classes × 4": {},
+            "16 classes × 4": {"classes_per_batch": 16},
+            "learning rate 0.02": {"lr": 0.02},
+            "learning rate 0.2": {"lr": 0.2},
+            "AdamW": {"optimizer": "adamw"},
+        },
+    ),
     # the last two candidates, of four times the arithmetic, say what a longer training wants
     "choose-cifar10": Choice(
         Recipe(loss="softmax", widths="32,128,128", bias_rate=16, weight_decay=5e-3, epochs=8, validation=0),
@@ -199,6 +247,10 @@ CHOICES = {
             "biases at the usual rate, weight decay 0.008": {"bias_rate": 1, "weight_decay": 8e-3},
             "biases at the usual rate, cutout": {"bias_rate": 1, "augment": "flip,shift,cutout"},
             "biases at the usual rate, batches of 1,000": {"bias_rate": 1, "pictures_per_class": 100, "lr": 0.28},
+            "label smoothing 0.1": {"smoothing": 0.1},
+            "label smoothing 0.2": {"smoothing": 0.2},
+            "label smoothing 0.2, weight decay 0.008": {"smoothing": 0.2, "weight_decay": 8e-3},
+            "cosine": {"schedule": "cosine"},
             "longer": {"widths": "64,128,128", "epochs": 20},
             "longer, cutout": {"widths": "64,128,128", "epochs": 20, "augment": "flip,shift,cutout"},
         },
@@ -217,20 +269,39 @@ CHOICES = {
 }
 
 
-def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: PictureSet, mirrored: bool) -> Figures:
-    """Vectors of queries with those of a gallery; `mirrored`: also where each is the mean over a picture and its mirror
-    image, scaled to unit length."""
+def compared(by: Compare, encoder: Encoder, queries: PictureSet, gallery: PictureSet, averaged: bool) -> Figures:
+    """Vectors of queries with those of a gallery; `averaged`: also where they are means over views of a picture."""
     plain = [encode(encoder, side, "pictures") for side in (queries, gallery)]
     found = by(*plain)
-    if mirrored:
-        both = []
-        for side, known in zip((queries, gallery), plain, strict=True):
-            assert side.pixels is not None
-            image = replace(side, pixels=np.ascontiguousarray(side.pixels[:, :, ::-1]))
-            mean = known.vectors + encode(encoder, image, "mirror images").vectors
-            both.append(replace(known, vectors=mean / np.linalg.norm(mean, axis=1, keepdims=True)))
-        found |= {f"{name}{MIRRORED}": value for name, value in by(*both).items()}
+    if averaged:
+        sides = (means(encoder, side, known) for side, known in zip((queries, gallery), plain, strict=True))
+        for (name, asked), (_, others) in zip(*sides, strict=True):
+            found |= {f"{figure}{name}": value for figure, value in by(asked, others).items()}
     return found
+
+
+def means(encoder: Encoder, pictures: PictureSet, known: Labelled) -> Iterator[tuple[str, Labelled]]:
+    """Vectors of pictures as means over more and more views, scaled to unit length, each with the name of its views.
+
+    Args:
+        known: the vectors of the pictures alone.
+    """
+    assert pictures.pixels is not None
+    total = known.vectors
+    for name, views in AVERAGED.items():
+        for move, mirrored in views:
+            seen = replace(pictures, pixels=moved(pictures.pixels, move, mirrored))
+            total = total + encode(encoder, seen, "views").vectors
+        yield name, replace(known, vectors=total / np.linalg.norm(total, axis=1, keepdims=True))
+
+
+def moved(pixels: Pixels, by: int, mirrored: bool) -> Pixels:
+    """Pictures (n, h, w, c) moved by so many pixels down and to the right, what is at the edge repeated, or the mirror
+    images of these."""
+    reach, (height, width) = abs(by), pixels.shape[1:3]
+    padded = np.pad(pixels, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+    found = padded[:, reach - by :, reach - by :][:, :height, :width]
+    return np.ascontiguousarray(found[:, :, ::-1] if mirrored else found)
 
 
 def by_test_pictures(record: Record, encoder: Encoder, data: Path) -> Figures:
@@ -238,7 +309,7 @@ def by_test_pictures(record: Record, encoder: Encoder, data: Path) -> Figures:
     if record.by is None:
         return by_runs(encoder, data)
     pictures = datasets.load(data)
-    return compared(record.by, encoder, pictures.select("test"), pictures.select("train"), record.mirrored)
+    return compared(record.by, encoder, pictures.select("test"), pictures.select("train"), record.averaged)
 
 
 def by_runs(encoder: Encoder, data: Path) -> Figures:
@@ -259,6 +330,14 @@ def by_characters(encoder: Encoder, asked: PictureSet) -> Figures:
         trials = evaluate_trials(who, asked, ways=[20], shots=[1], trials=4000, within_groups=True)
         errors[views_of(views)] = ends(trials.figures[0].error)
     return errors
+
+
+def by_scores(scorer: PairScorer, asked: PictureSet) -> Figures:
+    """Balanced pairs of characters, by a pair network."""
+    pixels = asked.read(scorer.preprocessing)
+    pairs = Drawn(lambda rows: pixels[rows], asked.labels, *balanced_pairs(asked.labels, 4000, 0))
+    found = scored(scorer, pairs)
+    return {"EER": ends(verify(found)["EER"]), "pair accuracy": ends(accuracy(found, 0.5))}
 
 
 def views_of(count: int) -> str:
@@ -326,11 +405,16 @@ def arithmetic(encoder: Encoder, recipe: Recipe, steps: int) -> float:
 def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict[str, Any]]:
     """Each candidate, on pictures that were held out; a row is written down as soon as it is known."""
     if choice.by is None:
-        learned, asked = held_out(datasets.load(data / "images_background.zip"))
+        part = datasets.load(data / choice.learns) if choice.learns else None
+        learned, asked = held_out(datasets.load(data / "images_background.zip"), part)
     else:
         learned = with_validation(datasets.load(data))
 
     def candidate(name: str, run: Path) -> dict[str, Any]:
+        if isinstance(choice.recipe, PairRecipe):
+            if not finished(run):
+                train_pair(learned, run, choice.recipe.replace(**choice.candidates[name]), resume=True)
+            return {"candidate": name, **by_scores(PairScorer.load(run), asked)}
         if not finished(run):
             recipe = placed(choice.recipe, out).replace(**choice.candidates[name])
             train(learned, run, recipe, resume=True, warn=print_warning)
@@ -343,12 +427,15 @@ def choose(choice: Choice, data: Path, out: Path, names: list[str]) -> list[dict
     return [once(out / name / "result.json", partial(candidate, name, out / name)) for name in names]
 
 
-def held_out(pictures: PictureSet) -> tuple[PictureSet, PictureSet]:
-    """The pictures without six alphabets of at least 20 characters, and these."""
+def held_out(pictures: PictureSet, learned: PictureSet | None = None) -> tuple[PictureSet, PictureSet]:
+    """What is learned from, and the characters of six other alphabets of at least 20; without `learned` that is all
+    other pictures."""
     alphabets = np.array(pictures.levels)
     large = [one for one in np.unique(alphabets) if len(np.unique(pictures.labels[alphabets == one])) >= 20]
+    if learned is not None:
+        large = [one for one in large if one not in set(learned.levels or ())]
     chosen = np.isin(alphabets, np.random.default_rng(0).permutation(large)[:6])
-    return pictures.select(~chosen), pictures.select(chosen)
+    return pictures.select(~chosen) if learned is None else learned, pictures.select(chosen)
 
 
 def shown(row: dict[str, Any]) -> list[dict[str, Any]]:

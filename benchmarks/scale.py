@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
-"""Seconds and peak memory of every verb by the number of items.
+"""Seconds and peak memory of every verb by the number of items; how a search structure grows; what a billion takes.
 
     python benchmarks/scale.py verbs                             10,000, 100,000 and 1,000,000 items, hours
     python benchmarks/scale.py verbs --sizes 10000 100000
     python benchmarks/scale.py verbs --only info query --again   these rows anew
-    python benchmarks/scale.py table                             write the table of docs/scale.md from what is kept
+    python benchmarks/scale.py growth                            structures over 10,000, 100,000 and 1,000,000 vectors
+    python benchmarks/scale.py growth --long                     and over 10,000,000 of 64 numbers
+    python benchmarks/scale.py table                             write the tables of docs/scale.md from what is kept
+    python benchmarks/scale.py billion --rate 30                 what an index of a billion pictures takes, by that
+
+`verbs`:
 
 The items are made up: 128 numbers each around 1,000 centres, which are their labels, and three attributes (a text of
 eight, a number, a year). What decodes files has 32 × 32 pictures, as many as 100,000 at most, and the small untrained
@@ -14,6 +19,15 @@ Each verb is a process of its own, the program's command line, from its start to
 for that child. What prepares it (a copy of the index) is not counted. Each row is kept in benchmarks/logs/scale/ as it
 is measured, so that the same command goes on where it was stopped; a verb that takes longer than --minutes is kept as
 that. In the end the table of docs/scale.md is written.
+
+`growth`: vectors of 128 numbers, a centre for every 500 of them. Each structure is built with all cores, and asked one
+query at a time on one core with the least effort whose recall@10 reaches 0.95 over 300 queries that are none of the
+vectors; seconds of building and asking are the processor's, all others the clock's. Graphs are built of up to two
+million.
+
+`billion`: the costs of `growth`, each by its power of the number of vectors, at --items of --numbers, on machines of
+--cores and --gigabytes of which four fifths may be filled; --rate is pictures that one core decodes and encodes in a
+second (`benchmarks/build.py photos` measures it, "build" over its cores), --price that of a core for an hour.
 """
 
 from __future__ import annotations
@@ -27,13 +41,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import growth
 import numpy as np
 from build import TOP, small_network
-from command import markdown, status
+from command import markdown, put, status
 from textures import write_tiny
 
 from retrieval.base.files import write_durably
@@ -41,7 +56,10 @@ from retrieval.base.machine import describe
 
 LOGS = TOP / "benchmarks/logs/scale"
 PAGE = TOP / "docs/scale.md"
-BEGIN, END = "<!-- benchmarks/scale.py table: begin -->", "<!-- end -->"
+GROWTH = LOGS / "growth"
+VERBS_MARKS = ("<!-- benchmarks/scale.py table: begin -->", "<!-- end -->")
+GROWTH_MARKS = ("<!-- benchmarks/scale.py growth: begin -->", "<!-- end of growth -->")
+BILLION_MARKS = ("<!-- benchmarks/scale.py billion: begin -->", "<!-- end of billion -->")
 
 SIZES = (10_000, 100_000, 1_000_000)
 PICTURES = 100_000
@@ -227,8 +245,8 @@ def _forget(folder: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def kept() -> Iterator[dict[str, Any]]:
-    for path in sorted(LOGS.glob("*.json")):
+def kept(folder: Path = LOGS) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.json")):
         yield json.loads(path.read_text())
 
 
@@ -242,13 +260,16 @@ def table() -> str:
         for n in sizes:
             cells[f"{n:,}"] = _cell(found, verb, n)
         rows.append(cells)
-    machines = sorted({f"{row['machine']}" for row in found.values()})
-    loads = [row["load"] for row in found.values()]
-    about = (
+    return f"{_about([*found.values()])}\n\n{markdown(rows)}"
+
+
+def _about(rows: Sequence[Mapping[str, Any]]) -> str:
+    machines = sorted({f"{row['machine']}" for row in rows})
+    loads = [row["load"] for row in rows]
+    return (
         f"Measured on: {'; '.join(machines)}. Seed {SEED}. The load (processes that want to run) was "
         f"{min(loads):.1f} to {max(loads):.1f}."
     )
-    return f"{about}\n\n{markdown(rows)}"
 
 
 def _cell(found: dict[tuple[str, int], dict[str, Any]], verb: Verb, n: int) -> str:
@@ -268,23 +289,58 @@ def _seconds(value: float) -> str:
     return f"{value:,.0f} s" if value >= 100 else f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
 
 
+def measure_growth(sizes: Sequence[int], only: Sequence[str] | None, again: bool, work: Path) -> None:
+    """Every row that is not kept yet."""
+    for n in sizes:
+        for structure in growth.STRUCTURES:
+            row = GROWTH / f"{n}-{structure.replace(',', '-')}.json"
+            graph = structure.startswith("Symphony")
+            if (only and structure not in only) or (row.exists() and not again) or (graph and n > growth.GRAPHS_UP_TO):
+                continue
+            began = time.perf_counter()
+            found = growth.measure(n, structure, SEED, work)
+            write_durably(row, (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode())
+            print(f"{n:>10,}  {structure:<24} {time.perf_counter() - began:8.0f} s", file=sys.stderr, flush=True)
+
+
 def write_page() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+    """All that is kept into the page."""
+    rows = [*kept(GROWTH)]
+    parts = [(table(), VERBS_MARKS)] if any(kept()) else []
+    if rows:
+        parts.append((f"{_about(rows)}\n\n{growth.table(rows)}", GROWTH_MARKS))
+    put(PAGE, *parts)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("verbs", "table"))
+    parser.add_argument("what", choices=("verbs", "growth", "table", "billion"))
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="items")
-    parser.add_argument("--only", nargs="+", choices=[verb.name for verb in VERBS], metavar="VERB", help="these rows")
+    parser.add_argument("--long", action="store_true", help="growth: 10,000,000 as well")
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="these verbs, or these structures")
     parser.add_argument("--again", action="store_true", help="measure also what is kept")
     parser.add_argument("--minutes", type=float, default=60, help="that a verb may take (60)")
     made_up = Path(tempfile.gettempdir()) / "retrieval-scale"
     parser.add_argument("--work", type=Path, default=made_up, metavar="FOLDER", help="for what is made up")
+    parser.add_argument("--rate", type=float, help="billion: pictures that one core encodes in a second")
+    parser.add_argument("--items", type=float, default=1e9, help="billion: pictures (1e9)")
+    parser.add_argument("--numbers", type=int, default=256, help="billion: of a vector (256)")
+    parser.add_argument("--cores", type=int, default=16, help="billion: of a machine (16)")
+    parser.add_argument("--gigabytes", type=float, default=64, help="billion: of a machine's memory (64)")
+    parser.add_argument("--price", type=float, default=0.05, help="billion: of a core for an hour (0.05)")
     args = parser.parse_args()
+    known = growth.STRUCTURES if args.what == "growth" else [verb.name for verb in VERBS]
+    for name in args.only or ():
+        if name not in known:
+            parser.error(f"--only: there is no {name!r}; choose from {', '.join(known)}")
+    if args.what == "billion":
+        if args.rate is None:
+            parser.error("billion: give --rate, pictures a second and core, as benchmarks/build.py photos measures it")
+        machine = growth.Machine(args.cores, args.gigabytes, args.price)
+        text = growth.billion(kept(GROWTH), args.items, args.numbers, args.rate, machine)
+        put(PAGE, (text, BILLION_MARKS))
+        print(text)
+        return 0
     if args.what == "verbs":
         LOGS.mkdir(parents=True, exist_ok=True)
         for n in args.sizes:
@@ -300,8 +356,11 @@ def main() -> int:
                 write_durably(row, (json.dumps(found, indent=2, ensure_ascii=False) + "\n").encode())
                 print(f"{n:>9,}  {verb.name:<20} {found['seconds']:8.2f} s", file=sys.stderr, flush=True)
                 print(f"{'':>11}(with what it needed {time.perf_counter() - began:.0f} s)", file=sys.stderr)
-    if args.what == "table" or LOGS.exists():
-        write_page()
+    if args.what == "growth":
+        GROWTH.mkdir(parents=True, exist_ok=True)
+        sizes = [*args.sizes, *([growth.LONG] if args.long else [])]
+        measure_growth(sizes, args.only, args.again, args.work / "growth")
+    write_page()
     return 0
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the table below again, for who reads types; tests/test_api.
     from retrieval import measures as measures
     from retrieval import traps as traps
     from retrieval.client import Client as Client
+    from retrieval.cluster import RayCluster as RayCluster
     from retrieval.datasets import PictureSet as PictureSet
     from retrieval.datasets.get_data import get_data as get_data
     from retrieval.encoder import Encoder as Encoder
@@ -119,6 +120,7 @@ _HOMES = {
     "PairScorer": "encoder.pair_scorer",
     "PictureSet": "datasets",
     "Preprocessing": "images",
+    "RayCluster": "cluster",
     "Recipe": "training.recipe",
     "Report": "evaluation.report",
     "Reranked": "search.rerank",

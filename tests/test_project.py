@@ -206,6 +206,7 @@ def test_import_waits_for_nothing_heavy() -> None:
         ".encoder",
         ".search",
         ".ingest",
+        ".cluster",
         ".evaluation",
         ".exchange",
         ".tuning",
@@ -215,7 +216,7 @@ def test_import_waits_for_nothing_heavy() -> None:
         ".traps",
         ".traps.duplicates",
     ]
-    heavy = {"torch", "sklearn", "matplotlib", "transformers", "onnxruntime", "tqdm"}
+    heavy = {"torch", "sklearn", "matplotlib", "transformers", "onnxruntime", "tqdm", "ray", "psycopg"}
     code = (
         "import importlib, sys\n"
         "for module in sys.argv[1:]:\n"

@@ -13,10 +13,19 @@ from contest.system import SEED, Builder, Built, Means, Searches, Setting
 EXACT = "exact"
 
 
+def named(factory: str, n: int, d: int) -> str:
+    """A factory string for n vectors of d numbers: LISTS in it stands for 4·√n, DIM for d, and HALF and
+    QUARTER for so much of it."""
+    lists = max(1, min(round(4 * math.sqrt(n)), n // 40))
+    for word, number in (("LISTS", lists), ("DIM", d), ("HALF", d // 2), ("QUARTER", d // 4)):
+        factory = factory.replace(word, str(number))
+    return factory
+
+
 def index_of(factory: str) -> Builder:
     """An index folder with a structure, or none if it is "exact".
 
-    LISTS in the factory string stands for 4·√n, HALF for half the dimension. The seconds of building are those of
+    The factory string is one for :func:`named`. The seconds of building are those of
     everything: adding the vectors to the folder, building the structure, writing it, and reading it anew.
     """
 
@@ -25,7 +34,7 @@ def index_of(factory: str) -> Builder:
         from retrieval.index.nearest import SPARE, kinds
 
         n, d = vectors.shape
-        name = factory.replace("LISTS", str(max(1, min(round(4 * math.sqrt(n)), n // 40)))).replace("HALF", str(d // 2))
+        name = named(factory, n, d)
         folder = means.folder / "index"
         settings: list[Setting] = [{}]
         with Index.create(folder, d, root="", encoder_hash="", details={}) as index:

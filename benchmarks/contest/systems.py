@@ -10,7 +10,16 @@ from contest.with_faiss import autofaiss, faiss_by_hand
 OURS = "ours"
 BY_HAND = "FAISS by hand"
 
-FACTORIES = (EXACT, "SymphonyQG32", "HNSW32,Flat", "PCAHALF,HNSW16_SQ8", "IVFLISTS,PQHALFx4fs")
+FACTORIES = (
+    EXACT,
+    "SymphonyQG32",
+    "SymphonyQG32_SQ8",
+    "HNSW32,Flat",
+    "PCAHALF,HNSW16_SQ8",
+    "PCAQUARTER,IVFLISTS,SQ8",
+    "IVFLISTS,PQHALFx4fs",
+    "RRDIM,IVFLISTS,RaBitQfs",
+)
 """Our structures, unless others are asked for. autofaiss gets the memory of the first that is no exact search."""
 
 HAND = ("Flat", "HNSW16,Flat", "HNSW32,Flat", "IVFLISTS,Flat", "IVFLISTS,PQHALFx4fs,RFlat", "PCAHALF,HNSW16_SQ8,RFlat")

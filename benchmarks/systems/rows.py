@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.measures.intervals import Interval
-from retrieval.training.history import read_history
 from retrieval.training.loop import train
 from retrieval.training.recipe import Recipe
 from retrieval.training.run_folder import finished
@@ -75,7 +75,14 @@ def trained(pictures: PictureSet, run: Path, recipe: Recipe) -> Run:
     """An encoder trained on the pictures, or the one that an earlier call with the same folder left there."""
     if not finished(run):
         train(pictures, run, recipe, resume=True, warn=print_warning)
-    return Run(Encoder.load(run), read_history(run / "curves.csv")[-1].seconds, run)
+    return Run(Encoder.load(run), seconds_of(run), run)
+
+
+def seconds_of(run: Path) -> float:
+    """What a finished training took, of an encoder or a pair network."""
+    with (run / "curves.csv").open(newline="") as file:
+        *_, last = csv.DictReader(file)
+    return float(last["seconds"])
 
 
 def values(interval: Interval) -> list[float]:

@@ -177,6 +177,51 @@ EACH_PROCESSOR static void score_all(
         out[pair] = score_of(queries + pair / each * d, vectors + pair * d, d);
 }
 
+/* Pairs of queries and vectors that score at least so much, in the order of the queries and then of the vectors. */
+typedef struct {
+    int32_t *queries;
+    int64_t *rows;
+    float *scores;
+    Py_ssize_t size, room;
+} Pairs;
+
+static int add_pair(Pairs *pairs, int32_t query, int64_t row, float score) {
+    if (pairs->size == pairs->room) {
+        const Py_ssize_t room = pairs->room ? 2 * pairs->room : 1024;
+        void *queries = realloc(pairs->queries, room * sizeof(int32_t));
+        if (queries)
+            pairs->queries = queries;
+        void *rows = realloc(pairs->rows, room * sizeof(int64_t));
+        if (rows)
+            pairs->rows = rows;
+        void *scores = realloc(pairs->scores, room * sizeof(float));
+        if (scores)
+            pairs->scores = scores;
+        if (!queries || !rows || !scores)
+            return -1;
+        pairs->room = room;
+    }
+    pairs->queries[pairs->size] = query;
+    pairs->rows[pairs->size] = row;
+    pairs->scores[pairs->size++] = score;
+    return 0;
+}
+
+/* Of those that `near` says are at least `least`; -1 where there is no memory. */
+EACH_PROCESSOR static int find_above(
+    Pairs *pairs, const float *queries, const float *vectors, const float *near, const char *mask, Py_ssize_t nq,
+    Py_ssize_t n, Py_ssize_t d, float least, float score) {
+    for (Py_ssize_t query = 0; query < nq; query++)
+        for (Py_ssize_t row = 0; row < n; row++) {
+            if (near[query * n + row] < least || (mask && !mask[row]))
+                continue;
+            const float exact = score_of(queries + query * d, vectors + row * d, d);
+            if (exact >= score && add_pair(pairs, (int32_t)query, row, exact) < 0)
+                return -1;
+        }
+    return 0;
+}
+
 /* An array as C sees it: its memory, and how many numbers of a size it has; NULL and an exception where it is another. */
 static void *numbers(PyObject *array, Py_buffer *view, int flags, Py_ssize_t size, Py_ssize_t *count) {
     if (PyObject_GetBuffer(array, view, flags) < 0) {
@@ -333,6 +378,189 @@ end:
     return answer;
 }
 
+/* Of scores (nq, n), of the rows from `first` on, those that are among the best so far (nq, count), which descend. */
+static void keep_all(
+    const float *near, float *best, int64_t *rows, Py_ssize_t nq, Py_ssize_t n, Py_ssize_t count, int64_t first) {
+    for (Py_ssize_t query = 0; query < nq; query++, near += n, best += count, rows += count)
+        for (Py_ssize_t row = 0; row < n; row++) {
+            const float score = near[row];
+            if (!(score > best[count - 1]))
+                continue;
+            Py_ssize_t at = count - 1;
+            for (; at > 0 && score > best[at - 1]; at--) {
+                best[at] = best[at - 1];
+                rows[at] = rows[at - 1];
+            }
+            best[at] = score;
+            rows[at] = first + row;
+        }
+}
+
+static PyObject *keep_best(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const Py_ssize_t sizes[3] = {4, 8, 4};
+    Py_buffer views[3] = {{.obj = NULL}, {.obj = NULL}, {.obj = NULL}};
+    Py_ssize_t counts[3] = {0};
+    void *at[3] = {NULL};
+    PyObject *answer = NULL;
+    if (given != 5) {
+        PyErr_SetString(PyExc_TypeError, "keep_best(scores, rows, near, queries, first)");
+        return NULL;
+    }
+    const Py_ssize_t nq = PyLong_AsSsize_t(args[3]);
+    const int64_t first = PyLong_AsLongLong(args[4]);
+    if (PyErr_Occurred())
+        return NULL;
+    for (int array = 0; array < 3; array++) {
+        at[array] = numbers(
+            args[array], &views[array], array < 2 ? PyBUF_WRITABLE : PyBUF_SIMPLE, sizes[array], &counts[array]);
+        if (PyErr_Occurred())
+            goto end;
+    }
+    if (nq < 1 || !counts[0] || counts[0] != counts[1] || counts[0] % nq || counts[2] % nq) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto end;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    keep_all(at[2], at[0], at[1], nq, counts[2] / nq, counts[0] / nq, first);
+    Py_END_ALLOW_THREADS
+    answer = Py_None;
+    Py_INCREF(answer);
+end:
+    for (int array = 0; array < 3; array++)
+        if (views[array].obj != NULL)
+            PyBuffer_Release(&views[array]);
+    return answer;
+}
+
+static PyObject *above(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    Py_buffer views[4] = {{.obj = NULL}, {.obj = NULL}, {.obj = NULL}, {.obj = NULL}};
+    static const Py_ssize_t sizes[4] = {4, 4, 4, 1};
+    Py_ssize_t counts[4] = {0};
+    void *at[4] = {NULL};
+    Pairs pairs = {NULL, NULL, NULL, 0, 0};
+    PyObject *answer = NULL;
+    if (given != 7) {
+        PyErr_SetString(PyExc_TypeError, "above(queries, vectors, near, mask, d, least, score)");
+        return NULL;
+    }
+    const Py_ssize_t d = PyLong_AsSsize_t(args[4]);
+    const float least = (float)PyFloat_AsDouble(args[5]), score = (float)PyFloat_AsDouble(args[6]);
+    if (PyErr_Occurred())
+        return NULL;
+    for (int array = 0; array < 4; array++) {
+        if (array == 3 && args[array] == Py_None)
+            continue;
+        at[array] = numbers(args[array], &views[array], PyBUF_SIMPLE, sizes[array], &counts[array]);
+        if (PyErr_Occurred())
+            goto end;
+    }
+    const Py_ssize_t nq = d > 0 ? counts[0] / d : 0, n = d > 0 ? counts[1] / d : 0;
+    if (d < 1 || nq > INT32_MAX || counts[0] != nq * d || counts[1] != n * d || counts[2] != nq * n ||
+        (at[3] && counts[3] != n)) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto end;
+    }
+    int failed;
+    Py_BEGIN_ALLOW_THREADS
+    failed = find_above(&pairs, at[0], at[1], at[2], at[3], nq, n, d, least, score);
+    Py_END_ALLOW_THREADS
+    if (failed)
+        PyErr_NoMemory();
+    else
+        answer = Py_BuildValue("(y#y#y#)", pairs.size ? (char *)pairs.queries : "", 4 * pairs.size,
+                               pairs.size ? (char *)pairs.rows : "", 8 * pairs.size,
+                               pairs.size ? (char *)pairs.scores : "", 4 * pairs.size);
+end:
+    free(pairs.queries);
+    free(pairs.rows);
+    free(pairs.scores);
+    for (int array = 0; array < 4; array++)
+        if (views[array].obj != NULL)
+            PyBuffer_Release(&views[array]);
+    return answer;
+}
+
+enum { OUT_SCORES, OUT_ROWS, STARTS, QUERY_OF, SCORE_OF, ROW_OF, GATHERED };
+
+static PyObject *gather_into(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    static const Py_ssize_t sizes[GATHERED] = {4, 8, 8, 4, 4, 8};
+    Py_buffer views[GATHERED];
+    Py_ssize_t counts[GATHERED] = {0};
+    void *at[GATHERED] = {NULL};
+    PyObject *answer = NULL;
+    Hit *hits = NULL;
+    int array;
+    if (given != GATHERED + 2) {
+        PyErr_SetString(PyExc_TypeError, "gather_into(scores, rows, limits, query, score, row, first, end)");
+        return NULL;
+    }
+    const Py_ssize_t first = PyLong_AsSsize_t(args[GATHERED]), end_ = PyLong_AsSsize_t(args[GATHERED + 1]);
+    if (PyErr_Occurred())
+        return NULL;
+    for (array = 0; array < GATHERED; array++) {
+        views[array].obj = NULL;
+        at[array] = numbers(
+            args[array], &views[array], array <= OUT_ROWS ? PyBUF_WRITABLE : PyBUF_SIMPLE, sizes[array], &counts[array]);
+        if (PyErr_Occurred())
+            goto end;
+    }
+    const int64_t *limits = at[STARTS];
+    const int32_t *query_of = at[QUERY_OF];
+    const float *score_of_pair = at[SCORE_OF];
+    const int64_t *row_of = at[ROW_OF];
+    const Py_ssize_t size = counts[QUERY_OF];
+    int fits = first >= 0 && first <= end_ && end_ < counts[STARTS] && counts[SCORE_OF] == size &&
+               counts[ROW_OF] == size && counts[OUT_SCORES] == size && counts[OUT_ROWS] == size &&
+               limits[first] >= 0 && limits[end_] <= size;
+    for (Py_ssize_t query = first; fits && query < end_; query++)
+        fits = limits[query] <= limits[query + 1];
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto end;
+    }
+    const Py_ssize_t base = limits[first], mine = limits[end_] - base, queries = end_ - first;
+    hits = malloc((mine + 1) * sizeof(Hit) + (queries + 1) * sizeof(Py_ssize_t));
+    if (hits == NULL) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    Py_ssize_t *next = (Py_ssize_t *)(hits + mine + 1);
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t query = 0; query < queries; query++)
+        next[query] = limits[first + query] - base;
+    for (Py_ssize_t pair = 0; pair < size; pair++) {
+        const Py_ssize_t query = query_of[pair] - first;
+        if (query < 0 || query >= queries)
+            continue;
+        if (next[query] >= limits[first + query + 1] - base) {
+            fits = 0;
+            break;
+        }
+        const Hit hit = {score_of_pair[pair], row_of[pair]};
+        hits[next[query]++] = hit;
+    }
+    for (Py_ssize_t query = first; fits && query < end_; query++)
+        qsort(hits + (limits[query] - base), limits[query + 1] - limits[query], sizeof(Hit), compare);
+    float *scores = at[OUT_SCORES];
+    int64_t *rows = at[OUT_ROWS];
+    for (Py_ssize_t place = 0; fits && place < mine; place++) {
+        scores[base + place] = hits[place].score;
+        rows[base + place] = hits[place].row;
+    }
+    Py_END_ALLOW_THREADS
+    if (fits) {
+        answer = Py_None;
+        Py_INCREF(answer);
+    } else
+        PyErr_SetString(PyExc_ValueError, "a query has more pairs than its limits say");
+end:
+    free(hits);
+    for (int last = array < GATHERED ? array : GATHERED - 1; last >= 0; last--)
+        if (views[last].obj != NULL)
+            PyBuffer_Release(&views[last]);
+    return answer;
+}
+
 static PyObject *is_unit(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     Py_buffer view;
     int unit = 0;
@@ -358,6 +586,52 @@ static PyObject *is_unit(PyObject *module, PyObject *const *args, Py_ssize_t giv
     return PyBool_FromLong(unit);
 }
 
+/* Rows of float32 scaled to length 1: 0 where one of them has no direction. The square of a float32 neither overflows nor
+   vanishes in float64. */
+EACH_PROCESSOR static int scale_all(float *out, const float *rows, Py_ssize_t n, Py_ssize_t d) {
+    for (Py_ssize_t row = 0; row < n; row++, rows += d, out += d) {
+        double sums[WIDE] = {0}, sum = 0;
+        Py_ssize_t i = 0;
+        for (; i + WIDE <= d; i += WIDE)
+            for (int place = 0; place < WIDE; place++)
+                sums[place] += (double)rows[i + place] * (double)rows[i + place];
+        for (; i < d; i++)
+            sum += (double)rows[i] * (double)rows[i];
+        for (int place = 0; place < WIDE; place++)
+            sum += sums[place];
+        if (!(sum > 0 && isfinite(sum)))
+            return 0;
+        const double length = sqrt(sum);
+        for (i = 0; i < d; i++)
+            out[i] = (float)((double)rows[i] / length);
+    }
+    return 1;
+}
+
+static PyObject *unit_into(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    Py_buffer out, rows;
+    int done = 0;
+    if (given != 3) {
+        PyErr_SetString(PyExc_TypeError, "unit_into(out, rows, dim)");
+        return NULL;
+    }
+    const Py_ssize_t d = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &out, PyBUF_WRITABLE) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(args[1], &rows, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) < 0)
+        PyErr_Clear(); /* it is no such array */
+    else {
+        if (d > 0 && rows.format[0] == 'f' && !rows.format[1] && rows.len == out.len && rows.len % (4 * d) == 0) {
+            Py_BEGIN_ALLOW_THREADS
+            done = scale_all(out.buf, rows.buf, rows.len / (4 * d), d);
+            Py_END_ALLOW_THREADS
+        }
+        PyBuffer_Release(&rows);
+    }
+    PyBuffer_Release(&out);
+    return PyBool_FromLong(done);
+}
+
 static PyMethodDef ranker_methods[] = {
     {"into", (PyCFunction)(void (*)(void))ranker_into, METH_FASTCALL,
      "into(scores, ids, queries, found, mask, excluded, limits): as ranking.rank describes them; how many queries have "
@@ -373,15 +647,28 @@ static PyType_Spec ranker_spec = {"retrieval.base._kernel.Ranker", sizeof(Ranker
 static PyMethodDef functions[] = {
     {"is_unit", (PyCFunction)(void (*)(void))is_unit, METH_FASTCALL,
      "is_unit(query, dim, tolerance): whether it is float32 (1, dim), C-contiguous and about of length 1."},
+    {"unit_into", (PyCFunction)(void (*)(void))unit_into, METH_FASTCALL,
+     "unit_into(out, rows, dim): rows of float32 scaled to length 1; whether they were such, C-contiguous, and each has a "
+     "direction."},
     {"scores_into", (PyCFunction)(void (*)(void))scores_into, METH_FASTCALL,
      "scores_into(out, queries, vectors, d): each query with as many vectors as there are for each."},
+    {"above", (PyCFunction)(void (*)(void))above, METH_FASTCALL,
+     "above(queries, vectors, near, mask, d, least, score): as ranking.above describes them; the bytes of the pairs' "
+     "queries, rows and scores."},
+    {"keep_best", (PyCFunction)(void (*)(void))keep_best, METH_FASTCALL,
+     "keep_best(scores, rows, near, queries, first): float32 and int64 (queries, count), the best so far, descending; "
+     "near, float32 (queries, n), of the rows from first on."},
+    {"gather_into", (PyCFunction)(void (*)(void))gather_into, METH_FASTCALL,
+     "gather_into(scores, rows, limits, query, score, row, first, end): as ranking.by_query describes them, of the "
+     "queries from first up to end."},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, -1, functions, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernel(void) {
     PyObject *module = PyModule_Create(&definition), *type = PyType_FromSpec(&ranker_spec);
-    if (module == NULL || type == NULL || PyModule_AddObject(module, "Ranker", type) < 0) {
+    if (module == NULL || type == NULL || PyModule_AddIntConstant(module, "INTERFACE", 2) < 0 ||
+        PyModule_AddObject(module, "Ranker", type) < 0) {
         Py_XDECREF(module);
         Py_XDECREF(type);
         return NULL;

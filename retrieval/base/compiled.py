@@ -9,6 +9,12 @@ import contextlib
 import importlib
 from typing import Any
 
+INTERFACE = 2
+"""Counted up, here and in `_kernel.c`, with every change of what the kernel is asked for. One that was compiled before,
+in a checkout that has moved on, is done without until somebody builds it anew."""
+
 kernel: Any = None
 with contextlib.suppress(ImportError):
-    kernel = importlib.import_module("retrieval.base._kernel")
+    found = importlib.import_module("retrieval.base._kernel")
+    if getattr(found, "INTERFACE", None) == INTERFACE:
+        kernel = found

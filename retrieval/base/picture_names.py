@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from retrieval.base.object_address import is_object
+
 
 class PictureNames:
     """Finds the picture that somebody means.
@@ -21,16 +23,17 @@ class PictureNames:
     Args:
         there: whether a path is known.
         paths: gives all that are; asked for when a name is not among them.
-        root: the folder that they are relative to.
+        root: the folder that they are relative to, or its address in an object store.
         folder: that of the table.
     """
 
     def __init__(
-        self, there: Callable[[str], bool], paths: Callable[[], Iterable[str]], root: Path, folder: Path
+        self, there: Callable[[str], bool], paths: Callable[[], Iterable[str]], root: str, folder: Path
     ) -> None:
         self._there = there
         self._paths = paths
-        self._root = os.path.realpath(root) if str(root) not in ("", ".") else ""
+        self._address = root if is_object(root) else None
+        self._root = os.path.realpath(root) if root not in ("", ".") and self._address is None else ""
         self._folder = os.path.realpath(folder)
         self._alike: list[tuple[Callable[[str], str], dict[str, list[str]]]] = []
 
@@ -54,6 +57,8 @@ class PictureNames:
         """The paths that a name may stand for."""
         for written in (name, name.strip(), name.replace("\\", "/")):
             yield written
+            if self._address is not None and written.startswith(self._address + "/"):
+                yield written[len(self._address) + 1 :]
             yield posixpath.normpath(written)
             place = posixpath.normpath(posixpath.join(self._folder, written))
             yield place

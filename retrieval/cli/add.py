@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from retrieval.base.text import printable
-from retrieval.cli.build import add_means, print_report
+from retrieval.cli.build import add_means, cluster_of, print_report
 from retrieval.engines.opening import is_index
 from retrieval.errors import RetrievalError
 
@@ -45,6 +45,10 @@ def run(args: argparse.Namespace) -> int:
     if indexes and len(indexes) < len(args.pictures):
         raise RetrievalError(f"{printable(indexes[0])!r} is an index, and others are pictures; add them one by one.")
     if indexes:
+        if args.ray is not None:
+            raise RetrievalError(
+                "--ray says nothing where an index is added, of which no picture is read; leave it out."
+            )
         from retrieval.ingest.add_index import add_index
 
         for other in indexes:
@@ -53,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     from retrieval.ingest import add_pictures  # here, so that --help and wrong arguments do not wait for it
 
-    report = add_pictures(args.index, args.pictures, threads=args.threads, batch=args.batch, memory=args.memory)
+    means = {name: getattr(args, name) for name in ("threads", "batch", "memory")}
+    report = add_pictures(args.index, args.pictures, on=cluster_of(args), **means)
     for path, reason in report.skipped:
         print(f"{path!r} is left out: {reason}", file=sys.stderr)
     print_report(report, as_json=args.json, listed=False)

@@ -13,23 +13,32 @@ from typing import TYPE_CHECKING
 from retrieval.base.text import for_terminal, printable
 from retrieval.base.units import parse_bytes, parse_seconds
 from retrieval.errors import RetrievalError
+from retrieval.places.roots import root_at
 
 if TYPE_CHECKING:
+    from retrieval.cluster import RayCluster
     from retrieval.ingest import BuildReport
 
 HELP = "Fill an index from a folder of pictures; the same command again brings it up to date."
 EXAMPLES = """
 build_index.py my_photos                              # into indexes/my_photos, works at once
 build_index.py data/cifar10/test --model runs/cifar10 --out indexes/cifar10
+retrieval build s3://bucket/photos                    # of an object store (docs/object-storage.md)
 build_index.py shoes --labels shoes.csv               # a list with the columns path, label
 build_index.py my_photos --model clip-base --overwrite
+build_index.py /mnt/photos --out /mnt/indexes/photos --ray auto --workers 8 --gpus-per-worker 1   # on a Ray cluster
 build_index.py --vectors-of indexes/my_photos --model runs/head --out indexes/mine   # after train --net head
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the verb takes."""
-    parser.add_argument("images", metavar="IMAGES", nargs="?", help="a folder of pictures, nested as it may be")
+    parser.add_argument(
+        "images",
+        metavar="IMAGES",
+        nargs="?",
+        help="a folder of pictures, nested as it may be, or its address in an object store (s3://BUCKET/FOLDER)",
+    )
     parser.add_argument(
         "--vectors-of",
         metavar="INDEX",
@@ -111,6 +120,33 @@ def add_means(parser: argparse.ArgumentParser) -> None:
         "one of 2 GB for decoding)",
     )
 
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="encode on the Ray cluster of this address, HOST:PORT, or auto: the one that this machine belongs to; "
+        "--threads, --batch and --memory are then for each of its workers",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that encode there (one for each node)")
+    parser.add_argument(
+        "--gpus-per-worker", type=float, metavar="G", help="GPUs that each of them has; 0.5: two share one (none)"
+    )
+
+
+def cluster_of(args: argparse.Namespace) -> RayCluster | None:
+    """Where pictures are encoded, if not here.
+
+    Raises:
+        RetrievalError: something is said about workers, and no cluster is named.
+    """
+    if args.ray is None:
+        for name in ("workers", "gpus_per_worker"):
+            if getattr(args, name) is not None:
+                raise RetrievalError(f"--{name.replace('_', '-')} says nothing without --ray, the cluster; give both.")
+        return None
+    from retrieval.cluster import RayCluster
+
+    return RayCluster(args.ray, args.workers, args.gpus_per_worker or 0.0)
+
 
 def run(args: argparse.Namespace) -> int:
     """Build, and say what was done."""
@@ -132,6 +168,7 @@ def run(args: argparse.Namespace) -> int:
         vectors=args.vectors,
         checksum=args.checksum,
         memory=args.memory,
+        on=cluster_of(args),
         hidden=args.hidden,
         outside=args.outside,
         gps=args.gps,
@@ -150,7 +187,14 @@ def _map(args: argparse.Namespace) -> int:
             raise RetrievalError(f"--{name} says nothing with --vectors-of, which reads no pictures; leave it out.")
     from retrieval.ingest.map_index import map_index
 
-    count = map_index(args.vectors_of, args.out, model=args.model, vectors=args.vectors, overwrite=args.overwrite)
+    count = map_index(
+        args.vectors_of,
+        args.out,
+        model=args.model,
+        vectors=args.vectors,
+        on=cluster_of(args),
+        overwrite=args.overwrite,
+    )
     if args.json:
         print(
             json.dumps(
@@ -172,7 +216,7 @@ def _tuned(args: argparse.Namespace, out: Path) -> int:
 
 
 def _default_out(images: str) -> Path:
-    name = Path(images).resolve().name
+    name = Path(root_at(images).address).name
     if not name:
         raise RetrievalError(f"The folder {printable(images)!r} has no name; name the index with --out.")
     return Path("indexes") / name

@@ -18,6 +18,7 @@ retrieval export indexes/photos --to graph.faiss --structure     # the structure
 retrieval export indexes/photos --to photos_clip/                # a folder as clip-retrieval writes it
 retrieval export indexes/photos --to photos.hdf5 --seed 7        # a benchmark, with true neighbours
 retrieval export indexes/photos --to postgresql://db.example.org/pictures/photos    # which stands for the folder then
+retrieval export indexes/photos --to milvus:http://milvus.example.org:19530/photos
 """
 
 
@@ -29,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="PATH",
         help="a file ending in .npy, .fvecs, .faiss or .hdf5 (ann-benchmarks), or a folder (clip-retrieval); or an "
-        "address postgresql://HOST:PORT/DATABASE/NAME, which then stands wherever the index's folder may",
+        "address postgresql://HOST:PORT/DATABASE/NAME or milvus:http://HOST:PORT/NAME, which then stands wherever the "
+        "index's folder may",
     )
     parser.add_argument(
         "--format",

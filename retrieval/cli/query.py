@@ -329,7 +329,7 @@ def _as_json(
 
     return {
         "index": printable(search.name),
-        "root": printable(search.root),
+        "root": printable(search.root if isinstance(search.root, Path) else search.root.address),
         **_how(search.reranker, answers),
         "answers": [
             {
@@ -374,10 +374,10 @@ def _print_csv(answers: Sequence[Answer], reranker: Reranker | None, *, grouped:
             sys.stdout.write(csv_text([(*row, *(last[name] for name in more))]))
 
 
-def _print_files(root: Path, answers: Sequence[Answer], end: bytes) -> None:
+def _print_files(root: Path | Root, answers: Sequence[Answer], end: bytes) -> None:
     """Paths as they can be used from here: relative if they lie below, absolute otherwise."""
     here = Path.cwd()
-    base = root.relative_to(here) if root.is_relative_to(here) else root
+    base = root.relative_to(here) if isinstance(root, Path) and root.is_relative_to(here) else root
     for answer in answers:
         for hit in answer.hits:
             write_bytes(os.fsencode(base / hit.path) + end)  # as bytes, since a name need not be UTF-8

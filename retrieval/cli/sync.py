@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from retrieval.cli.build import add_checksum, add_means, print_report, summary
+from retrieval.cli.build import add_checksum, add_means, cluster_of, print_report, summary
 
 if TYPE_CHECKING:
     from retrieval.ingest import BuildReport
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from retrieval.ingest import sync  # here, so that --help and wrong arguments do not wait for it
 
     options = {name: getattr(args, name) for name in ("labels", "checksum", "threads", "batch", "memory")}
+    options["on"] = cluster_of(args)
     if args.watch:
         return _watch(args, options)
     print_report(sync(args.index, args.images, **options), as_json=args.json)

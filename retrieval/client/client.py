@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval import images
-from retrieval.base.placed_files import NotOpenedError, Placed, Root, open_file
+from retrieval.base.placed_files import NotOpenedError, Placed, Root, failure, open_file
 from retrieval.base.text import for_terminal, printable
-from retrieval.client.connection import Connection, RefusedError
+from retrieval.client.connection import TOKEN, Connection, RefusedError
 from retrieval.errors import RetrievalError
-from retrieval.images.folders import failure
+from retrieval.places.folder import Folder
 from retrieval.search.answer import Answer, AskedPart, Hit
 from retrieval.search.arrangement import FIRST, PLAIN, Arrangement
 from retrieval.search.facets import Facet
@@ -35,9 +35,6 @@ from retrieval.search.query import Boxed, InMemory, Picture, pictures_of
 
 if TYPE_CHECKING:
     from retrieval.search.rerank import Reranker
-
-TOKEN = "RETRIEVAL_TOKEN"
-"""The environment variable that holds the token, where none is given."""
 
 _MOST = 1_000
 """Hits that a service gives in one answer."""
@@ -424,13 +421,13 @@ class Client:
 
 
 @dataclass(frozen=True)
-class _Copies(Root):
+class _Copies(Folder):
     """A folder of copies, by the paths that their pictures have elsewhere."""
 
     files: Mapping[str, str] = field(default_factory=dict)
 
     def __truediv__(self, name: str | os.PathLike[str]) -> Placed:
-        return Placed(self, self.files.get(os.fspath(name), "not shown"))
+        return super().__truediv__(self.files.get(os.fspath(name), "not shown"))
 
 
 def _exactly(part: str) -> str:

@@ -14,6 +14,9 @@ from retrieval import images
 from retrieval.base.text import for_terminal
 from retrieval.errors import RetrievalError
 
+TOKEN = "RETRIEVAL_TOKEN"
+"""The environment variable that holds the token, where none is given."""
+
 TRIES = 6
 """How often something is asked of a service that is busy."""
 
@@ -116,6 +119,9 @@ class Connection:
             return self.strange(f"status {status}")
         if kind == "/problems/unreadable-picture" and isinstance(reason, str):
             return images.UnreadableImage("", for_terminal(reason))
+        if kind == "/problems/token-needed":
+            asked = "another token" if self._token else "a token"
+            return RefusedError(f"The service {self._address!r} asks for {asked}; set {TOKEN}, or ask whoever runs it.")
         return RefusedError(for_terminal(str(detail)))
 
     def strange(self, why: str = "it is no JSON") -> RetrievalError:

@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 from retrieval import images
-from retrieval.base.placed_files import MAX_BYTES, NotOpenedError, Placed, Root, open_file
+from retrieval.base.placed_files import MAX_BYTES, NotOpenedError, Placed, failure, open_file
 from retrieval.base.text import printable
 from retrieval.datasets.layout import SPLIT_FOLDERS
 from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
 from retrieval.images import Pixels, Skipped, UnreadableImage
-from retrieval.images.folders import failure
+from retrieval.places.folder import Folder
 
 
 class Exported(NamedTuple):
@@ -71,7 +71,7 @@ def export(
     if limit is not None and limit < len(chosen):
         chosen = chosen.select(np.linspace(0, len(chosen) - 1, limit).round().astype(np.int64))
     root = Path(folder)
-    allowed = None if anywhere or chosen.root is None else Root(chosen.root)
+    allowed = None if anywhere or chosen.root is None else Folder(Path(chosen.root))
     written = 0
     skipped: list[Skipped] = []
     try:

@@ -17,7 +17,7 @@ from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.threads import in_order
 from retrieval.images.box import Box
-from retrieval.images.reading import Contents, ReadPicture, _or_skipped, read_picture
+from retrieval.images.reading import Contents, ReadPicture, _or_skipped, at_hand, read_picture
 from retrieval.images.room import Room
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def encode_files(
         some = files[start : start + step]
         cut = [None] * len(some) if boxes is None else boxes[start : start + step]
         pictures = tuple(
-            _or_skipped(partial(read_picture, root / file, p, decoder, contents, room, box))
-            for file, box in zip(some, cut, strict=True)
+            _or_skipped(partial(read_picture, file, p, decoder, contents, room, box))
+            for file, box in zip(at_hand(some, root), cut, strict=True)
         )
         decoded = (picture.pixels for picture in pictures if isinstance(picture, ReadPicture))
         pixels = [one for one in decoded if one is not None]

@@ -90,14 +90,14 @@ class PairScorer:
         Raises:
             RetrievalError: another shape or type, or the network gives no numbers.
         """
-        return _probabilities(self.logits(query, hits))
+        return probabilities(self.logits(query, hits))
 
     def logits(self, query: Pixels, hits: Pixels) -> Scores:
         """What :meth:`score` makes probabilities of, float32 (n,): log odds, in which nothing is rounded to 0 or 1."""
         query = np.asarray(query)
         self._check(query[None], "the query")
         if self.siamese:
-            return self._feature_logits(self.embed(query[None])[0], self.embed(hits))
+            return self.feature_logits(self.embed(query[None]), self.embed(hits))
         return self.pair_logits(np.broadcast_to(query, (len(hits), *query.shape)), hits)
 
     def score_pairs(self, first: Pixels, second: Pixels) -> Scores:
@@ -109,7 +109,7 @@ class PairScorer:
         Returns:
             Probabilities, float32 (n,).
         """
-        return _probabilities(self.pair_logits(first, second))
+        return probabilities(self.pair_logits(first, second))
 
     def pair_logits(self, first: Pixels, second: Pixels) -> Scores:
         """What :meth:`score_pairs` makes probabilities of, float32 (n,)."""
@@ -153,16 +153,22 @@ class PairScorer:
         Returns:
             Probabilities, float32 (n,).
         """
-        return _probabilities(self._feature_logits(query, features))
+        return probabilities(self.feature_logits(query[None], features))
 
-    def _feature_logits(self, query: NDArray[np.float32], features: NDArray[np.float32]) -> Scores:
-        asked = torch.from_numpy(query).to(self.device)
+    def feature_logits(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> Scores:
+        """The logits of pairs by their features, float32 (n,): each against the one beside it.
+
+        Args:
+            first: float32 (n, d) from :meth:`embed`, or (1, d): one for all.
+            second: float32 (n, d).
+        """
 
         def logits(part: slice) -> Tensor:
-            others = torch.from_numpy(features[part]).to(self.device)
+            others = torch.from_numpy(second[part]).to(self.device)
+            asked = torch.from_numpy(first if len(first) == 1 else first[part]).to(self.device)
             return symmetric_logits(self.network, asked.expand_as(others), others, self.network.compare)
 
-        return _numbers(self._run(logits, len(features)))
+        return _numbers(self._run(logits, len(second)))
 
     def _run(self, job: Callable[[slice], Tensor], count: int) -> Tensor:
         """`job` on one run of pictures after another, joined on the CPU."""
@@ -192,6 +198,7 @@ def _numbers(logits: Tensor) -> Scores:
     return found
 
 
-def _probabilities(logits: Scores) -> Scores:
-    probabilities: Scores = torch.from_numpy(logits).sigmoid().numpy()
-    return probabilities
+def probabilities(logits: Scores) -> Scores:
+    """Of logits, float32 in either."""
+    found: Scores = torch.from_numpy(logits).sigmoid().numpy()
+    return found

@@ -1,4 +1,4 @@
-"""The address of an index that a database holds: ``postgresql://HOST:PORT/DATABASE/NAME``."""
+"""The address of an index that a database holds: ``postgresql://HOST:PORT/DATABASE/NAME``, ``milvus:http://HOST:PORT/NAME``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ _RESERVED = re.compile(r"pg_|(public|information_schema)$", re.IGNORECASE)
 ENGINES = {
     "postgresql": ("postgresql", "PostgreSQL"),
     "postgres": ("postgresql", "PostgreSQL"),
+    "milvus": ("milvus", "Milvus"),
 }
 """By the scheme of their addresses: the module of this room, imported when it is first asked for, and the class."""
+
+_FORMS = {
+    "postgresql": (("",), (2,), "postgresql://localhost:5432/DATABASE/photos"),
+    "milvus": (("", "http:", "https:"), (1, 2), "milvus:http://localhost:19530/photos"),
+}
+"""By engine: what may stand before the slashes, how many parts a path may have, and an example."""
 
 LONGEST = 48
 """Bytes of an index's name: a database's names have 63, and a version in the making has a word behind it."""
@@ -46,18 +53,23 @@ class Address:
         Raises:
             RetrievalError: it is none.
         """
-        scheme, _, rest = text.partition("://")
+        scheme, _, rest = text.partition(":")
+        transport, there, rest = rest.partition("//")
         rest, asked, options = rest.partition("?")
         hosts, *path = rest.split("/")
         user, at, place = hosts.rpartition("@")
         kept = "&".join(option for option in options.split("&") if not _SECRET.match(option))
         whole = "/".join([user.partition(":")[0] + at + place, *path])
-        shown = printable(f"{scheme}://{whole}{'?' + kept if kept else ''}")
-        if len(path) != 2 or not all(path):
+        shown = printable(f"{scheme}:{transport}{there}{whole}{'?' + kept if kept else ''}")
+        if scheme == "milvus" and not there:
             raise RetrievalError(
-                f"{shown!r} is no address of an index; give one such as {scheme}://localhost:5432/DATABASE/photos."
+                f"{shown!r} names a file, which Milvus Lite would search without the structures that it says it has; "
+                "give the address of a server, such as milvus:http://localhost:19530/photos."
             )
-        name = unquote(path[1])
+        transports, lengths, example = _FORMS[ENGINES[scheme][0]]
+        if transport not in transports or len(path) not in lengths or not all([hosts or scheme != "milvus", *path]):
+            raise RetrievalError(f"{shown!r} is no address of an index; give one such as {example}.")
+        name = unquote(path[-1])
         if (
             not name.isprintable()
             or not name.strip(".")
@@ -69,12 +81,17 @@ class Address:
                 f"An index cannot be called {printable(name)!r} in a database; give a name of at most {LONGEST} bytes "
                 "without % and /, that does not begin with pg_ and is not public."
             )
-        return cls(scheme, f"{scheme}://{hosts}/{path[0]}{asked}{options}", name, shown)
+        database = "/".join([f"{transport or scheme + ':'}//{hosts}", *path[:-1]]) + asked + options
+        return cls(scheme, database, name, shown)
 
 
 def is_address(place: object) -> bool:
     """Whether a text is the address of an index in an engine, and no folder."""
-    return isinstance(place, str) and "://" in place and place.partition("://")[0] in ENGINES
+    return (
+        isinstance(place, str)
+        and ("://" in place or place.startswith("milvus:"))  # after which a file of Milvus Lite may stand
+        and place.partition(":")[0] in ENGINES
+    )
 
 
 def shown(place: str | Path) -> Path | str:

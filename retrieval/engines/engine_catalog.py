@@ -10,7 +10,7 @@ import numpy as np
 
 from retrieval.engines.engine import Change, Engine, Ids, Row
 from retrieval.index import Item, NewItem
-from retrieval.index.records import Facts, LeftOut, Value, is_unicode
+from retrieval.index.records import Column, Facts, LeftOut, Value, is_unicode
 
 
 class EngineCatalog:
@@ -93,6 +93,13 @@ class EngineCatalog:
 
     def counts(self, names: Sequence[str], ids: Ids | None) -> dict[str, dict[Value | None, int]]:
         return {name: self._engine.counts(name, ids) for name in names}
+
+    def column(self, name: str, ids: Ids) -> Column:
+        found = self.values(name, ids.tolist())
+        return Column.of([found.get(id_) for id_ in ids.tolist()])
+
+    def changed(self, name: str) -> tuple[int, ...]:
+        return (self.generation,)
 
     def select(self, where: str) -> Ids:
         return self._engine.select(where)

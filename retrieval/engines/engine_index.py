@@ -294,6 +294,13 @@ class EngineIndex(Index):
             if found[-1].size > _SEEN or self._catalog.see(found[-1]):  # type: ignore[attr-defined]
                 return found
 
+    def keep_filter(self, where: str, ids: Ids) -> None:
+        """Nothing is kept: what a filter matches is the engine's to find."""
+
+    def keeps_filter(self, where: str) -> bool:
+        """Whether nothing need be found for it."""
+        return True
+
     def _chosen(self, where: str) -> tuple[str, Ids]:
         return where, np.empty(0, np.int64)  # what it matches is the engine's to find
 

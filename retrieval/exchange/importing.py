@@ -28,6 +28,7 @@ from retrieval.index import Index, NewItem
 from retrieval.index.folder import ENCODER, is_index
 from retrieval.index.records import NO_ENCODER
 from retrieval.ingest.index_folder import Place
+from retrieval.places.roots import root_at
 
 if TYPE_CHECKING:
     from retrieval.encoder import Encoder
@@ -127,7 +128,7 @@ def import_index(
             raise RetrievalError(
                 f"{place.name!r} is an index already; name another one, or replace it with --overwrite."
             )
-        job = _Job(found, str(Path(root).resolve()), storage, encoder, normalise)
+        job = _Job(found, root_at(root).address, storage, encoder, normalise)
         job.check()
         details = {"imported": {"from": printable(path.name), "format": kind}}
         place.make(partial(job.fill, details=details))

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from retrieval.base.object_address import is_object
 from retrieval.base.table import Table, csv_text, parquet_library
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
@@ -254,11 +255,17 @@ def to_value(value: object) -> Value | None:
 
 
 def below(root: str) -> Callable[[str], str]:
-    """What makes an absolute path below a folder relative to it, and leaves any other as it is, but for a ``./``."""
+    """What makes an absolute path below a folder relative to it, and leaves any other as it is, but for a ``./``.
+
+    Args:
+        root: the folder, or its address in an object store.
+    """
     folder = PurePosixPath(root)
 
     def relative(path: str) -> str:
         path = re.sub(r"^(\./+)+(?=.)", "", path)
+        if is_object(root) and path.startswith(f"{root}/"):
+            return path[len(root) + 1 :]
         if not path.startswith("/"):
             return path
         place = PurePosixPath(path)

@@ -21,7 +21,7 @@ from typing import IO, Any, Generic, Literal, NamedTuple, TypeVar
 
 from PIL import Image, ImageFile
 
-from retrieval.base.placed_files import MAX_BYTES, NotOpenedError, open_file
+from retrieval.base.placed_files import MAX_BYTES, NotOpenedError, failure, open_file
 from retrieval.base.text import printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
@@ -29,7 +29,6 @@ from retrieval.images import camera_raw, kinds, mending, profiles, tiff
 from retrieval.images.box import Box
 from retrieval.images.colours import plain
 from retrieval.images.exif import Fact, facts
-from retrieval.images.folders import failure
 from retrieval.images.preprocessing import Pixels, Preprocessing, prepare
 from retrieval.images.room import SHARED, Room
 

@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from retrieval.base.placed_files import irregular
-from retrieval.base.progress import note
+from retrieval.base.placed_files import Entry, NotOpenedError, Root, Stamp, failure, irregular, stamp_of
+from retrieval.base.progress import bar, note
 from retrieval.base.text import printable
-from retrieval.errors import RetrievalError
+from retrieval.base.threads import in_order
 from retrieval.images.kinds import HEAD, SUFFIXES, is_picture, kind_of, other_kind, suffix
-
-Stamp = tuple[int, int]
-"""A file's size, bytes, and time of change, nanoseconds since 1970 as an SQLite integer holds them."""
+from retrieval.places.folder import Folder
 
 _SYSTEM = re.compile(
     r"""
@@ -67,7 +65,7 @@ class Found(NamedTuple):
 
 
 def find(
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | Root,
     *,
     hidden: bool = False,
     strangers: Mapping[str, Stamp] | None = None,
@@ -82,7 +80,7 @@ def find(
     anyway, or is a loop).
 
     Args:
-        folder: where to start. It is walked whatever it is called.
+        folder: where to start: a folder, which is walked whatever it is called, or another place of pictures.
         hidden: take in what is hidden, and the folders of systems and programs.
         strangers: as an earlier walk gave them; files that are as they were then are not opened again.
         pictures: what gives the size and time of each known picture by its path. Where names do not tell, it is asked,
@@ -93,12 +91,10 @@ def find(
         may not be read, pipes and devices), and what was passed over.
 
     Raises:
-        RetrievalError: if there is no such folder.
+        RetrievalError: if there is no such folder, or it cannot be listed to the end.
     """
-    root = Path(folder)
-    if not _is_folder(root):
-        raise RetrievalError(f"There is no folder {printable(root)!r}; give one that holds pictures.")
-    walk = _Walk(str(root), hidden, strangers or {}, pictures or dict)
+    root = folder if isinstance(folder, Root) else Folder(Path(folder))
+    walk = _Walk(root, hidden, strangers or {}, pictures or dict)
     paths: list[str] = []
     skipped: list[Skipped] = []
     for path, reason in walk.files():
@@ -108,11 +104,12 @@ def find(
             paths.append(path)
         else:
             skipped.append(Skipped(printable(path), reason))
-    surprising = [kind for kind in walk.passed if kind in _SAID or kind[0].isupper()]
+    passed = dict(sorted(walk.passed.items(), key=lambda one: (-one[1], one[0])))
+    surprising = [kind for kind in passed if kind in _SAID or kind[0].isupper()]
     if surprising:
-        shown = ", ".join(_counted(kind, walk.passed[kind], walk.examples[kind]) for kind in surprising)
-        note(f"Passed over in {printable(root)!r}: {shown}.")
-    return Found(tuple(sorted(paths)), tuple(sorted(skipped)), dict(walk.passed.most_common()), walk.strangers)
+        shown = ", ".join(_counted(kind, passed[kind], walk.examples[kind]) for kind in surprising)
+        note(f"Passed over in {printable(root.name)!r}: {shown}.")
+    return Found(tuple(sorted(paths)), tuple(sorted(skipped)), passed, walk.strangers)
 
 
 def is_system(name: str) -> bool:
@@ -124,25 +121,11 @@ def is_system(name: str) -> bool:
     return _SYSTEM.fullmatch(name) is not None
 
 
-def mtime_of(status: os.stat_result) -> int:
-    """When a file last changed, nanoseconds since 1970; before 1677 and after 2262 the last that 64 bits hold."""
-    return max(-(2**63), min(status.st_mtime_ns, 2**63 - 1))
-
-
-def failure(error: OSError) -> str:
-    """A few words for what the operating system said."""
-    if isinstance(error, PermissionError):
-        return "no permission"
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return os.strerror(error.errno).lower() if error.errno else "cannot be read"
-
-
 class _Walk:
     """One walk below a folder, and what it passes over."""
 
     def __init__(
-        self, root: str, hidden: bool, known: Mapping[str, Stamp], pictures: Callable[[], Mapping[str, Stamp]]
+        self, root: Root, hidden: bool, known: Mapping[str, Stamp], pictures: Callable[[], Mapping[str, Stamp]]
     ) -> None:
         self.passed: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
@@ -155,33 +138,57 @@ class _Walk:
     def files(self) -> Iterator[tuple[str, str | None]]:
         """Relative path, and why it cannot be taken (None if it can), of whatever looks like a picture."""
         waiting = [""]
-        while waiting:
-            inside = waiting.pop()
-            try:
-                with os.scandir(f"{self._root}/{inside}") as entries:
-                    here = list(entries)
-            except OSError as error:
-                yield inside or ".", f"folder: {failure(error)}"
-                continue
-            for entry in here:
-                path = f"{inside}/{entry.name}" if inside else entry.name
-                folder = entry.is_dir(follow_symlinks=False)
-                kind = None if self._hidden else self._unseen(entry.name, folder)
-                ending = suffix(entry.name)
-                if kind is not None:
-                    self._pass(kind, path)
-                elif folder:
-                    waiting.append(path)
-                elif ending in SUFFIXES:
-                    yield path, _obstacle(entry)
-                elif entry.is_symlink() and _is_folder(entry):
-                    yield path, "link to a folder"
-                else:
-                    kind = other_kind(ending) or self._look(entry, path)
-                    if kind is None:
+        doubtful: list[tuple[str, Stamp]] = []
+        with bar(None, "Listing", "files") as listed:
+            for inside, found in self._root.walk(waiting):
+                if isinstance(found, str):
+                    yield inside, found
+                    continue
+                listed.update(len(found))
+                for entry in found:
+                    path = f"{inside}/{entry.name}" if inside else entry.name
+                    folder = entry.is_dir(follow_symlinks=False)
+                    kind = None if self._hidden else self._unseen(entry.name, folder)
+                    ending = suffix(entry.name)
+                    if kind is not None:
+                        self._pass(kind, path)
+                    elif folder:
+                        waiting.append(path)
+                    elif ending in SUFFIXES:
+                        yield path, _obstacle(entry)
+                    elif entry.is_symlink() and _is_folder(entry):
+                        yield path, "link to a folder"
+                    elif (kind := other_kind(ending)) is not None:
+                        self._pass(kind, path)
+                    elif (stamp := _stamp(entry)) is None:  # nothing says that it is a picture
+                        self._pass("other", path)
+                    elif self._known.get(path) == stamp:
+                        self.strangers[path] = stamp
+                        self._pass("other", path)
+                    elif self._pictures().get(path) == stamp:
                         yield path, None
                     else:
-                        self._pass(kind, path)
+                        doubtful.append((path, stamp))
+        heads = in_order(self._head, (path for path, _ in doubtful), self._root.readers)
+        for (path, stamp), head in zip(doubtful, heads, strict=True):
+            if isinstance(head, str):
+                yield path, head
+            elif head is not None and is_picture(head):
+                yield path, None
+            else:
+                kind_found = None if head is None else kind_of(head)
+                if head is not None and kind_found is None:
+                    self.strangers[path] = stamp
+                self._pass("other" if kind_found is None else kind_found.name, path)
+
+    def _head(self, path: str) -> bytes | str | None:
+        """The first bytes of a file; why they cannot be read today; None where nothing says that it is a picture."""
+        try:
+            return self._root.head(path, HEAD)
+        except NotOpenedError as refused:
+            return refused.reason
+        except OSError:
+            return None
 
     @staticmethod
     def _unseen(name: str, folder: bool) -> str | None:
@@ -194,38 +201,14 @@ class _Walk:
 
     def _pass(self, kind: str, path: str) -> None:
         self.passed[kind] += 1
-        self.examples.setdefault(kind, path)
-
-    def _look(self, entry: os.DirEntry[str], path: str) -> str | None:
-        """The kind of a file whose name does not tell it; None if it is a picture."""
-        try:
-            status = entry.stat()
-            if not stat.S_ISREG(status.st_mode):
-                return "other"
-            stamp = (status.st_size, mtime_of(status))
-            if self._known.get(path) == stamp:
-                head = b""
-            elif self._pictures().get(path) == stamp:
-                return None
-            else:
-                with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123 (no Path: there are many)
-                    head = file.read(HEAD)
-        except OSError:  # a broken link, no permission: nothing says that it is a picture
-            return "other"
-        if is_picture(head):
-            return None
-        kind = kind_of(head)
-        if kind is not None:
-            return kind.name
-        self.strangers[path] = stamp
-        return "other"
+        self.examples[kind] = min(path, self.examples.get(kind, path))
 
 
 def _counted(kind: str, count: int, example: str) -> str:
     return f"{count:,} {kind}{'s' if count > 1 and kind[0].islower() else ''} ({printable(example)!r})"
 
 
-def _obstacle(entry: os.DirEntry[str]) -> str | None:
+def _obstacle(entry: Entry) -> str | None:
     """Why a directory entry is no file that can be opened; None if it is one."""
     try:
         if entry.is_file():
@@ -237,7 +220,16 @@ def _obstacle(entry: os.DirEntry[str]) -> str | None:
         return "broken link" if entry.is_symlink() else failure(error)
 
 
-def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
+def _stamp(entry: Entry) -> Stamp | None:
+    """The size and time of a file; None if it is none, or does not say."""
+    try:
+        status = entry.stat()
+    except OSError:  # a broken link, no permission
+        return None
+    return stamp_of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+def _is_folder(entry: Entry) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself, a name that is too long

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import importlib.util
 import io
-import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,14 +18,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from retrieval import images
-from retrieval.base.placed_files import NotOpenedError, Placed, Root, open_file
+from retrieval.base.placed_files import NotOpenedError, PictureFile, Placed, Root, Stamp, failure, open_file
 from retrieval.base.text import printable
 from retrieval.base.threads import _Done, in_order
 from retrieval.errors import RetrievalError
 from retrieval.images.box import Box
 from retrieval.images.decoding import VERSION, Wanted, decode, needed_for, room_for
 from retrieval.images.exif import Fact
-from retrieval.images.folders import failure, mtime_of
 from retrieval.images.room import SHARED, Room
 
 _SMALL = 4 * 2**20
@@ -90,13 +88,21 @@ def hash_files(
 
     Args:
         files: any number of files.
-        threads: how many are read at a time.
+        threads: how many are read at a time, or several times as many where reading is waiting.
         root: where relative paths start from.
 
     Yields:
         What identifies each file, or why it cannot be read, in the order of `files`.
     """
-    return in_order(lambda file: _or_skipped(partial(_fingerprint, root / file)), files, threads)
+    at_a_time = threads * (root.readers if isinstance(root, Root) else 1)
+    return in_order(lambda file: _or_skipped(partial(_fingerprint, root / file)), files, at_a_time)
+
+
+def at_hand(files: Sequence[str | Path], root: Path | Root) -> Generator[Path | Placed]:
+    """Files where they lie, in order: where reading is waiting, the next few are on their way meanwhile."""
+    if not isinstance(root, Root) or root.readers == 1:
+        return (root / file for file in files)
+    return in_order(lambda file: (root / file).fetched(), files, root.readers)
 
 
 def read_picture(
@@ -122,26 +128,26 @@ def read_picture(
         RetrievalError: the decoder is simplejpeg and not installed.
     """
     name = printable(path)
-    size = p.size if box is None else None
-    wanted = Wanted(size, p.mode, decoder, room=room or SHARED, facts=True, box=box)
-    with _opened(path) as (file, status), contextlib.ExitStack() as held:
-        if status.st_size > _SMALL:  # it may be none, or need so much memory that the file had better wait
+    shorter = p.size if box is None else None
+    wanted = Wanted(shorter, p.mode, decoder, room=room or SHARED, facts=True, box=box)
+    with _opened(path) as (file, (size, changed_ns)), contextlib.ExitStack() as held:
+        if size > _SMALL:  # it may be none, or need so much memory that the file had better wait
             reader = io.BufferedReader(file)
-            needed = 2 * status.st_size + needed_for(reader, name, wanted)
+            needed = 2 * size + needed_for(reader, name, wanted)
             reader.detach().seek(0)  # detached, or it would close the file with itself
             held.enter_context(room_for(needed, wanted.room or SHARED, name))
             wanted = wanted._replace(room=None)
         data = file.readall()
         digest = hashlib.sha256(data).hexdigest()
         if contents is not None and not contents.claim(digest):
-            return ReadPicture(None, 0, 0, status.st_size, mtime_of(status), digest)
+            return ReadPicture(None, 0, 0, size, changed_ns, digest)
         try:
             pixels, width, height, known = decode(io.BytesIO(data), name, wanted, partial(images.prepare, p=p))
         except images.UnreadableImage as problem:
             if contents is not None:
                 contents.spoil(digest, problem.reason)
             raise
-        return ReadPicture(pixels, width, height, status.st_size, mtime_of(status), digest, known)
+        return ReadPicture(pixels, width, height, size, changed_ns, digest, known)
 
 
 def choose_decoder(choice: str) -> str:
@@ -186,18 +192,18 @@ def _or_skipped(read: Callable[[], _Done]) -> _Done | images.Skipped:
 
 
 def _fingerprint(path: Path | Placed) -> Fingerprint:
-    with _opened(path) as (file, status):
+    with _opened(path) as (file, stamp):
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Fingerprint(status.st_size, mtime_of(status), digest)
+    return Fingerprint(*stamp, digest)
 
 
 @contextlib.contextmanager
-def _opened(path: Path | Placed) -> Iterator[tuple[io.FileIO, os.stat_result]]:
+def _opened(path: Path | Placed) -> Iterator[tuple[PictureFile, Stamp]]:
     """An open file, and its size and time as it is opened; whatever goes wrong with it is an `UnreadableImage`."""
     name = printable(path)
     try:
         with open_file(path) as file:
-            yield file, os.fstat(file.fileno())
+            yield file, file.stamp()
     except NotOpenedError as refused:
         raise images.UnreadableImage(name, refused.reason) from refused
     except OSError as error:

@@ -6,7 +6,7 @@ This is the one place of both: an index answers by it, and a tuning measures it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -96,13 +96,17 @@ def range_search(rows: Rows, queries: npt.NDArray[Any], score: float, allowed: R
     for where, vectors in rows.pieces():
         for row, answer in enumerate(search(queries, vectors, rows.ids[where], score, _piece(allowed, where))):
             found[row].append(answer)
-    out = []
-    for parts in found:
-        scores = np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in parts)])
-        ids = np.concatenate([np.empty(0, np.int64), *(ids for _, ids in parts)])
-        order = np.lexsort((ids, -scores))
-        out.append((scores[order], ids[order]))
-    return out
+    return [_merged(parts) for parts in found]
+
+
+def _merged(parts: Sequence[Answers]) -> Answers:
+    """One answer of those of all pieces."""
+    if len(parts) == 1:
+        return parts[0]
+    scores = np.concatenate([np.empty(0, np.float32), *(scores for scores, _ in parts)])
+    ids = np.concatenate([np.empty(0, np.int64), *(ids for _, ids in parts)])
+    order = np.lexsort((ids, -scores))
+    return scores[order], ids[order]
 
 
 class Approximate:
@@ -130,6 +134,7 @@ class Approximate:
         self._count = lru_cache(_KEPT)(self._candidates)
         # Rows from here on came after the structure was built.
         self._tail = int(np.searchsorted(rows.ids, ids[-1], side="right"))
+        self._late = self._tail < len(rows)
 
     def search(
         self,
@@ -151,12 +156,16 @@ class Approximate:
         count = self._count(k, most, None if allowed is None else allowed.rows, filtered)
         if not count or not len(queries):
             return exact(rows, queries, k, exclude, allowed)
-        asked = min(count * self._parameters.get("candidates", 1), self._size)
-        found = structure.candidates(queries, asked, self._effort(k, SPARE[0] + most))
+        times = self._parameters.get("candidates", 1)
+        asked = count if times == 1 else min(count * times, self._size)
+        effort = self._parameters if k <= self._k else self._effort(k, SPARE[0] + most)
+        found = structure.candidates(queries, asked, effort)
         mask = None if allowed is None else allowed.mask
         scores, ids, lacking = self._ranker.rank(queries, found, k, count, mask, exclude)
-        short = np.flatnonzero(ids[:, -1] < 0) if lacking else ()
-        if self._tail < len(rows):
+        if not self._late and not lacking:
+            return scores, ids
+        short = np.flatnonzero(ids[:, -1] < 0)
+        if self._late:
             late = exact(rows, queries, k, exclude, allowed, self._tail)
             scores, ids = merge([(scores, ids), late], k)
         if len(short):  # parts of a graph can be out of reach, and filters can leave less than is there
@@ -178,12 +187,10 @@ class Approximate:
         return 0 if 10 * count > self._size or few or not k or not n else count
 
     def _effort(self, k: int, spare: int) -> Mapping[str, int]:
-        """The parameters for k neighbours, of which `spare` more are asked for.
+        """The parameters for more neighbours than they were chosen for, k of them, of which `spare` more are asked for.
 
         An effort that finds ten finds few of a hundred. How many candidates are scored grows with k by itself.
         """
-        if k <= self._k:
-            return self._parameters
         times = (k + spare) / (self._k + spare)
         return {
             name: value if name == "candidates" else math.ceil(value * times)

@@ -27,6 +27,7 @@ from retrieval.base.files import write_durably
 from retrieval.index.database import APPLICATION_ID, FORMAT_VERSION, PURGED, Database
 from retrieval.index.filters import COLUMNS
 from retrieval.index.records import (
+    Column,
     Facts,
     Item,
     LeftOut,
@@ -39,6 +40,7 @@ from retrieval.index.records import (
     is_unicode,
     to_runs,
 )
+from retrieval.index.remembered import Remembered
 from retrieval.index.schema import FACTS, LEFT_OUT, SCHEMA
 
 FILE = "catalog.sqlite"
@@ -46,6 +48,9 @@ FILE = "catalog.sqlite"
 _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
 _TOGETHER = 512
 """Items that one statement asks for."""
+
+_BLOCK = 1 << 20
+"""Items whose texts are read at a time."""
 
 _REMEMBERED = 1 << 14
 """Items that are kept for whoever asks for them again, some megabytes: hits of one query are hits of others."""
@@ -60,6 +65,7 @@ _COLUMNS = {**COLUMNS, "folder": "rtrim(items.path, replace(items.path, '/', '')
 _ASKED_FOR = "substr(:asked, {} + 1, 1) = x'01'"
 
 _fields = attrgetter("path", "label", "width", "height", "size", "mtime_ns", "sha256")
+_HALF = re.compile("[0-9a-f]{32}")
 _LIVE = "added <= :now AND (removed IS NULL OR removed > :now)"
 _VERSIONED = ("items", "attributes")
 """Tables whose rows are marked removed before they are forgotten."""
@@ -108,7 +114,7 @@ class Catalog(Database):
         """
         super().__init__(folder / FILE, write=write, marked=marked)
         self._kinds: dict[str, set[str]] = {}
-        self._remembered: dict[int, Item] = {}  # of this generation
+        self._remembered = Remembered(0)
 
     @staticmethod
     def create(folder: Path, meta: Mapping[str, object]) -> None:
@@ -133,7 +139,8 @@ class Catalog(Database):
         """What there is now; a reader keeps to it from here on."""
         with self.reading():
             self.reread()
-            self._remembered = {}
+            # Who reads unseen asks the file, which says what was forgotten.
+            self._remembered = Remembered(_REMEMBERED if self._marked else 0)
             kinds: dict[str, set[str]] = {}
             for name, kind in self.all("SELECT name, kind FROM attribute_kinds"):
                 kinds.setdefault(str(name), set()).add(str(kind))
@@ -185,32 +192,29 @@ class Catalog(Database):
 
     def missing(self, ids: Sequence[int]) -> int | None:
         """The first of these ids that no item of the index has, or None."""
+        known = self._remembered.by_id
+        unknown = [id_ for id_ in ids if id_ not in known]
         found: set[int] = set()
-        for marks, some in _some_at_a_time([id_ for id_ in ids if id_ not in self._remembered]):
+        for marks, some in _some_at_a_time(unknown):
             found.update(
                 id_
                 for (id_,) in self.all(f"SELECT id FROM items WHERE id IN ({marks}) AND {_LIVE}", **some)  # noqa: S608
             )
-        return next((id_ for id_ in ids if id_ not in found and id_ not in self._remembered), None)
+        return next((id_ for id_ in unknown if id_ not in found), None)
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
         """The items among these ids that are in the index, and perhaps others."""
-        known = self._remembered
-        unknown = [id_ for id_ in ids if id_ not in known]
+        remembered = self._remembered
+        known = remembered.by_id
+        unknown = dict.fromkeys([id_ for id_ in ids if id_ not in known])
         if not unknown:
             return known
         found: dict[int, Item] = {}
-        for marks, some in _some_at_a_time(unknown):
+        for marks, some in _some_at_a_time(list(unknown)):
             rows = self.all(f"SELECT {_ITEM} FROM items WHERE id IN ({marks}) AND {_LIVE}", **some)  # noqa: S608
             with self.damage_is_said():
                 found.update([(row[0], _item(row)) for row in rows])
-        most = _REMEMBERED if self._marked else 0  # who reads unseen asks the file, which says what was forgotten
-        if len(known) + len(found) <= most:
-            known.update(found)
-            return known
-        if len(found) <= most and self._remembered is known:
-            self._remembered = found.copy()
-        return {id_: known[id_] for id_ in ids if id_ in known} | found
+        return known if remembered.keep(found) is known else {id_: known[id_] for id_ in ids if id_ in known} | found
 
     def taken(self, paths: Iterable[str]) -> str | None:
         """One of these paths that an item has, or None."""
@@ -226,19 +230,38 @@ class Catalog(Database):
         """The item of this path."""
         if not is_unicode(path):
             return None  # there is none of such a name
+        remembered = self._remembered
+        known = remembered.by_path.get(path)
+        if known is not None:
+            self.require_open()
+            return known
         for row in self.all(f"SELECT {_ITEM} FROM items WHERE path = :path AND {_LIVE}", path=path):  # noqa: S608
             with self.damage_is_said():
-                return _item(row)
+                item = _item(row)
+            remembered.keep({item.id: item})
+            return item
         return None
 
     def find_sha256(self, sha256: str) -> list[Item]:
         """The items whose files have this content, by ascending id."""
+        remembered = self._remembered
+        known = remembered.alike.get(sha256)
+        if known is not None:
+            self.require_open()
+            return [*known]
         rows = self.all(
             f"SELECT {_ITEM} FROM items WHERE sha256 = :sha256 AND {_LIVE} ORDER BY id",  # noqa: S608
             sha256=sha256,
         )
         with self.damage_is_said():
-            return [_item(row) for row in rows]
+            found = [_item(row) for row in rows]
+        remembered.keep_alike(sha256, found)
+        return found
+
+    def contents(self) -> npt.NDArray[np.bytes_]:
+        """The first half of the SHA-256 of every content that items have, S16 (n,), ascending."""
+        halves = self.all(f"SELECT DISTINCT substr(sha256, 1, 32) FROM items WHERE {_LIVE}")  # noqa: S608
+        return np.sort(np.fromiter((bytes.fromhex(half) for (half,) in halves if _HALF.fullmatch(half)), "S16"))
 
     def known(self) -> dict[str, tuple[int, int]]:
         """path → (size, mtime_ns) of every item."""
@@ -360,8 +383,68 @@ class Catalog(Database):
         from retrieval.index import filters
 
         condition, values = filters.compile(where, self.attribute_kinds())
-        rows = self.all(f"SELECT id FROM items WHERE {_LIVE} AND ({condition}) ORDER BY id", **values)  # noqa: S608
-        return np.fromiter((id_ for (id_,) in rows), np.int64, len(rows))
+        ask = f"SELECT group_concat(id) FROM items WHERE {_LIVE} AND ({condition})"  # noqa: S608
+        return np.sort(self._numbers(ask, **values))
+
+    def column(self, name: str, ids: npt.NDArray[np.int64]) -> Column:
+        """What all items have under one name; see :meth:`retrieval.index.Index.column`."""
+        if name in _COLUMNS:
+            return Column.of(self._texts_or_numbers(name, ids))
+        of_name = f"FROM attributes INDEXED BY attributes_by_value WHERE name = :name AND {_LIVE}"
+        # Both in the order of that index: each different value once, and the items of one after those of another.
+        different = self.all(f"SELECT value, count(*) {of_name} GROUP BY value ORDER BY value", name=name)
+        items = self._numbers(
+            f"SELECT group_concat(item) FROM (SELECT item {of_name} ORDER BY value, item)",  # noqa: S608
+            name=name,
+        )
+        with self.damage_is_said():
+            values = [_plain(name, value) for value, _ in different]
+            times = np.array([count for _, count in different], np.int64)
+            at = np.searchsorted(ids, items)
+            if times.sum() != len(items) or (len(items) and (at.max() >= len(ids) or (ids[at] != items).any())):
+                raise ValueError(f"{name!r:.60} belongs to items that are not there")
+            codes = np.full(len(ids), -1, np.int32)
+            codes[at] = np.repeat(np.arange(len(values), dtype=np.int32), times)
+        return Column(values, codes)
+
+    def _texts_or_numbers(self, name: str, ids: npt.NDArray[np.int64]) -> list[Value | None]:
+        """What every item has, by ascending id: a block of items in one text of JSON."""
+        column = COLUMNS["path" if name == "folder" else name]
+        ask = (
+            f"SELECT json_group_array({column}) FROM (SELECT * FROM items "  # noqa: S608
+            f"WHERE id >= :first AND id < :end AND {_LIVE} ORDER BY id) AS items"
+        )
+        found: list[Value | None] = []
+        for first in range(0, int(ids[-1]) + 1 if len(ids) else 0, _BLOCK):
+            ((text,),) = self.all(ask, first=first, end=first + _BLOCK)
+            with self.damage_is_said():
+                found += json.loads(text)
+        with self.damage_is_said():
+            if len(found) != len(ids):
+                raise ValueError(f"there are {len(found)} items, and {len(ids)} are said to be")
+            if name == "folder":
+                found = [_plain(name, str(path)[: str(path).rfind("/") + 1]) for path in found]
+        return found
+
+    def _numbers(self, ask: str, **values: object) -> npt.NDArray[np.int64]:
+        """The whole numbers that a statement gives joined by commas.
+
+        A row for each would be made and taken apart one by one, and other threads wait for each of them.
+        """
+        ((text,),) = self.all(ask, **values)
+        with self.damage_is_said():
+            return np.fromstring(text, np.int64, sep=",") if text else np.empty(0, np.int64)
+
+    def changed(self, name: str) -> tuple[int, ...]:
+        """What is another one whenever what items have under a name has changed."""
+        if name in _COLUMNS:
+            return (self.items_changed(),)
+        ((added, removed),) = self.all(
+            "SELECT max(CASE WHEN added <= :now THEN added END), max(CASE WHEN removed <= :now THEN removed END) "
+            "FROM attributes INDEXED BY attributes_by_value WHERE name = :name",
+            name=name,
+        )
+        return self.items_changed(), int(added or 0), int(removed or 0)
 
     def skipped(self) -> list[tuple[str, str]]:
         """(path, reason) of each file that the last build left out."""
@@ -484,7 +567,7 @@ class Catalog(Database):
             connection.execute(_KINDS)
             self.put(connection, PURGED, now)
         # Give the room back, too; if somebody opens the catalog just now, a later call does.
-        with contextlib.suppress(sqlite3.Error):
+        with self._turn, contextlib.suppress(sqlite3.Error):
             self._connection.execute("VACUUM")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -64,6 +65,9 @@ class Database:
         """
         self._path = path
         self._marked = marked
+        # One statement at a time. SQLite has a lock of its own, for which a thread waits without letting others run;
+        # whoever holds it calls Python (:meth:`_may_not_go_on`) and waits for a turn to run: the two never go on.
+        self._turn = threading.RLock()
         self._steps = 0.0
         self._sized = True  # whether they count the size of the file
         self._closed = False
@@ -82,7 +86,8 @@ class Database:
     def close(self) -> None:
         """Let go of the file. Calling it twice is harmless."""
         self._closed = True
-        self._connection.close()
+        with self._turn:
+            self._connection.close()
         if self._copy is not None:
             self._copy.cleanup()
 
@@ -93,13 +98,13 @@ class Database:
             OSError: it cannot be written.
         """
         temporary = path.with_name(path.name + TEMPORARY)
-        with self.damage_is_said(), contextlib.closing(sqlite3.connect(temporary)) as other:
+        with self._turn, self.damage_is_said(), contextlib.closing(sqlite3.connect(temporary)) as other:
             self._connection.backup(other)
         name_durably(temporary, path)
 
     def keep_in_memory(self) -> None:
         """Keep more of the file in memory, for who goes through all of it."""
-        with self.damage_is_said():
+        with self._turn, self.damage_is_said():
             self._connection.execute(_KEPT)
 
     def interrupt(self) -> None:
@@ -120,25 +125,32 @@ class Database:
 
     def newest(self) -> int:
         """The number of the last change that anybody has made, whatever is seen here."""
-        with self.damage_is_said():
+        with self._turn, self.damage_is_said():
             self._begin_steps()
             rows = self._connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchall()
             return int(json.loads(rows[0][0]))
 
     def all(self, sql: str, **values: object) -> list[Any]:
         """The rows of a query, in which ``:now`` is the generation."""
-        now = self.generation
-        with self.damage_is_said():
-            self._begin_steps()
-            with self._what_is_given_is_said():
+        now, found = self.generation, None
+        try:
+            with self._turn:
+                self._begin_steps()
                 found = self._connection.execute(sql, {"now": now, **values})
-            rows = found.fetchall()
+                rows = found.fetchall()
+        except BaseException:  # only now, as entering and leaving all of these takes as long as a short statement
+            with self.damage_is_said(), self._what_is_given_is_said() if found is None else contextlib.nullcontext():
+                raise
         if not self._marked:
             self._require_unforgotten(now)
         return rows
 
     def reread(self) -> None:
         """See what others have changed since."""
+        with self._turn:
+            self._reread()
+
+    def _reread(self) -> None:
         with self.damage_is_said():
             self._begin_steps()
             ((application,),) = self._connection.execute("PRAGMA application_id").fetchall()
@@ -173,18 +185,23 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """One state of the file for all the queries inside, whatever a writer commits meanwhile."""
-        try:
-            with self.damage_is_said():
-                self._roll_back()
-                self._connection.execute("BEGIN")
-            yield
-        finally:
-            with self.damage_is_said():
-                self._roll_back()
+        with self._turn:
+            try:
+                with self.damage_is_said():
+                    self._roll_back()
+                    self._connection.execute("BEGIN")
+                yield
+            finally:
+                with self.damage_is_said():
+                    self._roll_back()
 
     @contextlib.contextmanager
     def change(self) -> Iterator[tuple[sqlite3.Connection, int]]:
         """One transaction, and the number of its generation."""
+        with self._turn:
+            yield from self._change()
+
+    def _change(self) -> Iterator[tuple[sqlite3.Connection, int]]:
         now = self.generation + 1
         try:
             with self.damage_is_said():
@@ -212,7 +229,7 @@ class Database:
             raise ValueError(f"its {(foreign or missing)[0]} is {'not ours' if foreign else 'missing'}")
 
     def _require_unforgotten(self, now: int) -> None:
-        with self.damage_is_said():
+        with self._turn, self.damage_is_said():
             rows = self._connection.execute("SELECT value FROM meta WHERE key = ?", (PURGED,)).fetchall()
             forgotten = any(json.loads(value) > now for (value,) in rows)
         if forgotten:
@@ -240,11 +257,12 @@ class Database:
         the first one to open the catalog after a crash would find it there. Emptying the log settles that it never
         was. Where that fails, too, it stays open; no file that the transaction speaks of is deleted before it is known.
         """
-        with self.damage_is_said():
-            self._roll_back()
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self.reread()
+        with self._turn:
+            with self.damage_is_said():
+                self._roll_back()
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._reread()
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # which Ctrl-C can leave open
@@ -269,7 +287,7 @@ class Database:
                 f"The catalog {str(self._path)!r} refused a change ({error}); build the index again."
             ) from error
         except (sqlite3.Error, OSError, ValueError, TypeError, MemoryError, OverflowError, RecursionError) as error:
-            self._require_open()
+            self.require_open()
             raise self._unusable(error) from error
 
     @contextlib.contextmanager
@@ -278,14 +296,15 @@ class Database:
         try:
             yield
         except (sqlite3.ProgrammingError, OverflowError, UnicodeError, TypeError, RecursionError) as error:
-            self._require_open()
+            self.require_open()
             reason = " ".join(str(error).split())
             raise RetrievalError(
                 f"The index {str(self._path.parent)!r} can neither keep nor look for what was given ({reason}); give "
                 "texts of Unicode and numbers below 2**63."
             ) from error
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Refuse what is asked after it was closed."""
         if self._closed:
             raise RetrievalError(f"The index {str(self._path.parent)!r} was closed; open it again.")
 

@@ -87,8 +87,7 @@ class Compiler(ABC):
     def tree(self, tree: Tree) -> str:
         """The condition, true, false or NULL."""
         if isinstance(tree, Condition):
-            if tree.name not in BUILT_IN and tree.name not in self._kinds:
-                self._unknown(tree)
+            self.known(tree)
             return self.condition(tree)
         if isinstance(tree, Not):
             return f"({self.tree(tree.term)}) IS NOT TRUE"  # a plain NOT would make NULL of NULL
@@ -99,6 +98,15 @@ class Compiler(ABC):
     @abstractmethod
     def condition(self, condition: Condition) -> str:
         """One thing that is asked of an item, which has or may have what it names."""
+
+    def known(self, condition: Condition) -> None:
+        """See to it that there is what a condition names.
+
+        Raises:
+            RetrievalError: there is not.
+        """
+        if condition.name not in BUILT_IN and condition.name not in self._kinds:
+            self._unknown(condition)
 
     def kinds(self, condition: Condition) -> set[str]:
         """Of what values a condition's name is."""

@@ -45,7 +45,11 @@ _FILES = frozenset(
 _ADDRESS = re.compile("([a-z]+):/")
 """How the address of an index somewhere else begins, also as a path, in which two slashes are one."""
 
-_PART = re.compile(rf"(?:{segments.FOLDER}/\d{{8}}\.h5|{STRUCTURES}/\d{{8}}\.ann)(?:{re.escape(TEMPORARY)})?", re.ASCII)
+_PART = re.compile(
+    rf"(?:{segments.FOLDER}/(?:\d{{8}}\.h5|[0-9a-f]{{32}}{re.escape(segments.PART)})|{STRUCTURES}/\d{{8}}\.ann)"
+    rf"(?:{re.escape(TEMPORARY)})?",
+    re.ASCII,
+)
 """What an index calls the files of segments and structures, whole or being written."""
 
 
@@ -163,7 +167,8 @@ def remove_orphans(folder: Path, catalog: Catalog) -> None:
         for name in (segments.FOLDER, STRUCTURES):  # an archive may have dropped an empty folder
             (folder / name).mkdir(exist_ok=True)
             for path in (folder / name).iterdir():
-                if is_ours(f"{name}/{path.name}") and (name == STRUCTURES or path.name.endswith(TEMPORARY)):
+                left = name == STRUCTURES or path.name.endswith((TEMPORARY, segments.PART))
+                if left and is_ours(f"{name}/{path.name}"):
                     orphans.append(path)
         for path in orphans:
             if path.relative_to(folder).as_posix() not in known:  # as the next number could say if it is damaged
@@ -171,6 +176,14 @@ def remove_orphans(folder: Path, catalog: Catalog) -> None:
     except OSError as error:
         raise lock.cannot_write(folder, error) from error
     sweep(folder, catalog)
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what others wrote for the writer of an index, who is the caller, and takes no more of it."""
+    for path in (folder / segments.FOLDER).glob(f"*{segments.PART}*"):
+        if is_ours(f"{segments.FOLDER}/{path.name}"):
+            with contextlib.suppress(OSError):  # the next writer tries again
+                path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path, catalog: Catalog) -> None:

@@ -21,20 +21,22 @@ import numpy.typing as npt
 from retrieval.base.files import checksum
 from retrieval.base.given import whole, whole_numbers
 from retrieval.base.held_folder import HeldFolder, identity
-from retrieval.base.machine import cores, versions
+from retrieval.base.machine import versions
 from retrieval.base.placed_files import Root
-from retrieval.base.threads import in_order
 from retrieval.errors import RetrievalError
 from retrieval.index import folder as folders
 from retrieval.index import lock, segments
 from retrieval.index.catalog import FILE as CATALOG
 from retrieval.index.catalog import Catalog
 from retrieval.index.database import FORMAT_VERSION
+from retrieval.index.gathering import Gathering, MappedSegment, StoredRow
 from retrieval.index.records import (
+    Column,
     Facts,
     Item,
     LeftOut,
     NewItem,
+    SegmentRecord,
     State,
     StructureRecord,
     Value,
@@ -44,6 +46,7 @@ from retrieval.index.records import (
 )
 from retrieval.index.snapshot import Snapshot
 from retrieval.index.vectors import checked
+from retrieval.places.roots import root_of
 
 if TYPE_CHECKING:
     from retrieval.index.nearest.structure import Structure
@@ -286,13 +289,13 @@ class Index:
 
     @property
     def root(self) -> str:
-        """The folder that the items' paths are relative to, as it was given when the index was made."""
+        """What the items' paths are relative to: a folder of pictures, or an address in an object store."""
         return str(self._catalog.meta["root"])
 
     @property
     def pictures(self) -> Root:
         """What opens the items' files by their paths, where the index's owner lets them lie."""
-        return Root.of(self.root, self.details)
+        return root_of(self.root, self.details)
 
     @property
     def decoder(self) -> str | None:
@@ -389,10 +392,10 @@ class Index:
         """
         wanted = whole_numbers(ids, "id")
         found = self._catalog.items(wanted)
-        for id_ in wanted:
-            if id_ not in found:
-                raise self._unknown(id_)
-        return [found[id_] for id_ in wanted]
+        try:
+            return [found[id_] for id_ in wanted]
+        except KeyError as strange:
+            raise self._unknown(strange.args[0]) from None
 
     def find(self, path: str) -> Item | None:
         """The item of this path (relative to the root, forward slashes), or None."""
@@ -401,6 +404,10 @@ class Index:
     def find_sha256(self, sha256: str) -> list[Item]:
         """The items whose files have this content, by ascending id."""
         return self._catalog.find_sha256(sha256)
+
+    def contents(self) -> npt.NDArray[np.bytes_]:
+        """The first half of the SHA-256 of every content that items have, S16 (n,), ascending."""
+        return self._catalog.contents()
 
     def known(self) -> dict[str, tuple[int, int]]:
         """path → (size, mtime_ns) of every item, by which a build sees what has changed."""
@@ -458,6 +465,18 @@ class Index:
         """
         return self._catalog.counts(names, None if ids is None else np.asarray(ids, np.int64))
 
+    def column(self, name: str) -> Column:
+        """What all items have under one name, each different value once: what takes one look at all of them.
+
+        Args:
+            name: as :meth:`values` takes it.
+        """
+        return self._catalog.column(name, self.ids())
+
+    def changed(self, name: str) -> tuple[int, ...]:
+        """What is another one whenever :meth:`column` of a name would be another one."""
+        return self._catalog.changed(name)
+
     def select(self, where: str) -> npt.NDArray[np.int64]:
         """The ids, ascending, of the items that an expression matches; see :mod:`retrieval.index.filters`.
 
@@ -465,6 +484,18 @@ class Index:
             RetrievalError: the expression is wrong; the sentence says where.
         """
         return self._catalog.select(where)
+
+    def keep_filter(self, where: str, ids: npt.NDArray[np.int64]) -> None:
+        """Have at hand what an expression selects, for the searches that are asked with it.
+
+        Args:
+            where: the expression. ids: what :meth:`select` gave for it at this generation.
+        """
+        self._now.keep_filter(where, ids)
+
+    def keeps_filter(self, where: str) -> bool:
+        """Whether what an expression selects is at hand."""
+        return self._now.known_filter(where)
 
     # Vectors
 
@@ -515,12 +546,13 @@ class Index:
         Raises:
             RetrievalError: the queries do not fit the index, the expression is wrong, or a segment is damaged.
         """
+        now = self._now
         queries = checked(queries, self.dim, self.storage, "queries")
-        k = min(whole(k, "k"), len(self) + PADDED)
+        k = min(whole(k, "k"), now.state.items + PADDED)
         if k < 0:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
-        return self._now.search(queries, k, left_out, None if where is None else self._chosen(where))
+        return now.search(queries, k, left_out, None if where is None else self._chosen(where))
 
     def search_after(
         self,
@@ -586,13 +618,16 @@ class Index:
             RetrievalError: as :meth:`search`; or the score is no number.
         """
         queries = checked(queries, self.dim, self.storage, "queries")
+        score = float(score)
         if math.isnan(score):
             raise RetrievalError("The least score is not a number; give one from -1 to 1.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
         found = self._now.range_search(queries, score, None if where is None else self._chosen(where))
         if left_out is not None:
-            kept = [~np.isin(ids, own) for (_, ids), own in zip(found, left_out, strict=True)]
-            found = [(scores[keep], ids[keep]) for (scores, ids), keep in zip(found, kept, strict=True)]
+            found = [
+                (scores, ids) if not own or not (gone := np.isin(ids, own)).any() else (scores[~gone], ids[~gone])
+                for (scores, ids), own in zip(found, left_out, strict=True)
+            ]
         limits = np.cumsum([0, *(len(ids) for _, ids in found)], dtype=np.int64)
         return (
             limits,
@@ -650,6 +685,48 @@ class Index:
         self.must_write()
         new_paths(items)
         return self._insert(vectors, items, facts, attributes, new=False)
+
+    def stored(self, ids: Sequence[int] | npt.NDArray[np.int64]) -> list[StoredRow]:
+        """Where the vectors of these ids lie, in their order.
+
+        Raises:
+            RetrievalError: one is not in the index, or a segment is damaged.
+        """
+        return self._now.stored(np.asarray(self._known_ids(ids), np.int64))
+
+    def upsert_stored(
+        self,
+        rows: Sequence[StoredRow],
+        items: Sequence[NewItem],
+        facts: Sequence[Facts],
+        gather: Callable[[Gathering], SegmentRecord],
+    ) -> npt.NDArray[np.int64]:
+        """:meth:`upsert` of vectors that lie in files of this folder already; this process does not read them.
+
+        Args:
+            rows: where they lie, one for each item.
+            items: n of them. facts: one for each.
+            gather: has a process, here or elsewhere, do :meth:`Gathering.write`, and gives what that gave.
+
+        Returns:
+            their ids (n,).
+
+        Raises:
+            RetrievalError: an item is not as it should be, or the disk is full.
+        """
+        self.must_write()
+        new_paths(items)
+        first = self.next_id
+        if not len(items):
+            return np.empty(0, np.int64)
+        merged = segments.to_merge(self._state.segments, len(items))
+        removed = self._state.removed if merged else np.empty(0, np.int64)
+        part = gather(Gathering.of(self.folder.absolute(), self.dim, self.storage, rows, first, merged, removed))
+        segment = segments.take_part(self.folder, part, int(self._catalog.meta["next_segment"]))
+        self._commit(lambda: self._catalog.add(segment, first, items, merged, facts))
+        if merged:
+            self._sweep()
+        return np.arange(first, first + len(items), dtype=np.int64)
 
     def _insert(
         self,
@@ -792,7 +869,7 @@ class Index:
     def copy_mapped(
         self,
         folder: Path,
-        make: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]],
+        write: Callable[[Sequence[MappedSegment]], Iterable[SegmentRecord]],
         *,
         dim: int,
         encoder_hash: str,
@@ -803,15 +880,13 @@ class Index:
 
         Args:
             folder: an empty one, or with nothing but an ``encoder`` folder.
-            make: what turns some rows of this index (m, dim), as they are stored, into the other's unit rows; asked by
-                as many threads as there are cores, while what is made is written.
+            write: has :meth:`MappedSegment.write` done for each of some, here or elsewhere, and gives what those gave,
+                in their order.
             dim, encoder_hash, details, storage: of the other, as :meth:`create` takes them.
 
         Raises:
             RetrievalError: a segment is damaged, the disk is full, or this index was changed by somebody meanwhile.
         """
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
-
         folders.make(folder)
         self._catalog.copy_to(folder / CATALOG)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -819,15 +894,17 @@ class Index:
             if other.generation != self.generation:
                 raise RetrievalError(f"The index {self.name!r} was changed meanwhile; try again.")
             folders.remove_orphans(folder, other)  # which makes the folders, too
-            removed, records = self._state.removed, []
-            for segment in self._now.segments:
-                count = len(segment.live(removed))
-                if count:
-                    width = segments.columns(dim, storage)
-                    blocks = in_order(lambda block: (block[0], make(block[1])), segment.live_blocks(removed), cores())
-                    with threadpool_limits(1, user_api="blas"):  # each block has a core of its own
-                        record = segments.write_segment(folder, segment.record.id, blocks, count, width, storage)
-                    records.append(record)
+            removed, width = self._state.removed, segments.columns(dim, storage)
+            source, into = self.folder.absolute(), folder.absolute()
+            counts = {segment.record: len(segment.live(removed)) for segment in self._now.segments}
+            old = [record for record, count in counts.items() if count]
+            parts = write([
+                MappedSegment(
+                    source, record, self.dim, self.storage, removed, into, width, storage, counts[record]
+                )
+                for record in old
+            ])  # fmt: skip
+            records = [segments.take_part(folder, part, record.id) for record, part in zip(old, parts, strict=True)]
             libraries = {"sqlite": sqlite3.sqlite_version, **versions(_LIBRARIES)}
             about = {"dim": dim, "storage": storage, "encoder_hash": encoder_hash, "created": now}
             other.become(records, {**about, "libraries": libraries, "details": dict(details)})

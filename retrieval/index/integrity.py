@@ -304,7 +304,11 @@ class _Check:
             name = path.relative_to(self._folder).as_posix()
             if name in named:
                 continue
-            left = "/" in name and is_ours(name) and (name.startswith(STRUCTURES) or name.endswith(TEMPORARY))
+            left = (
+                "/" in name
+                and is_ours(name)
+                and (name.startswith(STRUCTURES) or name.endswith((TEMPORARY, segments.PART)))
+            )
             goes = left or name in garbage or name == unfinished
             self.notes.append(
                 f"{name!r} is no part of the index; the next writer deletes it."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,35 @@ NO_ENCODER = "imported:"
 
 
 AUTO, FOLDERS, NONE, CSV = "auto", "folders", "none", "csv"
+
+
+class Column(NamedTuple):
+    """What all items have under one name, each different value once.
+
+    Attributes:
+        values: ascending, numbers before texts, these by code point.
+        codes: int32 (n,), for each item, by ascending id, the place of its value among these; -1 of one that has none.
+    """
+
+    values: list[Value]
+    codes: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, all_: Sequence[Value | None]) -> Self:
+        """That of the values of all items (n,), None of one that has none."""
+        first: dict[Value | None, int] = {}
+        places = np.fromiter(map(first.setdefault, all_, itertools.count()), np.int64, len(all_))
+        first.pop(None, None)
+        numbers = sorted(value for value in first if value is not None and not isinstance(value, str))
+        values: list[Value] = [*numbers, *sorted(value for value in first if isinstance(value, str))]
+        code_at = np.full(len(all_), -1, np.int32)
+        code_at[[first[value] for value in values]] = np.arange(len(values), dtype=np.int32)
+        return cls(values, code_at[places])
+
+
+def order_of(value: Value) -> tuple[bool, Value]:
+    """What values of one name are ordered by: numbers stand before texts, texts by code point."""
+    return isinstance(value, str), value
 
 
 @dataclass(frozen=True)

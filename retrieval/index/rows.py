@@ -111,9 +111,11 @@ class Rows:
 
     def at(self, ids: Ids) -> Ids:
         """The row of each id (m,), −1 where there is none."""
-        rows = np.searchsorted(self.ids, ids)
-        rows[rows == len(self.ids)] = 0
-        return np.where(self.ids[rows] == ids, rows, -1) if len(self.ids) else np.full(len(ids), -1, np.int64)
+        if not len(self.ids):
+            return np.full(len(ids), -1, np.int64)
+        rows = self.ids.searchsorted(ids)
+        there = self.ids.take(rows, mode="clip") == ids
+        return rows if there.all() else np.where(there, rows, -1)
 
     def gather(self, rows: Ids) -> Vectors:
         """The vectors (m, width) of these row numbers; floats as float32."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ second at most. Larger ones are then checked by their size (and HDF5's own check
 
 FANOUT = 16
 """Segments of about one size that are merged into the next one: see :func:`to_merge`."""
+
+PART = ".part"
+"""How the name of a file ends that another process wrote for the writer, who alone makes a segment of it."""
 
 _COPIED = 1 << 23
 """Bytes of vectors that are copied at a time from an old segment to a new one."""
@@ -78,29 +82,30 @@ def _tier(rows: int) -> int:
 
 def write_segment(
     folder: Path,
-    number: int,
+    number: int | None,
     blocks: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]],
     rows: int,
     width: int,
     storage: str,
 ) -> SegmentRecord:
-    """Write segment ``number`` of an index folder, durably.
+    """Write segment ``number`` of an index folder, durably; or a part, under a name that nobody else gives.
 
     Args:
         folder: the index folder.
-        number: of the segment.
+        number: of the segment; None for a part, which any process may write, and the writer takes.
         blocks: ids (m,) and vectors (m, width), one after the other; only one is in memory at a time.
         rows: how many there are in all.
         width: numbers in a row.
         storage: a key of :data:`STORAGES`.
 
     Returns:
-        The record to commit in the catalog; until then the file belongs to nothing.
+        The record to commit in the catalog, of a part the one for :func:`take_part`; until then the file belongs to
+        nothing, and the next writer removes it.
 
     Raises:
         RetrievalError: the disk is full, or the folder cannot be written.
     """
-    name = file_name(number)
+    name = f"{FOLDER}/{uuid.uuid4().hex}{PART}" if number is None else file_name(number)
     path = folder / name
     temporary = path.with_name(path.name + TEMPORARY)
     try:
@@ -122,7 +127,9 @@ def write_segment(
                 if before:
                     summed.take(at_vectors, stored.data)
                 at_vectors = write_at(file, at_vectors, stored)
-            record = SegmentRecord(number, name, rows, temporary.stat().st_size, summed.finish())
+            record = SegmentRecord(
+                -1 if number is None else number, name, rows, temporary.stat().st_size, summed.finish()
+            )
     except (OSError, RuntimeError) as error:  # RuntimeError: HDF5, when it cannot even make room
         _discard(temporary)
         raise RetrievalError(
@@ -133,6 +140,17 @@ def write_segment(
         raise
     name_durably(temporary, path)
     return record
+
+
+def take_part(folder: Path, part: SegmentRecord, number: int) -> SegmentRecord:
+    """Make a part segment ``number``; the record to commit in the catalog.
+
+    Raises:
+        RetrievalError: it is gone, or the folder cannot be written.
+    """
+    name = file_name(number)
+    name_durably(folder / part.file, folder / name)
+    return SegmentRecord(number, name, part.rows, part.size, part.checksum)
 
 
 def _discard(path: Path) -> None:
@@ -226,6 +244,17 @@ class Segment:
             if summed is not None:
                 self.file.require(summed.finish(), self.record.checksum)
                 self._checked = True
+
+    def blocks(self, rows: npt.NDArray[np.intp]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
+        """Ids and vectors of these rows, in their order, some at a time."""
+        ids, vectors = self.read(full=True)
+        step = max(1, _COPIED // (vectors.shape[1] * vectors.itemsize))
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            # One after the other they are taken where they lie, without a copy.
+            whole = int(some[-1] - some[0]) == len(some) - 1 and bool((np.diff(some) == 1).all())
+            part = slice(some[0], some[-1] + 1) if whole else some
+            yield ids[part], vectors[part]
 
     def _parse(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         import h5py

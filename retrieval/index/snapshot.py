@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from retrieval.base.open_file import DamagedFileError, OpenFile
 from retrieval.errors import RetrievalError
+from retrieval.index.gathering import StoredRow
 from retrieval.index.records import State, StructureRecord
 from retrieval.index.rows import Returnable, Rows
 from retrieval.index.segments import FULL_CHECK, Segment, columns
@@ -108,6 +109,19 @@ class Snapshot:
             raise DamagedFileError(self._folder, "has items in its catalog that no segment holds")
         return rows.gather(at)
 
+    def stored(self, ids: Ids) -> list[StoredRow]:
+        """In which file, and in which row of it, the vectors of ids (n,) lie that are in the index."""
+        found: list[StoredRow | None] = [None] * len(ids)
+        for segment in self.segments:
+            own = segment.read(full=False)[0]
+            at = np.searchsorted(own, ids)
+            for place in np.flatnonzero((at < len(own)) & (own[np.minimum(at, len(own) - 1)] == ids)).tolist():
+                found[place] = StoredRow(segment.record, int(at[place]))
+        there = [row for row in found if row is not None]
+        if len(there) < len(found):
+            raise DamagedFileError(self._folder, "has items in its catalog that no segment holds")
+        return there
+
     def everything(self) -> tuple[Ids, npt.NDArray[Any]]:
         """Every id (n,), ascending, and every vector (n, width)."""
         rows, mask = self.live_rows()
@@ -186,6 +200,10 @@ class Snapshot:
             if len(self._filtered) > _FILTERS:
                 self._filtered.popitem(last=False)
             return made
+
+    def keep_filter(self, expression: str, ids: Ids) -> None:
+        """Have the ids, ascending, of an expression at hand."""
+        self._filter(expression, ids)
 
     def known_filter(self, expression: str) -> bool:
         """Whether the ids of an expression are at hand."""

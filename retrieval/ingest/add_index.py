@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base import progress
+from retrieval.base.object_address import is_object
 from retrieval.base.placed_files import NAMED
 from retrieval.base.text import printable
 from retrieval.engines.address import is_address, shown
 from retrieval.engines.opening import open_index
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, NewItem
+from retrieval.ingest.changes import is_outside
 from retrieval.ingest.encode_new import mark_incomplete
 from retrieval.ingest.update import see_to_structure
 
@@ -168,7 +170,7 @@ def _commit(
     if not items:
         return
     mark_incomplete(into)
-    if not into.details.get(NAMED) and any(item.path.startswith("/") for item in items):
+    if not into.details.get(NAMED) and any(is_outside(item.path) for item in items):
         into.record_details({**into.details, NAMED: True})
     attributes = source.attributes(ids)
     # A fact whose attribute somebody took away would bring it back.
@@ -188,13 +190,15 @@ def _is_one(into: Index, there: Item | NewItem, item: Item, row: npt.NDArray[Any
 
 def _placing(into: Index, source: Index) -> Callable[[str], str | None]:
     """What gives the path that one index has for another's; None if it leads where the other may not look."""
-    own, others = (os.path.realpath(one.root).rstrip("/") + "/" for one in (into, source))
-    named = source.pictures.named
+    own, others = into.pictures, source.pictures
 
     def place(path: str) -> str | None:
-        whole = os.path.normpath(others + path if not path.startswith("/") else path)
-        if not named and not whole.startswith(others):
+        whole = path if is_outside(path) else f"{others.address.rstrip('/')}/{path}"
+        if not is_object(whole):
+            whole = os.path.normpath(whole)
+        if not others.named and others.path_of(whole) is None:
             return None
-        return whole[len(own) :] if whole.startswith(own) else whole
+        below = own.path_of(whole)
+        return whole if below is None else below
 
     return place

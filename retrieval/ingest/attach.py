@@ -100,7 +100,7 @@ def _finder(index: Index, file: Path) -> Callable[[str | int], int | None]:
             last[path] = item.id
         return item is not None
 
-    names = PictureNames(there, index.known, Path(index.root), file.parent)
+    names = PictureNames(there, index.known, index.root, file.parent)
 
     def find(key: str | int) -> int | None:
         if isinstance(key, int):

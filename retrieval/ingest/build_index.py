@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retrieval import images
-from retrieval.base.placed_files import LINKED
+from retrieval.base.placed_files import LINKED, Root
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.errors import RetrievalError
@@ -22,7 +22,8 @@ from retrieval.ingest.changes import in_folder
 from retrieval.ingest.index_folder import Place
 from retrieval.ingest.label_rule import LabelRule, label_rule, recorded_labels
 from retrieval.ingest.left_out import NOTHING, pictures_at, recall_at
-from retrieval.ingest.update import Means, Update
+from retrieval.ingest.update import Means, Update, Workers
+from retrieval.places.roots import root_at, root_of
 
 
 def build(
@@ -37,12 +38,13 @@ def build(
     vectors: str | None = None,
     checksum: bool = False,
     memory: int | None = None,
+    on: Workers | None = None,
     hidden: bool = False,
     outside: bool = False,
     gps: bool = False,
     overwrite: bool = False,
 ) -> BuildReport:
-    """Index all pictures in a folder and the folders below it.
+    """Index all pictures in a folder and the folders below it, on the disk or in an object store.
 
     Where the index exists, only what has changed is done: new files are added, changed ones replaced, renamed ones
     renamed, and those that are gone taken out. So a build that was stopped goes on where it was. Work is committed
@@ -55,7 +57,7 @@ def build(
     ``skipped.csv``, and tried again by the next build.
 
     Args:
-        pictures: the folder.
+        pictures: the folder, or its address in an object store (``s3://BUCKET/FOLDER``).
         out: the index's folder: new, empty or an index.
         model: what :meth:`retrieval.encoder.Encoder.load` takes; by default the index's own where it exists, and
             otherwise the one for photographs.
@@ -69,6 +71,8 @@ def build(
         checksum: look into every file, whatever its size and time say.
         memory: bytes that the process may take, at the least what the program and the encoder need; pictures too
             large for it are left out.
+        on: who encodes, such as a :class:`retrieval.RayCluster`, each worker with the means above; this process by
+            default.
         hidden: take in hidden files, recycle bins, caches of thumbnails and the like; the index remembers it.
         outside: take in what links in the folder lead to outside of it, too, and show it; the index remembers it.
         gps: tell where pictures were taken, if their files say so; the index remembers it.
@@ -81,18 +85,18 @@ def build(
             written.
     """
     began = time.perf_counter()
-    means = Means(threads, batch, memory)
+    means = Means(threads, batch, memory, on)
     means.check()
-    root = Path(pictures).resolve()
+    root = root_at(pictures)
     with Place(Path(out), overwrite) as place:
         recalled, pictures_known = NOTHING, None
         if place.exists:
             recalled = recall_at(place.folder)
             pictures_known = None if checksum else functools.partial(pictures_at, place.folder)
         hidden = hidden or recalled.hidden
-        found = images.find(pictures, hidden=hidden, strangers=recalled.strangers, pictures=pictures_known)
+        found = images.find(root, hidden=hidden, strangers=recalled.strangers, pictures=pictures_known)
         if not found.paths:
-            raise nothing_readable(f"in {printable(root)!r}", found.skipped)
+            raise nothing_readable(f"in {printable(root.address)!r}", found.skipped)
         asked = _Asked(model, str(labels), decoder, vectors)
         index, rule, created = _open(place, root, found.paths, asked)
         try:
@@ -100,6 +104,7 @@ def build(
             asked_for = {name: True for name, wanted in options if wanted}
             if not asked_for.items() <= index.details.items():
                 index.record_details({**index.details, **asked_for})
+            root = root.allowing(index.details)
             changes = in_folder(index, root, found.paths, checksum=checksum, unreadable=recalled.unreadable)
             report = Update(index, root, rule, changes, means).run(Path(out), found.skipped, began, found)
         except RetrievalError:
@@ -121,14 +126,14 @@ class _Asked(NamedTuple):
     vectors: str | None
 
 
-def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tuple[Index, LabelRule, bool]:
+def _open(place: Place, root: Root, paths: Sequence[str], asked: _Asked) -> tuple[Index, LabelRule, bool]:
     """The index to write to, continued or made; the label rule; and whether it was made now."""
     model = place.out / ENCODER if asked.model is None and place.overwrite else asked.model
     encoder = Encoder.load(model, threads=1) if model is not None or not place.exists else None
     index = _existing(place)
     if index is not None:
         try:
-            rule = label_rule(asked.labels, root, paths, recorded_labels(index.details))
+            rule = label_rule(asked.labels, root.address, paths, recorded_labels(index.details))
             problem = _difference(index, root, encoder, asked, rule)
             if problem is None:
                 choose_decoder(recorded_decoder(index.decoder))  # it may be missing on this machine
@@ -136,7 +141,7 @@ def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tupl
         except BaseException:
             index.close()
             raise
-        moved = index.root != str(root) and not Path(index.root).exists()
+        moved = index.root != root.address and not root_of(index.root, {}).is_there()
         index.close()
         if not place.overwrite:
             raise RetrievalError(
@@ -145,7 +150,7 @@ def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tupl
                 + "name another one with --out, or build it anew with --overwrite."
             )
     encoder = encoder or Encoder.load(model, threads=1)
-    rule = label_rule(asked.labels, root, paths)
+    rule = label_rule(asked.labels, root.address, paths)
 
     def make(folder: Path) -> None:
         encoder.save(folder / ENCODER)
@@ -153,7 +158,7 @@ def _open(place: Place, root: Path, paths: Sequence[str], asked: _Asked) -> tupl
         Index.create(
             folder,
             encoder.dim,
-            root=str(root),
+            root=root.address,
             encoder_hash=encoder.hash,
             details={"labels": rule.name, "complete": False},
             decoder=choose_decoder(asked.decoder),
@@ -177,10 +182,10 @@ def _existing(place: Place) -> Index | None:
         return None
 
 
-def _difference(index: Index, root: Path, encoder: Encoder | None, asked: _Asked, rule: LabelRule) -> str | None:
+def _difference(index: Index, root: Root, encoder: Encoder | None, asked: _Asked, rule: LabelRule) -> str | None:
     """How an index was built otherwise than is asked for now, in words that follow "was built"."""
-    if index.root != str(root):
-        return f"from the folder {printable(index.root)!r}, not {printable(root)!r}"
+    if index.root != root.address:
+        return f"from the folder {printable(index.root)!r}, not {printable(root.address)!r}"
     if encoder is not None and encoder.hash != index.encoder_hash:
         return f"with another model ({index.encoder_hash[:12]}) than {str(asked.model)!r} ({encoder.hash[:12]})"
     before = recorded_decoder(index.decoder)

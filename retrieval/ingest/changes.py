@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from retrieval.images.folders import Stamp, mtime_of
+from retrieval.base.object_address import is_object
+from retrieval.base.placed_files import Root, Stamp
 from retrieval.index import Index
 
 _NO_FILE: Stamp = (0, 0)
@@ -38,7 +36,7 @@ class Changes:
 
 def in_folder(
     index: Index,
-    root: Path,
+    root: Root,
     paths: Sequence[str],
     *,
     checksum: bool = False,
@@ -51,13 +49,12 @@ def in_folder(
 
     Args:
         index: the index.
-        root: the folder of pictures.
+        root: where the pictures lie, as it was walked.
         paths: all that were found in it.
         checksum: doubt every file, whatever its size and time.
         unreadable: size, time and reason of files that could not be read before.
     """
     known = index.known()
-    folder = str(root)
     doubtful: list[str] = []
     gone: list[str] = []
     inside = outside = 0
@@ -66,7 +63,7 @@ def in_folder(
             outside += 1
             continue
         try:
-            now = stamp(f"{folder}/{path}")
+            now = root.stamp(path)
         except OSError:  # which says nothing about the picture: no permission, a network that is down
             now = before
         if now is None and before == _NO_FILE:
@@ -83,14 +80,14 @@ def in_folder(
     for path in paths:
         if path in known:
             continue
-        if path in in_vain and is_as_it_was(root / path, in_vain[path][0]):
+        if path in in_vain and is_as_it_was(root, path, in_vain[path][0]):
             as_before[path] = in_vain[path]
         else:
             new.append(path)
     return Changes(new, sorted(doubtful), sorted(gone), inside + outside, outside, as_before)
 
 
-def of_files(index: Index, root: Path, paths: Iterable[str]) -> Changes:
+def of_files(index: Index, root: Root, paths: Iterable[str]) -> Changes:
     """Compare an index with some files; all others are left alone."""
     new: list[str] = []
     doubtful: list[str] = []
@@ -99,7 +96,7 @@ def of_files(index: Index, root: Path, paths: Iterable[str]) -> Changes:
         item = index.find(path)
         if item is None:
             new.append(path)
-        elif is_as_it_was(root / path, (item.size, item.mtime_ns)):
+        elif is_as_it_was(root, path, (item.size, item.mtime_ns)):
             kept += 1
         else:
             doubtful.append(path)
@@ -108,34 +105,21 @@ def of_files(index: Index, root: Path, paths: Iterable[str]) -> Changes:
 
 def is_outside(path: str) -> bool:
     """Whether a picture was added from outside the index's folder of pictures."""
-    return path.startswith("/")
+    return path.startswith("/") or is_object(path)
 
 
-def stamp(file: Path | str) -> Stamp | None:
-    """A file's size and time of change; None if there is no such file. A text takes half the time of a path.
-
-    Raises:
-        OSError: whether there is cannot be said.
-    """
-    try:
-        status = os.stat(file)  # noqa: PTH116 (it may be a text)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return (status.st_size, mtime_of(status)) if stat.S_ISREG(status.st_mode) else None
-
-
-def is_as_it_was(file: Path, before: Stamp) -> bool:
+def is_as_it_was(root: Root, path: str, before: Stamp) -> bool:
     """Whether a file is there, and has this size and time of change."""
     try:
-        return stamp(file) == before
+        return root.stamp(path) == before
     except OSError:
         return False
 
 
-def size_of(file: Path) -> int | None:
+def size_of(root: Root, path: str) -> int | None:
     """A file's size, bytes; None if it is not there, or does not say."""
     try:
-        there = stamp(file)
+        there = root.stamp(path)
     except OSError:
         return None
     return there and there[0]

@@ -5,11 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-import numpy as np
-import numpy.typing as npt
-
 from retrieval.index import Index, Item
-from retrieval.index.vectors import signs
 
 
 class KnownContents:
@@ -66,15 +62,9 @@ class KnownContents:
             self._claimed.difference_update(sha256s)
             self._found.clear()
 
-    def vectors(self, sha256s: Iterable[str]) -> dict[str, tuple[Item, npt.NDArray[np.float32]]]:
-        """Those of these contents that are in the index: an item that has it, and its vector, float32 (dim,)."""
-        items = {sha256: same[0] for sha256 in sha256s if (same := self._index.find_sha256(sha256))}
-        if not items:
-            return {}
-        vectors = self._index.vectors([item.id for item in items.values()])
-        if self._index.storage == "binary":  # numbers of which a code is made again
-            vectors = signs(vectors)
-        return {sha256: (item, vector) for (sha256, item), vector in zip(items.items(), vectors, strict=True)}
+    def items(self, sha256s: Iterable[str]) -> dict[str, Item]:
+        """Those of these contents that are in the index, with an item that has it."""
+        return {sha256: same[0] for sha256 in sha256s if (same := self._index.find_sha256(sha256))}
 
 
 class Displaced:

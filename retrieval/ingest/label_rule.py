@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieval.base.files import digest
+from retrieval.base.object_address import is_object
 from retrieval.base.picture_names import PictureNames
 from retrieval.base.table import Table, short
 from retrieval.base.text import printable
@@ -56,7 +57,11 @@ class LabelRule:
         if self.kind == FOLDERS:
             folders = path.split("/")[:-1]
             depth = int(self.name.partition(" ")[2] or len(folders))
-            return None if path.startswith("/") or len(folders) < depth else "/".join(folders[:depth]) or None
+            return (
+                None
+                if path.startswith("/") or is_object(path) or len(folders) < depth
+                else "/".join(folders[:depth]) or None
+            )
         return self.listed.get(path)
 
 
@@ -71,7 +76,7 @@ def recorded_rule(recorded: str) -> LabelRule:
     return LabelRule(recorded if recorded.startswith(FOLDERS) else recorded.partition(" ")[0])
 
 
-def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | None = None) -> LabelRule:
+def label_rule(choice: str, root: str | Path, paths: Sequence[str], recorded: str | None = None) -> LabelRule:
     """Decide where labels come from.
 
     Args:
@@ -80,7 +85,7 @@ def label_rule(choice: str, root: Path, paths: Sequence[str], recorded: str | No
             says (where that is a list, pictures keep their labels), and otherwise folders where they look like classes:
             there are at least two, and most pictures lie equally deep. Those that lie deeper are of the class folder
             that they are in, and those that lie less deep of none.
-        root: the folder of pictures.
+        root: the folder of pictures, or its address.
         paths: the pictures in it, relative, with ``/``.
         recorded: the rule by which an index was begun (:func:`recorded_labels`), if it exists.
 
@@ -122,7 +127,7 @@ def _class_folders(paths: Sequence[str]) -> LabelRule:
     return LabelRule(f"{FOLDERS} {depth}", notes=tuple(notes))
 
 
-def _listed(file: Path, root: Path, paths: frozenset[str]) -> LabelRule:
+def _listed(file: Path, root: str | Path, paths: frozenset[str]) -> LabelRule:
     if not file.is_file():
         raise RetrievalError(
             f"The labels {printable(file)!r} cannot be read (no such file, or no regular one); give auto, folders, "
@@ -134,7 +139,7 @@ def _listed(file: Path, root: Path, paths: frozenset[str]) -> LabelRule:
             f"The labels {printable(file)!r} have the columns {', '.join(sorted(table.columns)) or '(none)'}; "
             "two must be called path and label."
         )
-    names = PictureNames(paths.__contains__, lambda: paths, root, file.parent)
+    names = PictureNames(paths.__contains__, lambda: paths, str(root), file.parent)
     listed: dict[str, str] = {}
     numbers: dict[str, int] = {}
     unknown: list[str] = []

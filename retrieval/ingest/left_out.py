@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from retrieval.base.placed_files import Root, Stamp
 from retrieval.errors import RetrievalError
-from retrieval.images.folders import Stamp, mtime_of
 from retrieval.images.reading import choose_decoder, recorded_decoder
 from retrieval.index import Index
 from retrieval.index.catalog import Catalog
@@ -80,7 +80,7 @@ def _recalled(rows: Iterable[Row], decoder: str | None, details: Mapping[str, ob
 
 def remember(
     index: Index,
-    root: Path,
+    root: Root,
     unreadable: Iterable[tuple[str, str]],
     recalled: Mapping[str, tuple[Stamp, str]],
     strangers: Mapping[str, Stamp],
@@ -90,7 +90,7 @@ def remember(
 
     Args:
         index: open for writing.
-        root: what the paths are relative to.
+        root: where the pictures lie.
         unreadable: (path, reason) of what was read in vain.
         recalled: what was not read, since it was in vain before.
         strangers: what is no picture, though no name told.
@@ -102,11 +102,11 @@ def remember(
     for path, reason in unreadable:
         if _LASTING.fullmatch(reason):
             try:
-                status = (root / path).stat()
+                stamp = root.settled(path, began_ns)
             except OSError:
                 continue
-            if status.st_ctime_ns < began_ns:
-                rows.append((path, status.st_size, mtime_of(status), reason, now))
+            if stamp is not None:
+                rows.append((path, *stamp, reason, now))
     rows.sort(key=lambda row: row[0])
     if rows != index.left_out():
         index.record_left_out(rows)

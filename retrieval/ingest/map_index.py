@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,20 @@ from retrieval.encoder.head_map import HeadMap, unit
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.folder import ENCODER
+from retrieval.index.gathering import MappedSegment
+from retrieval.index.records import SegmentRecord
 from retrieval.ingest.index_folder import Place
-from retrieval.ingest.update import see_to_structure
+from retrieval.ingest.update import Means, Workers, see_to_structure
 
 
 def map_index(
-    source: str | Path, out: str | Path, *, model: str | Path, vectors: str | None = None, overwrite: bool = False
+    source: str | Path,
+    out: str | Path,
+    *,
+    model: str | Path,
+    vectors: str | None = None,
+    on: Workers | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Build an index from the vectors of another one, whose ids, paths, labels and attributes come along.
 
@@ -34,6 +43,7 @@ def map_index(
         out: the new index's folder.
         model: a head (``retrieval train --net head``) over the encoder that made the vectors.
         vectors: what they are kept as, "float32" or "float16"; by default as in `source`.
+        on: who maps, such as a :class:`retrieval.RayCluster`, each worker a segment at a time; this process by default.
         overwrite: take the place of an index that exists, at the end.
 
     Returns:
@@ -46,6 +56,7 @@ def map_index(
         raise RetrievalError(
             f"{str(out)!r} is the index whose vectors are mapped, and would be gone; name another one for the result."
         )
+    Means(on=on).check()
     encoder = Encoder.load(model, threads=1)
     found = encoder.head()
     if found is None:
@@ -73,7 +84,7 @@ def map_index(
                     encoder.save(folder / ENCODER)
                     index.copy_mapped(
                         folder,
-                        _watched(head, bar.update),
+                        functools.partial(_written, head, bar.update, folder, on),
                         dim=head.dim,
                         encoder_hash=encoder.hash,
                         details={**index.details, "complete": False},
@@ -88,14 +99,37 @@ def map_index(
     return count
 
 
+def _written(
+    head: HeadMap,
+    advance: Callable[[int], object],
+    folder: Path,
+    on: Workers | None,
+    segments: Sequence[MappedSegment],
+) -> Iterator[SegmentRecord]:
+    """The segments, mapped here or elsewhere."""
+    if on is None:
+        make = _watched(head, advance)
+        yield from (segment.write(make, None) for segment in segments)
+        return
+    for segment, part in zip(segments, on.mapped(folder, segments), strict=True):
+        yield part
+        advance(segment.rows)
+
+
+def mapped_by(head: HeadMap) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
+    """The head, for rows as an index stores them."""
+    return lambda rows: head(rows if rows.dtype == np.float32 else unit(np.asarray(rows, np.float32)))
+
+
 def _watched(head: HeadMap, advance: Callable[[int], object]) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]:
-    """The head, for rows as an index stores them, asked by several threads."""
+    """The same, asked by several threads, and somebody is told how far it is."""
     lock = threading.Lock()
+    plain = mapped_by(head)
 
     def make(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        mapped = head(rows if rows.dtype == np.float32 else unit(np.asarray(rows, np.float32)))
+        made = plain(rows)
         with lock:
             advance(len(rows))
-        return mapped
+        return made
 
     return make

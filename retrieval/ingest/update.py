@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from retrieval import images
 from retrieval.base import progress
 from retrieval.base.machine import cores
-from retrieval.base.placed_files import Root
+from retrieval.base.placed_files import Root, Stamp, is_temporary
 from retrieval.base.text import printable
 from retrieval.encoder import Encoder
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
-from retrieval.images.folders import Stamp
 from retrieval.images.reading import ReadPicture, hash_files, is_outdated
 from retrieval.index import Index, Item, NewItem
 from retrieval.index.folder import ENCODER
-from retrieval.index.records import CSV
+from retrieval.index.gathering import MappedSegment
+from retrieval.index.records import CSV, SegmentRecord
 from retrieval.ingest.build_report import BuildReport, nothing_readable
 from retrieval.ingest.changes import Changes, is_as_it_was
-from retrieval.ingest.encode_new import Ingest, Ingested, mark_incomplete
+from retrieval.ingest.encode_new import Encoding, Here, Ingest, Ingested, mark_incomplete
 from retrieval.ingest.index_folder import write_skipped
 from retrieval.ingest.known_contents import Displaced
 from retrieval.ingest.label_rule import LabelRule
 from retrieval.ingest.left_out import remember
-from retrieval.ingest.memory_limits import Limits, limits, resident
+from retrieval.ingest.memory_limits import limits, resident
 
 OUTDATED = "the index was built with an older decoder"
 """Why a picture is left out of an index whose vectors are of other pixels than would be made now."""
@@ -41,6 +41,31 @@ UPDATE_ITEMS = 1 << 16
 """Items that are given another path, time or label in one transaction."""
 
 
+class Workers(Protocol):
+    """Processes elsewhere that encode, as :class:`retrieval.cluster.RayCluster` has them."""
+
+    def reach(self) -> None:
+        """See that they can be had.
+
+        Raises:
+            RetrievalError: they cannot.
+        """
+
+    def encoding(self, index: Index, root: Root, means: Means) -> Encoding:
+        """Have them ready for an index.
+
+        Raises:
+            RetrievalError: they cannot be had, or cannot encode for it.
+        """
+
+    def mapped(self, folder: Path, segments: Sequence[MappedSegment]) -> Iterator[SegmentRecord]:
+        """Have segments written with the head that lies in an index's folder; the parts, in their order.
+
+        Raises:
+            RetrievalError: they cannot be had, or a segment is damaged.
+        """
+
+
 class Means(NamedTuple):
     """What a run may use.
 
@@ -48,11 +73,13 @@ class Means(NamedTuple):
         threads: cores; None for all.
         batch: pictures that a thread reads before it encodes them; None for what is fast.
         memory: bytes that the process may take; None for what it takes.
+        on: who encodes, each with the means above; None for this process.
     """
 
     threads: int | None = None
     batch: int | None = None
     memory: int | None = None
+    on: Workers | None = None
 
     def check(self) -> None:
         """See that all of them are possible.
@@ -60,9 +87,11 @@ class Means(NamedTuple):
         Raises:
             RetrievalError: one is not.
         """
-        for name, value in self._asdict().items():
+        for name, value in (("threads", self.threads), ("batch", self.batch), ("memory", self.memory)):
             if value is not None and value < 1:
                 raise RetrievalError(f"{name} is {value}; give a whole number from 1 upwards.")
+        if self.on is not None:
+            self.on.reach()
 
 
 class _Place(NamedTuple):
@@ -83,21 +112,21 @@ class Update:
 
     Args:
         index: open for writing.
-        root: the folder that paths are relative to.
+        root: where the pictures lie, with what the index's owner allows.
         rule: where labels come from.
         changes: what there is to look into.
         means: what may be used.
     """
 
-    def __init__(self, index: Index, root: Path, rule: LabelRule, changes: Changes, means: Means) -> None:
+    def __init__(self, index: Index, root: Root, rule: LabelRule, changes: Changes, means: Means) -> None:
         self._index = index
         self._root = root
         self._rule = rule
         self._changes = changes
         self._means = means
         self._outdated = is_outdated(index.decoder)
-        self._ingest = Ingest(index, Root.of(root, index.details), rule, OUTDATED if self._outdated else None)
-        self._ready: tuple[Encoder, Limits] | None = None
+        self._ingest = Ingest(index, rule, OUTDATED if self._outdated else None)
+        self._encoding: Encoding | None = None
         self._changed: list[str] = []  # paths whose content is another one
         self._moved: dict[int, _Place] = {}
         self._skipped: list[images.Skipped] = []
@@ -133,21 +162,29 @@ class Update:
             )
         self._note_other_labels()
         displaced = self._look_into_doubtful()
-        new = self._put(self._changes.new, displaced)
-        self._rename()
-        changed = Ingested() if self._outdated else self._put(self._changed)
+        try:
+            new = self._put(self._changes.new, displaced)
+            self._rename()
+            changed = Ingested() if self._outdated else self._put(self._changed)
+        finally:
+            if self._encoding is not None:
+                self._encoding.close()
         if self._outdated:
             self._kept += len(self._changed)
             self._skipped += [images.Skipped(printable(path), OUTDATED) for path in self._changed]
+        # What is not given today stays as it was, and is looked into again by the next run.
+        lost = [
+            path for path, why in zip(changed.unreadable, changed.skipped, strict=True) if not is_temporary(why.reason)
+        ]
+        self._kept += len(changed.unreadable) - len(lost)
         as_before = [images.Skipped(path, reason) for path, (_, reason) in self._changes.unreadable.items()]
         skipped = sorted((*unfit, *as_before, *self._skipped, *new.skipped, *changed.skipped))
         renamed = len(self._moved)
         if self._kept - self._changes.outside + self._touched + renamed + new.committed + changed.committed == 0:
-            raise nothing_readable(f"in {printable(self._root)!r}" if whole else "given", skipped)
+            raise nothing_readable(f"in {printable(self._root.address)!r}" if whole else "given", skipped)
         removed = 0
         if found is not None:
-            unreadable = [*self._unreadable, *changed.unreadable]
-            removed = self._remove(self._changes.gone, unreadable)
+            removed = self._remove(self._changes.gone, [*self._unreadable, *lost])
             if skipped != self._index.skipped():
                 self._index.record_skipped(skipped)
             if not isinstance(self._index, EngineIndex):
@@ -175,7 +212,7 @@ class Update:
             passed={} if found is None else found.passed,
             labels=self._rule.kind,
             classes=self._index.info()["labels"],
-            runtime=self._ready and self._ready[0].runtime,
+            runtime=None if self._encoding is None else self._encoding.runtime,
             encode_seconds=new.seconds + changed.seconds,
             seconds=time.perf_counter() - began,
             notes=self._rule.notes,
@@ -202,9 +239,7 @@ class Update:
         paths = self._changes.doubtful
         touched: dict[int, NewItem] = {}
         changed: list[tuple[str, Stamp, str]] = []
-        hashes = hash_files(
-            paths, threads=self._means.threads or cores(), root=Root.of(self._root, self._index.details)
-        )
+        hashes = hash_files(paths, threads=self._means.threads or cores(), root=self._root)
         with progress.bar(len(paths), "Comparing", "pictures") as bar:
             for path, found in zip(paths, hashes, strict=True):
                 bar.update()
@@ -214,8 +249,8 @@ class Update:
                 before = (item.size, item.mtime_ns)
                 if isinstance(found, images.Skipped):
                     self._skipped.append(images.Skipped(printable(path), found.reason))
-                    if is_as_it_was(self._root / path, before):
-                        self._kept += 1  # it cannot be compared, and nothing says that it has changed
+                    if is_temporary(found.reason) or is_as_it_was(self._root, path, before):
+                        self._kept += 1  # it cannot be compared, and nothing says that it is no such picture any more
                     else:
                         self._unreadable.append(path)
                         displaced.add(item)
@@ -243,9 +278,8 @@ class Update:
         """Put files into the index, but for those whose content an item has that can be renamed."""
         if not paths:
             return Ingested()
-        if self._ready is None:
-            encoder = _own_encoder(self._index)
-            self._ready = encoder, limits(encoder, *self._means)
+        if self._encoding is None:
+            self._encoding = self._make_ready()
 
         def take_over(path: str, picture: ReadPicture) -> bool:
             taken = displaced.take(picture.sha256) if displaced is not None else None
@@ -253,7 +287,17 @@ class Update:
                 self._moved[taken] = _Place(path, (picture.size, picture.mtime_ns))
             return taken is not None
 
-        return self._ingest.run(paths, *self._ready, take_over)
+        return self._ingest.run(paths, self._encoding, take_over)
+
+    def _make_ready(self) -> Encoding:
+        """What encodes. Where nothing may be encoded any more, files are only looked into, which is done here."""
+        means = self._means
+        if means.on is not None and not self._outdated:
+            return means.on.encoding(self._index, self._root, means)
+        folder = self._index.folder / ENCODER
+        encoder = own_encoder(folder, printable(self._index.name), self._index.encoder_hash)
+        ready = limits(encoder, means.threads, means.batch, means.memory)
+        return Here(self._index, self._root, encoder, ready)
 
     def _rename(self) -> None:
         """Give items the paths that their files have now: all at once, unless they are very many.
@@ -356,19 +400,27 @@ def _as_new(item: Item, **changes: object) -> NewItem:
     return replace(same, **changes)  # type: ignore[arg-type]
 
 
-def _own_encoder(index: Index) -> Encoder:
-    """The encoder in an index, ready for many pictures; what is used is what was saved."""
-    name = printable(index.name)
-    if not (index.folder / ENCODER).exists():
+def own_encoder(folder: Path, name: str, expected: str) -> Encoder:
+    """The encoder in an index, ready for many pictures; what is used is what was saved.
+
+    Args:
+        folder: of the encoder.
+        name: what the index is called in messages.
+        expected: the hash that the encoder must have.
+
+    Raises:
+        RetrievalError: there is none, or another one.
+    """
+    if not folder.exists():
         raise RetrievalError(
             f"The index {name!r} has no encoder, so that no picture can be encoded for it; import it with --model, or "
             "build it anew."
         )
-    encoder = Encoder.load(index.folder / ENCODER, threads=1)
-    if encoder.hash != index.encoder_hash:
+    encoder = Encoder.load(folder, threads=1)
+    if encoder.hash != expected:
         raise RetrievalError(
             f"The encoder in the index {name!r} is not the one that it was built with "
-            f"({encoder.hash[:12]}, not {index.encoder_hash[:12]}); build the index anew with --overwrite."
+            f"({encoder.hash[:12]}, not {expected[:12]}); build the index anew with --overwrite."
         )
     encoder.optimise()
     return encoder

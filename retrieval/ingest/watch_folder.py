@@ -13,14 +13,16 @@ from pathlib import Path
 
 from retrieval.base import progress
 from retrieval.base.held_folder import identity
+from retrieval.base.object_address import is_object
+from retrieval.base.placed_files import stamp_of
 from retrieval.base.text import printable
 from retrieval.engines.opening import is_index, open_index
 from retrieval.errors import RetrievalError
-from retrieval.images.folders import mtime_of
 from retrieval.index.lock import WriterAtWorkError
 from retrieval.index.records import AUTO
 from retrieval.ingest.build_report import BuildReport
 from retrieval.ingest.sync_folder import sync
+from retrieval.ingest.update import Workers
 
 QUIET, LONGEST = 1.0, 10.0
 """Seconds without a change after which a sync begins, and after which one begins at the latest."""
@@ -45,6 +47,7 @@ def watch(
     threads: int | None = None,
     batch: int | None = None,
     memory: int | None = None,
+    on: Workers | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Sync an index now, and again after each burst of changes in its folder of pictures, until it is stopped.
@@ -54,7 +57,7 @@ def watch(
     waits. A folder that vanishes takes nothing out; that is said once on stderr, and it goes on when it is back.
 
     Args:
-        index, pictures, labels, checksum, threads, batch, memory: as for :func:`retrieval.ingest.sync`.
+        index, pictures, labels, checksum, threads, batch, memory, on: as for :func:`retrieval.ingest.sync`.
         done: is given the report of each sync.
         stop: ends it within about a second; otherwise KeyboardInterrupt does.
 
@@ -63,6 +66,11 @@ def watch(
     """
     stop = stop or threading.Event()
     with open_index(index, mapped=True) as opened:
+        if is_object(opened.root if pictures is None else pictures):
+            raise RetrievalError(
+                f"{printable(opened.root if pictures is None else pictures)!r} lies in an object store, which tells "
+                "nobody of changes; run `retrieval sync` without --watch as often as it is wanted."
+            )
         root, own = Path(opened.root if pictures is None else pictures).resolve(), opened.folder.resolve()
     synced = False
     said = ""
@@ -91,6 +99,7 @@ def watch(
                 threads=threads,
                 batch=batch,
                 memory=memory,
+                on=on,
             )
         except WriterAtWorkError as error:
             say(f"{error} This goes on by itself.")
@@ -215,7 +224,7 @@ def _sum(root: Path, index: Path) -> int:
                 with contextlib.suppress(OSError):
                     if not entry.is_dir(follow_symlinks=False):
                         status = entry.stat()
-                        total ^= hash((entry.path, status.st_size, mtime_of(status)))
+                        total ^= hash((entry.path, *stamp_of(status)))
                     elif entry.path != os.fspath(index):
                         waiting.append(entry.path)
     return total

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -137,10 +137,31 @@ class Answer:
     no_copy: bool | None = None
     matches: int | None = None
     facets: tuple[Facet, ...] | None = None
-    next: str | None = None
+    next: str | None = field(default_factory=type(None))  # without a value of the class's own, which would be found
     box: Box | None = None
     parts: tuple[AskedPart, ...] = ()
     calibrated: bool = True
+
+    @classmethod
+    def of(cls, attributes: dict[str, Any], later: dict[str, Callable[[], Any]]) -> Answer:
+        """An answer, parts of which are made when somebody asks for them.
+
+        Args:
+            attributes: those without a default, and any others.
+            later: what makes `hits` and `next`, if they are not among these. It needs nothing but what it holds.
+        """
+        answer = object.__new__(cls)
+        object.__setattr__(answer, "__dict__", {**attributes, "_later": later})
+        return answer
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            make = self.__dict__.get("_later", {}).get(name)
+            if make is None:
+                raise AttributeError(f"an answer has no attribute {name!r}")
+            made = self.__dict__[name] = make()
+            return made
 
     def __len__(self) -> int:
         """How many hits there are."""
@@ -211,7 +232,7 @@ class Answer:
 
 
 def hits_of(
-    found: Sequence[tuple[float, Item]],
+    items: Sequence[Item],
     label: str | None,
     match: Reading | None,
     copy: Reading | None,
@@ -220,14 +241,14 @@ def hits_of(
     """What is shown of what was found as hits of a query, in its order.
 
     Args:
-        found: each with its score. label: the query's.
+        items: that were found. label: the query's.
         match, copy: what the index's calibrations say of them.
-        shown: the same hits, with their groups, the marks that they were learned from, and the re-ranker's scores, NaN
-            where there is none.
+        shown: their scores, groups, the marks that they were learned from, and the re-ranker's scores, NaN where there
+            is none.
     """
     marks = shown.hits.heeded
     said = {} if marks is None else {**dict.fromkeys(marks.right, True), **dict.fromkeys(marks.wrong, False)}
-    nothing = [None] * len(found)
+    nothing = [None] * len(items)
     return tuple(
         [
             _hit(
@@ -246,9 +267,10 @@ def hits_of(
                     "evidence": why,
                 }
             )
-            for rank, ((score, item), second, group, chance, why, copied) in enumerate(
+            for rank, (item, score, second, group, chance, why, copied) in enumerate(
                 zip(
-                    found,
+                    items,
+                    shown.hits.scores.tolist(),
                     shown.hits.reranked.tolist(),
                     shown.groups or nothing,
                     nothing if match is None else match.chances.tolist(),

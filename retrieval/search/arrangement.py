@@ -8,8 +8,9 @@ hits are the matches. Order, groups and counts are always those of all matches.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.index.records import Value
+from retrieval.index.records import Value, order_of
 from retrieval.index.vectors import as_numbers
 from retrieval.search import diverse, paging
-from retrieval.search.columns import column, known_name, order_of
+from retrieval.search.columns import column, known_name
 from retrieval.search.facets import Facet, facets
 from retrieval.search.grouping import groups, known_group, together
 from retrieval.search.paging import Cursor
@@ -31,6 +32,9 @@ FIRST = ""
 """The cursor of the first page."""
 
 _START = (math.inf, -1)
+
+Digest = Callable[[], str]
+"""What tells a question from others in cursors: made for those who want a cursor."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +87,16 @@ class Arrangement:
         cursor = paging.read(self.cursor) if self.cursor else None
         return _START if cursor is None else (cursor.score, cursor.id)
 
-    def digest(self, index: Index, vector: NDArray[np.float32], above: float | None, *asked: object) -> str | None:
-        """What tells a question from others in cursors; None where its answer has no pages.
-
-        Args:
-            index: that is asked. vector: float32 (d,), the query's. above: the least score. asked: what else decides.
-        """
-        paged = (
+    def has_pages(self, above: float | None) -> bool:
+        """Whether an answer has pages. `above`: the least score."""
+        return (
             self.group_by is None
             and self.diverse is None
             and not self.matches
             and (self.sort is None or above is not None)
         )
-        least = None if above is None else float(above)
-        return paging.digest(index, vector, least, self.sort, *asked) if paged else None
 
-    def require_same(self, digests: Sequence[str | None]) -> None:
+    def require_same(self, digests: Sequence[Digest | None]) -> None:
         """Make sure that the cursor goes on with what is asked now.
 
         Args:
@@ -112,7 +110,7 @@ class Arrangement:
                 f"A cursor goes on with one query, and there are {len(digests):,}; ask them one by one."
             )
         if self.cursor:
-            paging.require_same(paging.read(self.cursor), digests[0] or "")
+            paging.require_same(paging.read(self.cursor), "" if digests[0] is None else digests[0]())
 
     def check(self, index: Index, k: int | None, above: float | None, reranked: str | None) -> None:
         """Refuse what cannot be, before anything is encoded for it.
@@ -152,7 +150,7 @@ class Arrangement:
             if self.cursor != FIRST:
                 paging.read(self.cursor)
         if self.sort is not None:
-            _sorting(index, self.sort)
+            sorting(index, self.sort)
         if self.group_by is not None:
             known_group(index, self.group_by)
 
@@ -169,7 +167,7 @@ class Arranged(NamedTuple):
         matches: how many there are within the cut-off; None where that is not known, since nothing ends them.
         facets: of all matches.
         before: how many hits came on earlier pages.
-        next: the cursor of the next page; None where nothing comes, or there are no pages.
+        next: makes the cursor of the next page; None where nothing comes, or there are no pages.
     """
 
     hits: Reranked
@@ -177,7 +175,7 @@ class Arranged(NamedTuple):
     matches: int | None = None
     facets: tuple[Facet, ...] | None = None
     before: int = 0
-    next: str | None = None
+    next: Callable[[], str] | None = None
 
 
 def arranged(
@@ -186,7 +184,7 @@ def arranged(
     found: Reranked,
     k: int | None,
     above: float | None,
-    digest: str | None,
+    digest: Digest | None,
 ) -> Arranged:
     """Arrange what was found for one query.
 
@@ -232,17 +230,20 @@ def arranged(
     more = end < len(found.ids) or (above is None and how.cursor is None and end - start == k)
     if digest is not None and end > start and more:
         value = None if values is None else values[end - 1]
-        last = Cursor(digest, float(found.scores[end - 1]), int(found.ids[end - 1]), before + end - start, value)
-        next_ = str(last)
+        next_ = partial(_cursor, digest, found.scores[end - 1], found.ids[end - 1], before + end - start, value)
     shown = found if (start, end) == (0, len(found.ids)) else _at(found, slice(start, end))
     return Arranged(shown, names and names[start:end], matches, told, before, next_)
+
+
+def _cursor(digest: Digest, score: np.float32, id_: np.int64, shown: int, value: Value | None) -> str:
+    return str(Cursor(digest(), float(score), int(id_), shown, value))
 
 
 def _at(found: Reranked, places: NDArray[np.int64] | slice) -> Reranked:
     return found._replace(ids=found.ids[places], scores=found.scores[places], reranked=found.reranked[places])
 
 
-def _sorting(index: Index, sort: str) -> tuple[str | None, bool]:
+def sorting(index: Index, sort: str) -> tuple[str | None, bool]:
     """The name that is sorted by, None for the score, and whether it descends."""
     name, colon, way = sort.rpartition(":")
     if way not in ("asc", "desc") or not colon:
@@ -253,12 +254,12 @@ def _sorting(index: Index, sort: str) -> tuple[str | None, bool]:
 
 
 def descends(index: Index, sort: str | None) -> bool:
-    return True if sort is None else _sorting(index, sort)[1]
+    return True if sort is None else sorting(index, sort)[1]
 
 
 def ordered(index: Index, sort: str, found: Reranked) -> tuple[NDArray[np.int64], list[Value | None]]:
     """The order of matches, and the value that each is sorted by, in that order."""
-    name, descends = _sorting(index, sort)
+    name, descends = sorting(index, sort)
     by_score = np.lexsort((found.ids, -found.scores))
     values: list[Value | None] = (
         found.scores[by_score].tolist() if name is None else column(index, name, found.ids[by_score])[1]

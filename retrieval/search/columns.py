@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import bisect
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.filter_syntax import spelled
 from retrieval.index.filters import BUILT_IN, MOST_NAMED
-from retrieval.index.records import Value
+from retrieval.index.records import Value, order_of
 
 FOLDER = "folder"
 """Where a picture lies: its path without the last part."""
@@ -47,17 +48,39 @@ def known_name(index: Index, name: str, also: Sequence[str], purpose: str) -> st
     return bare
 
 
-def as_moments(values: Iterable[Value | None]) -> dict[Value, int] | None:
-    """Values as points in time, microseconds since 1970: those that are dates; None where not most of them are.
+class Different:
+    """The different values of one name, and what they are as points in time.
 
     Args:
-        values: of one attribute. Those that are None count for nothing.
+        name: whose. values: each once, ascending, numbers before texts.
+
+    Attributes:
+        values: these. numbers: how many of them are.
+        moments: int64 (n,), microseconds since 1970. dated: bool (n,), whether a value has such a moment.
     """
-    different = {value for value in values if value is not None}
-    if not any(isinstance(value, str) for value in different):
-        return None
-    found = {value: moment for value in different if (moment := moments.start(value)) is not None}
-    return found if 2 * len(found) > len(different) else None
+
+    def __init__(self, name: str, values: Sequence[Value]) -> None:
+        self.values = values
+        self.numbers = bisect.bisect_left(values, True, key=lambda value: isinstance(value, str))
+        self._is_modified = name == MODIFIED
+        self.dated = np.full(len(values), self._is_modified)
+        self.moments = np.zeros(len(values), np.int64)
+        if self._is_modified:  # nanoseconds
+            self.moments[:] = [int(value) // 1000 for value in values]
+        elif name not in BUILT_IN and name != FOLDER:
+            found = [moments.start(value) for value in values]
+            self.dated[:] = [one is not None for one in found]
+            self.moments[:] = [one or 0 for one in found]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def are_dates(self, there: NDArray[np.bool_]) -> bool:
+        """Whether some of them (n,), those of the items that are looked at, are dates: `modified`, and texts most of
+        which are."""
+        if self._is_modified:
+            return True
+        return bool(there[self.numbers :].any() and 2 * np.count_nonzero(there & self.dated) > np.count_nonzero(there))
 
 
 def column(index: Index, name: str, ids: NDArray[np.int64]) -> tuple[Kind, list[Value | None]]:
@@ -74,12 +97,9 @@ def column(index: Index, name: str, ids: NDArray[np.int64]) -> tuple[Kind, list[
         return "date", [None if value is None else int(value) // 1000 for value in values]
     if name in BUILT_IN or name == FOLDER:
         return ("number" if BUILT_IN.get(name) == "number" else "text"), values
-    dates = as_moments(values)
-    if dates is not None:
-        return "date", [None if value is None else dates.get(value) for value in values]
-    return ("text" if any(isinstance(value, str) for value in values) else "number"), values
-
-
-def order_of(value: Value) -> tuple[bool, Value]:
-    """What values of one column are compared by: numbers stand before texts, texts by code point."""
-    return isinstance(value, str), value
+    different = Different(name, sorted({value for value in values if value is not None}, key=order_of))
+    if different.are_dates(np.ones(len(different), bool)):
+        dates = dict(zip(different.values, different.moments.tolist(), strict=True))
+        known = dict(zip(different.values, different.dated.tolist(), strict=True))
+        return "date", [dates[value] if value is not None and known[value] else None for value in values]
+    return ("text" if different.numbers < len(different) else "number"), values

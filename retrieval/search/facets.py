@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from retrieval.base.text import for_terminal
 from retrieval.index import Index
 from retrieval.index.filters import BUILT_IN
-from retrieval.index.records import Value
-from retrieval.search.columns import FOLDER, MODIFIED, Kind, as_moments, known_name
+from retrieval.index.records import Value, order_of
+from retrieval.search.columns import FOLDER, Different, Kind, known_name
 from retrieval.search.grouping import day, moment
 
 TOP = 20
@@ -128,14 +128,16 @@ def facets(index: Index, ids: NDArray[np.int64] | None = None, names: Sequence[s
     Raises:
         RetrievalError: there is no such name.
     """
-    if names is None:
-        own = [name for name in BUILT_IN if name not in (*_NOT_COUNTED, "label")]
-        names = ["label", FOLDER, *own, *sorted(set(index.attribute_kinds()) - {FOLDER})]
-    else:
-        names = [known_name(index, name, (), "to count") for name in names]
+    names = counted_names(index) if names is None else [known_name(index, name, (), "to count") for name in names]
     counts = index.counts(names, ids)
     total = len(index) if ids is None else len(ids)
     return tuple(facet(name, counts[name], total) for name in names)
+
+
+def counted_names(index: Index) -> list[str]:
+    """What is counted where nobody says what: the label, the folder, what every item has, and all attributes."""
+    own = [name for name in BUILT_IN if name not in (*_NOT_COUNTED, "label")]
+    return ["label", FOLDER, *own, *sorted(set(index.attribute_kinds()) - {FOLDER})]
 
 
 def facet(name: str, counts: Mapping[Value | None, int], total: int) -> Facet:
@@ -145,24 +147,48 @@ def facet(name: str, counts: Mapping[Value | None, int], total: int) -> Facet:
         name: of the facet. counts: value → how many items have it; None may stand for those that have none.
         total: how many items there are.
     """
-    there = {value: count for value, count in counts.items() if value is not None}
-    missing = total - sum(there.values())
-    numbers = {value: count for value, count in there.items() if not isinstance(value, str)}
-    dates = {value: int(value) // 1000 for value in numbers} if name == MODIFIED else as_moments(there)
-    if dates is not None:
-        at = np.fromiter(dates.values(), np.int64, len(dates))
-        times = np.fromiter((there[value] for value in dates), np.int64, len(dates))
-        other = sum(there.values()) - int(times.sum())
+    values = sorted((value for value in counts if value is not None), key=order_of)
+    return facet_of(name, Different(name, values), np.array([counts[value] for value in values], np.int64), total)
+
+
+def facet_of(name: str, different: Different, times: NDArray[np.int64], total: int) -> Facet:
+    """The same of values that are known, and int64 (n,) how many items have each; values that none has are none."""
+    there = times > 0
+    with_one = int(times.sum())
+    missing = total - with_one
+    if different.are_dates(there):
+        dated = there & different.dated
+        at, of_dates = different.moments[dated], times[dated]
         ends = (moment(int(at.min())), moment(int(at.max()))) if len(at) else (None, None)
-        return Facet(name, "date", None, _date_bins(at, times), other, missing, *ends)
-    if 2 * sum(numbers.values()) > sum(there.values()):
-        other = sum(there.values()) - sum(numbers.values())
-        least, most = min(numbers), max(numbers)
+        return Facet(name, "date", None, _date_bins(at, of_dates), with_one - int(of_dates.sum()), missing, *ends)
+    places = np.flatnonzero(there[: different.numbers])
+    of_numbers = int(times[places].sum())
+    if 2 * of_numbers > with_one:
+        other = with_one - of_numbers
+        numbers = [different.values[place] for place in places.tolist()]
+        counts = times[places]
+        least, most = numbers[0], numbers[-1]
         if len(numbers) <= TOP:
-            return Facet(name, "number", tuple(sorted(numbers.items())), None, other, missing, least, most)
-        return Facet(name, "number", None, _number_bins(numbers), other, missing, least, most)
-    first = sorted(there.items(), key=lambda one: (-one[1], str(one[0])))
-    return Facet(name, "text", tuple(first[:TOP]), None, sum(count for _, count in first[TOP:]), missing)
+            return Facet(
+                name, "number", tuple(zip(numbers, counts.tolist(), strict=True)), None, other, missing, least, most
+            )
+        return Facet(name, "number", None, _number_bins(numbers, counts), other, missing, least, most)
+    few = _most_frequent(different, times)
+    first = sorted(
+        ((different.values[place], int(times[place])) for place in few), key=lambda one: (-one[1], str(one[0]))
+    )
+    return Facet(name, "text", tuple(first[:TOP]), None, with_one - sum(n for _, n in first[:TOP]), missing)
+
+
+def _most_frequent(different: Different, times: NDArray[np.int64]) -> list[int]:
+    """The places of the most frequent values, and of all numbers as frequent as the last: texts stand as they sort."""
+    places = np.flatnonzero(times)
+    if len(places) <= TOP:
+        return [int(place) for place in places]
+    least = np.partition(times[places], -TOP)[-TOP]
+    level = places[times[places] == least]
+    level = np.concatenate([level[level < different.numbers], level[level >= different.numbers][:TOP]])
+    return [*places[times[places] > least].tolist(), *level.tolist()]
 
 
 def _added(pairs: Iterable[tuple[Key, int]]) -> dict[Key, int]:
@@ -172,8 +198,9 @@ def _added(pairs: Iterable[tuple[Key, int]]) -> dict[Key, int]:
     return found
 
 
-def _number_bins(counts: Mapping[Any, int]) -> tuple[Bin, ...]:
-    least, most = float(min(counts)), float(max(counts))
+def _number_bins(numbers: Sequence[Any], times: NDArray[np.int64]) -> tuple[Bin, ...]:
+    """Bins of numbers, ascending, and how often each is there."""
+    least, most = float(numbers[0]), float(numbers[-1])
     width = max(most / BINS - least / BINS, math.ulp(max(abs(least), abs(most))), 1e-300)
     power = math.floor(math.log10(width))
     for step in (factor * 10.0**exponent for exponent in (power, power + 1) for factor in (1, 2, 5)):
@@ -181,7 +208,7 @@ def _number_bins(counts: Mapping[Any, int]) -> tuple[Bin, ...]:
         if last - first < BINS:
             break
     edges = np.clip([round(place * step, max(0, -power)) for place in range(first, last + 2)], -_HUGE, _HUGE)
-    values, times = np.array([*counts], np.float64), np.array([*counts.values()], np.int64)
+    values = np.array(numbers, np.float64)
     at = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     sums = np.zeros(len(edges) - 1, np.int64)
     np.add.at(sums, at, times)

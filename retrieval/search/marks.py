@@ -40,7 +40,7 @@ from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item
 from retrieval.search.parts import Part
-from retrieval.search.query import Question, placed
+from retrieval.search.query import Question, place_of
 
 MOST = 1_000_000
 """Lines of a file of marks."""
@@ -161,7 +161,7 @@ def _part_name(part: Part, index: Index) -> str:
 def _place(file: object) -> str:
     """Where a file lies, absolute; as it is written where that is no possible name."""
     try:
-        return str(placed(Path(str(file))))
+        return place_of(str(file))
     except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
         return str(file)
 
@@ -174,7 +174,7 @@ def _item(part: Part, index: Index) -> Item | None:
         if part.kind == "path":
             return index.find(str(part.value))
         if part.kind == "file":
-            return index.find(Path(_place(part.value)).relative_to(index.root).as_posix())
+            return index.find(index.pictures.path_of(_place(part.value)) or "")
     except (RetrievalError, ValueError):  # there is none, or it lies elsewhere
         return None
     return None

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
@@ -70,16 +70,19 @@ def read(text: str) -> Cursor:
     return Cursor(digest, score, id_, shown, value)
 
 
-def digest(index: Index, vector: NDArray[np.float32], *asked: object) -> str:
+def index_asked(index: Index) -> tuple[object, ...]:
+    """What tells an index from others, for :func:`digest`; it stays the same as long as there is one."""
+    return index.created, index.encoder_hash, index.storage
+
+
+def digest(about: Sequence[object], vector: bytes) -> str:
     """What tells one question to one index from others, in 16 letters.
 
     Args:
-        index: the index. vector: the query's. asked: whatever else decides on the hits and their order, texts and
-            numbers.
+        about: of the index, as :func:`index_asked` has it, and whatever else decides on the hits and their order, texts
+            and numbers. vector: the query's.
     """
-    about = [index.created, index.encoder_hash, index.storage, *asked]
-    content = repr(about).encode() + np.ascontiguousarray(vector).tobytes()
-    return hashlib.sha256(content).hexdigest()[:16]
+    return hashlib.sha256(repr([*about]).encode() + vector).hexdigest()[:16]
 
 
 def require_same(cursor: Cursor, expected: str) -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval.base.npy import mapped
+from retrieval.base.object_address import is_object
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.images.box import NUMBER, Box, plain, split
@@ -66,7 +67,7 @@ class Part:
             kept = self.value.strip() if self.kind == "text" else self.value
             if not kept:
                 raise RetrievalError(f"A part of the question is empty ({self.kind}); {_FORMS}.")
-            if self.kind == "file":
+            if self.kind == "file" and not is_object(kept):
                 kept = os.fspath(Path(kept))
             object.__setattr__(self, "value", kept)
         if not (math.isfinite(self.weight) and self.weight > 0):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images
+from retrieval.base import compiled
+from retrieval.base.object_address import is_object
 from retrieval.base.placed_files import Placed
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.images.box import split
-from retrieval.index import Item
+from retrieval.index import Index, Item
 from retrieval.index.vectors import directions
+from retrieval.places.roots import picture_at, root_at
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,13 @@ class InMemory(NamedTuple):
 class Boxed(NamedTuple):
     """A part of a picture."""
 
-    file: Path
+    file: Path | Placed
     box: images.Box
 
 
-def pictures_of(given: Picture | Iterable[Picture], skipped: list[images.Skipped]) -> list[Path | InMemory | Boxed]:
+def pictures_of(
+    given: Picture | Iterable[Picture], skipped: list[images.Skipped]
+) -> list[Path | Placed | InMemory | Boxed]:
     """Pictures one by one, with each folder replaced by the pictures in it, and a text `a.jpg#10,20,64,48` under which
     no file lies by this part of the picture.
 
@@ -96,13 +102,13 @@ def pictures_of(given: Picture | Iterable[Picture], skipped: list[images.Skipped
     if not one and (hasattr(given, "read") or not isinstance(given, Iterable)):
         raise _no_picture(given)
     several: Iterable[Any] = [given] if one else given  # type: ignore[assignment]
-    found: list[Path | InMemory | Boxed] = []
+    found: list[Path | Placed | InMemory | Boxed] = []
     for number, picture in enumerate(several):
         boxed = _part_of_file(picture) if isinstance(picture, str) else None
         if boxed is not None:
             found.append(boxed)
         elif isinstance(picture, str | Path):
-            found += _picture_files([picture], skipped)
+            found += _picture_files(picture, skipped)
         elif isinstance(picture, bytes | bytearray | memoryview):
             found.append(InMemory(f"bytes {number}", bytes(picture), own=True))
         elif isinstance(picture, Image.Image | np.ndarray):
@@ -150,7 +156,7 @@ def _part_of_file(text: str) -> Boxed | None:
     ended = split(text) if "#" in text else None
     if ended is None or lies(text):
         return None
-    return Boxed(Path(ended[0]), images.Box.parse(ended[1]))
+    return Boxed(picture_at(ended[0]), images.Box.parse(ended[1]))
 
 
 def lies(name: str) -> bool:
@@ -161,46 +167,45 @@ def lies(name: str) -> bool:
         return False
 
 
-def _picture_files(given: Sequence[str | Path], skipped: list[images.Skipped]) -> list[Path]:
-    """Picture files, with each folder replaced by the pictures in it."""
-    files: list[Path] = []
-    for one in map(Path, given):
-        try:
-            folder = one.is_dir()
-        except OSError:  # reading it will say why
-            folder = False
-        if not folder:
-            files.append(one)
-            continue
-        found = images.find(one)
-        files.extend(one / path for path in found.paths)
-        skipped.extend(images.Skipped(f"{printable(one)}/{path}", reason) for path, reason in found.skipped)
-    return files
+def _picture_files(given: str | Path, skipped: list[images.Skipped]) -> list[Path | Placed]:
+    """A picture's file or object; or, of a folder, all pictures in it."""
+    root = root_at(given)
+    if not root.is_folder():
+        return [picture_at(given)]
+    found = images.find(root)
+    skipped.extend(images.Skipped(f"{printable(root.name)}/{path}", reason) for path, reason in found.skipped)
+    return [picture_at(os.fspath(root / path)) for path in found.paths]
 
 
-def placed(file: Path) -> Path:
-    """Where a file lies, absolute; if it is a link, where the link lies, as an index has it."""
-    return file.parent.resolve() / file.name
+def place_of(file: str | Path | Placed) -> str:
+    """Where a file lies, absolute; if it is a link, where the link lies, as an index has it; an object's address."""
+    place = str(os.fspath(file))
+    return place if is_object(place) else os.fspath(Path(place).parent.resolve() / Path(place).name)
 
 
-def unit_rows(vectors: NDArray[Any], dim: int, place: str, named: str | None = None) -> NDArray[np.float32]:
+def unit_rows(vectors: NDArray[Any], index: Index, named: str | None = None) -> NDArray[np.float32]:
     """Vectors (n, dim) or (dim,), of any real type, as float32 (n, dim), each scaled to unit length.
 
     Args:
-        vectors: these. dim: what the index takes. place: where it is, for the message.
+        vectors: these. index: that takes them.
         named: what the only one is called, for the message; None: row 0.
 
     Raises:
         RetrievalError: another shape or type, or a row is zero or not finite.
     """
+    dim = index.dim
     rows = vectors[None] if vectors.ndim == 1 else vectors
     if rows.ndim != 2 or rows.shape[1] != dim or rows.dtype.kind not in "fiu":
         raise RetrievalError(
             f"The vectors are {vectors.dtype} of shape {vectors.shape}, and the index "
-            f"{printable(place)!r} takes real numbers of shape (n, {dim}); "
+            f"{printable(index.name)!r} takes real numbers of shape (n, {dim}); "
             "make them with the encoder that the index was built with."
         )
-    unit, lengths = directions(rows)
+    if compiled.kernel is not None and len(rows):
+        scaled = np.empty(rows.shape, np.float32)
+        if compiled.kernel.unit_into(scaled, rows, dim):
+            return scaled
+    unit, lengths = directions(rows)  # of another type, or not all of them have a direction
     wrong = np.flatnonzero(np.isnan(lengths))
     if len(wrong):
         raise RetrievalError(

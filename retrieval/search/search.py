@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,6 +26,7 @@ from retrieval.base.given import whole
 from retrieval.base.held_folder import HeldFolder
 from retrieval.base.machine import cores
 from retrieval.base.npy import mapped
+from retrieval.base.object_address import is_object
 from retrieval.base.placed_files import Placed, Root
 from retrieval.base.text import printable
 from retrieval.engines.opening import open_index
@@ -33,12 +34,14 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index, Item, filters
 from retrieval.index.folder import ENCODER
 from retrieval.index.records import FOLDERS, NO_ENCODER
+from retrieval.places.roots import picture_at
+from retrieval.search import paging
 from retrieval.search.answer import Answer, AskedPart, hits_of
-from retrieval.search.arrangement import PLAIN, Arrangement, arranged
+from retrieval.search.arrangement import PLAIN, Arrangement, Digest, arranged
 from retrieval.search.combining import combined
 from retrieval.search.marks import Asked, known_by
 from retrieval.search.parts import GivenPart, Part, parts_of, spelled
-from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, placed, unit_rows
+from retrieval.search.query import Boxed, InMemory, Picture, Question, lies, pictures_of, place_of, unit_rows
 from retrieval.search.rerank.reranker import FirstRanking, Reranked, unchanged
 
 if TYPE_CHECKING:
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
     from retrieval.search.calibration.reading import Reader, Reading
     from retrieval.search.rerank import Reranker
 
+
+_NAMELESS: frozenset[str] = frozenset()
+"""The names of what is nowhere but in memory."""
 
 Encoded = tuple[list[Question], NDArray[np.float32]]
 """Some queries, and their vectors."""
@@ -174,14 +180,18 @@ class Search:
         self.close()
 
     @property
-    def root(self) -> Path:
-        """The folder that the paths of the hits are relative to."""
-        return Path(self.index.root)
+    def root(self) -> Path | Root:
+        """What the paths of the hits are relative to: ``root / hit.path`` is where one lies."""
+        return self.pictures if is_object(self.index.root) else Path(self.index.root)
 
     @cached_property
     def pictures(self) -> Root:
         """What opens the files of the hits by their paths."""
         return self.index.pictures
+
+    @cached_property
+    def _index_asked(self) -> tuple[object, ...]:
+        return paging.index_asked(self.index)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -340,7 +350,7 @@ class Search:
             read = read_picture(picture, p, decoder, box=box)
             pixels = read.pixels
             if item is None:
-                question = self._question(Path(picture), read.sha256)
+                question = self._question(picture, read.sha256)
             elif item.sha256 in (read.sha256, None):  # an imported index need not have any
                 question = self.of_item(f"id {item.id}", item)
             else:
@@ -436,9 +446,9 @@ class Search:
         how: Arrangement,
     ) -> list[Answer]:
         k = self._checked(k, where, above, how)
-        rows = unit_rows(np.asarray(vectors), self.index.dim, self.name)
+        rows = unit_rows(np.asarray(vectors), self.index)
         names = names or [f"vector {row}" for row in range(len(rows))]
-        asked = [self._asked([Part("vector", one)]) for one in spelled] or [frozenset[str]()] * len(rows)
+        asked = [self._asked([Part("vector", one)]) for one in spelled] or [_NAMELESS] * len(rows)
         questions = [Question(name, asked=own) for name, own in zip(names, asked, strict=True)]
         return self._answers(questions, rows, k, True, where, above, how)
 
@@ -529,16 +539,16 @@ class Search:
         if isinstance(value, InMemory):
             return self._encoded(value, part.box)
         if part.kind == "file":
-            if not lies(str(value)) and not Path(str(value)).suffix:
+            if not lies(str(value)) and not Path(str(value)).suffix and not is_object(value):
                 raise RetrievalError(
                     f"There is no picture {part.named!r} here; if words are meant, write {'text:' + part.named!r}."
                 )
-            return self._encoded(Path(str(value)), part.box)
+            return self._encoded(picture_at(str(value)), part.box)
         if part.kind == "text":
             return self._text(str(value)), self.encoder.encode_text([str(value)])
         if part.kind == "vector":
             return Question(part.named, asked=self._asked([part])), unit_rows(
-                part.vector(), self.index.dim, self.name, repr(printable(part.named))
+                part.vector(), self.index, repr(printable(part.named))
             )
         item = self.index.items([value])[0] if isinstance(value, int) else self._found(str(value))
         if part.box is not None:
@@ -554,7 +564,7 @@ class Search:
         if item is None:
             raise RetrievalError(
                 f"There is no picture {path!r} in the index {printable(self.name)!r}; "
-                f"give a path relative to {printable(self.root)!r}."
+                f"give a path relative to {printable(self.index.root)!r}."
             )
         return item
 
@@ -577,19 +587,20 @@ class Search:
         """The question that a picture of the index is, under a name."""
         return Question(name, self.pictures / item.path, item, item.sha256, item.label)
 
-    def _question(self, file: Path, sha256: str) -> Question:
+    def _question(self, file: Path | Placed, sha256: str) -> Question:
         item = None
-        with contextlib.suppress(ValueError, OSError):  # it lies elsewhere
-            item = self.index.find(placed(file).relative_to(self.root).as_posix())
+        with contextlib.suppress(ValueError, OSError):  # no possible place
+            path = self.pictures.path_of(place_of(file))
+            item = None if path is None else self.index.find(path)
         name = printable(file)
         if item is not None and item.sha256 == sha256:
             return Question(name, file, item, sha256, item.label)
         # Not in the index, or its file has changed since and is another picture now.
         return Question(name, file, None, sha256, self._folder_label(file))
 
-    def _folder_label(self, file: Path) -> str | None:
+    def _folder_label(self, file: Path | Placed) -> str | None:
         """The class folder that a picture from elsewhere lies in."""
-        folders = placed(file).parent.parts[1:]
+        folders = PurePath(place_of(file)).parent.parts[1:]
         names = ("/".join(folders[start:]) for start in range(len(folders)))
         return next((name for name in names if name in self._classes), None)
 
@@ -606,10 +617,11 @@ class Search:
         if not questions:
             return []
         copies = [self.copies(question) for question in questions]
-        left_out = [() if include_self else tuple(item.id for item in same) for same in copies]
-        digests = [
-            None if self.reranker else how.digest(self.index, one, above, where, include_self) for one in vectors
-        ]
+        left_out = [() if include_self else tuple([item.id for item in same]) for same in copies]
+        digests: Sequence[Digest | None] = [None] * len(questions)
+        if self.reranker is None and how.has_pages(above):
+            about = (*self._index_asked, None if above is None else float(above), how.sort, where, include_self)
+            digests = [partial(paging.digest, about, vector.tobytes()) for vector in vectors]
         how.require_same(digests)
         # a re-ranker may bring up what would not be among the first k
         as_is = where is None and above is None and how.cursor is None
@@ -642,41 +654,45 @@ class Search:
                 asked, [one.first(how.first(k) if above is None else None) for one in ordered], as_is
             )
         pages = [arranged(self.index, how, one, k, above, digest) for one, digest in zip(ordered, digests, strict=True)]
-        readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
-        # A set, as numpy.unique loads the masked arrays: 60 ms of a query by id.
+        readings: list[dict[str, Reading]] = [{}] * len(pages)
+        if self._readers:
+            readings = self._readings(*asked, [(page.hits.scores, page.hits.ids) for page in pages], as_is=as_is)
         shown = [page.hits.ids.tolist() for page in pages]
-        wanted = sorted({id_ for ids in shown for id_ in ids})
-        known = dict(zip(wanted, self.index.items(wanted), strict=True))
+        items = iter(self.index.items(list(itertools.chain.from_iterable(shown))))
         answers = []
         for question, same, excluded, page, ids, said in zip(
             questions, copies, left_out, pages, shown, readings, strict=True
         ):
             item = (question.item or next(iter(same), None)) if question.calibrated else None
             label = item.label if item is not None else question.label
-            kept = list(zip(page.hits.scores.tolist(), map(known.__getitem__, ids), strict=True))
+            found = list(itertools.islice(items, len(ids)))  # read now: the index may be closed when hits are made
             marks = page.hits.heeded
             # marks say more than what is asked for P, which was measured without them
             told = {} if marks is not None else said
             match, copy = told.get("words" if question.words else "labels"), told.get("copies")
             answers.append(
-                Answer(
-                    query=question.query,
-                    label=label,
-                    id=None if item is None else item.id,
-                    hits=hits_of(kept, label, match, copy, page),
-                    picture=question.picture,
-                    left_out=excluded,
-                    no_match=None if match is None else match.no_match,
-                    fold=match.fold if match is not None and how.as_ranked else None,
-                    no_copy=None if copy is None else copy.no_match,
-                    unread=page.hits.unread,
-                    marks=marks,
-                    root=self.pictures,
-                    matches=page.matches,
-                    facets=page.facets,
-                    next=page.next,
-                    box=question.box,
-                    calibrated="words" in self._readers if question.words else question.calibrated,
+                Answer.of(
+                    {
+                        "query": question.query,
+                        "label": label,
+                        "id": None if item is None else item.id,
+                        "picture": question.picture,
+                        "left_out": excluded,
+                        "no_match": None if match is None else match.no_match,
+                        "fold": match.fold if match is not None and how.as_ranked else None,
+                        "no_copy": None if copy is None else copy.no_match,
+                        "unread": page.hits.unread,
+                        "marks": marks,
+                        "root": self.pictures,
+                        "matches": page.matches,
+                        "facets": page.facets,
+                        "box": question.box,
+                        "calibrated": "words" in self._readers if question.words else question.calibrated,
+                    },
+                    {
+                        "hits": partial(hits_of, found, label, match, copy, page._replace(next=None)),
+                        "next": page.next or type(None),
+                    },
                 )
             )
         return answers
@@ -774,8 +790,10 @@ class Search:
             return [(scores[keep], ids[keep]) for scores, ids, keep in zip(*best, kept, strict=True)]
         if above is None:
             best = self.index.search(vectors, k or 0, exclude=exclude, where=where)
-            ends = np.count_nonzero(best[1] >= 0, axis=1).tolist()
-            return [(scores[:end], ids[:end]) for scores, ids, end in zip(*best, ends, strict=True)]
+            return [
+                both if len(both[1]) and both[1][-1] >= 0 else (both[0][both[1] >= 0], both[1][both[1] >= 0])
+                for both in zip(*best, strict=True)
+            ]
         limits, scores, ids = self.index.range_search(vectors, above, exclude=exclude, where=where)
         spans = [slice(*pair) for pair in itertools.pairwise(limits.tolist())]
         return [(scores[span], ids[span]) for span in spans]

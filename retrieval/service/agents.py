@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Tools:
         (attributes,) = index.attributes([item.id])
         return {
             "id": item.id, "path": item.path, "label": item.label, "width": item.width, "height": item.height,
-            "bytes": item.size, "file": str(self._search.root / item.path), "attributes": attributes,
+            "bytes": item.size, "file": os.fspath(self._search.pictures / item.path), "attributes": attributes,
         }  # fmt: skip
 
     def facets(self, filter: str | None = None) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class Asker:
         """The answer to a question.
 
         Args:
-            search: is open until this ends.
+            search: is open until this ends. asked: with a filter that says what is hidden, too.
 
         Raises:
             Problem, RetrievalError: it cannot be answered.
@@ -142,9 +142,6 @@ class Asker:
             search = search.ordered_by(FromMarks(_marks(search, asked.marks)))
         elif asked.rerank is not None:
             search = search.ordered_by(rerank.load(asked.rerank))
-        where = visible(search, asked.where, hidden=asked.hidden)
-        if where != asked.where:
-            asked = replace(asked, where=where)
         coded = ready.alone and ready.pieces[0].part.kind in ("id", "path")  # of binary codes, no floats
         kind = (search, asked.k, asked.where, asked.above, asked.same, asked.details, asked.arrange, coded)
         together = partial(_answers, search, asked)
@@ -319,7 +316,7 @@ def _resolved(search: Search, ready: _Ready, items: Mapping[int, tuple[Item, NDA
 def _understood(search: Search, piece: Piece, items: Mapping[int, tuple[Item, NDArray[Any]]]) -> Known:
     part = piece.part
     if piece.vector is not None:
-        return Question("vector 0"), unit_rows(piece.vector, search.index.dim, search.name)[0]
+        return Question("vector 0"), unit_rows(piece.vector, search.index)[0]
     if part.kind == "id" and part.box is None and part.value in items:
         item, vector = items[int(str(part.value))]
         return search.of_item(f"id {item.id}" if piece.plain else part.named, item), vector

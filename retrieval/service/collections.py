@@ -123,7 +123,7 @@ class Collection:
         if isinstance(self.place, Path):
             found.add(printable(self.place.resolve()))
         if opened is not None:
-            found |= {printable(opened.search.root), opened.search.pictures.real}
+            found |= {printable(place) for place in opened.search.pictures.places}
         if self.pictures is not None:
             found |= {printable(self.pictures), printable(self.pictures.resolve())}
         return sorted((place for place in found if len(place) > 1), key=len, reverse=True)

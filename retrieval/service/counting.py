@@ -1,8 +1,4 @@
-"""What a collection has of each label, folder and attribute: counted once for each state of it.
-
-Of a million pictures that takes seconds, so that it is done beside the questions, by a connection to the catalog of its
-own: a long statement holds up whoever shares one.
-"""
+"""What a collection has of each label, folder and attribute, all of it or what a filter lets through."""
 
 from __future__ import annotations
 
@@ -11,11 +7,11 @@ from threading import Lock
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from retrieval.engines.opening import open_index
-from retrieval.search.facets import facets
+from retrieval.search.facets import counted_names, facet_of
 from retrieval.search.search import Search
-from retrieval.service.asking import HIDDEN
+from retrieval.service.asking import visible
 from retrieval.service.collections import Collection
+from retrieval.service.columns import Columns
 
 PATIENCE = 0.3
 """Seconds that a count is waited for where there is one of the state before."""
@@ -34,16 +30,21 @@ class Counts(NamedTuple):
 
 
 class Counter:
-    """Counts what is not hidden."""
+    """Counts.
 
-    def __init__(self) -> None:
+    Args:
+        columns: of what.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
         self._pool = ThreadPoolExecutor(1, "counting")
         self._lock = Lock()
         self._counting: WeakKeyDictionary[Search, Future[Counts]] = WeakKeyDictionary()
         self._last: dict[str, Counts] = {}
 
     def of(self, collection: Collection, search: Search) -> Counts:
-        """What a collection has, or where counting that takes long, what it had before it changed.
+        """What a collection has that is not hidden, or where counting that takes long, what it had before it changed.
 
         Raises:
             RetrievalError: its index cannot be read.
@@ -58,6 +59,20 @@ class Counter:
             assert last is not None
             return last
 
+    def among(self, collection: Collection, search: Search, where: str | None) -> Counts:
+        """What those have that a filter lets through.
+
+        Raises:
+            RetrievalError: the filter is wrong, or the index cannot be read.
+        """
+        at = self._columns.at(collection, search, where)
+        total = len(search.index) if at is None else len(at)
+        found = []
+        for name in counted_names(search.index):
+            column = self._columns.column(collection, search, name)
+            found.append(facet_of(name, column.different, column.times(at), total).to_json())
+        return Counts(found, total, search.index.generation)
+
     def begin(self, collection: Collection) -> None:
         """Count what nobody has asked for yet."""
         with collection.lease() as search, self._lock:
@@ -68,9 +83,8 @@ class Counter:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _count(self, collection: Collection) -> Counts:
-        with open_index(collection.place, mapped=True) as index:
-            ids = index.select(f"{HIDDEN} is missing") if HIDDEN in index.attribute_kinds() else None
-            found = [facet.to_json() for facet in facets(index, ids)]
-            counts = Counts(found, len(index) if ids is None else len(ids), index.generation)
+        with collection.lease() as search:
+            where = visible(search, None, hidden=False)
+            counts = self.among(collection, search, where)
         self._last[collection.name] = counts
         return counts

@@ -209,13 +209,14 @@ class Moves(NamedTuple):
     undo: str | None
 
 
-def move(place: Path | str, groups: Copies, target: Path, *, dry_run: bool) -> Moves:
+def move(place: Path | str, groups: Copies, target: Path, *, dry_run: bool, score: float | None = None) -> Moves:
     """Move what is decided to go, and hide it in the index, which keeps what is known of it.
 
     Every file is looked at again, and goes only where :func:`retrieval.traps.duplicates.move_copies` lets it.
 
     Args:
         place: of the index. groups: by any rule. target: where to. dry_run: only say what would be done.
+        score: the least score that counts, as the groups were found by it.
 
     Raises:
         RetrievalError: the index cannot be written, or the folders make no sense.
@@ -230,7 +231,7 @@ def move(place: Path | str, groups: Copies, target: Path, *, dry_run: bool) -> M
             return Moves([], 0, [], None)
         paths = {item.path: item.id for item in index.items(some)}
         ranks = {path: {KEEP: -1, GO: 1}.get(said.get(id_, ""), 0) for path, id_ in paths.items()}
-        found = duplicates_of(index, among=np.array(some, np.int64), ranks=ranks, threads=1)
+        found = duplicates_of(index, among=np.array(some, np.int64), ranks=ranks, score=score, threads=1)
         chosen, reasons = _chosen(found, paths, going)
         done = move_copies(dataclasses.replace(found, groups=chosen), target, dry_run=dry_run)
         moved = [files[0] for files in done.photographs]

@@ -22,9 +22,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unuse
 
 from retrieval.base import progress
 from retrieval.errors import RetrievalError
+from retrieval.index import Index
 from retrieval.search.search import Search
 from retrieval.service import limits
 from retrieval.service.collections import Building, Collection
+from retrieval.service.columns import reading
 from retrieval.service.pictures import DiskCache
 from retrieval.service.problems import Problem
 
@@ -141,7 +143,8 @@ class Kept:
 
         try:
             with collection.lease() as search:
-                name = f"{work.name} {contents(search)}"
+                with reading(collection, search) as index:
+                    name = f"{work.name} {contents(index)}"
                 value = self._read(work, name)
                 if value is None:
                     with progress.told_to(heard), threadpool_limits(1, "openmp"):
@@ -166,9 +169,8 @@ class Kept:
             return None  # of another version, or cut short
 
 
-def contents(search: Search) -> str:
+def contents(index: Index) -> str:
     """A hash of what a collection holds: its files, labels and network, but no attribute."""
-    index = search.index
     hashed = xxhash.xxh3_128(f"{index.encoder_hash}\n{index.root}\n{index.dim} {index.storage}\n".encode())
     hashed.update(index.ids().tobytes())
     for path, seen in index.known().items():

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from threading import Lock
+import bisect
+from collections.abc import Sequence
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.index import Index
-from retrieval.index.records import Value
+from retrieval.index.records import Value, order_of
 from retrieval.search import paging
-from retrieval.search.arrangement import FIRST, Arrangement, after, descends, ordered
-from retrieval.search.rerank.reranker import Reranked
+from retrieval.search.arrangement import FIRST, Arrangement, sorting
+from retrieval.search.search import Search
+from retrieval.service.collections import Collection
+from retrieval.service.columns import Columns
 
 _ANY = -2.0
 """Below every score: all are matches."""
-
-
-MOST = 2
-"""Orders of an index that are kept: of a million pictures one takes seconds to find, and 100 MB."""
 
 
 class Page(NamedTuple):
@@ -36,78 +32,98 @@ class Page(NamedTuple):
     next: str | None
 
 
-class Orders:
-    """Those that pages were asked in last."""
+class Order(NamedTuple):
+    """All pictures that a filter lets through, sorted; equal ones by id, and those without a value last.
 
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[Index, OrderedDict[tuple[str | None, str], _Order]] = WeakKeyDictionary()
-        self._lock = Lock()
+    Attributes:
+        ids: int64 (n,). codes: int32 (n,), the place of the value of each among `values`; -1 where there is none.
+        values: each once, ascending. descends: whether the greatest come first.
+    """
 
-    def of(self, index: Index, where: str | None, sort: str) -> _Order:
-        """The pictures of an index that a filter lets through, and what each is sorted by."""
-        with self._lock:  # who asks for the same meanwhile waits for it
-            known = self._known.setdefault(index, OrderedDict())
-            if (where, sort) not in known:
-                ids = _through(index, where)
-                order, values = ordered(index, sort, _unranked(ids))
-                known[where, sort] = _Order(ids[order], values)
-                if len(known) > MOST:
-                    known.popitem(last=False)
-            known.move_to_end((where, sort))
-            return known[where, sort]
-
-
-class _Order(NamedTuple):
     ids: NDArray[np.int64]
-    values: list[Value | None]
+    codes: NDArray[np.int32]
+    values: Sequence[Value]
+    descends: bool
+
+    @classmethod
+    def of(cls, ids: NDArray[np.int64], codes: NDArray[np.int32], values: Sequence[Value], *, descends: bool) -> Order:
+        """Sort pictures, ids ascending, by the places of their values."""
+        last = len(values)
+        keys = np.where(codes < 0, last, last - 1 - codes if descends else codes)
+        order = np.argsort(keys, kind="stable")
+        return cls(ids[order], codes[order], values, descends)
+
+    def value(self, place: int) -> Value | None:
+        """What the picture at a place is sorted by."""
+        code = int(self.codes[place])
+        return None if code < 0 else self.values[code]
+
+    def behind(self, cursor: paging.Cursor) -> int:
+        """Where the page after a cursor begins: what comes after where its picture was, also if it has gone."""
+        end = int(np.count_nonzero(self.codes >= 0))
+        first, last = end, len(self.ids)
+        if cursor.value is not None:
+            code = bisect.bisect_left(self.values, order_of(cursor.value), key=order_of)
+            there = code < len(self.values) and self.values[code] == cursor.value
+            if self.descends:
+                ascending, bounds = -self.codes[:end], (-code, -code) if there else (1 - code, -code)
+            else:
+                ascending, bounds = self.codes[:end], (code, code) if there else (code, code - 1)
+            first = int(np.searchsorted(ascending, bounds[0], side="left"))
+            last = int(np.searchsorted(ascending, bounds[1], side="right")) if there else first
+        return first + int(np.searchsorted(self.ids[first:last], cursor.id, side="right"))
 
 
-def page(index: Index, where: str | None, sort: str | None, cursor: str, k: int, orders: Orders) -> Page:
+def page(
+    columns: Columns, collection: Collection, search: Search, where: str | None, sort: str | None, cursor: str, k: int
+) -> Page:
     """A page of the pictures that a filter lets through.
 
     Args:
-        index: theirs. where: the filter. sort: as :class:`.Arrangement` has it; None by ascending id.
-        cursor: of the page before, or :data:`.FIRST`. k: how many. orders: that were found before.
+        columns: of all collections. where: the filter.
+        sort: as :class:`.Arrangement` has it; None by ascending id.
+        cursor: of the page before, or :data:`.FIRST`. k: how many.
 
     Raises:
         RetrievalError: the filter, the order or the cursor is wrong.
     """
-    digest = paging.digest(index, np.empty(0, np.float32), where, sort)
+    index = search.index
+    digest = paging.digest((*paging.index_asked(index), where, sort), b"")
     place = None if cursor == FIRST else paging.read(cursor)
     if place is not None:
         paging.require_same(place, digest)
     if sort is not None:
-        how = Arrangement(sort=sort, cursor=cursor)
-        how.check(index, k, _ANY, reranked=None)
-        ids, values = orders.of(index, where, sort)
-        start = 0 if place is None else _behind(place, ids, values, descends(index, sort))
-        end = min(start + k, len(ids))
-        following = None
-        if start < end < len(ids):
-            shown = (0 if place is None else place.shown) + end - start
-            following = str(paging.Cursor(digest, 0.0, int(ids[end - 1]), shown, values[end - 1]))
-        return Page(ids[start:end], len(ids), following)
-    ids = _through(index, where)
-    start = 0 if place is None else int(np.searchsorted(ids, place.id, side="right"))
-    some = ids[start : start + k]
+        Arrangement(sort=sort, cursor=cursor).check(index, k, _ANY, reranked=None)
+    name, descends = (None, False) if sort is None else sorting(index, sort)
+    if name is None:  # nothing is asked, so that all score alike
+        ids = columns.ids(collection, search, where)
+        order = Order(ids, np.full(len(ids), -1, np.int32), (), descends)
+    else:
+        order = columns.keep(
+            search, ("order", where, sort), lambda: _sorted(columns, collection, search, where, name, descends)
+        )
+    start = 0 if place is None else order.behind(place)
+    end = min(start + k, len(order.ids))
     following = None
-    if start + len(some) < len(ids):
-        shown = (0 if place is None else place.shown) + len(some)
-        following = str(paging.Cursor(digest, 0.0, int(some[-1]), shown))
-    return Page(some, len(ids), following)
+    if start < end < len(order.ids):
+        shown = (0 if place is None else place.shown) + end - start
+        following = str(paging.Cursor(digest, 0.0, int(order.ids[end - 1]), shown, order.value(end - 1)))
+    return Page(order.ids[start:end], len(order.ids), following)
 
 
-def _through(index: Index, where: str | None) -> NDArray[np.int64]:
-    return index.ids() if where is None else index.select(where)
-
-
-def _behind(place: paging.Cursor, ids: NDArray[np.int64], values: list[Value | None], descends: bool) -> int:
-    """Where the page after a place begins."""
-    at = int(np.argmax(ids == place.id)) if len(ids) else 0
-    if at < len(ids) and ids[at] == place.id and values[at] == place.value:
-        return at + 1
-    return after(place, _unranked(ids), values, descends)  # it has gone, or changed: what comes after where it was
-
-
-def _unranked(ids: NDArray[np.int64]) -> Reranked:
-    return Reranked(ids, np.zeros(len(ids), np.float32), np.full(len(ids), np.nan))
+def _sorted(
+    columns: Columns, collection: Collection, search: Search, where: str | None, name: str, descends: bool
+) -> tuple[Order, int]:
+    """An order by a name, and its bytes."""
+    ids = columns.ids(collection, search, where)
+    at = columns.at(collection, search, where)
+    column = columns.column(collection, search, name)
+    codes = column.codes if at is None else column.codes[at]
+    different = column.different
+    values: Sequence[Value] = different.values
+    if different.are_dates(column.times(at) > 0):
+        moments = np.unique(different.moments[different.dated])
+        ranks = np.where(different.dated, np.searchsorted(moments, different.moments), -1).astype(np.int32)
+        codes, values = np.append(ranks, np.int32(-1))[codes], moments.tolist()
+    order = Order.of(ids, codes, values, descends=descends)
+    return order, order.ids.nbytes + order.codes.nbytes

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import heapq
 import io
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from retrieval.base.progress import bar
 from retrieval.index.vectors import as_numbers
+from retrieval.search.columns import Different
 from retrieval.search.grouping import day
 from retrieval.search.search import Search
 from retrieval.service.kept import Work
@@ -154,44 +154,52 @@ MAP: Work[Layout] = Work(f"map {_VERSION}", _make, _packed, _unpacked)
 """The making of it."""
 
 
-def coloured(values: Sequence[Any], *, dates: bool = False) -> dict[str, Any]:
+def coloured(different: Different, codes: npt.NDArray[np.int32]) -> dict[str, Any]:
     """Values as colours.
 
     Args:
-        values: of each picture; None where it has none. dates: whether they are, in microseconds since 1970.
+        different: each value once. codes: int32 (n,), of each picture the place of its value; -1 where it has none.
 
     Returns:
         "values", what the colours 0, 1, … say and how often, the most frequent first, or ranges of numbers in their
         order; "none", how many have no value; "codes", a byte a picture in base 64, :data:`NONE` for no value.
     """
-    there = [value for value in values if value is not None]
-    times = Counter(there)
-    numbers = bool(there) and all(isinstance(value, int | float) for value in times)
+    values: Sequence[Any] = different.values
+    there = np.bincount(codes[codes >= 0], minlength=len(values)) > 0
+    dates = different.are_dates(there)
+    if dates:
+        moments = np.unique(different.moments[there & different.dated])
+        ranks = np.where(there & different.dated, np.searchsorted(moments, different.moments), -1)
+        codes, values = np.append(ranks, -1)[codes], moments.tolist()
+    has = codes >= 0
+    times = np.bincount(codes[has], minlength=len(values))
+    present = np.flatnonzero(times).tolist()
+    ordered = len(present) > COLOURS and (dates or present[-1] < different.numbers)
+    told = np.full(len(codes), NONE, np.uint8)
 
     def shown(value: float) -> str:
         return day(int(value)) if dates else f"{value:g}"
 
-    codes = np.full(len(values), NONE, np.uint8)
-    if numbers and len(times) > COLOURS:
-        known = np.array([np.nan if value is None else float(value) for value in values])
-        has = np.isfinite(known)
-        edges = np.unique(np.quantile(known[has], np.linspace(0, 1, BINS + 1)))
-        codes[has] = np.clip(np.searchsorted(edges, known[has], side="right") - 1, 0, len(edges) - 2)
+    if ordered:
+        known = np.array(values[: present[-1] + 1], np.float64)[codes[has]]
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)))
+        told[has] = np.clip(np.searchsorted(edges, known, side="right") - 1, 0, len(edges) - 2)
         legend: list[dict[str, Any]] = [
-            {"value": f"{shown(low)} – {shown(high)}", "count": int((codes == place).sum())}
+            {"value": f"{shown(low)} – {shown(high)}", "count": int((told == place).sum())}
             for place, (low, high) in enumerate(pairwise(edges))
         ]
     else:
-        first = heapq.nsmallest(COLOURS + 1, times, key=lambda value: (-times[value], str(value)))
+        first = heapq.nsmallest(COLOURS + 1, present, key=lambda place: (-times[place], str(values[place])))
         named = first if len(first) <= COLOURS else first[: COLOURS - 1]
-        place = {value: number for number, value in enumerate(named)}
-        codes[:] = [NONE if value is None else place.get(value, COLOURS - 1) for value in values]
-        legend = [{"value": day(int(value)) if dates else value, "count": times[value]} for value in named]
-        if len(named) < len(times):
-            legend.append({"value": None, "count": len(there) - sum(times[value] for value in named)})
+        colour_of = np.full(len(values) + 1, COLOURS - 1, np.uint8)
+        colour_of[named], colour_of[-1] = np.arange(len(named)), NONE
+        told = colour_of[codes]
+        legend = [{"value": shown(values[one]) if dates else values[one], "count": int(times[one])} for one in named]
+        if len(named) < len(present):
+            legend.append({"value": None, "count": int(times.sum() - times[named].sum())})
     return {
         "values": legend,
-        "none": int((codes == NONE).sum()),
-        "ordered": numbers and len(times) > COLOURS,
-        "codes": base64.b64encode(codes.tobytes()).decode(),
+        "none": int(len(codes) - np.count_nonzero(has)),
+        "ordered": ordered,
+        "codes": base64.b64encode(told.tobytes()).decode(),
     }

@@ -20,11 +20,10 @@ from typing import IO, NamedTuple, cast
 
 from PIL import Image
 
-from retrieval.base.placed_files import NotOpenedError, Placed
+from retrieval.base.placed_files import NotOpenedError, NotReachedError, PictureFile, Placed, failure
 from retrieval.base.text import printable
 from retrieval.images import kinds
 from retrieval.images.decoding import Wanted, decode
-from retrieval.images.folders import failure, mtime_of
 from retrieval.index import Item
 from retrieval.search.search import Search
 from retrieval.service import limits
@@ -83,8 +82,7 @@ class Pictures:
         """
         side = next((one for one in SIDES if one >= side), SIDES[-1])
         with opened(search, item) as file:
-            status = os.fstat(file.fileno())
-            same = bool(item.sha256) and (status.st_size, mtime_of(status)) == (item.size, item.mtime_ns)
+            same = bool(item.sha256) and file.stamp() == (item.size, item.mtime_ns)
             tag = f"{item.sha256}-{side}-{VERSION}" if same else None
             data = self._kept(tag)
             if data is None:
@@ -123,15 +121,19 @@ class Pictures:
         return content.getvalue()
 
 
-def opened(search: Search, item: Item) -> io.FileIO:
+def opened(search: Search, item: Item) -> PictureFile:
     """The file of a picture of an index, open.
 
     Raises:
-        Problem: its owner does not show what lies there, or it is gone.
+        Problem: its owner does not show what lies there, it is gone, or its store does not give it now.
     """
     placed: Placed = search.pictures / item.path
     try:
         return placed.open()
+    except NotReachedError as missed:
+        raise Problem(
+            503, f"The picture {printable(item.path)!r} cannot be read: {missed.reason}.", "not-reached"
+        ) from None
     except NotOpenedError as refused:
         raise Problem(
             403, f"The picture {printable(item.path)!r} is not shown: {refused.reason}.", "not-shown"

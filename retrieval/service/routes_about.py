@@ -6,6 +6,7 @@ import json
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from fastapi import FastAPI, Response
 
 from retrieval.base.saved_folder import CONFIG
@@ -65,7 +66,8 @@ class AboutRoutes:
             return {"name": collection.name, "items": 0, "generation": None, "building": building}
         with collection.lease() as search:
             if search not in self._known:
-                self._known[search] = _about(search)
+                labels = self._service.columns.column(collection, search, "label")
+                self._known[search] = _about(search) | {"labelled": int(np.count_nonzero(labels.codes >= 0))}
             state = {"building": building, "writable": self._writable, "warnings": list(search.index.warnings)}
             return {"name": collection.name} | self._known[search] | state
 
@@ -79,7 +81,6 @@ def _about(search: Search) -> dict[str, Any]:
     config = _config(search)
     return {
         "items": len(index),
-        "labelled": len(index) - index.counts(["label"])["label"].get(None, 0),
         "dim": index.dim,
         "encoder": config.get("network"),
         "words": bool(config.get("text")),
@@ -95,7 +96,7 @@ def _about(search: Search) -> dict[str, Any]:
         },
         "attributes": {name: "/".join(sorted(kinds)) for name, kinds in sorted(index.attribute_kinds().items())},
         "generation": index.generation,
-        "root_served": search.root.is_dir(),
+        "root_served": search.pictures.is_there(),
     }
 
 

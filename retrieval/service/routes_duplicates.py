@@ -81,7 +81,7 @@ class DuplicateRoutes:
         add("/duplicates/decisions", self.take_back, methods=["DELETE"], **decided)
         listed = {"responses": shown("text/csv"), "response_class": Response}
         add("/duplicates/list", self.table, methods=["POST"], openapi_extra=by, **one, **listed)
-        move = _body(dry_run={"type": "boolean"})
+        move = _body(dry_run={"type": "boolean"}, score=_SCORE)
         moved = answers(schemas.MOVED)
         add("/duplicates/move", self.move, methods=["POST"], openapi_extra=move, responses=moved, **one)
         add("/duplicates/undo", self.undo, methods=["POST"], openapi_extra=_body(undo={"type": "string"}), **one)
@@ -178,11 +178,13 @@ class DuplicateRoutes:
         require_writer(request)
         collection = self._service.collection(request)
         target = self._target(collection)
-        dry_run = read_json(await request.body()).get("dry_run", False) is True
-        found, _ = await run_in_threadpool(self._found, collection, None)
+        given = read_json(await request.body())
+        dry_run = given.get("dry_run", False) is True
+        score = duplicates.score_of(given.get("score"))
+        found, _ = await run_in_threadpool(self._found, collection, None, score)
         groups = _there(found)
         done = await self._service.writer.run(
-            collection, lambda: duplicates.move(collection.place, groups, target, dry_run=dry_run)
+            collection, lambda: duplicates.move(collection.place, groups, target, dry_run=dry_run, score=score)
         )
         return as_json(done._asdict() | {"dry_run": dry_run})
 

@@ -10,7 +10,6 @@ from fastapi.responses import StreamingResponse
 
 from retrieval.images import kinds
 from retrieval.search.arrangement import FIRST
-from retrieval.search.facets import facets
 from retrieval.search.search import Search
 from retrieval.service import listing, schemas
 from retrieval.service.answers import as_json, item_json
@@ -34,7 +33,6 @@ class ItemRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._orders = listing.Orders()
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
@@ -56,9 +54,12 @@ class ItemRoutes:
         cursor: Cursor = None, hidden: bool = False,
     ) -> Response:  # fmt: skip
         """The pictures of an index, by ascending id or sorted, a page at a time."""
-        with self._service.collection(request).lease() as search:
+        collection = self._service.collection(request)
+        with collection.lease() as search:
             where = visible(search, filter or None, hidden=hidden)
-            page = listing.page(search.index, where, sort or None, cursor or FIRST, k or 50, self._orders)
+            page = listing.page(
+                self._service.columns, collection, search, where, sort or None, cursor or FIRST, k or 50
+            )
             return as_json(
                 {
                     "items": self._told(search, page.ids.tolist()),
@@ -75,10 +76,7 @@ class ItemRoutes:
             if not filter and not hidden:
                 return as_json(self._service.counter.of(collection, search)._asdict())
             where = visible(search, filter or None, hidden=hidden)
-            ids = None if where is None else search.index.select(where)
-            counted = [facet.to_json() for facet in facets(search.index, ids)]
-            total = len(search.index) if ids is None else len(ids)
-            return as_json({"facets": counted, "total": total, "generation": search.index.generation})
+            return as_json(self._service.counter.among(collection, search, where)._asdict())
 
     def item(self, request: Request, id: Id, index: Index = None) -> Response:
         """All that is known of a picture."""

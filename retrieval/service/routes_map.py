@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
-from retrieval.search.columns import column
 from retrieval.search.search import Search
 from retrieval.service import comparison, export, label_errors, schemas
 from retrieval.service import map as maps
 from retrieval.service.answers import as_json, item_json
-from retrieval.service.asking import HIDDEN
+from retrieval.service.asking import visible
+from retrieval.service.collections import Collection
 from retrieval.service.map import Layout
 from retrieval.service.parameters import Index, shown
 from retrieval.service.problems import Problem
@@ -40,7 +40,6 @@ class MapRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._colours: WeakKeyDictionary[Search, dict[str, Any]] = WeakKeyDictionary()  # what was asked for last
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
@@ -61,33 +60,41 @@ class MapRoutes:
         collection = self._service.collection(request)
         found = self._service.kept.get(collection, maps.MAP)
         with collection.lease() as search:
-            n = 0 if found.value is None else len(_visible(search, found.value).ids)
+            n = 0 if found.value is None else len(self._visible(collection, search, found.value).ids)
             by = ["label", *sorted(search.index.attribute_kinds())]
             return as_json({**found.state, "n": n, "by": by, "generation": search.index.generation})
 
     def points(self, request: Request, index: Index = None) -> Response:
         """Where the pictures are: float32 x, y of each, and then the int64 id of each, little-endian."""
-        with self._service.collection(request).lease() as search:
-            layout = self._layout(request, search)
+        collection = self._service.collection(request)
+        with collection.lease() as search:
+            layout = self._layout(collection, search)
             data = layout.places.astype("<f4").tobytes() + layout.ids.astype("<i8").tobytes()
             return Response(data, 200, {"X-Generation": str(search.index.generation)}, "application/octet-stream")
 
     def colours(self, request: Request, by: By, index: Index = None) -> Response:
         """What tells the pictures apart, in the order of the points."""
-        with self._service.collection(request).lease() as search:
-            layout = self._layout(request, search)
+        collection = self._service.collection(request)
+        with collection.lease() as search:
+            layout = self._layout(collection, search)
             if by != "label" and by not in search.index.attribute_kinds():
                 raise Problem(404, f"No picture of this index has {by[:60]!r}.", "no-such-attribute")
-            known = self._colours.setdefault(search, {})
-            if known.get("of") != (by, len(layout.ids)):  # of a million pictures they take seconds
-                kind, values = column(search.index, by, layout.ids)
-                known.update({"of": (by, len(layout.ids)), "told": maps.coloured(values, dates=kind == "date")})
-            return as_json({"by": by, **known["told"]})
+            columns = self._service.columns
+
+            def made() -> tuple[dict[str, Any], int]:
+                column = columns.column(collection, search, by)
+                told = maps.coloured(column.different, column.codes[np.searchsorted(search.index.ids(), layout.ids)])
+                return told, len(told["codes"])
+
+            return as_json({"by": by, **columns.keep(search, ("colours", by, len(layout.ids)), made)})
 
     async def items(self, request: Request, index: Index = None) -> Response:
         """Some pictures by their ids, in that order."""
         ids = export.ids_of(read_json(await request.body()).get("ids"), _ITEMS)
-        with self._service.collection(request).lease() as search:
+        return await run_in_threadpool(self._items, self._service.collection(request), ids)
+
+    def _items(self, collection: Collection, ids: list[int]) -> Response:
+        with collection.lease() as search:
             export.known(search, ids)
             told = zip(search.index.items(ids), search.index.attributes(ids), strict=True)
             return as_json({"items": [item_json(item, more, self._service.pictures) for item, more in told]})
@@ -103,13 +110,15 @@ class MapRoutes:
             body: dict[str, Any] = {**found.state, "generation": opened.generation}
             if found.value is None:
                 return as_json(body)
-            there = _present(search, [id_ for one in found.value.all for id_ in (one.id, *one.neighbours)])
+            there = self._present(
+                collection, search, [id_ for one in found.value.all for id_ in (one.id, *one.neighbours)]
+            )
             suspects = [one for one in found.value.all if one.id in there]
             said = _corrected(search, [one.id for one in suspects])
             some = [one for one in suspects if (one.id in said) == decided]
             start = cursor or 0
             page = some[start : start + k]
-            labels = sorted(str(one) for one in opened.counts(["label"])["label"] if one is not None)
+            labels = [str(one) for one in self._service.columns.column(collection, search, "label").different.values]
             ids = sorted({id_ for one in page for id_ in (one.id, *one.neighbours) if id_ in there})
             told = {
                 item.id: item_json(item, more, self._service.pictures)
@@ -139,33 +148,36 @@ class MapRoutes:
         first, second = self._service.collection(request), self._service.collections.named(other)
         return as_json({"figures": comparison.figures(first.place, second.place)})
 
-    def _layout(self, request: Request, search: Search) -> Layout:
-        found = self._service.kept.get(self._service.collection(request), maps.MAP)
+    def _layout(self, collection: Collection, search: Search) -> Layout:
+        found = self._service.kept.get(collection, maps.MAP)
         if found.value is None:
             if found.making is not None and found.making.error is not None:
                 raise Problem(409, found.making.error, "not-made")
             raise Problem(503, "The map is still being made.", "being-made", headers={"Retry-After": "2"})
-        return _visible(search, found.value)
+        return self._visible(collection, search, found.value)
 
+    def _visible(self, collection: Collection, search: Search, layout: Layout) -> Layout:
+        """Those of a layout that are in the index and not hidden."""
 
-def _present(search: Search, ids: list[int]) -> set[int]:
-    """Those of some pictures that are shown."""
-    some = np.unique(np.array(ids, np.int64))
-    return set(some[_shown(search, some)].tolist())
+        def made() -> tuple[tuple[Layout, Layout], int]:
+            there = self._shown(collection, search, layout.ids)
+            if there.all():
+                return (layout, layout), 0
+            some = Layout(layout.ids[there], layout.places[there])
+            return (layout, some), some.ids.nbytes + some.places.nbytes
 
+        # With the layout itself, so that no other one comes to have its number.
+        return self._service.columns.keep(search, ("map", id(layout)), made)[1]
 
-def _visible(search: Search, layout: Layout) -> Layout:
-    there = _shown(search, layout.ids)
-    return Layout(layout.ids[there], layout.places[there])
+    def _present(self, collection: Collection, search: Search, ids: list[int]) -> set[int]:
+        """Those of some pictures that are shown."""
+        some = np.unique(np.array(ids, np.int64))
+        return set(some[self._shown(collection, search, some)].tolist())
 
-
-def _shown(search: Search, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which of some pictures, each named once, are in the index and not hidden."""
-    index = search.index
-    there = np.isin(ids, index.ids(), assume_unique=True)
-    if HIDDEN in index.attribute_kinds():
-        there &= ~np.isin(ids, index.select(f"{HIDDEN} is present"), assume_unique=True)
-    return there
+    def _shown(self, collection: Collection, search: Search, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of some pictures, each named once, are in the index and not hidden."""
+        shown = self._service.columns.ids(collection, search, visible(search, None, hidden=False))
+        return np.isin(ids, shown, assume_unique=True)
 
 
 def _corrected(search: Search, ids: list[int]) -> dict[int, str]:

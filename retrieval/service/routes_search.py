@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
+from retrieval.search.search import Search
 from retrieval.service import limits, schemas
 from retrieval.service.answers import as_json, search_json
+from retrieval.service.asking import visible
+from retrieval.service.collections import Collection
 from retrieval.service.forms import read_form
 from retrieval.service.parameters import BODY, ID, PARAMETERS
 from retrieval.service.problems import Problem
@@ -39,11 +44,14 @@ class SearchRoutes:
         )
 
     async def _answer(self, request: Request, asked: Asked) -> Response:
-        with self._service.collection(request).lease() as search:
+        collection = self._service.collection(request)
+        with collection.lease() as search:
             if asked.explain and (len(asked.pieces) != 1 or asked.pieces[0].sign < 0):
                 raise Problem(
                     400, "Only a question of one picture has parts to explain a hit by; leave explain out.", "refused"
                 )
+            asked = replace(asked, where=visible(search, asked.where, hidden=asked.hidden))
+            await self._filtered(collection, search, asked.where)
             found = await self._service.asker.ask(search, asked)
             answer = search_json(search, asked, found, self._service.pictures)
             if asked.explain:
@@ -52,6 +60,12 @@ class SearchRoutes:
                 for hit, why in zip(hits, whys, strict=True):
                     hit["explanation"] = None if why is None else why.to_json()
             return as_json(answer)
+
+    async def _filtered(self, collection: Collection, search: Search, where: str | None) -> None:
+        """Find out what a filter lets through before its question takes its turn: others are answered meanwhile."""
+        if where is not None and not search.index.keeps_filter(where):
+            ids = await run_in_threadpool(self._service.columns.ids, collection, search, where)
+            search.index.keep_filter(where, ids)
 
     async def _asked(self, request: Request) -> Asked:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Annotated, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from retrieval.search.search import Search
@@ -44,7 +44,6 @@ class ViewRoutes:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._walls: WeakKeyDictionary[Search, dict[str, Any]] = WeakKeyDictionary()
 
     def add_to(self, app: FastAPI) -> None:
         """Enter them."""
@@ -61,28 +60,32 @@ class ViewRoutes:
                 response_class=Response,
             )
 
-    async def wall(self, request: Request, index: Index = None, k: Some = 120) -> Response:
+    def wall(self, request: Request, index: Index = None, k: Some = 120) -> Response:
         """Varied pictures of the collection, as unlike one another as can be."""
-        with self._service.collection(request).lease() as search:
-            if search not in self._walls:
-                self._walls[search] = await self._service.asker.beside(lambda: _wall(search))
-            made = self._walls[search]
-            ids = made["ids"][:k].tolist()
+        collection = self._service.collection(request)
+        with collection.lease() as search:
+            total, chosen = self._service.columns.keep(search, "wall", lambda: self._wall(collection, search))
+            ids = chosen[:k].tolist()
             told = zip(search.index.items(ids), search.index.attributes(ids), strict=True)
             return as_json(
                 {
                     "items": [item_json(item, more, self._service.pictures) for item, more in told],
-                    "total": made["total"],
+                    "total": total,
                     "generation": search.index.generation,
                 }
             )
+
+    def _wall(self, collection: Collection, search: Search) -> tuple[tuple[int, npt.NDArray[np.int64]], int]:
+        ids = self._service.columns.ids(collection, search, visible(search, None, hidden=False))
+        chosen = wall.varied(search.index, ids)
+        return (len(ids), chosen), chosen.nbytes
 
     async def csv(self, request: Request, index: Index = None) -> Response:
         """A table of some pictures."""
         ids = export.ids_of(read_json(await request.body()).get("ids"), export.ROWS)
         collection = self._service.collection(request)
         with collection.lease() as search:
-            export.known(search, ids)
+            await run_in_threadpool(export.known, search, ids)
         return _attached(_leased(collection, lambda search: export.csv_rows(search, ids)), "text/csv", "pictures.csv")
 
     async def zip(self, request: Request, index: Index = None) -> Response:
@@ -90,16 +93,10 @@ class ViewRoutes:
         ids = export.ids_of(read_json(await request.body()).get("ids"), export.ROWS)
         collection = self._service.collection(request)
         with collection.lease() as search:
-            export.known(search, ids)
+            await run_in_threadpool(export.known, search, ids)
             items = await self._service.asker.beside(lambda: export.to_pack(search, ids))
         blocks = _leased(collection, lambda search: export.zip_blocks(search, items))
         return _attached(blocks, "application/zip", "pictures.zip")
-
-
-def _wall(search: Search) -> dict[str, Any]:
-    where = visible(search, None, hidden=False)
-    ids: npt.NDArray[np.int64] = search.index.ids() if where is None else search.index.select(where)
-    return {"ids": wall.varied(search.index, ids), "total": len(ids)}
 
 
 def _leased(collection: Collection, blocks: Any) -> Iterator[bytes]:

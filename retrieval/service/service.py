@@ -10,6 +10,7 @@ from fastapi import Request
 
 from retrieval.service.asking import Asker
 from retrieval.service.collections import Collection, Collections
+from retrieval.service.columns import Columns
 from retrieval.service.counting import Counter
 from retrieval.service.explaining import Explainer
 from retrieval.service.kept import Kept
@@ -28,7 +29,8 @@ class Service:
     Attributes:
         settings: how it was asked to run. collections: the indexes. asker: answers questions. explainer: says
             why a hit is one. uploads: pictures that were sent. pictures: makes thumbnails. metrics: counts. writer:
-            changes indexes. counter: says what a collection has of each kind. kept: what takes long to find out.
+            changes indexes. columns: what all pictures have under a name. counter: says what a collection has of each
+            kind. kept: what takes long to find out.
     """
 
     settings: Settings
@@ -39,6 +41,7 @@ class Service:
     pictures: Pictures
     metrics: Metrics
     writer: Writer
+    columns: Columns
     counter: Counter
     kept: Kept
 
@@ -49,14 +52,15 @@ class Service:
         Args:
             cache: the folder of thumbnails; None for none.
         """
-        uploads, counter = Uploads(), Counter()
+        uploads, columns = Uploads(), Columns()
+        counter = Counter(columns)
         asker = Asker(uploads, metrics)
         for collection in collections.all:
             if collection.ready:
                 counter.begin(collection)
         return cls(
             settings, collections, asker, Explainer(asker, uploads), uploads, Pictures(cache), metrics, Writer(),
-            counter, Kept(cache),
+            columns, counter, Kept(cache),
         )  # fmt: skip
 
     def collection(self, request: Request) -> Collection:
@@ -82,6 +86,6 @@ def require_writer(request: Request) -> None:
     if not scope["may_write"]:
         raise Problem(403, "Writing needs a `write` token, or a service that was started with --write.", "read-only")
     json_sent = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-    if request.method == "POST" and not json_sent and "x-retrieval" not in request.headers:
+    if request.method == "POST" and not json_sent and request.headers.get("x-retrieval") != "1":
         # A form of another page could send this much, and only that.
         raise Problem(403, "What writes needs a header `X-Retrieval: 1`, which no foreign form sends.", "header-needed")

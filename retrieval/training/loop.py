@@ -183,12 +183,11 @@ class EmbeddingRun(Run[Recipe, Reading]):
             self.network.preprocessing = Preprocessing(**known["preprocessing"])
         pretrained = networks.pretrained(asked.net) or asked.init is not None
         self.recipe = asked.resolve(channels=self.network.preprocessing.channels, pretrained=pretrained)
-        turns = 4 if asked.quarter_turns else 1
-        labels = np.concatenate([self.train.labels + turn * len(self.classes) for turn in range(turns)])
+        source = Source(self.train, self.network.preprocessing, 4 if asked.quarter_turns else 1, asked.mirrored_classes)
+        labels = np.concatenate([self.train.labels + pose * len(self.classes) for pose in range(source.poses)])
         sampler = sampling.create(
-            self.recipe, labels, None if self.train.levels is None else [*self.train.levels] * turns
+            self.recipe, labels, None if self.train.levels is None else [*self.train.levels] * source.poses
         )
-        source = Source(self.train, self.network.preprocessing, turns)
         self.batches = Batches(sampler, source, labels, self.recipe.accumulate, self.world)
         if hasattr(self.network, "fit_to") and initial is None and not known:
             self.network.fit_to(source.sample(5000, asked.seed))
@@ -196,7 +195,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
         self.dim = int(self.network.dim)
         self.engine = Engine(
             self.network.to(self.device, memory_format=torch.channels_last),
-            losses.create(self.recipe, self.dim, turns * len(self.classes)).to(self.device),
+            losses.create(self.recipe, self.dim, source.poses * len(self.classes)).to(self.device),
             self.recipe,
             self.preprocessing,
             self.device,

@@ -58,6 +58,9 @@ class Recipe:
     temperature: float | None = choice(
         None, "what similarities are divided by (default: the loss's own; supcon: 0.1)", least=1e-3
     )
+    smoothing: float = choice(
+        0.0, "softmax: the share of each target that is spread over all classes (label smoothing)", least=0, most=0.9
+    )
     space: str = choice("unit", "contrastive, energy: compare unit vectors, or the network's raw output as published")
     memory: int = choice(
         0, "embeddings of the last batches to compare each batch with (cross-batch memory; 0: none)", least=0
@@ -78,6 +81,7 @@ class Recipe:
     quarter_turns: bool = choice(
         False, "classes turned by 90, 180 and 270 degrees are classes of their own: four times as many"
     )
+    mirrored_classes: bool = choice(False, "classes seen in a mirror are classes of their own: twice as many")
     epochs: int | None = choice(
         None, "passes over the pictures (default: 8, more where that is under 1440 steps)", least=1
     )
@@ -156,6 +160,8 @@ class Recipe:
             raise RetrievalError(
                 f"--space raw goes with --loss contrastive or energy, not with {self.loss or losses.USUAL}."
             )
+        if self.smoothing and self.loss != "softmax":
+            raise RetrievalError(f"--smoothing goes with --loss softmax, not with {self.loss or losses.USUAL}.")
         if self.memory and self.sampler in ("pairs", "random-triplets"):
             raise RetrievalError(f"--memory goes with --sampler classes or hierarchical, not with {self.sampler}.")
 

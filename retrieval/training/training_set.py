@@ -37,13 +37,17 @@ AHEAD = 3
 class Source:
     """The pictures of a set as the network's input, decoded once where they fit in memory.
 
-    With ``turns`` 4, index i + t·len(pictures) is picture i after t quarter turns.
+    Index i + p·len(pictures) is picture i in pose p of ``poses``. With ``turns`` 4, the first four are quarter turns,
+    none to three of them; with ``mirrored``, the second half is the mirror images of the first.
     """
 
-    def __init__(self, pictures: PictureSet, preprocessing: Preprocessing, turns: int = 1) -> None:
+    def __init__(
+        self, pictures: PictureSet, preprocessing: Preprocessing, turns: int = 1, mirrored: bool = False
+    ) -> None:
         self.pictures = pictures
         self.preprocessing = preprocessing
         self.turns = turns
+        self.poses = 2 * turns if mirrored else turns
         each = preprocessing.size**2 * preprocessing.channels
         self.pixels = None
         if len(pictures) * each <= IN_MEMORY:
@@ -52,12 +56,14 @@ class Source:
 
     def read(self, indices: NDArray[np.int64]) -> Tensor:
         """uint8 (len(indices), size, size, channels)."""
-        turns, rows = np.divmod(indices, len(self.pictures))
+        poses, rows = np.divmod(indices, len(self.pictures))
         found = self.pixels[rows] if self.pixels is not None else self.pictures.read(self.preprocessing, rows)
-        if self.turns > 1:
+        if self.poses > 1:
             found = found.copy()  # it may be the set's own memory
+            mirrors, turns = np.divmod(poses, self.turns)
             for turn in range(1, self.turns):
                 found[turns == turn] = np.rot90(found[turns == turn], turn, axes=(1, 2))
+            found[mirrors == 1] = found[mirrors == 1][:, :, ::-1]
         return torch.from_numpy(found)
 
     def stream(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[Tensor]:

@@ -72,7 +72,7 @@ def test_the_gain_of_re_ranking_is_a_row(data, tmp_path, monkeypatch, capsys):
     assert "9 characters; 20 of 24 drawings" in row["data"]
 
 
-@pytest.mark.parametrize("name", ["two-channel", "comparison"])
+@pytest.mark.parametrize("name", ["two-channel", "comparison", "comparison-vgg16"])
 def test_pair_networks_are_rows(data, tmp_path, monkeypatch, capsys, name):
     pairs = importlib.import_module("systems.pairs")
     monkeypatch.setitem(pairs.EFFORTS, "small", pairs.EFFORTS["small"]._replace(pairs=40))
@@ -80,6 +80,21 @@ def test_pair_networks_are_rows(data, tmp_path, monkeypatch, capsys, name):
     assert set(row["ours"]) == {"FPR at 95 % recall", "EER", "accuracy"}
     assert all(0 <= value <= 1 for values in row["ours"].values() for value in values)
     assert "9 characters" in row["data"] and "40 balanced pairs of unseen alphabets" in row["data"]
+
+
+def test_vgg16_on_folders_of_faces_is_a_row(data, tmp_path, monkeypatch, capsys):
+    with zipfile.ZipFile(data / "att_faces.zip", "w") as archive:
+        for subject in (*range(1, 9), 36, 37, 40):
+            face = np.random.default_rng(subject).integers(0, 256, (8, 7), np.uint8).repeat(14, 0).repeat(13, 1)
+            for picture in range(4):
+                file = io.BytesIO()
+                Image.fromarray(np.roll(face, 3 * picture, 1)).save(file, "PPM")
+                archive.writestr(f"att_faces/s{subject}/{picture + 1}.pgm", file.getvalue())
+    (row,) = rows(monkeypatch, capsys, data, tmp_path / "out", "comparison-vgg16-faces")
+    assert set(row["ours"]) == {"FPR at 95 % recall", "EER", "accuracy"}
+    assert "at 105×105: subjects 1–35 trained" in row["data"]
+    recipe = json.loads((tmp_path / "out" / "comparison-vgg16-faces-small" / "recipe.json").read_text())
+    assert (recipe["trunk"], recipe["size"], recipe["augment"]) == ("vgg16", 105, "flip,shift")
 
 
 def test_one_shot_trials_are_a_row(data, tmp_path, monkeypatch, capsys):

@@ -108,5 +108,22 @@ def test_a_mean_with_the_mirror_image_is_that_of_the_mirror_image(records, tmp_p
         assert np.allclose(np.linalg.norm(asked.vectors, axis=1), 1, atol=1e-5)
         return {"distance": [float(np.abs(asked.vectors - known.vectors).max())]}
 
-    found = records.compared(farthest, Encoder.load(tmp_path / "encoder"), queries, gallery, True)
+    encoder = Encoder.load(tmp_path / "encoder")
+    found = records.compared(farthest, encoder, queries, gallery, True)
     assert found["distance"][0] > 0.01 and found["distance, with mirror images"][0] < 1e-5
+    up, down = (records.moved(pixels, by, False) for by in (-1, 1))
+    views = [one for side in (pixels, up, down) for one in (side, side[:, :, ::-1])]
+    six = sum(encoder.encode(np.ascontiguousarray(view)) for view in views)
+    six /= np.linalg.norm(six, axis=1, keepdims=True)
+    *_, (name, asked) = records.means(encoder, queries, records.encode(encoder, queries, "pictures"))
+    assert name == ", with six views" and np.allclose(asked.vectors, six, atol=1e-5)
+
+
+def test_a_view_is_moved_and_then_mirrored(records):
+    pixels = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+    down, up = records.moved(pixels, 1, False), records.moved(pixels, -1, False)
+    assert (down[0, 1:, 1:] == pixels[0, :-1, :-1]).all() and (down[0, 0, 1:] == pixels[0, 0, :-1]).all()
+    assert (up[0, :-1, :-1] == pixels[0, 1:, 1:]).all() and (up[0, -1, :-1] == pixels[0, -1, 1:]).all()
+    assert (records.moved(pixels, 0, False) == pixels).all()
+    assert (records.moved(pixels, 1, True) == down[:, :, ::-1]).all()
+    assert [len(views) for views in records.AVERAGED.values()] == [1, 4]

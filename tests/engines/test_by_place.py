@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +45,14 @@ def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
 
 def test_it_is_still_called_what_it_was_called() -> None:
     assert (take_out.__name__, take_out.__doc__) == ("take_out", "Take items out.")
+
+
+def test_a_folder_needs_no_engine(folder: Path) -> None:
+    program = (
+        "import sys, retrieval.cli; from retrieval.engines.opening import open_index\n"
+        "import retrieval.engines.exporting, retrieval.ingest, retrieval.search.search\n"
+        "with open_index(sys.argv[1], write=True) as index: index.remove([0])\n"
+        "print(*{name.partition('.')[0] for name in sys.modules} & {'psycopg', 'psycopg_pool', 'pymilvus', 'grpc'})"
+    )
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -471,7 +471,7 @@ def test_vectors_of_any_length_have_a_direction(tmp_path, length):
     with Index.open(tmp_path / "back") as index:
         tolerance = 1e-6 if length > 1e-308 else 1e-5  # below, float64 itself has fewer digits
         np.testing.assert_allclose(index.all_vectors()[1], np.delete(unit(60), [7, 8], axis=0), atol=tolerance)
-    found = unit_rows(np.delete(rows, [7, 8], axis=0), DIM, tmp_path)
+        found = unit_rows(np.delete(rows, [7, 8], axis=0), index)
     np.testing.assert_allclose(found, np.delete(unit(60), [7, 8], axis=0), atol=tolerance)
 
 

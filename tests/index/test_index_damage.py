@@ -236,11 +236,15 @@ def test_a_large_segment_is_checked_while_it_is_copied(tmp_path, monkeypatch, ro
         content[content.find(vectors[-1].tobytes())] ^= 1
         path.write_bytes(content)
     turned = {"dim": D, "encoder_hash": "other", "details": {}}
+
+    def turn(segments):
+        return [segment.write(lambda block: -block, None) for segment in segments]
+
     with Index.open(folder, write=True, mapped=True) as index:
         index.remove([5])
         if bad:
             with pytest.raises(RetrievalError, match="checksum differs"):
-                index.copy_mapped(tmp_path / "turned", lambda block: -block, **turned)
+                index.copy_mapped(tmp_path / "turned", turn, **turned)
             with pytest.raises(RetrievalError, match="checksum differs"):
                 index.compact()
             assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -248,7 +252,7 @@ def test_a_large_segment_is_checked_while_it_is_copied(tmp_path, monkeypatch, ro
             return
         read: list[str] = []
         monkeypatch.setattr("retrieval.base.open_file.checksum", lambda path: read.append(path) or files.checksum(path))
-        index.copy_mapped(tmp_path / "turned", lambda block: -block, **turned)
+        index.copy_mapped(tmp_path / "turned", turn, **turned)
         index.compact()
         assert not read
     for copy, sign in ((folder, 1), (tmp_path / "turned", -1)):

@@ -15,11 +15,13 @@ import pytest
 import tiny
 from built import commit_every, contents, vectors, watch
 
+from retrieval.base import placed_files
 from retrieval.encoder import file_encoding
 from retrieval.errors import RetrievalError
 from retrieval.images import reading
 from retrieval.index import Index
-from retrieval.ingest import BuildReport, build, changes, sync, update
+from retrieval.ingest import BuildReport, build, sync, update
+from retrieval.places import folder
 
 
 @pytest.fixture(scope="module")
@@ -258,15 +260,15 @@ def test_a_disk_that_is_not_there_empties_nothing(root: Path, tmp_path: Path) ->
 def test_what_cannot_be_looked_at_is_not_gone(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder below that the user may not read, or whose server is down."""
     before = contents(tmp_path / "index")
-    whole = changes.stamp
+    whole = placed_files.stamp_at
 
-    def stamp(file: Path | str) -> changes.Stamp | None:
-        if Path(file).parent.name == "dog":
+    def stamp(path: str) -> placed_files.Stamp | None:
+        if Path(path).parent.name == "dog":
             raise PermissionError(13, "no")
-        return whole(file)
+        return whole(path)
 
     (root / "dog").rename(tmp_path / "hidden")  # so that nobody finds them either
-    monkeypatch.setattr(changes, "stamp", stamp)
+    monkeypatch.setattr(folder, "stamp_at", stamp)
     (root / "cat/0.png").unlink()
     assert counts(sync(tmp_path / "index")) == {"kept": 5, "removed": 1}
     assert contents(tmp_path / "index") == {path: item for path, item in before.items() if path != "cat/0.png"}

@@ -14,10 +14,11 @@ import tiny
 from PIL import Image
 
 from retrieval import images
-from retrieval.base.placed_files import LINKED, NAMED, Root
+from retrieval.base.placed_files import LINKED, NAMED
 from retrieval.cli import main
 from retrieval.index import Index, NewItem
 from retrieval.ingest import add_pictures, build, sync
+from retrieval.places.folder import Folder
 from retrieval.search.explain import explain_answer
 from retrieval.search.results_picture import draw_answers
 from retrieval.search.search import Search
@@ -142,17 +143,17 @@ def test_a_folder_swapped_for_a_link_after_it_was_indexed(
 
 @pytest.mark.parametrize("name", ["a\0b", "", ".", "..", "/", "\udcff.png", "x" * 5000, "pictures", "//etc/passwd"])
 def test_no_name_is_more_than_unreadable(root: Path, name: str) -> None:
-    for folder in (Root(root), Root(root, named=True, linked=True)):
+    for folder in (Folder(root), Folder(root, named=True, linked=True)):
         with pytest.raises(images.UnreadableImage):
             images.open_picture(folder / name)
 
 
 def test_a_folder_behind_a_link_and_relative_ones(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "by_link").symlink_to(root)
-    assert images.open_picture(Root(tmp_path / "by_link") / "cat/0.png").size == (32, 32)
-    assert images.open_picture(Root(tmp_path / "by_link") / str(root / "cat/0.png")).size == (32, 32)
+    assert images.open_picture(Folder(tmp_path / "by_link") / "cat/0.png").size == (32, 32)
+    assert images.open_picture(Folder(tmp_path / "by_link") / str(root / "cat/0.png")).size == (32, 32)
     monkeypatch.chdir(tmp_path)
-    assert images.open_picture(Root(Path("pictures")) / "cat/../dog/0.png").size == (32, 32)
-    assert images.open_picture(Root(Path()) / "pictures/cat/0.png").size == (32, 32)
+    assert images.open_picture(Folder(Path("pictures")) / "cat/../dog/0.png").size == (32, 32)
+    assert images.open_picture(Folder(Path()) / "pictures/cat/0.png").size == (32, 32)
     with pytest.raises(images.UnreadableImage, match="a link out"):
-        images.open_picture(Root(root) / "link.png")
+        images.open_picture(Folder(root) / "link.png")

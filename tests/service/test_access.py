@@ -113,7 +113,8 @@ def test_a_foreign_form_writes_nothing(index: Path, tmp_path: Path) -> None:
     """A form may be sent from anywhere without the browser asking first; it cannot set a header."""
     body, media = form([("a.png", b"x")])
     with serving(index, write=True, uploads=tmp_path) as service:
-        assert service.problem("POST", "/items", body, media=media)[0] == 403
+        for sent in ({}, {"X-Retrieval": ""}, {"X-Retrieval": "0"}):
+            assert service.problem("POST", "/items", body, media=media, headers=sent)[0] == 403
         assert service.problem("POST", "/items", body, media=media, headers={"X-Retrieval": "1"})[0] == 422
 
 

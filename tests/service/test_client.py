@@ -163,7 +163,7 @@ def test_addresses_and_tokens(served: Served, index: Path, monkeypatch: pytest.M
     with pytest.raises(RetrievalError, match="speaks no TLS, so write http://"):
         Client(served.address.replace("http", "https")).query_ids([1])
     with serving(index, readers=frozenset({"r" * 20}), root_path="/p") as guarded:
-        with pytest.raises(RetrievalError, match="token is needed"):
+        with pytest.raises(RetrievalError, match=r"asks for a token; set RETRIEVAL_TOKEN"):
             Client(guarded.address).query_ids([1])
         assert Client(guarded.address, "r" * 20).query_ids([1])
         monkeypatch.setenv("RETRIEVAL_TOKEN", "r" * 20)

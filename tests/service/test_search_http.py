@@ -153,7 +153,9 @@ def test_a_pickle_is_no_vector(served: Served) -> None:
     np.save(content, np.array([{}], dtype=object), allow_pickle=True)
     status, detail = served.problem("POST", "/search", content.getvalue(), media="application/x-npy")
     assert (status, ".npy" in detail) == (400, True)
-    assert served.problem("POST", "/search", b"x", media="application/x-npy")[0] == 400
+    whole = content.getvalue()
+    for damaged in (b"x", b"PK\x03\x04", whole[:40], whole.replace(b"}", b"("), whole.replace(b"(", b"{" * 9)):
+        assert served.problem("POST", "/search", damaged, media="application/x-npy")[0] == 400
     assert served.problem("POST", "/search", b"x", media="text/plain")[0] == 415
 
 

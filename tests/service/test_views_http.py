@@ -25,9 +25,11 @@ from served import Served, serving, until
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.by_name import evaluate
 from retrieval.index import Index
+from retrieval.index.records import Column
 from retrieval.index.vectors import as_numbers
 from retrieval.ingest import build
-from retrieval.search.facets import facets
+from retrieval.search.columns import Different
+from retrieval.search.facets import facet_of
 from retrieval.service import counting
 from retrieval.service.export import cell, safe_name
 from retrieval.service.map import coloured, laid_out
@@ -152,11 +154,11 @@ def test_a_count_that_takes_long_shows_what_there_was(writable: Served, monkeypa
     assert {"label", "folder", "width"} <= {facet["name"] for facet in before["facets"]}
     go = threading.Event()
 
-    def slowly(index: Index, ids: Any) -> Any:
+    def slowly(*args: Any) -> Any:
         go.wait(60)
-        return facets(index, ids)
+        return facet_of(*args)
 
-    monkeypatch.setattr(counting, "facets", slowly)
+    monkeypatch.setattr(counting, "facet_of", slowly)
     monkeypatch.setattr(counting, "PATIENCE", 0)
     writable("PATCH", "/items/0", {"hidden": True})
     assert writable("GET", "/facets").json == before
@@ -371,18 +373,27 @@ def test_a_map_of_next_to_nothing() -> None:
     assert np.isfinite(laid_out(np.ones((20, 4), np.float32) / 2)).all()
 
 
+def colours(values: list[Any]) -> dict[str, Any]:
+    """Those of an attribute."""
+    column = Column.of(values)
+    return coloured(Different("x", column.values), column.codes)
+
+
 def test_colours_tell_the_most_frequent_values_apart() -> None:
-    found = coloured(["a", "b", "a", None, *(f"c{number:02d}" for number in range(20))])
+    found = colours(["a", "b", "a", None, *(f"c{number:02d}" for number in range(20))])
     codes = list(base64.b64decode(found["codes"]))
     assert [(one["value"], one["count"]) for one in found["values"]][:2] == [("a", 2), ("b", 1)]
     assert found["values"][-1] == {"value": None, "count": 11}
     assert (codes[:4], codes[-1], found["none"]) == ([0, 1, 0, 255], 11, 1)
-    numbers = coloured([float(number) for number in range(100)])
+    numbers = colours([float(number) for number in range(100)])
     counts = [one["count"] for one in numbers["values"]]
     assert (len(counts), sum(counts), min(counts), max(counts)) == (8, 100, 12, 13)
-    days = coloured([number * 86_400_000_000 for number in range(100)], dates=True)["values"]
+    days = colours([str(np.datetime64("1970-01-01") + number) for number in range(100)])["values"]
     assert [(one["value"], one["count"]) for one in days[:1]] == [("1970-01-01 – 1970-01-13", 13)]
-    assert coloured([0, 0], dates=True)["values"] == [{"value": "1970-01-01", "count": 2}]
+    assert colours(["1970-01-01", "1970-01-01T00:00"])["values"] == [{"value": "1970-01-01", "count": 2}]
+    mixed = colours(["1970-01-01", "soon", 3, *map(str, np.datetime64("1970-01-02") + np.arange(9))])
+    assert (len(mixed["values"]), mixed["none"]) == (10, 2)
+    assert colours([None, None])["none"] == 2
 
 
 # Compare

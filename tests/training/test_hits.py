@@ -134,6 +134,48 @@ def test_all_pairs_count_as_the_formula_says():
         assert torch.allclose(a, b, rtol=0, atol=1e-12)
 
 
+def flat(gradients):
+    return torch.cat([one.flatten() for one in gradients])
+
+
+def test_pictures_embedded_once_teach_what_all_pairs_of_them_teach():
+    """VGG16 with a learned comparison: features computed once a picture, against every pair through both sides."""
+    torch.manual_seed(0)
+    network = networks.create("comparison", trunk="vgg16", size=32, widths=(2, 3, 4, 4, 5)).double()
+    x = torch.randn(8, 1, 32, 32, dtype=torch.float64)
+    labels = torch.arange(8) // 2
+    network(x, x.flip(0))  # batch normalisation has seen a batch, and then stays as it is: pairs are no other batch
+    network.eval()
+    moved, loss = objective(network)
+    value, _ = loss(moved(x), labels)
+    gradient = flat(torch.autograd.grad(value, list(network.parameters())))
+    first, second = torch.triu_indices(8, 8, 1)
+    genuine = (labels[first] == labels[second]).double()
+    each = torch.nn.functional.binary_cross_entropy_with_logits(network(x[first], x[second]), genuine, reduction="none")
+    assert genuine.sum() == 4  # of 28 pairs, and half of the weight
+    pairwise = (each * (genuine / 4 + (1 - genuine) / 24)).sum() / 2
+    slow = flat(torch.autograd.grad(pairwise, list(network.parameters())))
+    assert value.item() == pytest.approx(pairwise.item(), abs=1e-12)
+    assert torch.allclose(gradient, slow, rtol=0, atol=1e-10) and slow.abs().max() > 1e-2
+
+
+def test_the_comparison_is_computed_in_the_precision_of_the_training():
+    torch.manual_seed(0)
+    network = networks.create("comparison", size=16, widths=(4, 6), dim=32)
+    seen = []
+    network.comparison[0].register_forward_hook(lambda layer, given, out: seen.append(out.dtype))
+    labels = torch.arange(12) // 3
+    features = (3 * torch.randn(4, 32)[labels] + torch.randn(12, 32)).requires_grad_()
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        value, _ = objective(network, dtype)[1](features, labels)
+        found.append((value, flat(torch.autograd.grad(value, [features, *network.comparison.parameters()]))))
+    (exact, gradient), (value, rounded) = found
+    assert seen == [torch.float32, torch.bfloat16] and value.dtype == rounded.dtype == torch.float32
+    assert 0 < abs(value - exact) < 0.01 * exact
+    assert (rounded - gradient).norm() < 0.02 * gradient.norm()
+
+
 @pytest.mark.parametrize("name", networks.NAMES)
 def test_who_sees_one_picture_learns_from_all_pairs(name):
     network = networks.create(name)

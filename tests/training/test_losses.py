@@ -170,6 +170,18 @@ def test_softmax_loss_is_a_linear_classifier():
     assert loss(embeddings, labels)[0].item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+def test_a_smoothed_target_is_spread_over_all_classes():
+    loss = create(Recipe(loss="softmax", smoothing=0.2), 16, 5)
+    embeddings, labels = batch(dtype=torch.float64)
+    targets = torch.full((len(labels), 5), 0.2 / 5, dtype=torch.float64)
+    targets[torch.arange(len(labels)), labels] += 0.8
+    logits = F.linear(embeddings, loss.weight.double(), loss.bias.double())
+    expected = -(targets * logits.log_softmax(1)).sum(1).mean()
+    assert loss.double()(embeddings, labels)[0].item() == pytest.approx(expected.item(), abs=1e-12)
+    with pytest.raises(RetrievalError, match="--smoothing goes with --loss softmax, not with supcon"):
+        Recipe(loss="supcon", smoothing=0.1)
+
+
 def test_unknown_mining_is_refused_by_name():
     with pytest.raises(RetrievalError, match="'harder'"):
         TripletLoss(0.2, "harder")

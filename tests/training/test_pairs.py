@@ -133,7 +133,7 @@ def test_the_saved_network_tells_new_pictures_apart(run):
     new = made_up(n=120, seed=0)
     pixels = new.read(scorer.preprocessing)
     first, second = validation.balanced_pairs(new.labels, 200, seed=1)
-    found = validation.scored(scorer, lambda rows: pixels[rows], new.labels, first, second)
+    found = validation.scored(scorer, validation.Drawn(lambda rows: pixels[rows], new.labels, first, second))
     assert found.genuine.sum() == 100 and found.available == (100, 100)
     # near 1 and near 0 with every kernel and seed; guessing would be 0.5 and 0.95
     assert ((found.scores > 0.5) == found.genuine).mean() > 0.9
@@ -141,6 +141,24 @@ def test_the_saved_network_tells_new_pictures_apart(run):
     one = scorer.score(pixels[0], pixels[:60])
     same = new.labels[:60] == new.labels[0]
     assert np.quantile(one[same], 0.1) > np.quantile(one[~same], 0.9)
+
+
+@pytest.mark.parametrize("name", ["comparison", "siamese", "pseudo-siamese"])
+def test_pairs_are_scored_from_features_of_each_picture_once_where_there_are_any(name, monkeypatch):
+    scorer = PairScorer(untrained(name), threads=1)
+    pixels, labels = noise(9, scorer.preprocessing), np.arange(9) % 3
+    drawn = validation.Drawn(lambda rows: pixels[rows], labels, *validation.balanced_pairs(labels, 40, seed=0))
+    monkeypatch.setattr(validation, "AT_ONCE", 7)
+    ran = []
+    scorer._normalised, normalised = lambda x: ran.append(len(x)) or normalised(x), scorer._normalised
+    said = validation.logits(scorer, drawn)
+    assert sum(ran) == drawn.embedded(scorer.siamese) == (80 if name == "pseudo-siamese" else 9)
+    expected = scorer.pair_logits(pixels[drawn.first], pixels[drawn.second])
+    assert np.allclose(said, expected, rtol=0, atol=1e-6) and np.ptp(expected) > 1e-4
+    found = validation.scored(scorer, drawn)
+    assert np.allclose(found.scores, 1 / (1 + np.exp(-expected)), rtol=0, atol=1e-5)
+    assert found.genuine.tolist() == (labels[drawn.first] == labels[drawn.second]).tolist()
+    assert validation.accuracy(found, 0.5).value == np.mean((expected > 0) == found.genuine)
 
 
 @pytest.mark.kernels
@@ -532,6 +550,29 @@ def test_the_command_trains_a_pair_network(photos, tmp_path, capsys):
     assert PairScorer.load(out).preprocessing.mode == "RGB"
     assert main(["train", str(photos), "--out", str(out), "--resume"]) == 0
     assert "trained already" in capsys.readouterr().out
+
+
+def test_the_learned_comparison_over_vgg16_learns_from_folders_of_ones_own(tmp_path, capsys):
+    """The commands of docs/pairs.md, on small pictures with few filters: trained, measured, asked of other folders."""
+    for kind, classes in (("known", "abc"), ("new", "de")):
+        for name in classes:
+            coarse = np.random.default_rng(ord(name)).integers(0, 2, (4, 4), np.uint8) * 255
+            for picture in range(40 if kind == "known" else 4):
+                file = tmp_path / kind / name / f"{picture}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.roll(np.kron(coarse, np.ones((9, 9), np.uint8)), picture % 3, 0)).save(file)
+    out = str(tmp_path / "run")
+    narrow = ["--size", "32", "--widths", "2,4,4,4,4", "--epochs", "2", "--classes-per-batch", "3"]
+    command = ["train", str(tmp_path / "known"), "--net", "comparison", "--trunk", "vgg16", "--out", out]
+    assert main([*command, *narrow, "--validation", "30", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["recipe"]["trunk"] == "vgg16" and {"EER", "pair accuracy"} <= set(said["validation"])
+    scorer = PairScorer.load(out)
+    assert scorer.preprocessing.size == 32 and 0 <= scorer.config.measures["pair accuracy"]["value"] <= 1
+    trials = ["evaluate", out, str(tmp_path / "new"), "--oneshot", "--ways", "2", "--shots", "1", "--trials", "20"]
+    assert main([*trials, "--json"]) == 0
+    (figure,) = json.loads(capsys.readouterr().out)["figures"]
+    assert figure["trials"] == 20 and 0 <= figure["error"]["value"] <= 1
 
 
 def test_the_command_goes_on_with_a_pair_network(photos, tmp_path, capsys, monkeypatch):

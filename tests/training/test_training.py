@@ -370,6 +370,12 @@ def test_quarter_turns_make_four_times_as_many_classes(tmp_path):
     before = pictures.pixels.copy()
     turned = source.read(np.array([5, 5 + 240, 5 + 480, 5 + 720])).numpy()
     assert all((turned[t] == np.rot90(pictures.pixels[5], t)).all() for t in range(4))
+    for turns in (1, 4):
+        poses = Source(pictures, Preprocessing(12, "RGB"), turns, mirrored=True)
+        assert poses.poses == 2 * turns
+        seen = poses.read(np.arange(5, 240 * poses.poses, 240)).numpy()
+        plain, mirrored = seen[:turns], seen[turns:]
+        assert (plain == turned[:turns]).all() and (mirrored == plain[:, :, ::-1]).all()
     assert (pictures.pixels == before).all()
     trained = train(pictures, tmp_path / "run", QUICK.replace(quarter_turns=True, loss="softmax"))
     # as a picture and its turns are different classes, four times as many pictures make an epoch
@@ -378,6 +384,8 @@ def test_quarter_turns_make_four_times_as_many_classes(tmp_path):
     head = safetensors.torch.load_file(tmp_path / "run" / loop.CLASSIFIER)
     assert head["weight"].shape == (4, 128) and head["bias"].shape == (4,)
     assert trained.precision_at_1 > 0.8
+    train(pictures, tmp_path / "mirrored", QUICK.replace(mirrored_classes=True, epochs=1, loss="softmax"))
+    assert safetensors.torch.load_file(tmp_path / "mirrored" / loop.CLASSIFIER)["weight"].shape == (2, 128)
 
 
 @pytest.mark.usefixtures("lean")

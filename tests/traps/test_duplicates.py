@@ -19,12 +19,12 @@ from PIL import Image, ImageDraw
 from small_sets import scene
 from vectors import unit
 
-from retrieval.base.placed_files import Root
 from retrieval.cli import dedup
 from retrieval.errors import RetrievalError
 from retrieval.images import reading
 from retrieval.images.perceptual import Hashes
 from retrieval.index import Index, NewItem
+from retrieval.places.folder import Folder
 from retrieval.traps.duplicates.find import duplicates_of, find_duplicates
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.page import write_page
@@ -108,7 +108,7 @@ def groups_of(vectors: np.ndarray, sizes: list[int]) -> Any:
     order = np.argsort(-(vectors @ vectors.T), axis=1, kind="stable")
     scores = np.take_along_axis(vectors @ vectors.T, order, axis=1)
     files = [OneFile(None, f"{row:03d}") for row in range(n)]
-    return grouped(Known(Path("x"), Root("x"), files, pictures, hashes, vectors, order, scores), (), [], 0.95, 10)
+    return grouped(Known(Path("x"), Folder("x"), files, pictures, hashes, vectors, order, scores), (), [], 0.95, 10)
 
 
 def test_a_chain_is_no_group() -> None:
@@ -202,7 +202,7 @@ def test_names_of_one_file_are_one_file(photos: Path, tmp_path: Path) -> None:
     assert page.read_text().count("<img") == sum(1 + len(group.copies) for group in before.groups)
     (photos / "inside.png").unlink()  # and in its place a link out, made after the look
     (photos / "inside.png").symlink_to(tmp_path / "outside.png")
-    write_page(dataclasses.replace(before, places=(Root(photos),)), page)
+    write_page(dataclasses.replace(before, places=(Folder(photos),)), page)
     assert page.read_text().count("cannot be read any more") == 2
     (photos / "inside.png").unlink()
     shutil.copy(tmp_path / "outside.png", photos / "inside.png")
@@ -258,7 +258,7 @@ def judged(score: float, bits: int, detail: float = 20, **options: Any) -> Dupli
     files = [OneFile(None, "a"), OneFile(None, "b")]
     neighbours, scores = np.array([[1], [0]]), np.full((2, 1), score, np.float32)
     return grouped(
-        Known(Path("x"), Root("x"), files, pictures, hashes, vectors, neighbours, scores), (), [], 0.95, 10, **options
+        Known(Path("x"), Folder("x"), files, pictures, hashes, vectors, neighbours, scores), (), [], 0.95, 10, **options
     )
 
 

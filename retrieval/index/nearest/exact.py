@@ -9,6 +9,7 @@ stand by ascending id.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,19 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from retrieval.index.nearest.ranking import Exclude, Excluded, Ids, Ranker, scores_of
+from retrieval.base import compiled
+from retrieval.base.threads import in_order
+from retrieval.index.nearest import cores
+from retrieval.index.nearest.ranking import (
+    Exclude,
+    Excluded,
+    Ids,
+    Pairs,
+    Ranker,
+    above,
+    by_query,
+    scores_of,
+)
 from retrieval.index.nearest.structure import Floats
 
 After = tuple[Floats, Ids]
@@ -66,6 +79,25 @@ _INSIDE = {True: 0, False: 0}
 """How many threads want matrix products just now, and how many want none."""
 _AS_IT_WAS = int(faiss.cvar.distance_compute_blas_threshold)
 
+
+_MANY = 32
+"""Queries from which on NumPy multiplies matrices, half as many at least on each thread."""
+
+_BLOCK = 256, 4096
+"""Queries and vectors of one such product: 4 MB."""
+
+_KEPT = 128
+"""Candidates up to which keeping them in order as they come is nothing beside the products."""
+
+_EACH = 1 << 25, 1 << 28
+"""Products of numbers that are worth a thread, query by query and where matrices are multiplied: some ten
+milliseconds."""
+
+_GROUP = 4096
+"""Queries that are compared with a block of vectors at a time in looking for all above a score."""
+
+_ROWS = 1024, 1 << 16
+"""Vectors in such a block: of many queries, and of few."""
 
 _FEW = 4096
 """Vectors so few that copying them together costs less than having FAISS select."""
@@ -133,7 +165,10 @@ def exact_search(
             break
         # All in the first round: then there is nothing to be picked out.
         asked, own = (queries, exclude) if len(doubtful) == nq else _some(queries, exclude, doubtful)
-        near, rows = _flat_candidates(asked, vectors, count, allowed)
+        multiplied = compiled.kernel is not None and allowed is None and len(asked) >= _MANY and count <= _KEPT
+        near, rows = (
+            _by_products(asked, vectors, count) if multiplied else _flat_candidates(asked, vectors, count, allowed)
+        )
         best = ranker.rank(asked, rows, k, None, None, own)
         scores[doubtful], found[doubtful] = best[:2]
         # Whatever is no candidate scores at most as the worst candidate does, give or take both roundings.
@@ -183,31 +218,38 @@ def search_after(
     found = np.full((nq, k), -1, np.int64)
     if nq == 0 or k == 0 or n == 0:
         return scores, found
+    queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
     exclude = Excluded.of(exclude)
     left_out = None if exclude is None else _positions(exclude, ids)
     rounding = 2 * _rounding(vectors.shape[1])  # twice, as the limits made with it are rounded too
     group = max(1, _ALL // n)
-    for start in range(0, nq, group):
-        for query, near in enumerate(queries[start : start + group] @ vectors.T, start):
-            border, last = after[0][query], after[1][query]
-            np.clip(near, -1, 1, out=near)  # as scores are: vectors kept as float16 may be longer than 1
-            if allowed is not None:
-                near[~allowed.mask] = -np.inf
-            if left_out is not None:
-                near[left_out[query]] = -np.inf
-            near[near > border + rounding] = -np.inf
-            surely = near[near < border - rounding]
-            # k that surely come after bound what the k best score; whatever may be above that is scored anew.
-            least = np.partition(surely, len(surely) - k)[len(surely) - k] if len(surely) > k else -np.inf
-            rows = np.flatnonzero((near >= least - 2 * rounding) & (near > -np.inf))
-            exact = np.empty(len(rows), np.float32)
-            for first in range(0, len(rows), (pairs := max(1, _PAIRS // vectors.shape[1]))):
-                some = slice(first, first + pairs)
-                exact[some] = scores_of(queries[query : query + 1], vectors[rows[some]])
-            later = (exact < border) | ((exact == border) & (ids[rows] > last))
-            rows, exact = rows[later], exact[later]
-            best = _best(exact, k)
-            scores[query, : len(best)], found[query, : len(best)] = exact[best], ids[rows[best]]
+
+    def answer(some: slice) -> None:
+        for start in range(some.start, some.stop, group):
+            for query, near in enumerate(_products(queries[start : min(start + group, some.stop)], vectors), start):
+                border, last = after[0][query], after[1][query]
+                np.clip(near, -1, 1, out=near)  # as scores are: vectors kept as float16 may be longer than 1
+                if allowed is not None:
+                    near[~allowed.mask] = -np.inf
+                if left_out is not None:
+                    near[left_out[query]] = -np.inf
+                near[near > border + rounding] = -np.inf
+                surely = near[near < border - rounding]
+                # k that surely come after bound what the k best score; whatever may be above that is scored anew.
+                least = np.partition(surely, len(surely) - k)[len(surely) - k] if len(surely) > k else -np.inf
+                rows = np.flatnonzero((near >= least - 2 * rounding) & (near > -np.inf))
+                exact = np.empty(len(rows), np.float32)
+                for first in range(0, len(rows), (pairs := max(1, _PAIRS // vectors.shape[1]))):
+                    part = slice(first, first + pairs)
+                    exact[part] = scores_of(queries[query : query + 1], vectors[rows[part]])
+                later = (exact < border) | ((exact == border) & (ids[rows] > last))
+                rows, exact = rows[later], exact[later]
+                best = _best(exact, k)
+                scores[query, : len(best)], found[query, : len(best)] = exact[best], ids[rows[best]]
+
+    threads = min(nq, cores.threads(nq * n * vectors.shape[1], _EACH[nq >= _BATCH]))
+    with contextlib.nullcontext() if nq < _BATCH else cores.one_for_products():
+        cores.in_parts(answer, nq, threads)
     return scores, found
 
 
@@ -224,32 +266,26 @@ def range_search(
         allowed: which of the vectors may be returned; all if None.
 
     Returns:
-        for each query scores (m,) and ids (m,), by ascending id.
+        for each query scores (m,) and ids (m,), best first, equal scores by ascending id.
     """
-    least = score - _rounding(vectors.shape[1])
-    parts: list[list[tuple[Floats, Ids]]] = [[] for _ in queries]
-    step = max(1, _ALL // max(1, len(queries)))
-    for start in range(0, len(vectors), step):
-        block = vectors[start : start + step]
-        near = queries @ block.T >= least
-        if allowed is not None:
-            near &= allowed.mask[start : start + step]
-        query, place = np.nonzero(near)
-        exact = np.empty(len(query), np.float32)
-        for first in range(0, len(query), (pairs := max(1, _PAIRS // vectors.shape[1]))):
-            some = slice(first, first + pairs)
-            exact[some] = scores_of(queries[query[some]], block[place[some]])
-        kept = exact >= score
-        query, place, exact = query[kept], place[kept], exact[kept]
-        ends = np.searchsorted(query, np.arange(len(queries) + 1))
-        for row in range(len(queries)):
-            mine = slice(ends[row], ends[row + 1])
-            parts[row].append((exact[mine], ids[start : start + step][place[mine]]))
-    return [
-        (np.concatenate([scores for scores, _ in row] or [np.empty(0, np.float32)]),
-         np.concatenate([found for _, found in row] or [np.empty(0, np.int64)]))
-        for row in parts
-    ]  # fmt: skip
+    queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
+    (nq, d), n = queries.shape, len(vectors)
+    least, few = score - _rounding(d), nq < _BATCH
+    group, step = (_BATCH, _ROWS[1]) if few else (_GROUP, _ROWS[0])
+
+    def piece(place: tuple[int, int]) -> Pairs:
+        some, block = queries[place[0] : place[0] + group], vectors[place[1] : place[1] + step]
+        mask = None if allowed is None else allowed.mask[place[1] : place[1] + step]
+        query, row, exact = above(some, block, score, _products(some, block), least, mask)
+        return query + np.int32(place[0]), row + place[1], exact
+
+    threads = cores.threads(nq * n * d, _EACH[not few])
+    pieces = itertools.product(range(0, nq, group), range(0, n, step))
+    with contextlib.nullcontext() if few else cores.one_for_products():
+        pairs = [*in_order(piece, pieces, threads)]
+    limits, scores, rows = by_query(pairs, nq, threads)
+    found, spans = ids[rows], itertools.starmap(slice, itertools.pairwise(limits.tolist()))
+    return [(scores[span], found[span]) for span in spans]
 
 
 def merge(parts: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
@@ -271,9 +307,41 @@ def _flat_candidates(queries: Floats, vectors: Floats, count: int, allowed: Allo
         faiss.knn_inner_product, *pointers, d, nq, n, count, faiss.swig_ptr(scores), faiss.swig_ptr(rows),
         None if allowed is None else allowed.selector,
     )  # fmt: skip
-    with contextlib.nullcontext() if nq < _BATCH else matrix_products(True):  # rounding reaches no answer here
+    multiplied = contextlib.nullcontext() if nq < _BATCH else matrix_products(True)  # rounding reaches no answer here
+    with cores.at_most(cores.threads(nq * n * d, _EACH[nq >= _BATCH])), multiplied:
         search()
     return scores, rows
+
+
+def _by_products(queries: Floats, vectors: Floats, count: int) -> tuple[Floats, Ids]:
+    """The same by NumPy's products: its matrices multiply several times as fast as those of FAISS where a processor is
+    newer than FAISS's own BLAS."""
+    nq, (n, d) = len(queries), vectors.shape
+    scores, rows = np.full((nq, count), -np.inf, np.float32), np.full((nq, count), -1, np.int64)
+
+    def part(some: slice) -> None:
+        for start in range(some.start, some.stop, _BLOCK[0]):
+            mine = slice(start, min(start + _BLOCK[0], some.stop))
+            for first in range(0, n, _BLOCK[1]):
+                near = queries[mine] @ vectors[first : first + _BLOCK[1]].T
+                compiled.kernel.keep_best(scores[mine], rows[mine], near, len(near), first)
+
+    threads = min(cores.threads(nq * n * d, _EACH[True]), 2 * nq // _MANY)
+    with cores.one_for_products():
+        cores.in_parts(part, nq, threads)
+    return scores, rows
+
+
+def _products(queries: Floats, vectors: Floats) -> Floats:
+    """The inner products (nq, n) of some queries and vectors, both C-contiguous, each rounded somehow."""
+    if len(queries) >= _BATCH:
+        product: Floats = queries @ vectors.T
+        return product
+    out = np.empty((len(queries), len(vectors)), np.float32)
+    for query, row in zip(queries, out, strict=True):  # NumPy would wake all of its threads for it
+        pointers = faiss.swig_ptr(row), faiss.swig_ptr(query), faiss.swig_ptr(vectors)
+        faiss.fvec_inner_products_ny(*pointers, vectors.shape[1], len(vectors))
+    return out
 
 
 def _rounding(d: int) -> float:

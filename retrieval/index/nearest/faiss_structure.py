@@ -3,6 +3,7 @@ everything that centres (PCA) is right."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,7 +16,7 @@ import numpy as np
 from retrieval.base.given import seeded
 from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
-from retrieval.index.nearest import faiss_files
+from retrieval.index.nearest import cores, faiss_files
 from retrieval.index.nearest.exact import matrix_products
 from retrieval.index.nearest.faiss_options import Settings, empty, project
 from retrieval.index.nearest.structure import Floats, Positions
@@ -141,10 +142,11 @@ class FaissStructure:
         distances = np.empty((len(queries), count), np.float32)
         found = np.empty((len(queries), count), np.int64)
         pointers = faiss.swig_ptr(queries), count, faiss.swig_ptr(distances), faiss.swig_ptr(found)
-        if len(queries) < _FEW:
-            index.search_c(len(queries), *pointers, settings(count, parameters))
+        if len(queries) == 1:
+            index.search_c(1, *pointers, settings(count, parameters))
         else:
-            with matrix_products(False):
+            alike = matrix_products(False) if len(queries) >= _FEW else contextlib.nullcontext()
+            with cores.at_most(cores.threads(len(queries), cores.EACH)), alike:
                 index.search_c(len(queries), *pointers, settings(count, parameters))
         return found
 

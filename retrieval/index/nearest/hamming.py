@@ -73,7 +73,8 @@ def exact_hamming(
 def hamming_range_search(
     queries: Codes, codes: Codes, ids: Ids, score: float, allowed: Allowed | None = None
 ) -> list[tuple[Floats, Ids]]:
-    """All codes that score at least so much: for each query scores (m,) and ids (m,), by ascending id."""
+    """All codes that score at least so much: for each query scores (m,) and ids (m,), best first, equal
+    scores by ascending id."""
     bits = 8 * codes.shape[1]
     codes = np.ascontiguousarray(codes)
     out = []
@@ -82,7 +83,9 @@ def hamming_range_search(
         near = all_scores >= score
         if allowed is not None:
             near &= allowed.mask
-        out.append((all_scores[near], ids[near]))
+        rows = np.flatnonzero(near)
+        rows = rows[np.argsort(-all_scores[rows], kind="stable")]
+        out.append((all_scores[rows], ids[rows]))
     return out
 
 

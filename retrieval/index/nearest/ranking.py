@@ -11,7 +11,6 @@ without, and is what the tests hold the kernel to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, chain
 from typing import Any, overload
 
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.base import compiled
+from retrieval.index.nearest import cores
 from retrieval.index.nearest.structure import Floats, Positions
 
 Ids = npt.NDArray[np.int64]
@@ -119,8 +119,8 @@ class Ranker:
         if self._compiled is not None:
             scores, ids = np.empty(shape, np.float32), np.empty(shape, np.int64)
             flat, limits = (None, None) if exclude is None else (exclude.flat, exclude.limits)
-            threads = 1 if shape[0] < 2 * _EACH else min(faiss.omp_get_max_threads(), shape[0] // _EACH)
-            if threads == 1:
+
+            if shape[0] < 2 * _EACH:
                 return scores, ids, self._compiled.into(scores, ids, queries, found, mask, flat, limits)
 
             def part(some: slice) -> int:
@@ -129,11 +129,7 @@ class Ranker:
                 lacking: int = self._compiled.into(*arrays, mask, flat, own)
                 return lacking
 
-            ends = [shape[0] * end // threads for end in range(threads + 1)]
-            with ThreadPoolExecutor(
-                threads
-            ) as pool:  # for this call alone: a process that forks takes no threads along
-                return scores, ids, sum(pool.map(part, map(slice, ends, ends[1:])))
+            return scores, ids, sum(cores.in_parts(part, shape[0], cores.threads(shape[0], _EACH)))
         rows: Ids = found.astype(np.int64)
         if self._row_of is not None:
             rows = np.where(rows < 0, -1, self._row_of[rows])
@@ -196,6 +192,64 @@ def scores_of(queries: Floats, vectors: Floats) -> Floats:
     np.minimum(scores, 1, out=scores)  # twice as fast as clip for a few
     np.maximum(scores, -1, out=scores)
     return scores
+
+
+Pairs = tuple[npt.NDArray[np.int32], Ids, Floats]
+"""Pairs of queries and vectors: the query of each, the row of the vector, and the score, (m,) each."""
+
+
+def above(
+    queries: Floats,
+    vectors: Floats,
+    score: float,
+    near: Floats,
+    least: float,
+    mask: npt.NDArray[np.bool_] | None = None,
+) -> Pairs:
+    """The pairs that score at least so much, in the order of the queries and then of the vectors.
+
+    Args:
+        queries: (nq, d). vectors: (n, d). Both C-contiguous.
+        score: the least that counts.
+        near: (nq, n), C-contiguous: about what they score. least: of that, what a pair needs to be looked at.
+        mask: bool (n,), the vectors that count; all if None.
+    """
+    if compiled.kernel is not None:
+        found = compiled.kernel.above(queries, vectors, near, mask, queries.shape[1], least, score)
+        return np.frombuffer(found[0], np.int32), np.frombuffer(found[1], np.int64), np.frombuffer(found[2], np.float32)
+    query, row = np.nonzero(near >= least if mask is None else (near >= least) & mask)
+    exact = np.empty(len(query), np.float32)
+    for first in range(0, len(query), (pairs := max(1, _PAIRS // vectors.shape[1]))):
+        some = slice(first, first + pairs)
+        exact[some] = scores_of(queries[query[some]], vectors[row[some]])
+    kept = exact >= score
+    return query[kept].astype(np.int32), row[kept], exact[kept]
+
+
+def by_query(pairs: Sequence[Pairs], nq: int, threads: int) -> tuple[Ids, Floats, Ids]:
+    """Pairs in the order of the queries, each query's best first, equal scores by ascending row.
+
+    Args:
+        pairs: in any order. nq: how many queries there are. threads: to do it on.
+
+    Returns:
+        limits int64 (nq + 1,), scores (m,) and rows (m,): query i has those from ``limits[i]`` up to ``limits[i + 1]``.
+    """
+    query = np.concatenate([np.empty(0, np.int32), *(one for one, _, _ in pairs)])
+    row = np.concatenate([np.empty(0, np.int64), *(one for _, one, _ in pairs)])
+    score = np.concatenate([np.empty(0, np.float32), *(one for _, _, one in pairs)])
+    limits = np.zeros(nq + 1, np.int64)
+    np.cumsum(np.bincount(query, minlength=nq), out=limits[1:])
+    if compiled.kernel is None:
+        order = np.lexsort((row, -score, query))
+        return limits, score[order], row[order]
+    scores, rows = np.empty_like(score), np.empty_like(row)
+
+    def part(some: slice) -> None:
+        compiled.kernel.gather_into(scores, rows, limits, query, score, row, some.start, some.stop)
+
+    cores.in_parts(part, nq, threads)
+    return limits, scores, rows
 
 
 def _shortlist(queries: Floats, vectors: Floats, rows: Ids, count: int) -> Ids:

@@ -20,6 +20,7 @@ import numpy as np
 from retrieval.base.files import TEMPORARY, name_durably
 from retrieval.base.open_file import DamagedFileError
 from retrieval.errors import RetrievalError
+from retrieval.index.nearest import cores
 from retrieval.index.nearest.structure import Floats, Positions
 
 NAME = "SymphonyQG"
@@ -118,7 +119,7 @@ class SymphonyStructure:
         width = min(max(reach, parameters.get("ef", 0)), self._size)
         if width > _WIDEST:  # narrower it would find too few: who asks has to look at every vector
             return np.full((len(queries), count), -1)
-        threads = 1 if len(queries) == 1 else faiss.omp_get_max_threads()
+        threads = 1 if len(queries) == 1 else cores.threads(len(queries), cores.EACH)
         found: Positions
         filled = queries if self.dim >= _LEAST_DIM else _filled(queries)
         try:

@@ -103,9 +103,13 @@ class Reranker(Protocol):
         """The hits of one query in their new order."""
 
 
+_NONE = np.full(1024, np.nan)
+_NONE.flags.writeable = False
+
+
 def unchanged(ids: NDArray[np.int64], scores: NDArray[np.float32]) -> Reranked:
     """The first ranking as it is: ids (m,) and scores (m,)."""
-    return Reranked(ids, scores, np.full(len(ids), np.nan))
+    return Reranked(ids, scores, _NONE[: len(ids)] if len(ids) <= len(_NONE) else np.full(len(ids), np.nan))
 
 
 def reordered(first: FirstRanking, looked_at: int, scores: NDArray[np.float64]) -> Reranked:

@@ -26,8 +26,9 @@ class Loss(NamedTuple):
 
     Attributes:
         make: what makes it: a file of this package and a class or function there, which takes any of ``margin``,
-            ``temperature``, ``mining`` and ``seed`` of the recipe, ``dim`` (the embeddings' length, or bits) and
-            ``classes`` (how many the labels number), ``given`` (a batch is made of pairs) and ``unit`` (vectors).
+            ``temperature``, ``smoothing``, ``mining`` and ``seed`` of the recipe, ``dim`` (the embeddings' length, or
+            bits) and ``classes`` (how many the labels number), ``given`` (a batch is made of pairs) and ``unit``
+            (vectors).
         margin: where the recipe gives none: squared distance, distance, radians, cosine or bits.
         temperature: where the recipe gives none.
         rate: how many times the usual learning rate of SGD suits a loss whose gradients are much smaller or much larger
@@ -101,6 +102,7 @@ def create(recipe: Any, dim: int, classes: int) -> nn.Module:
     choices = {
         "margin": known.margin if recipe.margin is None else recipe.margin,
         "temperature": known.temperature if recipe.temperature is None else recipe.temperature,
+        "smoothing": recipe.smoothing,
         "mining": recipe.mining,
         "given": recipe.sampler == "pairs",
         "unit": recipe.space == "unit",

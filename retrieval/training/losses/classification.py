@@ -61,18 +61,22 @@ class SoftmaxLoss(nn.Module):
     """An ordinary classifier on the unit embedding: the yardstick that an embedding is held against.
 
     Logits are ``embeddings @ weight.T + bias``.
+
+    Args:
+        smoothing: the share ε of each target that is spread evenly over all classes (Szegedy et al. 2016).
     """
 
     unit = True
 
-    def __init__(self, dim: int, classes: int, scale: float = 16.0, seed: int = 0) -> None:
+    def __init__(self, dim: int, classes: int, scale: float = 16.0, seed: int = 0, smoothing: float = 0.0) -> None:
         super().__init__()
+        self.smoothing = smoothing
         self.weight = nn.Parameter(scale * _directions(dim, classes, seed))
         self.bias = nn.Parameter(torch.zeros(classes))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = F.linear(widened(embeddings), self.weight, self.bias)
-        return F.cross_entropy(logits, labels), torch.tensor(math.nan)
+        return F.cross_entropy(logits, labels, label_smoothing=self.smoothing), torch.tensor(math.nan)
 
 
 def norm_softmax(dim: int, classes: int, temperature: float, seed: int) -> ArcFaceLoss:

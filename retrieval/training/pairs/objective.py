@@ -55,26 +55,37 @@ class AllPairs(nn.Module):
 
     Args:
         compare: features of both sides → logits. Its weights are learned with the network that it is a method of.
+        dtype: what it computes in: for thousands of pairs of long features it is as much work as the embedding of some
+            pictures.
     """
 
     unit = False
 
-    def __init__(self, compare: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, compare: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.compare = compare
+        self.dtype = dtype
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
         genuine = labels[first] == labels[second]
-        logits = self.compare(features[first], features[second])
+        lower = self.dtype != torch.float32
+        rows = features.to(self.dtype) if lower else features
+        with torch.autocast(labels.device.type, dtype=self.dtype, enabled=lower):
+            # index_select, whose gradient adds up whole rows, where that of rows[first] adds up single numbers
+            logits = self.compare(rows.index_select(0, first), rows.index_select(0, second)).to(features.dtype)
         same, other = logits[genuine], logits[~genuine]
         loss = (F.softplus(-same).mean() + F.softplus(other).mean()) / 2
         return loss, ((same > 0).float().mean() + (other <= 0).float().mean()) / 2
 
 
-def objective(network: nn.Module) -> tuple[nn.Module, nn.Module]:
+def objective(network: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, nn.Module]:
     """What the engine moves and what it minimises: a siamese network computes the features of a batch once and learns
-    from all of its pairs, another one from pairs that were drawn."""
+    from all of its pairs, another one from pairs that were drawn.
+
+    Args:
+        dtype: what the engine computes in.
+    """
     if isinstance(network, SiameseNetwork):
-        return OneSide(network), AllPairs(network.compare)
+        return OneSide(network), AllPairs(network.compare, dtype)
     return BothSides(network), DrawnPairs()

@@ -31,7 +31,7 @@ from retrieval.training.history import PairReading, Watch
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.encoder_hits import Asked, Hits
 from retrieval.training.pairs.objective import objective
-from retrieval.training.pairs.validation import Side, balanced_pairs, can_pair, logits, with_classes
+from retrieval.training.pairs.validation import Drawn, accuracy, balanced_pairs, can_pair, logits, with_classes
 from retrieval.training.run_folder import Saved, open_run
 from retrieval.training.sampling.balanced import ClassBatches
 from retrieval.training.sampling.pairs import BalancedPairs
@@ -41,6 +41,9 @@ from retrieval.training.training_set import Batches, Source
 
 VALIDATION_PAIRS = 2000
 """At most so many pairs of validation pictures are scored after each epoch."""
+
+ACCURACY = "pair accuracy"
+"""The name of the share of balanced pairs that a probability of a half parts rightly."""
 
 NO_WEIGHT = (
     "No held-out picture has a right and a wrong hit, so that nothing says what the network's score counts beside the "
@@ -58,8 +61,8 @@ class TrainedPair(Outcome[PairRecipe, PairReading]):
 
     Attributes:
         measures: of the last weights on the validation pairs, by name, with intervals
-            (:func:`retrieval.measures.roc.verify`); empty without validation pairs. With the hits of an
-            encoder also that encoder's equal error rate, and that of both together.
+            (:func:`retrieval.measures.roc.verify`), and the pair accuracy; empty without validation pairs. With the
+            hits of an encoder also that encoder's equal error rate, and that of both together.
     """
 
     measures: dict[str, Interval]
@@ -131,7 +134,7 @@ class PairRun(Run[PairRecipe, PairReading]):
             pretrained=asked.net == "comparison" and networks.pretrained(asked.trunk),
         )
         self.engine = Engine(
-            *objective(self.network.to(self.device, memory_format=torch.channels_last)),
+            *objective(self.network.to(self.device, memory_format=torch.channels_last), self.dtype),
             self.recipe.for_engine(),
             self.network.preprocessing,
             self.device,
@@ -141,7 +144,7 @@ class PairRun(Run[PairRecipe, PairReading]):
         self.monitor = Watch(self.recipe.lr or 0)
         self.held_out = self._validation_pairs(source)
 
-    def _validation_pairs(self, train: Source) -> tuple[Side, Side] | None:
+    def _validation_pairs(self, train: Source) -> Drawn | None:
         """As many genuine pairs as impostors, in turns: with the hits of an encoder, a right and a wrong one of each of
         some held-out pictures."""
         labels = self.validation.labels
@@ -151,13 +154,12 @@ class PairRun(Run[PairRecipe, PairReading]):
                 return None
             held_out = Source(self.validation, train.preprocessing)
             first, second = balanced_pairs(labels, count, self.asked.seed)
-            return Side(_reader(held_out), labels, first), Side(_reader(held_out), labels, second)
+            return Drawn(_reader(held_out), labels, first, second)
         self.answers = self.hits.ask(count // 2)
         if self.answers is None:
             return None
         read = _reader(train, Source(self.validation, train.preprocessing))
-        sides = np.repeat(self.answers.rows, 2), self.answers.hits.ravel()
-        return Side(read, self.hits.labels, sides[0]), Side(read, self.hits.labels, sides[1])
+        return Drawn(read, self.hits.labels, np.repeat(self.answers.rows, 2), self.answers.hits.ravel())
 
     def _sampler(self, drawn: BalancedPairs) -> Sampler:
         asked = self.asked
@@ -174,7 +176,7 @@ class PairRun(Run[PairRecipe, PairReading]):
 
     @property
     def watched(self) -> int:
-        return 0 if self.held_out is None else sum(len(side.rows) for side in self.held_out)
+        return 0 if self.held_out is None else self.held_out.embedded(siamese(self.asked.net))
 
     def reading(self, epoch: int, measured: Measured, lr: float, quality: float) -> PairReading:
         return PairReading(self.step, epoch, measured.loss, measured.active, lr, self.seconds, quality)
@@ -223,7 +225,7 @@ class PairRun(Run[PairRecipe, PairReading]):
         if self.held_out is None:
             return None
         scorer = PairScorer(self.network, self.device, torch.get_num_threads())
-        return with_classes(logits(scorer, *self.held_out), *self.held_out)
+        return with_classes(logits(scorer, self.held_out), self.held_out)
 
     def _measured(self) -> tuple[dict[str, Interval], Together | None]:
         """The measures of the weights as they are, and how their scores go with those of the encoder, if there is one.
@@ -235,7 +237,7 @@ class PairRun(Run[PairRecipe, PairReading]):
             if self.hits is not None:
                 self.report(NO_WEIGHT)
             return {}, None
-        measures = verify(scores)
+        measures = verify(scores) | {ACCURACY: accuracy(scores, 0.0)}
         if self.hits is None or self.answers is None:
             return measures, None
         similarities, said = self.answers.similarities, scores.scores.reshape(-1, 2).astype(np.float64)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from retrieval import images
 from retrieval.base.machine import cores
+from retrieval.base.object_address import is_object
 from retrieval.base.placed_files import Root
 from retrieval.base.progress import bar
 from retrieval.base.text import printable
@@ -23,6 +24,7 @@ from retrieval.images import perceptual, reading
 from retrieval.index import Index
 from retrieval.index.folder import ENCODER, is_index
 from retrieval.index.vectors import as_numbers
+from retrieval.places.folder import Folder
 from retrieval.traps.duplicates.grouping import Known, grouped
 from retrieval.traps.duplicates.photographs import OneFile, files_of, in_system_folder
 from retrieval.traps.duplicates.report import LARGEST, OLDEST, Duplicates
@@ -161,18 +163,28 @@ def _look_at(source: str | Path, threads: int, *, exact: bool = False, outside: 
     if is_an_index(source):
         with Index.open(source) as index:
             return _of_index(index, threads, exact)
+    _refuse_objects(source)
     found = images.find(source)
     root = Path(source).resolve()
-    looked = _read(root, found.paths, threads, Root(root, linked=outside))
+    looked = _read(root, found.paths, threads, Folder(root, linked=outside))
     if not looked.known.pictures:
         raise RetrievalError(f"No picture in {printable(root)!r} can be read; give a folder or an index.")
     return looked._replace(skipped=(*found.skipped, *looked.skipped))
+
+
+def _refuse_objects(place: str | Path) -> None:
+    if is_object(place):
+        raise RetrievalError(
+            f"The pictures in {printable(place)!r} are objects of a store, and near-duplicates are looked for among "
+            "files, which can be moved and moved back; give a folder with copies of them."
+        )
 
 
 def _of_index(index: Index, threads: int, exact: bool, among: Ints | None = None) -> _Looked:
     ids = index.ids() if among is None else np.unique(among)
     if not len(ids):
         raise RetrievalError(f"The index {printable(index.name)!r} is empty; add pictures to it.")
+    _refuse_objects(index.root)
     root = Path(index.root).resolve()
     items = index.items(ids)
     known, skipped, notes = _read(root, [item.path for item in items], threads, index.pictures)

@@ -42,11 +42,11 @@ from typing import Any
 
 from retrieval import images
 from retrieval.base.found import Found
+from retrieval.base.placed_files import failure
 from retrieval.base.progress import bar
 from retrieval.base.text import plain, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
-from retrieval.images.folders import failure
 from retrieval.images.kinds import suffix
 from retrieval.traps.duplicates.find import is_an_index
 from retrieval.traps.duplicates.photographs import SIDECARS, Seen, is_film

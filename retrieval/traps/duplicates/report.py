@@ -16,6 +16,7 @@ from retrieval.base.table import csv_text
 from retrieval.base.text import aligned, plain, printable
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
+from retrieval.places.folder import Folder
 from retrieval.traps.duplicates.photographs import Seen
 
 Kind = Literal["exact", "hash", "embedding"]
@@ -131,11 +132,10 @@ class Duplicates(Found):
 
     def placed(self, path: str) -> Placed:
         """The file of a picture, to be opened as those were that were compared."""
-        ours, *theirs = self.places or (Root(self.root),)
+        ours, *theirs = self.places or (Folder(self.root),)
         if not (theirs and PurePath(path).is_absolute()):
             return ours / path
-        below = str(theirs[0].path) + "/"
-        return theirs[0] / path.removeprefix(below)
+        return theirs[0] / path.removeprefix(f"{theirs[0].name}/")
 
     @property
     def could_go(self) -> tuple[Copy, ...]:

@@ -1,7 +1,7 @@
 // The page: one state, which is the address, drawn by the part of the page that it names.
 
 import { get, on, post, root, use } from "./api.js";
-import { $, banner, count, dialog, make, say } from "./dom.js";
+import { $, banner, count, dialog, make, say, several } from "./dom.js";
 import * as keys from "./keys.js";
 import * as large from "./large.js";
 import * as query from "./query.js";
@@ -100,7 +100,7 @@ async function poll() {
   if (!before.items && now.items) return draw(state.now, null, true);
   if (results.generation() !== undefined && now.generation !== results.generation() && state.now.view === "search") {
     const more = now.items - before.items;
-    banner(more > 0 ? `${count(more)} new ${more === 1 ? "picture" : "pictures"}` : "The collection has changed",
+    banner(more > 0 ? several(more, "new picture") : "The collection has changed",
       make("button", { type: "button", onclick: () => { banner(""); draw(state.now, null, true); } }, "show"));
   }
 }

@@ -24,6 +24,9 @@ export function say(text) {
 
 export const count = (number) => Number(number).toLocaleString("en");
 
+// "1 picture", "3 pictures"
+export const several = (number, one) => `${count(number)} ${one}${number === 1 ? "" : "s"}`;
+
 // As the command line has it: never 0 or 1, since nothing that was measured is certain.
 export function chance(p, digits = 2) {
   const least = 10 ** -digits;

@@ -2,29 +2,33 @@
 // Nothing here deletes a picture: the outcome is a list, or a move that is taken back.
 
 import { address, call, get, post, thumbnail } from "./api.js";
-import { $, count, dialog, download, make, named, say } from "./dom.js";
+import { $, count, dialog, download, later, make, named, say, several } from "./dom.js";
 import { made, old } from "./making.js";
 import * as state from "./state.js";
 
 const KINDS = { exact: "the same bytes", near: "nearly the same", similar: "merely similar" };
 const PAGE = 30;
+const LEAST = 0.5; // the service takes none below that
+const USUAL = 0.95;
 
 let turn = 0; // whatever began before the last one shows nothing any more
 let may = false;
 let shown = null; // {answer, groups}
-let chosen = { kind: "", rule: "largest" };
+let chosen = { kind: "", rule: "largest", score: "" };
 let key = ""; // of the address that is drawn
+let held = null; // which field somebody is at who says how alike: they may go on there
 let own = new Map(); // decisions of who may not write, by id
 
 export function leave() { turn++; key = ""; }
 
 export async function draw(s, about) {
-  const now = JSON.stringify([s.index, s.rule, s.kind]);
+  const now = JSON.stringify([s.index, s.rule, s.kind, s.score]);
   if (now === key) return;
   key = now;
-  chosen = { kind: s.kind, rule: s.rule || "largest" };
+  chosen = { kind: s.kind, rule: s.rule || "largest", score: scoreOf(s.score) };
   const mine = ++turn;
   const alive = () => mine === turn;
+  held = document.activeElement?.closest?.("#likeness") ? document.activeElement.type : null;
   may = false;
   if (about.writable) may = await get("/session", {}, { of: null }).then((told) => told.write, () => false);
   own = may ? new Map() : new Map(JSON.parse(sessionStorage.getItem(place(about)) || "[]"));
@@ -33,12 +37,19 @@ export async function draw(s, about) {
   await show(about, alive);
 }
 
+// As the service keeps it: in hundredths; nothing for the usual one.
+const scoreOf = (text) => {
+  const score = Math.round(100 * Number(text)) / 100;
+  return text === "" || !(score >= LEAST && score <= 1) || score === USUAL ? "" : String(score);
+};
+const asked = () => ({ rule: chosen.rule, ...(chosen.score ? { score: Number(chosen.score) } : {}) });
+
 const place = (about) => `retrieval decisions ${about.name}`;
 const bytes = (size) => (size >= 1e9 ? `${(size / 1e9).toFixed(1)} GB` : size >= 1e6 ? `${(size / 1e6).toFixed(1)} MB` : `${Math.ceil(size / 1e3)} kB`);
 const decisionOf = (item) => (may ? item.decided : own.get(item.id)) || null;
 
 async function show(about, alive) {
-  const ask = () => get("/duplicates", { rule: chosen.rule, kind: chosen.kind, k: PAGE });
+  const ask = () => get("/duplicates", { ...asked(), kind: chosen.kind, k: PAGE });
   const answer = await made(ask, alive, "Looking for duplicates.");
   if (!answer) { if (alive()) key = ""; return; }
   shown = { answer, groups: answer.groups, about, alive, cursor: answer.cursor };
@@ -51,22 +62,40 @@ async function show(about, alive) {
   const list = make("div", { id: "groups" });
   const more = make("button", { type: "button", hidden: !shown.cursor, onclick: () => next(list, more) }, "more groups");
   $("#results").replaceChildren(
-    make("div", { class: "head" }, make("h1", { id: "count" }, all ? `${count(all)} ${all === 1 ? "group" : "groups"} of pictures that show the same` : "No picture is here twice."),
+    make("div", { class: "head" }, make("h1", { id: "count" }, all ? `${several(all, "group")} of pictures that show the same` : "No picture is here twice."),
       tab("", "all", all), ...Object.entries(KINDS).map(([kind, text]) => tab(kind, text, total[kind]))),
-    ...(all ? [make("div", { class: "row" }, make("label", { class: "row quiet" }, "of each group stays ", rule),
-      make("button", { type: "button", id: "bulk", onclick: bulk }, "decide all by this rule …"))] : []),
+    make("div", { class: "row" }, ...(all ? [make("label", { class: "row quiet" }, "of each group stays ", rule),
+      make("button", { type: "button", id: "bulk", onclick: bulk }, "decide all by this rule …")] : []), likeness()),
     list, more, make("p", { class: "quiet" }, old(answer) + answer.notes.join(" ")), make("div", { id: "outcome", role: "region", "aria-label": "What is decided" }));
   list.append(...shown.groups.map(row));
+  if (held && document.activeElement === document.body) $(`#likeness [type=${held}]`).focus();
+  held = null;
   list.addEventListener("keydown", keyed);
   outcome();
   say($("#count").textContent);
+}
+
+// From which score pictures are merely similar; another one has all of them looked at again, so it waits for a rest.
+function likeness() {
+  const value = chosen.score || String(USUAL);
+  const field = (type, name) => make("input", { type, min: String(LEAST), max: "1", step: "0.01", value, "aria-label": name });
+  const slider = field("range", "Merely similar from this score on");
+  const number = field("number", "Merely similar from this score on, as a number");
+  const go = later(700, () => {
+    const score = scoreOf(number.value);
+    if (score !== chosen.score && number.isConnected) state.go({ score });
+  });
+  slider.addEventListener("input", () => { number.value = slider.value; go(); });
+  number.addEventListener("input", () => { if (number.validity.valid && number.value) { slider.value = number.value; go(); } });
+  number.addEventListener("change", () => { if (!number.validity.valid || !number.value) number.value = value; });
+  return make("span", { class: "row quiet", id: "likeness", role: "group", "aria-label": "How alike" }, "merely similar from a score of", slider, number);
 }
 
 async function next(list, more) {
   more.disabled = true;
   try {
     const of = shown;
-    const answer = await get("/duplicates", { rule: chosen.rule, kind: chosen.kind, k: PAGE, cursor: of.cursor });
+    const answer = await get("/duplicates", { ...asked(), kind: chosen.kind, k: PAGE, cursor: of.cursor });
     if (of !== shown) return; // by another rule by now
     shown.cursor = answer.cursor;
     shown.groups.push(...answer.groups);
@@ -177,7 +206,7 @@ function outcome() {
 
 async function list() {
   try {
-    const answer = await call("POST", "/duplicates/list", { json: { rule: chosen.rule, ...(may ? {} : { decisions: Object.fromEntries(own) }) }, raw: true });
+    const answer = await call("POST", "/duplicates/list", { json: { ...asked(), ...(may ? {} : { decisions: Object.fromEntries(own) }) }, raw: true });
     download("duplicates.csv", await answer.blob());
   } catch (error) { trouble(error); }
 }
@@ -195,17 +224,17 @@ async function bulk() {
   const kinds = chosen.kind ? [chosen.kind] : ["exact", "near"];
   let told;
   try {
-    told = await post("/duplicates/preview", { rule: chosen.rule, kinds });
+    told = await post("/duplicates/preview", { ...asked(), kinds });
   } catch (error) { return trouble(error); }
   const box = dialog("What this rule would decide",
-    make("p", {}, told.go ? `In ${count(told.groups)} groups ${count(told.keep)} pictures stay and ${count(told.go)} may go, ${bytes(told.bytes)}. Nothing is moved or deleted by that.` : "Nothing: what is merely similar is not offered to go."),
+    make("p", {}, told.go ? `In ${several(told.groups, "group")}: ${several(told.keep, "picture")} to stay, ${count(told.go)} may go, ${bytes(told.bytes)}. Nothing is moved or deleted by that.` : "Nothing: what is merely similar is not offered to go."),
     make("ul", { class: "quiet" }, told.some.map((path) => make("li", {}, path)), told.go > told.some.length ? make("li", {}, `and ${count(told.go - told.some.length)} more`) : null),
     make("div", { class: "row" },
       told.go ? make("button", { type: "button", onclick: async () => {
         box.close();
         if (!may) return decide(told.decisions);
         try {
-          await post("/duplicates/decisions", { rule: chosen.rule, kinds });
+          await post("/duplicates/decisions", { ...asked(), kinds });
           await again();
         } catch (error) { trouble(error); }
       } }, "decide so") : null,
@@ -215,17 +244,17 @@ async function bulk() {
 async function move() {
   let told;
   try {
-    told = await post("/duplicates/move", { dry_run: true });
+    told = await post("/duplicates/move", { ...asked(), dry_run: true });
   } catch (error) { return trouble(error); }
   const stays = told.left.length ? make("details", {}, make("summary", {}, `${count(told.left.length)} stay where they are`), make("ul", { class: "quiet" }, told.left.slice(0, 50).map((one) => make("li", {}, `${one.path}: ${one.reason}`)))) : null;
-  const box = dialog("Move what may go?", make("p", {}, `${count(told.moved.length)} pictures, ${bytes(told.size)}, would be moved out of the pictures' folder, after an undo file is written. They can be moved back here.`),
+  const box = dialog("Move what may go?", make("p", {}, `${several(told.moved.length, "picture")}, ${bytes(told.size)}, would be moved out of the pictures' folder, after an undo file is written. They can be moved back here.`),
     make("ul", { class: "quiet" }, told.moved.slice(0, 10).map((path) => make("li", {}, path))), stays,
     make("div", { class: "row" },
       told.moved.length ? make("button", { type: "button", onclick: async () => {
         box.close();
         try {
-          const done = await post("/duplicates/move", {});
-          say(`${count(done.moved.length)} pictures moved`);
+          const done = await post("/duplicates/move", asked());
+          say(`${several(done.moved.length, "picture")} moved`);
           await again();
         } catch (error) { trouble(error); }
       } }, "move them") : null,
@@ -235,7 +264,7 @@ async function move() {
 async function undoMove() {
   try {
     const done = await post("/duplicates/undo", { undo: shown.answer.moves.undo[0] });
-    say(`${count(done.back.length)} files moved back`);
+    say(`${several(done.back.length, "file")} moved back`);
     await again();
   } catch (error) { trouble(error); }
 }

@@ -1,7 +1,7 @@
 // The collection in two dimensions: dots in one pass over one array, thumbnails as one comes closer, a lasso that selects.
 
 import { call, get, post, thumbnail } from "./api.js";
-import { $, count, make, named, say } from "./dom.js";
+import { $, count, make, named, say, several } from "./dom.js";
 import * as large from "./large.js";
 import { failed, made } from "./making.js";
 import * as results from "./results.js";
@@ -61,7 +61,7 @@ function build(map, told, alive) {
   const button = (text, title, job) => make("button", { type: "button", title, "aria-label": /[a-z]/.test(text) ? null : title, onclick: job }, text);
   const lasso = make("button", { type: "button", id: "lasso", "aria-pressed": "false", title: "Draw around pictures; or hold shift while you draw", onclick: () => { map.lassoing = !map.lassoing; lasso.setAttribute("aria-pressed", String(map.lassoing)); } }, "lasso");
   $("#results").replaceChildren(
-    make("div", { class: "head" }, make("h1", { id: "count" }, `${count(map.n)} pictures: what looks alike lies together`),
+    make("div", { class: "head" }, make("h1", { id: "count" }, `${several(map.n, "picture")}: what looks alike lies together`),
       make("label", { class: "row quiet" }, "colour by ", by), lasso,
       button("select what is in view", "Select what is in view", () => pick(map.seen())),
       button("−", "Farther", () => map.zoom(1 / 1.5)), button("+", "Closer", () => map.zoom(1.5)), button("whole map", "The whole map", () => map.whole())),

@@ -1,7 +1,7 @@
 // The answer: what matches, the fold, the doubtful below it; or, before anything is asked, a wall of varied pictures.
 
 import { get, post, use } from "./api.js";
-import { $, copied, count, make, say } from "./dom.js";
+import { $, copied, count, make, say, several } from "./dom.js";
 import { drawFacets } from "./facets.js";
 import * as large from "./large.js";
 import * as selection from "./selection.js";
@@ -204,19 +204,19 @@ function drawFold(mine, answer) {
     make("button", { type: "button", id: "rest", "aria-expanded": String(open), onclick: () => {
       state.go({ rest: !state.now.rest }, { replace: true });
       drawFold(mine, answer);
-    } }, open ? "fold ▴" : `${count(more)}${mine.cursor ? " or more" : ""} more ▸`)));
+    } }, open ? "fold ▴" : `${mine.cursor ? "at least " : ""}${count(more)} more ▸`)));
 }
 
 function drawHead(mine, answer, s, about) {
   const { head } = mine;
   const found = answer.hits.length;
   let text;
-  if (answer.wall) text = `${count(answer.total ?? about.items)} pictures · some of all kinds`;
-  else if (answer.listing) text = `${count(answer.total)} ${answer.total === 1 ? "picture" : "pictures"}`;
+  if (answer.wall) text = `${several(answer.total ?? about.items, "picture")} · some of all kinds`;
+  else if (answer.listing) text = several(answer.total, "picture");
   else if (!found) text = "Nothing in this collection matches.";
-  else text = answer.fold?.sentence || `${count(found)} pictures, ordered by likeness`;
+  else text = answer.fold?.sentence || `${several(found, "picture")}, ordered by likeness`;
   const parts = [make("h1", { id: "count" }, text)];
-  if (answer.fold && answer.fold.matches === null && found) parts.push(calibrateButton(answer, about));
+  if (answer.fold?.advice && found) parts.push(calibrateButton(answer, about));
   parts.push(make("label", { class: "row quiet" }, "sort ", sorting(s, about)));
   if (asks(s, about)) {
     parts.push(make("label", { class: "row quiet" }, "group ", grouping(s)));
@@ -231,7 +231,7 @@ function drawHead(mine, answer, s, about) {
 
 function sorting(s, about) {
   const time = about.attributes?.taken ? "taken" : "modified";
-  const choices = { "": "likeness", [`${time}:desc`]: "newest", [`${time}:asc`]: "oldest", path: "name", label: "label", "size:desc": "largest file" };
+  const choices = { "": asks(s, about) ? "likeness" : "—", [`${time}:desc`]: "newest", [`${time}:asc`]: "oldest", path: "name", label: "label", "size:desc": "largest file" };
   for (const name of Object.keys(about.attributes || {})) if (name !== "taken") choices[name] = name;
   if (s.sort && !(s.sort in choices)) choices[s.sort] = s.sort;
   const select = make("select", { id: "sort", "aria-label": "Sort by", onchange: () => state.go({ sort: select.value, diverse: false }) },

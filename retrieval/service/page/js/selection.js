@@ -1,7 +1,7 @@
 // Pictures that are selected, and what can be done with them: paths, a table, an archive, a tag, a label.
 
 import { address, call } from "./api.js";
-import { $, copied, count, dialog, download, make, say } from "./dom.js";
+import { $, copied, count, dialog, download, make, say, several } from "./dom.js";
 import * as results from "./results.js";
 
 export const picked = new Set();
@@ -87,7 +87,7 @@ function setting(ids, items, name, title) {
     const lines = items.map((item) => `${quoted(item.path)},${quoted(input.value.trim())}`);
     download(`${name}.csv`, ["path," + name, ...lines, ""].join("\r\n"), "text/csv");
   };
-  const box = dialog(`${title} of ${count(ids.length)} pictures`, make("p", {}, input),
+  const box = dialog(`${title} of ${several(ids.length, "picture")}`, make("p", {}, input),
     make("div", { class: "row" },
       writable ? make("button", { type: "button", onclick: () => { if (input.value.trim()) { box.close(); write(ids, values()); } } }, "write into the index") : null,
       make("button", { type: "button", onclick: () => { if (input.value.trim()) { box.close(); list(); } } }, "as a list (CSV)"),

@@ -3,8 +3,8 @@
 import { root } from "./api.js";
 
 const LISTS = ["like", "unlike", "right", "wrong"];
-const WORDS = ["view", "where", "sort", "group", "words", "with", "item", "rule", "kind", "by"];
-const OF = { rule: ["duplicates"], kind: ["duplicates", "errors"], by: ["map"], with: ["compare"] }; // other views have no use for them
+const WORDS = ["view", "where", "sort", "group", "words", "with", "item", "rule", "score", "kind", "by"];
+const OF = { rule: ["duplicates"], score: ["duplicates"], kind: ["duplicates", "errors"], by: ["map"], with: ["compare"] }; // other views have no use for them
 const FLAGS = ["rest", "marked", "diverse"];
 
 let listeners = [];

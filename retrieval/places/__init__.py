@@ -1,0 +1,1 @@
+"""Where pictures lie: in a folder, or in an object store, which is read through fsspec."""
