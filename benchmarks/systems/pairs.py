@@ -54,7 +54,7 @@ KOCH = "error in one-shot trials 8.0 %, on others than Lake's (Koch, Zemel, Sala
 COMPARISONS = {"convnet": "comparison", "vgg16": "comparison-vgg16"}
 """Trunk → the row of the learned comparison over it."""
 
-VGG16 = PairRecipe(net="comparison", trunk="vgg16", size=105, augment="affine", validation=0)
+VGG16 = PairRecipe(net="comparison", trunk="vgg16", size=105, classes_per_batch=8, augment="affine", validation=0)
 """What all sizes of it share, chosen by `records.py choose-comparison`."""
 
 VGG_EPOCHS = 4
