@@ -99,7 +99,8 @@ def _run(argv: list[str], prog: str | None, output: Output) -> int:
         return _overview(argv)
     module, parser = parser_of(verb, prog)
     args = parser.parse_args(_joined(argv[1:]))
-    args.begun = begun  # before anything was imported for the verb, whose time the person waits, too
+    if "begun" in args:  # the verb counts from here: who waits for it waits for its imports, too
+        args.begun = begun
     if verb not in OF_ENGINES:
         _refuse_addresses(verb, args)
     output.form = "json" if getattr(args, "json", False) else "data" if getattr(args, "csv", False) else "text"

@@ -46,6 +46,7 @@ train_triplet.py indexes/photos --out runs/liked --net head --marks marks.jsonl 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(begun=None)
     parser.add_argument(
         "data",
         help="class folders, a CSV (path,label,split), an HDF5 file of `retrieval data`, Omniglot, MNIST, CIFAR-10; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -19,7 +20,8 @@ from retrieval.places.bucket import Bucket
 from retrieval.places.client import stamp_by
 from retrieval.places.fsspec_client import FsspecClient
 from retrieval.places.roots import root_at, root_of
-from retrieval.places.s3_client import S3Client
+
+S3Client: Any = pytest.importorskip("retrieval.places.s3_client", exc_type=ImportError).S3Client
 
 TAKEN = (
     "a.png", "a.png/b.png", "new\nline.png", "caf\u00e9.png", "cafe\u0301.png", "tab\there.png", "q?versionId=1.png",

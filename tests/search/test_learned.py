@@ -318,6 +318,7 @@ def test_no_probability_is_claimed_where_marks_were_heeded(tmp_path, monkeypatch
 
     monkeypatch.setattr(Search, "_readings", readings)
     with Search.open(folder, reranker=FromMarks(marks("id:5", [4], []))) as search:
+        monkeypatch.setattr(search, "_readers", {"labels": None})
         five, six = search.query_ids([5, 6], 3)
     assert all(hit.probability is None for hit in five) and five.no_match is None and five.fold is None
     assert all(hit.probability == 0.5 for hit in six) and six.no_match is not None
