@@ -71,6 +71,9 @@ def in_postgresql(request: pytest.FixtureRequest) -> Put:
 
 
 def in_milvus(request: pytest.FixtureRequest) -> Put:
+    walk, storage = request.node.originalname == "test_a_random_walk", request.node.callspec.params.get("storage")
+    if not request.config.getoption("--long") and (walk or storage not in (None, "float32")):
+        pytest.skip("each collection of Milvus takes seconds; run pytest --long")
     server: MilvusServer = request.getfixturevalue("milvus")
     return _exported(server.address, request)
 
