@@ -52,6 +52,8 @@ POINTS: tuple[tuple[Candidate, tuple[float, ...]], ...] = (
     (Candidate("24,64,128", CLASSIFIER, {}, 0.75), (90,)),
     (Candidate("24,64,128", SMALL, {}), (190,)),
     (Candidate("24,64,128", SMALL, {}, 0.75), (90, 340)),
+    (Candidate("32,64", CLASSIFIER, {}), (190,)),
+    (Candidate("24,64,128,128", CLASSIFIER, {}), (190,)),
     (Candidate("32,128,128", CLASSIFIER, {}), (180,)),
     (Candidate("32,128,128", CLASSIFIER, {}, 0.5), (100,)),
     (Candidate("32,128,128", SMALL, {}, 0.75), (180,)),

@@ -113,7 +113,8 @@ class Stopped(BaseException):
     """The writer dies here: nothing of it runs any more."""
 
 
-def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(folder, address, monkeypatch, long):
+@pytest.mark.long
+def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(folder, address, monkeypatch):
     from retrieval.engines import milvus_index
     from retrieval.engines.milvus import Milvus
 
@@ -122,7 +123,7 @@ def test_a_writer_that_dies_at_any_step_leaves_the_change_whole_or_not_there(fol
     few = milvus_index.FEW_DEAD
     outcomes = set()
     for large in (False, True):
-        for step in range(6) if long else (1, 2, 3)[: 2 + large]:
+        for step in range(6):
             writer = open_index(address, write=True)
             before = state(writer)
             ids = writer.ids()
