@@ -202,13 +202,18 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
     by_structure = grouped(rows)
     for structure, own in by_structure.items():
         for row in own:
-            cells = {name: row[key] / UNITS.get(key, 1.0) for key, name in COSTS.items()}
+            cells = {name: row[key] / UNITS.get(key, 1.0) for key, name in COSTS.items() if applies(key, structure)}
             lines.append({"structure": f"`{structure}`", "vectors": f"{row['items']:,} × {row['dim']}", **cells,
                           f"recall@{K}": f"{row['recall']:.3f}"})  # fmt: skip
         if len(own) > 1:
-            powers = {name: f"*n^{power(own, key):.2f}*" for key, name in COSTS.items()}
+            powers = {name: f"*n^{power(own, key):.2f}*" for key, name in COSTS.items() if applies(key, structure)}
             lines.append({"structure": "", "vectors": "*grows as*", **powers})
     return markdown(lines)
+
+
+def applies(cost: str, structure: str) -> bool:
+    """Whether a structure has such a cost: where all vectors are looked at, nothing is built."""
+    return structure != EXACT or cost != "build"
 
 
 def grouped(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
