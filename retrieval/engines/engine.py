@@ -22,6 +22,15 @@ from retrieval.index.records import Value
 
 Ids = npt.NDArray[np.int64]
 
+APPLICATION = "retrieval"
+"""What stands in the documents of every index as ``application``."""
+
+LARGE = ("skipped", "left_out")
+"""Documents that are not read each time."""
+
+ROUNDED = 1e-5
+"""More than an engine's float32 sums are off in practice: their bound, d·2⁻²⁴, is reached by no vectors."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -73,6 +82,32 @@ class Near(NamedTuple):
 
 class NoIndexError(RetrievalError):
     """There is no index at an address."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(f"There is no index at {address.shown!r}; make one with `retrieval export INDEX --to` it.")
+
+
+def require_known(address: Address, meta: Mapping[str, Any], newest: int) -> None:
+    """Make sure that what an address names is an index that can be read here.
+
+    Args:
+        meta: its documents. newest: the format of this release.
+
+    Raises:
+        RetrievalError: it belongs to another program, or was written by a newer release.
+    """
+    if meta.get("application") != APPLICATION:
+        raise another_program(address)
+    if meta["format"] > newest:
+        raise RetrievalError(
+            f"{address.shown!r} was written by a newer release (format {meta['format']}, this one reads up to "
+            f"{newest}); upgrade retrieval."
+        )
+
+
+def another_program(address: Address) -> RetrievalError:
+    """That what an address names is not ours."""
+    return RetrievalError(f"What {address.shown!r} names belongs to another program; choose another name.")
 
 
 class Engine(ABC):

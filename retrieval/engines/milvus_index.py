@@ -22,7 +22,18 @@ from pymilvus import MilvusClient
 
 from retrieval.engines import milvus_filters
 from retrieval.engines.address import Address
-from retrieval.engines.engine import Change, Engine, Ids, Near, NoIndexError, Row
+from retrieval.engines.engine import (
+    LARGE,
+    ROUNDED,
+    Change,
+    Engine,
+    Ids,
+    Near,
+    NoIndexError,
+    Row,
+    another_program,
+    require_known,
+)
 from retrieval.engines.milvus_connections import (
     PATIENCE,
     GoneError,
@@ -55,8 +66,8 @@ from retrieval.engines.milvus_structure import Structure, efforts
 from retrieval.errors import RetrievalError
 from retrieval.index.records import Value
 
-APPLICATION, FORMAT = "retrieval", 1
-"""What is kept with every index, and the version of the collections."""
+FORMAT = 1
+"""The version of the collections."""
 
 MOST = 16_384
 """Hits of a search that Milvus gives at most."""
@@ -67,9 +78,6 @@ MESSAGE = 8 * 2**20
 NAMED = 2000
 """Ids in one expression: Milvus takes 40 microseconds to read one."""
 
-ROUNDED = 1e-5
-"""More than the float32 sums of Milvus are off in practice."""
-
 FETCHED = 250
 """Items in one answer with all that is known of them, each of which may have 64 KB."""
 
@@ -78,9 +86,6 @@ WHOLE = 30.0
 
 TAIL = 4000
 """Rows that are not in the structure, which are looked at one by one, at most; and a twentieth of all."""
-
-_LARGE = ("skipped", "left_out")
-"""Documents that are not read each time."""
 
 Found = TypeVar("Found")
 Rows = list[dict[str, Any]]
@@ -142,7 +147,7 @@ class MilvusIndex(Engine):
     def meta(self) -> dict[str, Any]:
         """See :meth:`.Engine.meta`."""
         self._state = None  # so that it is read anew, and as it is now
-        state, found = self._asked(lambda state: (state, self._documents(state, f"path not in {json.dumps(_LARGE)}")))
+        state, found = self._asked(lambda state: (state, self._documents(state, f"path not in {json.dumps(LARGE)}")))
         self._kinds = {name: {*kinds} for name, kinds in found.get("kinds", {}).items()}
         return {**found, "generation": state.generation, "items": state.items}
 
@@ -642,26 +647,17 @@ class MilvusIndex(Engine):
     def _named(self) -> str:
         """The collection that has the name now."""
         name = collection_name(self.address.name)
-        nothing = NoIndexError(
-            f"There is no index at {self.address.shown!r}; make one with `retrieval export INDEX --to` it."
-        )
         with self._told():
             if not self._client.has_collection(name, timeout=PATIENCE):
-                raise nothing
+                raise NoIndexError(self.address)
             found = str(self._client.describe_collection(name, timeout=PATIENCE)["collection_name"])
         if found == name or not found.startswith(f"{name}_v"):
-            raise RetrievalError(f"What {self.address.shown!r} names belongs to another program; choose another name.")
+            raise another_program(self.address)
         return found
 
     def _require_index(self) -> dict[str, Any]:
         meta = self.meta()
-        if meta.get("application") != APPLICATION:
-            raise RetrievalError(f"What {self.address.shown!r} names belongs to another program; choose another name.")
-        if meta["format"] > FORMAT:
-            raise RetrievalError(
-                f"{self.address.shown!r} was written by a newer release (format {meta['format']}, this one reads up to "
-                f"{FORMAT}); upgrade retrieval."
-            )
+        require_known(self.address, meta, FORMAT)
         return meta
 
     def _told(self) -> contextlib.AbstractContextManager[None]:

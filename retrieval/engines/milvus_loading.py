@@ -12,9 +12,9 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from retrieval.engines.address import Address
-from retrieval.engines.engine import Engine, Loading, NoIndexError, Row
+from retrieval.engines.engine import APPLICATION, Engine, Loading, NoIndexError, Row, another_program
 from retrieval.engines.milvus_connections import PATIENCE, collection_name, connect, sentences
-from retrieval.engines.milvus_index import APPLICATION, FORMAT, MilvusIndex
+from retrieval.engines.milvus_index import FORMAT, MilvusIndex
 from retrieval.engines.milvus_lease import Lease
 from retrieval.engines.milvus_rows import ENCODER, LARGEST_DIM, PART, Vectors, of_document, of_part, schema
 from retrieval.engines.milvus_state import MilvusState
@@ -131,7 +131,7 @@ class MilvusLoading(Loading):
                 return None, one
             there = str(self._client.describe_collection(self._name, timeout=PATIENCE)["collection_name"])
         if there not in (one, other):
-            raise RetrievalError(f"What {self.address.shown!r} names belongs to another program; choose another name.")
+            raise another_program(self.address)
         return there, other if there == one else one
 
     def _begun(self, source: Mapping[str, Any]) -> MilvusIndex | None:

@@ -23,7 +23,19 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from retrieval.base import progress
 from retrieval.engines import postgresql_filters
 from retrieval.engines.address import Address
-from retrieval.engines.engine import Change, Engine, Ids, Loading, Near, NoIndexError, Row
+from retrieval.engines.engine import (
+    APPLICATION,
+    LARGE,
+    ROUNDED,
+    Change,
+    Engine,
+    Ids,
+    Loading,
+    Near,
+    NoIndexError,
+    Row,
+    require_known,
+)
 from retrieval.engines.postgresql_connections import (
     arguments,
     connect,
@@ -41,14 +53,11 @@ from retrieval.index import Item
 from retrieval.index.records import Value
 from retrieval.index.vectors import UNIT_TOLERANCE
 
-APPLICATION, FORMAT = "retrieval", 1
-"""What stands in ``meta`` of every index, and the version of the tables."""
+FORMAT = 1
+"""The version of the tables."""
 
 PATIENCE = 30.0
 """Seconds that a question waits for a server to be there again, or another in its place."""
-
-ROUNDED = 1e-5
-"""More than the float32 sums of pgvector are off in practice: their bound, d·2⁻²⁴, is reached by no vectors."""
 
 CONNECTIONS = 8
 """That readers of one index have open at once, at most."""
@@ -58,9 +67,6 @@ PLAIN = 6000
 
 SAMPLE = 1000
 """Items whose vectors are looked at in a verification."""
-
-_LARGE = ("skipped", "left_out")
-"""Documents that are not read each time."""
 
 _ITEM = "id, path, label, width, height, size, mtime_ns, sha256"
 _ROW = f"{_ITEM}, attributes, facts"
@@ -163,7 +169,7 @@ class PostgreSQL(Engine):
     def meta(self) -> dict[str, Any]:
         """See :meth:`.Engine.meta`."""
         ask = "SELECT key, value FROM {schema}.meta WHERE key <> ALL(%(large)s)"
-        found = {key: json.loads(value) for key, value in self._all(ask, large=list(_LARGE))}
+        found = {key: json.loads(value) for key, value in self._all(ask, large=list(LARGE))}
         self._kinds = {name: {*kinds} for name, kinds in found.get("kinds", {}).items()}
         return found
 
@@ -526,17 +532,9 @@ class PostgreSQL(Engine):
             meta = self.meta()
         except RetrievalError as error:
             if isinstance(error.__cause__, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
-                raise NoIndexError(
-                    f"There is no index at {self.address.shown!r}; make one with `retrieval export INDEX --to` it."
-                ) from None
+                raise NoIndexError(self.address) from None
             raise
-        if meta.get("application") != APPLICATION:
-            raise RetrievalError(f"What {self.address.shown!r} names belongs to another program; choose another name.")
-        if meta["format"] > FORMAT:
-            raise RetrievalError(
-                f"{self.address.shown!r} was written by a newer release (format {meta['format']}, this one reads up to "
-                f"{FORMAT}); upgrade retrieval."
-            )
+        require_known(self.address, meta, FORMAT)
         return meta
 
     def _put(self, cursor: Any, documents: Mapping[str, Any]) -> None:
