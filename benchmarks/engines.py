@@ -4,11 +4,12 @@ finds.
 
     python benchmarks/engines.py                                  20,000 items of 256 numbers
     python benchmarks/engines.py --sizes 20000 100000 --only folder milvus
+    python benchmarks/engines.py table                            write the table of docs/engines.md from what is kept
 
 The servers are those of tests/support, on this machine; what is not installed is left out, and said. The items are
 around 1,000 centres; the 100 questions are others of the same kind, asked one at a time. Recall is of the ten
 nearest, against the folder's exact search. Each row is printed, and kept in benchmarks/logs/engines.jsonl, as it is
-measured.
+measured; the table has the last of each size and place.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from build import TOP
+from command import markdown, put, status
 
 sys.path.insert(0, str(TOP / "tests/support"))
 
@@ -39,6 +41,8 @@ from retrieval.engines.opening import open_index
 from retrieval.index import Index
 
 LOG = TOP / "benchmarks/logs/engines.jsonl"
+PAGE = TOP / "docs/engines.md"
+MARKS = "<!-- benchmarks/engines.py table: begin -->", "<!-- benchmarks/engines.py table: end -->"
 DIM, QUESTIONS, K, SEED = 256, 100, 10, 0
 TENTH, RARE = "tenth = 3", "rare < 50"
 """Filters that a tenth matches, and fifty items."""
@@ -103,12 +107,37 @@ def made(items: int) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
         yield folder, truth, queries
 
 
-def main() -> None:
+def table() -> str:
+    """The last row of each size and place."""
+    rows = [json.loads(line) for line in LOG.read_text().splitlines()]
+    last = {(row["items"], row["place"]): row for row in rows}
+    ordered = [last[key] for key in sorted(last, key=lambda key: (key[0], list(PLACES).index(key[1])))]
+    machines = "; ".join(sorted({row["machine"] for row in ordered}))
+    return f"Measured on: {machines}. Seed {SEED}.\n\n" + markdown(
+        [
+            {
+                "items": f"{row['items']:,}",
+                "place": row["place"],
+                "structure": row.get("structure", "exact"),
+                "export, s": row.get("export_s"),
+                "a question, ms": row["plain_ms"],
+                "that a tenth match, ms": row["tenth_ms"],
+                "that 50 match, ms": row["rare_ms"],
+                "recall@10": f"{row['recall']:.3f}",
+                "load": row.get("load"),
+            }
+            for row in ordered
+        ]
+    )
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("measure", "table"), default="measure")
     parser.add_argument("--sizes", type=int, nargs="+", default=[20_000], metavar="N", help="items (20000)")
     parser.add_argument("--only", nargs="+", choices=PLACES, default=[*PLACES], help="places (all)")
     arguments = parser.parse_args()
-    for items in arguments.sizes:
+    for items in arguments.sizes if arguments.what == "measure" else ():
         with made(items) as (folder, truth, queries):
             for name in arguments.only:
                 for place, told in PLACES[name](folder):
@@ -119,7 +148,9 @@ def main() -> None:
                     with LOG.open("a") as log:
                         log.write(json.dumps(measured) + "\n")
                     print(json.dumps(measured), flush=True)
+    put(PAGE, (table(), MARKS))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status(main))
