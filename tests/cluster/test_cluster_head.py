@@ -86,14 +86,15 @@ def test_as_one_machine(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Although a worker is killed in the middle."""
+    """Although all workers are killed in the middle."""
     recipe, done = HeadRecipe(on=str(model), **RECIPE), threading.Event()
     train_head(pictures, tmp_path / "alone", recipe)
 
     def kill(what: str, so_far: int, total: int | None) -> None:
         if what == "Encoding pictures" and so_far >= 2 * BATCH and not done.is_set():
             done.set()
-            os.kill(cluster.workers("SetWorker")[0], signal.SIGKILL)
+            for worker in cluster.workers("SetWorker"):
+                os.kill(worker, signal.SIGKILL)
 
     with progress.told_to(kill):
         train_head(pictures, tmp_path / "many", recipe, on=RayCluster(cluster.address, 2))
