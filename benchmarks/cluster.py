@@ -5,10 +5,14 @@
     python benchmarks/cluster.py                   # 4,000 PNG files of 32 × 32, EfficientNet-Lite0, the cluster here
     python benchmarks/cluster.py --ray HOST:PORT --workers 1 2 4 8 --folder /mnt/photos --scratch /mnt/scratch
     python benchmarks/cluster.py --json
+    python benchmarks/cluster.py --listing 500000 --scratch /mnt/scratch   # without a cluster: what it waits for
 
 In every round each side runs once, the other way round in every other. The bare encoder is one process that reads,
 decodes and encodes the same files with one thread, and keeps nothing; each worker has one core, too. `pictures/s` is
 counted from the first picture to the last commit, without the start of the workers; `seconds` is the whole build.
+
+Before the first task, the machine that asks lists all pictures. `--listing` measures that: so many empty files, a
+thousand in a folder and five in a folder, and each kind with a pause before every folder, as a server's disk makes one.
 
 Workers share the machine's cores with each other and with whatever else runs: four workers on two cores cannot be any
 faster than two. `cores` and `load` (processes that want to run, on average over the last minute) say how it was.
@@ -16,11 +20,15 @@ faster than two. `cores` and `load` (processes that want to run, on average over
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import statistics
 import tempfile
 import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +40,9 @@ from retrieval.base.machine import cores
 from retrieval.encoder import Encoder
 from retrieval.encoder.file_encoding import encode_files
 from retrieval.images.reading import choose_decoder, recorded_decoder
+
+PAUSE = 0.002
+"""Seconds that a server far away may take to answer for a folder."""
 
 
 def bare(root: Path, paths: list[str], encoder: Encoder) -> dict[str, float]:
@@ -52,6 +63,61 @@ def built(root: Path, scratch: Path, model: str, on: RayCluster) -> dict[str, fl
     return {"pictures/s": report.pictures_per_second or 0.0, "seconds": report.seconds}
 
 
+def listed(args: argparse.Namespace) -> None:
+    """What listing takes for a million files, and what is kept of each."""
+    rows = []
+    for each in (1000, 5):
+        with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
+            for number in range(args.listing):
+                folder = Path(scratch, f"{number // (100 * each):04d}", f"{number // each % 100:02d}")
+                if number % each == 0:
+                    folder.mkdir(parents=True)
+                (folder / f"{number:08d}.jpg").touch()
+            for pause in (0.0, PAUSE):
+                seconds, computed = [], []
+                for _ in range(args.rounds):
+                    with slow_folders(pause):
+                        began, worked = time.perf_counter(), time.process_time()
+                        images.find(scratch)
+                        seconds.append(time.perf_counter() - began)
+                        computed.append(time.process_time() - worked)
+                rows.append({
+                    "files in a folder": each,
+                    "pause, ms": 1e3 * pause,
+                    "processor s a million": statistics.median(computed) * 1e6 / args.listing,
+                    "s a million": statistics.median(seconds) * 1e6 / args.listing,
+                    "bytes a file": kept_by(lambda scratch=scratch: images.find(scratch)) / args.listing,
+                })  # fmt: skip
+    show(args, rows, files=args.listing, cores=cores(), load=f"{os.getloadavg()[0]:.1f}")
+
+
+@contextmanager
+def slow_folders(pause: float) -> Iterator[None]:
+    """Each folder answers after some seconds."""
+    at_once = os.scandir
+
+    def late(*folder: Any) -> Any:
+        if pause:
+            time.sleep(pause)
+        return at_once(*folder)
+
+    os.scandir = late
+    try:
+        yield
+    finally:
+        os.scandir = at_once
+
+
+def kept_by(work: Callable[[], Any]) -> int:
+    """Bytes of Python's that what it gives takes."""
+    tracemalloc.start()
+    found = work()
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    del found
+    return kept
+
+
 def main() -> None:
     """Measure, and say it."""
     parser = options(__doc__, rounds=3)
@@ -61,7 +127,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=4000, metavar="N", help="that are made (4000)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="of pictures, in place of those that are made")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="a folder that every node sees (a temporary one)")
+    parser.add_argument("--listing", type=int, metavar="N", help="measure listing so many files, and nothing else")
     args = parser.parse_args()
+    if args.listing is not None:
+        listed(args)
+        return
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         scratch = Path(folder)
         root = args.folder or scratch / "pictures"

@@ -119,12 +119,20 @@ def add_means(parser: argparse.ArgumentParser) -> None:
         help="what the process may take, such as 500MB or 2GB; pictures too large for it are left out (no limit but "
         "one of 2 GB for decoding)",
     )
+    add_cluster(parser, "encode", "; --threads, --batch and --memory are then for each of its workers")
 
+
+def add_cluster(parser: argparse.ArgumentParser, what: str, more: str = "") -> None:
+    """Declare what every verb takes that may encode on a cluster.
+
+    Args:
+        what: the cluster does. more: is said of that.
+    """
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="encode on the Ray cluster of this address, HOST:PORT, or auto: the one that this machine belongs to; "
-        "--threads, --batch and --memory are then for each of its workers",
+        help=f"{what} on the Ray cluster of this address, HOST:PORT, or auto: the one that this machine belongs to"
+        + more,
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes that encode there (one for each node)")
     parser.add_argument(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval.cli.build import add_cluster, cluster_of
 from retrieval.errors import RetrievalError
 from retrieval.networks import HEAD
 from retrieval.networks.pairs import NAMES
@@ -19,6 +20,7 @@ from retrieval.training.plan import Plan
 from retrieval.training.recipe import CHOICES, PRESETS, Recipe
 
 if TYPE_CHECKING:
+    from retrieval.cluster import RayCluster
     from retrieval.training.training_run import Outcome
 
 HELP = "Train an embedding on labelled pictures, so that pictures of one class lie close together; or a pair network."
@@ -41,6 +43,7 @@ train_triplet.py data/cifar10.h5 --out runs/classifier --loss softmax
 train_triplet.py data/cifar10.h5 --out runs/codes --init runs/cifar10 --net divide-and-encode --loss csq --bits 48
 train_triplet.py data/cifar10.h5 --out runs/pair --net two-channel --hits-of runs/cifar10
 train_triplet.py indexes/photos --out runs/head --net head         # on the vectors of an index with labels
+train_triplet.py shoes/ --out runs/shoes --net head --ray auto     # whose pictures a Ray cluster encodes
 train_triplet.py indexes/photos --out runs/liked --net head --marks marks.jsonl   # from what was marked right and wrong
 """
 
@@ -58,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan", metavar="FILE", help="repeat the training with --minutes that wrote this plan.json, without a clock"
     )
     parser.add_argument("--tensorboard", action="store_true", help="write logs for TensorBoard to RUN/tensorboard")
+    add_cluster(parser, f"--net {HEAD}: encode the labelled pictures")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
         "--recipe",
@@ -103,9 +107,15 @@ def run(args: argparse.Namespace) -> int:
     if args.plan is not None and (chosen or args.recipe != "default"):
         flag = "--" + next(iter(chosen), "recipe").replace("_", "-")
         raise RetrievalError(f"{flag} does not go with --plan, which has all choices; leave one of them out.")
+    on = cluster_of(args)
     pair = args.plan is not None and Plan.read(Path(args.plan)).kind == "pair"
     if chosen.get("net") == HEAD:
-        return run_head(args, chosen)
+        return run_head(args, chosen, on)
+    if on is not None:
+        raise RetrievalError(
+            f"--ray {args.ray} goes with --net {HEAD}, whose pictures a cluster encodes; leave it out, or start a "
+            "training on several machines with torchrun."
+        )
     if pair or chosen.get("net") in NAMES or (args.resume and (Path(args.out) / run_folder.PAIR_CHECKPOINT).is_file()):
         return run_pair(args, chosen)
     if "trunk" in chosen:
@@ -162,12 +172,12 @@ def run_pair(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
     return 0
 
 
-def run_head(args: argparse.Namespace, chosen: dict[str, Any]) -> int:
+def run_head(args: argparse.Namespace, chosen: dict[str, Any], on: RayCluster | None) -> int:
     """Train a head with the choices that were made."""
     from retrieval.training.head.head_loop import train_head
 
     refuse_others(args, chosen, HeadRecipe, f"--net {HEAD}")
-    trained = train_head(args.data, args.out, HeadRecipe(**chosen), resume=args.resume, warn=print_warning)
+    trained = train_head(args.data, args.out, HeadRecipe(**chosen), on=on, resume=args.resume, warn=print_warning)
     if args.json:
         values = {
             "run": str(trained.folder),

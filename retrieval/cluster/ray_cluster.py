@@ -6,12 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from retrieval.base.placed_files import Root
 from retrieval.cluster.cluster_encoding import ClusterEncoding
 from retrieval.cluster.connection import AUTO, Seats, connect, nodes, share_out
 from retrieval.cluster.crew import Crew
 from retrieval.cluster.mapper import MapJob, Mapper
 from retrieval.cluster.refusal import releases
+from retrieval.cluster.set_encoding import encode_on
+from retrieval.datasets import PictureSet
+from retrieval.encoder import Encoder
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
@@ -91,6 +97,24 @@ class RayCluster:
                 yield part
         finally:
             crew.end()
+
+    def encoded(
+        self, pictures: PictureSet, encoder: Encoder, folder: Path
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Have a labelled set encoded.
+
+        Args:
+            pictures: the set.
+            encoder: what makes the vectors, ready for many pictures.
+            folder: that all nodes see, for what is needed and made on the way; whoever calls again goes on from there.
+
+        Returns:
+            float32 (m, dim), the vectors of those that can be read, and bool (n,), which these are.
+
+        Raises:
+            RetrievalError: there is no room, or no worker can do it.
+        """
+        return encode_on(self._seats(None), pictures, encoder, folder)
 
     def _seats(self, threads: int | None) -> Seats:
         self.reach()

@@ -79,7 +79,7 @@ def encode_files(
         The batches, in the order of `files`. At most `threads` + 1 are in memory besides the one that is yielded.
     """
     p = encoder.config.preprocessing
-    step = batch or max(1, min(pictures_a_batch(p), -(-len(files) // threads)))
+    step = batch or files_a_batch(p, len(files), threads)
 
     def work(start: int) -> EncodedBatch:
         some = files[start : start + step]
@@ -149,13 +149,23 @@ def encode_read(encoder: Encoder, pictures: PictureSet, what: str) -> NDArray[np
     """
     p = encoder.config.preprocessing
     vectors = np.empty((len(pictures), encoder.dim), np.float32)
-    step = max(1, PIXELS_IN_MEMORY // p.size**2)
+    step = read_a_batch(p)
     with bar(len(pictures), f"Encoding {what}", "pictures") as progress:
         for start in range(0, len(pictures), step):
             rows = np.arange(start, min(start + step, len(pictures)))
             vectors[rows] = encoder.encode(pictures.read(p, rows))
             progress.update(len(rows))
     return vectors
+
+
+def read_a_batch(p: images.Preprocessing) -> int:
+    """How many pictures in memory are fitted to a network and encoded at a time."""
+    return max(1, PIXELS_IN_MEMORY // p.size**2)
+
+
+def files_a_batch(p: images.Preprocessing, files: int, threads: int) -> int:
+    """How many of so many files each of some threads reads before it encodes them."""
+    return max(1, min(pictures_a_batch(p), -(-files // threads)))
 
 
 def pictures_a_batch(p: images.Preprocessing) -> int:

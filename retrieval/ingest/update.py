@@ -9,11 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from retrieval import images
 from retrieval.base import progress
 from retrieval.base.machine import cores
 from retrieval.base.placed_files import Root, Stamp, is_temporary
 from retrieval.base.text import printable
+from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.engines.engine_index import EngineIndex
 from retrieval.errors import RetrievalError
@@ -63,6 +67,18 @@ class Workers(Protocol):
 
         Raises:
             RetrievalError: they cannot be had, or a segment is damaged.
+        """
+
+    def encoded(
+        self, pictures: PictureSet, encoder: Encoder, folder: Path
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Have a labelled set encoded, with a folder for what is made on the way; whoever calls again goes on there.
+
+        Returns:
+            float32 (m, dim), the vectors of those that can be read, and bool (n,), which these are.
+
+        Raises:
+            RetrievalError: they cannot be had, or cannot do it.
         """
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from retrieval.base.placed_files import (
 )
 from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
-from retrieval.places.bucket import object_elsewhere
+from retrieval.places.bucket import LISTERS, object_elsewhere
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,26 @@ class Folder(Root):
     def walk(self, waiting: list[str]) -> Iterator[tuple[str, Sequence[Entry] | str]]:
         if not self.is_there():
             raise RetrievalError(f"There is no folder {printable(self.path)!r}; give one that holds pictures.")
-        while waiting:
-            inside = waiting.pop()
-            try:
-                with os.scandir(f"{self.path}/{inside}") as entries:
-                    here = list(entries)
-            except OSError as error:
-                yield inside or ".", f"folder: {failure(error)}"
-            else:
-                yield inside, here
+        running: deque[tuple[str, Future[list[os.DirEntry[str]]]]] = deque()
+        pool = ThreadPoolExecutor(LISTERS, "listing")  # as a server's disk takes its time to answer for a folder
+        try:
+            while waiting or running:
+                while waiting and len(running) < LISTERS:
+                    inside = waiting.pop()
+                    running.append((inside, pool.submit(self._entries, inside)))
+                inside, entries = running.popleft()
+                try:
+                    here = entries.result()
+                except OSError as error:
+                    yield inside or ".", f"folder: {failure(error)}"
+                else:
+                    yield inside, here
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _entries(self, inside: str) -> list[os.DirEntry[str]]:
+        with os.scandir(f"{self.path}/{inside}") as entries:
+            return list(entries)
 
     def head(self, path: str, count: int) -> bytes:
         with open(f"{self.path}/{path}", "rb", buffering=0) as file:  # noqa: PTH123 (no Path: there are many)

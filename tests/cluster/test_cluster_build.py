@@ -22,10 +22,9 @@ from ray_nodes import RayNodes
 
 from retrieval import HeadRecipe, RayCluster, map_index, train_head
 from retrieval.base import progress
-from retrieval.cluster import cluster_encoding
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.ingest import add_pictures, build, encode_new, sync
+from retrieval.ingest import add_pictures, build, sync
 
 BATCH = 4
 EACH = 100
@@ -70,13 +69,6 @@ def alone(pictures: Path, model: Path) -> Callable[[str], dict[str, Any]]:
         return made[vectors]
 
     return of
-
-
-@pytest.fixture
-def many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few pictures in a task, and a commit after each, so that segments are merged, too."""
-    monkeypatch.setattr(cluster_encoding, "PICTURES", 2 * BATCH)
-    monkeypatch.setattr(encode_new, "COMMIT_SECONDS", 0.0)
 
 
 def once_at(count: int, act: Callable[[], None]) -> Any:

@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -212,6 +213,24 @@ def test_find_reports_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: 
     found = images.find(tmp_path)
     assert found.paths == ("open/a.png",)
     assert found.skipped == (("closed", "folder: no permission"),)
+
+
+def test_find_asks_for_several_folders_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a server's disk takes its time to answer for each; all of it is found, however deep."""
+    paths = [f"{one}/{deeper}x.png" for one in range(8) for deeper in ("", "a/", "a/b/", "a/b/c/")]
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    scandir, all_of_them = os.scandir, threading.Barrier(8)
+
+    def late(path: str) -> object:
+        if Path(path).parent == tmp_path and Path(path) != tmp_path:
+            all_of_them.wait(20)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert images.find(tmp_path).paths == tuple(sorted(paths))
+    assert all_of_them.n_waiting == 0 and not all_of_them.broken
 
 
 def test_find_wants_a_folder(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 from faulty_proxy import FaultyProxy
-from s3_server import CREDENTIALS, REGION, S3Server, installed
+from s3_server import S3Server, installed
 
 OBJECTS_MUST_START = "OBJECTS_MUST_START"
 """The environment variable with which .ci/run has a server that does not start fail, rather than be skipped."""
@@ -36,10 +36,8 @@ def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """A bucket that nobody else has, and an environment in which it can be read."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": server.address}.items():
+    for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, os.devnull)
     name = f"bucket-{os.getpid()}-{next(_NUMBERS)}"
     server.make(name)
     return name

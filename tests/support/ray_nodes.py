@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +32,15 @@ def installed() -> bool:
 class RayNodes:
     """A head and, as long as nobody kills it, another node.
 
+    Args:
+        environment: what their workers find in theirs, besides what is in this process's.
+
     Attributes:
         address: of the head.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # a socket has a short path
         with socket.socket() as free:
             free.bind((HEAD, 0))
@@ -58,15 +63,15 @@ class RayNodes:
         """Kill every process of the second node."""
         os.killpg(self._running.pop("other").pid, signal.SIGKILL)
 
-    def workers(self) -> list[int]:
-        """The process ids of the workers that hold an encoder."""
+    def workers(self, kind: str = "Worker") -> list[int]:
+        """The process ids of the workers of a class: by default of those that encode for an index."""
         groups = {process.pid for process in self._running.values()}
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 name = (process / "cmdline").read_bytes()
                 parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                if name.startswith(b"ray::Worker") and os.getpgid(parent) in groups:  # that one is the node's
+                if name.startswith(f"ray::{kind}".encode()) and os.getpgid(parent) in groups:  # that one is the node's
                     found.append(int(process.name))
         return sorted(found)
 
@@ -83,6 +88,7 @@ class RayNodes:
         paths = [str(ROOT), *(path for path in sys.path if path and Path(path).is_dir())]
         environment = {
             **os.environ,
+            **self._environment,
             "PYTHONPATH": os.pathsep.join(paths),
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_health_check_initial_delay_ms": "1000",

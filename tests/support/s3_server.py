@@ -41,6 +41,12 @@ class S3Server:
         """Its endpoint."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """With which it, and nothing else, is read from."""
+        nobodys = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+        return {**CREDENTIALS, **nobodys, "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": self.address}
+
     def close(self) -> None:
         """Stop it."""
         self._process.kill()
@@ -72,7 +78,8 @@ class S3Server:
 
     def fill(self, bucket: str, count: int, folders: int) -> None:
         """Put very many empty objects, spread over some folders."""
-        self.request("POST", f"/moto-fill/{bucket}/{count}/{folders}")
+        for start in range(0, count, 10_000):  # none of which takes as long as a request may
+            self.request("POST", f"/moto-fill/{bucket}/{start}/{min(start + 10_000, count)}/{folders}")
 
     def upload(self, bucket: str, folder: Path, below: str = "") -> list[str]:
         """Put all files in a folder that can be objects: links as what they lead to; the keys of the others."""
@@ -123,8 +130,8 @@ def _serve() -> None:
             start(status, headers)
             return [answer]
         backend = s3_backends["123456789012"]["aws"]
-        for number in range(int(parts[3])):
-            backend.put_object(parts[2], f"{number % int(parts[4]):02d}/{number:07d}.jpg", b"")
+        for number in range(int(parts[3]), int(parts[4])):
+            backend.put_object(parts[2], f"{number % int(parts[5]):02d}/{number:07d}.jpg", b"")
         start("200 OK", [])
         return [b""]
 

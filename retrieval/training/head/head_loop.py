@@ -23,6 +23,7 @@ from retrieval.encoder.head_map import HeadMap
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.folder import is_index
+from retrieval.ingest.update import Workers
 from retrieval.networks import HEAD
 from retrieval.search.marks import read_marks
 from retrieval.training.card import card
@@ -69,6 +70,7 @@ def train_head(
     out: str | Path,
     recipe: HeadRecipe | None = None,
     *,
+    on: Workers | None = None,
     resume: bool = False,
     warn: Callable[[str], None] = lambda message: None,
 ) -> TrainedHead:
@@ -79,13 +81,17 @@ def train_head(
             which is encoded once. Its ``test`` split is left alone, and its ``val`` split measures the gain.
         out: the run's folder: ``encoder/``, ``recipe.json``, ``gain.json``.
         recipe: what to do.
+        on: who encodes the pictures, such as a :class:`retrieval.RayCluster`; this process by default.
         resume: use what an unfinished training has encoded.
         warn: told what speaks against the result.
 
     Raises:
-        RetrievalError: nothing to learn from, or a folder that holds something else.
+        RetrievalError: nothing to learn from, a folder that holds something else, or nobody who can encode.
     """
     began, out, recipe = time.perf_counter(), Path(out), recipe or HeadRecipe()
+    if on is not None:
+        _require_pictures(source)
+        on.reach()
     if finished(out) or not (out / ABOUT).is_file():
         _clear_leftovers(out)
         open_run(out, resume)
@@ -93,7 +99,7 @@ def train_head(
         raise RetrievalError(
             f"{out} holds an unfinished training; add --resume to go on with it, or choose another --out."
         )
-    learned = _from_labels(source, out, recipe) if recipe.marks is None else _from_marks(source, recipe)
+    learned = _from_labels(source, out, recipe, on) if recipe.marks is None else _from_marks(source, recipe)
     messages = [] if learned.enough else ["Too few classes or pictures to say what was gained on both."]
     for message in messages:
         warn(message)
@@ -137,6 +143,20 @@ def train_head(
     return TrainedHead(out, recipe, learned.choice, learned.gains, learned.text, learned.head.dim, took)
 
 
+def _require_pictures(source: str | Path | PictureSet | Index) -> None:
+    """See that there is something to encode.
+
+    Raises:
+        RetrievalError: it is an index.
+    """
+    if isinstance(source, Index) or (not isinstance(source, PictureSet) and is_index(source)):
+        name = printable(source.folder if isinstance(source, Index) else source)
+        raise RetrievalError(
+            f"The index {name!r} has its vectors already, so that a cluster would have nothing to encode; leave --ray "
+            "out."
+        )
+
+
 def _clear_leftovers(out: Path) -> None:
     """Take away what a training leaves that was cut off while its encoder, the last of it, was written."""
     names = {"recipe.json", GAIN}
@@ -173,8 +193,10 @@ class _Learned:
     text: bool | None = None
 
 
-def _from_labels(source: str | Path | PictureSet | Index, out: Path, recipe: HeadRecipe) -> _Learned:
-    found = labelled(source, recipe.on, out, recipe.seed)
+def _from_labels(
+    source: str | Path | PictureSet | Index, out: Path, recipe: HeadRecipe, workers: Workers | None
+) -> _Learned:
+    found = labelled(source, recipe.on, out, recipe.seed, workers)
     rows = np.flatnonzero((found.labels >= 0) & ~found.asking)
     there, labels = np.unique(found.labels[rows], return_inverse=True)
     if len(there) < 2 or np.bincount(labels).max(initial=0) < 2:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from retrieval.base.files import write_durably
 from retrieval.base.given import seeded
@@ -22,6 +26,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index import Index
 from retrieval.index.folder import is_index
 from retrieval.index.records import NO_ENCODER
+from retrieval.ingest.update import Workers
 from retrieval.training.head.discriminant import Floats, Ints
 from retrieval.training.training_set import fingerprint
 
@@ -30,6 +35,9 @@ MOST = 200_000
 
 VECTORS, ABOUT = "vectors.npy", "vectors.json"
 """In a run's folder: the vectors of its pictures, and of which pictures by which encoder."""
+
+PARTS = "parts"
+"""In a run's folder, until the vectors are there: what workers elsewhere need and have encoded so far."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,9 @@ class LabelledVectors:
     fingerprint: str
 
 
-def labelled(source: str | Path | PictureSet | Index, on: str | None, out: Path, seed: int) -> LabelledVectors:
+def labelled(
+    source: str | Path | PictureSet | Index, on: str | None, out: Path, seed: int, workers: Workers | None = None
+) -> LabelledVectors:
     """What a head learns from.
 
     Args:
@@ -63,9 +73,11 @@ def labelled(source: str | Path | PictureSet | Index, on: str | None, out: Path,
         on: the encoder; None: the index's own, for pictures the one for photographs.
         out: the run's folder; vectors of pictures are kept there.
         seed: of the draw, where an index has more than :data:`MOST` labelled items.
+        workers: who encodes pictures; this process by default.
 
     Raises:
-        RetrievalError: the index has no encoder, keeps codes, or was made by another one; or a set cannot be read.
+        RetrievalError: the index has no encoder, keeps codes, or was made by another one; a set cannot be read; or the
+            workers cannot encode it.
     """
     if isinstance(source, Index):
         return _of_index(source, on, seed)
@@ -73,7 +85,7 @@ def labelled(source: str | Path | PictureSet | Index, on: str | None, out: Path,
         with Index.open(source) as index:
             return _of_index(index, on, seed)
     pictures = source if isinstance(source, PictureSet) else load(source)
-    return _of_pictures(pictures, on, out)
+    return _of_pictures(pictures, on, out, workers)
 
 
 def own_encoder(index: Index, on: str | None) -> Encoder:
@@ -118,7 +130,7 @@ def _of_index(index: Index, on: str | None, seed: int) -> LabelledVectors:
     return LabelledVectors(name, encoder, vectors, labels, classes, np.zeros(len(some), bool), digest.hexdigest())
 
 
-def _of_pictures(pictures: PictureSet, on: str | None, out: Path) -> LabelledVectors:
+def _of_pictures(pictures: PictureSet, on: str | None, out: Path, workers: Workers | None) -> LabelledVectors:
     known = pictures.select((pictures.splits != "test") & (pictures.labels >= 0))
     if not len(known):
         raise RetrievalError(
@@ -129,7 +141,10 @@ def _of_pictures(pictures: PictureSet, on: str | None, out: Path) -> LabelledVec
     rows = _kept(out, about, (len(known), encoder.dim))
     if rows is None:
         encoder.optimise()
-        vectors, there = encode_set(encoder, known, "pictures")
+        if workers is None:
+            vectors, there = encode_set(encoder, known, "pictures")
+        else:
+            vectors, there = _encoded_by(workers, known, encoder, out, about)
         rows = np.flatnonzero(there)
         _keep(out, vectors, {**about, "rows": rows.tolist()})
     vectors = np.array(mapped(out / VECTORS), np.float32)
@@ -137,6 +152,26 @@ def _of_pictures(pictures: PictureSet, on: str | None, out: Path) -> LabelledVec
     return LabelledVectors(
         pictures.name, encoder, vectors, known.labels[rows], known.classes, asking, about["pictures"]
     )
+
+
+def _encoded_by(
+    workers: Workers, pictures: PictureSet, encoder: Encoder, out: Path, about: dict[str, str]
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Have workers encode pictures; what they did in the run's folder when it was cut off is not done again."""
+    if not _are_of(about, _known(out)):
+        shutil.rmtree(out / PARTS, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
+        write_durably(out / ABOUT, json.dumps(about).encode())
+    try:
+        return workers.encoded(pictures, encoder, out / PARTS)
+    except RetrievalError:
+        if not any((out / PARTS).glob("*.npy")):  # there is nothing to go on with
+            shutil.rmtree(out / PARTS, ignore_errors=True)
+            for name in (VECTORS, ABOUT):
+                (out / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody put something into it
+                out.rmdir()
+        raise
 
 
 def _keep(out: Path, vectors: Floats, about: dict[str, object]) -> None:
@@ -148,6 +183,7 @@ def _keep(out: Path, vectors: Floats, about: dict[str, object]) -> None:
     content = io.BytesIO()
     np.save(content, vectors, allow_pickle=False)
     write_durably(out / VECTORS, content.getvalue())
+    shutil.rmtree(out / PARTS, ignore_errors=True)
 
 
 def _kept(out: Path, about: dict[str, str], shape: tuple[int, int]) -> Ints | None:
@@ -157,12 +193,24 @@ def _kept(out: Path, about: dict[str, str], shape: tuple[int, int]) -> Ints | No
         shape: of the vectors if every picture can be read.
     """
     try:
-        known = json.loads((out / ABOUT).read_text("utf-8"))
+        known = _known(out)
         rows = np.array(known["rows"], np.int64)
         ours = rows.ndim == 1 and bool((np.diff(rows, prepend=-1) > 0).all()) and rows.max(initial=-1) < shape[0]
-        same = {name: known[name] for name in about} == about
-        if same and ours and mapped(out / VECTORS).shape == (len(rows), shape[1]):
+        if _are_of(about, known) and ours and mapped(out / VECTORS).shape == (len(rows), shape[1]):
             return rows
     except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RetrievalError):
         pass
     return None
+
+
+def _known(out: Path) -> dict[str, Any]:
+    """What the run's folder says of its vectors, or of those that are being made; nothing where it says nothing."""
+    try:
+        known = json.loads((out / ABOUT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _are_of(about: dict[str, str], known: dict[str, Any]) -> bool:
+    return {name: known.get(name) for name in about} == about
