@@ -222,8 +222,8 @@ class Crew:
             task.lost += hand.tasks[0] is task  # those that waited behind it are not to blame
             if task.lost == TRIES:
                 raise RetrievalError(
-                    f"{TRIES} workers ended one after the other over {self.named(task.work)}; see whether they have "
-                    "enough memory (--memory is for each of them), and run it again: what is committed stays."
+                    f"{TRIES} workers ended one after the other over {self.named(task.work)}; see whether each "
+                    "has enough memory, and run it again: what was done stays."
                 ) from None
             lost.append(task)
             return
