@@ -98,7 +98,7 @@ typedef struct {
     const char *mask;
     float *scores;
     int64_t *hits;
-    Py_ssize_t nq, d, n, m, k, positions;
+    Py_ssize_t nq, d, n, m, k, positions, worth;
     int narrow; /* whether what was found is uint32, not int64 */
 } Job;
 
@@ -108,7 +108,8 @@ static inline void fetch(const Job *job, int64_t row) {
         __builtin_prefetch(at + line, 0, 2);
 }
 
-/* The rows that may be hits of one query: how many, or -1 where one is out of bounds. */
+/* The rows that may be hits of one query, the first of them that are worth it: how many, or -1 where one is out of
+   bounds. */
 static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
     const int64_t *excluded = NULL;
     Py_ssize_t leaving = 0, count = 0;
@@ -117,7 +118,7 @@ static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
         excluded = job->excluded + job->nq + from;
         leaving = job->excluded[query] - from;
     }
-    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m; place++) {
+    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m && count < job->worth; place++) {
         int64_t row = job->narrow ? (int64_t)((const uint32_t *)job->found)[place] : ((const int64_t *)job->found)[place];
         if (row < 0)
             continue;
@@ -317,7 +318,7 @@ static int64_t *ids_of_each(PyObject *lists, Py_ssize_t nq) {
     return flat;
 }
 
-enum { SCORES, HITS, QUERIES, FOUND, MASK, ARRAYS, EXCLUDED = ARRAYS, GIVEN };
+enum { SCORES, HITS, QUERIES, FOUND, MASK, ARRAYS, EXCLUDED = ARRAYS, WORTH, GIVEN };
 
 static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t given) {
     Ranker *ranker = (Ranker *)self;
@@ -330,9 +331,12 @@ static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t g
     int64_t *excluded = NULL;
     int array;
     if (given != GIVEN || ranker->vectors.obj == NULL) {
-        PyErr_SetString(PyExc_TypeError, "into(scores, ids, queries, found, mask, excluded)");
+        PyErr_SetString(PyExc_TypeError, "into(scores, ids, queries, found, mask, excluded, worth)");
         return NULL;
     }
+    const Py_ssize_t worth = args[WORTH] == Py_None ? PY_SSIZE_T_MAX : PyLong_AsSsize_t(args[WORTH]);
+    if (PyErr_Occurred())
+        return NULL;
     for (array = 0; array < ARRAYS; array++) {
         views[array].obj = NULL;
         if (args[array] == Py_None && array >= MASK)
@@ -346,7 +350,7 @@ static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t g
         .queries = at[QUERIES], .vectors = ranker->vectors.buf, .found = at[FOUND], .row_of = ranker->row_of.buf,
         .ids = ranker->ids.buf, .mask = at[MASK], .scores = at[SCORES], .hits = at[HITS],
         .nq = counts[QUERIES] / ranker->d, .d = ranker->d, .n = ranker->n, .positions = ranker->positions,
-        .narrow = views[FOUND].itemsize == 4,
+        .worth = worth, .narrow = views[FOUND].itemsize == 4,
     };
     if (!job.nq || !counts[SCORES]) {
         answer = PyLong_FromLong(0);
@@ -683,8 +687,8 @@ static PyObject *unit_into(PyObject *module, PyObject *const *args, Py_ssize_t g
 
 static PyMethodDef ranker_methods[] = {
     {"into", (PyCFunction)(void (*)(void))ranker_into, METH_FASTCALL,
-     "into(scores, ids, queries, found, mask, excluded): as ranking.rank describes them; how many queries have fewer hits "
-     "than columns."},
+     "into(scores, ids, queries, found, mask, excluded, worth): as ranking.rank describes them; how many queries have "
+     "fewer hits than columns."},
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot ranker_slots[] = {

@@ -154,12 +154,12 @@ class Approximate:
         count = self._count(k, leaving, None if allowed is None else allowed.rows, filtered)
         if not count or not len(queries):
             return exact(self._rows, queries, k, exclude, allowed)
-        times = self._parameters.get("candidates", 1)
+        times, enough = self._parameters.get("candidates", 1), k + SPARE[0]
         asked = count if times == 1 else min(count * times, self._size)
         effort = self._parameters if k <= self._k else self._effort(k, SPARE[0] + leaving)
         found = self._structure.candidates(queries, asked, effort)
         mask = None if allowed is None else allowed.mask
-        scores, ids, lacking = self._ranker.rank(queries, found, k, count, mask, exclude)
+        scores, ids, lacking = self._ranker.rank(queries, found, k, enough, mask, exclude, enough * times)
         if not self._late and not lacking:
             return scores, ids
         rows, short = self._rows, np.flatnonzero(ids[:, -1] < 0)

@@ -55,7 +55,7 @@ def test_a_score_is_the_exact_product_rounded_once(d: int) -> None:
         np.testing.assert_array_equal(ranked[query], [slow(queries[query], vectors[i]) for i in ids[query]])
 
 
-def expected(queries, vectors, ids, found, k, row_of, mask, exclude):
+def expected(queries, vectors, ids, found, k, row_of, mask, exclude, worth=None):
     """The same in plain Python."""
     scores, hits = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     for q, query in enumerate(queries):
@@ -64,7 +64,7 @@ def expected(queries, vectors, ids, found, k, row_of, mask, exclude):
             row
             for row in rows
             if row >= 0 and (mask is None or mask[row]) and (exclude is None or ids[row] not in exclude[q])
-        ]
+        ][:worth]
         ranked = sorted((-slow(query, vectors[row]), row) for row in may)[:k]
         for place, (score, row) in enumerate(ranked):
             scores[q, place], hits[q, place] = -score, ids[row]
@@ -93,6 +93,11 @@ def test_ranking_is_what_python_says(way: str, seed: int, gathered: bool, named:
         got = ranker.rank(queries, found, k, mask=mask, exclude=exclude)
         for mine, slowly in zip(got, expected(queries, vectors, ids, found, k, row_of, mask, exclude), strict=True):
             np.testing.assert_array_equal(mine, slowly)
+        for worth in (1, 12, 100):
+            few = ranker.rank(queries, found, k, mask=mask, exclude=exclude, worth=worth)
+            its = expected(queries, vectors, ids, found, k, row_of, mask, exclude, worth)
+            for mine, slowly in zip(few, its, strict=True):
+                np.testing.assert_array_equal(mine, slowly)
         np.testing.assert_array_equal(found, before)
 
 
@@ -154,19 +159,20 @@ def test_what_does_not_fit_is_refused_and_touches_no_memory() -> None:
     scores, hits = np.empty((2, 3), np.float32), np.empty((2, 3), np.int64)
     found = np.zeros((2, 4), np.int64)
     with pytest.raises(IndexError, match="names a vector that there is not"):
-        ranker.into(scores, hits, vectors[:2], found + 20, None, None)
+        ranker.into(scores, hits, vectors[:2], found + 20, None, None, None)
     with pytest.raises(IndexError):
-        compiled.kernel.Ranker(vectors, ids, np.full(20, 77)).into(scores, hits, vectors[:2], found, None, None)
+        compiled.kernel.Ranker(vectors, ids, np.full(20, 77)).into(scores, hits, vectors[:2], found, None, None, None)
     for wrong in (
-        (scores, hits[:1], vectors[:2], found, None, None),
-        (scores, hits, vectors[:2], found, np.ones(19, bool), None),
-        (scores, hits, vectors[:2], found, None, [[1, 2]]),
-        (scores, hits, vectors[:2], found, None, [[1], 2]),
-        (scores, hits, vectors[:2], found, None, [[1], ["2"]]),
-        (scores, hits, vectors[:2], found, None, 7),
-        (scores, hits, vectors[:2].astype(np.float64), found, None, None),
-        (scores, hits, np.asfortranarray(vectors)[:2], found, None, None),
-        (scores, hits, vectors[:2], found.astype(np.int16), None, None),
+        (scores, hits[:1], vectors[:2], found, None, None, None),
+        (scores, hits, vectors[:2], found, np.ones(19, bool), None, None),
+        (scores, hits, vectors[:2], found, None, [[1, 2]], None),
+        (scores, hits, vectors[:2], found, None, [[1], 2], None),
+        (scores, hits, vectors[:2], found, None, [[1], ["2"]], None),
+        (scores, hits, vectors[:2], found, None, 7, None),
+        (scores, hits, vectors[:2].astype(np.float64), found, None, None, None),
+        (scores, hits, np.asfortranarray(vectors)[:2], found, None, None, None),
+        (scores, hits, vectors[:2], found.astype(np.int16), None, None, None),
+        (scores, hits, vectors[:2], found, None, None, "3"),
         (scores, hits, vectors[:2], found),
     ):
         with pytest.raises((TypeError, ValueError, IndexError, BufferError)):

@@ -64,16 +64,18 @@ class Ranker:
         count: int | None = None,
         mask: npt.NDArray[np.bool_] | None = None,
         exclude: Exclude = None,
+        worth: int | None = None,
     ) -> tuple[Floats, Ids, int]:
         """The k best of what is named.
 
         Args:
             queries: (nq, d), unit rows, C-contiguous.
-            found: (nq, m), C-contiguous: positions, each at most once for a query.
+            found: (nq, m), C-contiguous: positions, each at most once for a query, about the best first.
             k: how many are wanted.
             count: how many of many are worth scoring exactly, at least k; None for all.
             mask: bool (n,), which rows may be returned; all if None.
             exclude: what each query must not get.
+            worth: how many of the first that a query may get are looked at, at least count; None for all.
 
         Returns:
             scores (nq, k) and ids (nq, k), best first, equal scores by ascending id, padded with −inf and −1; and how
@@ -83,11 +85,11 @@ class Ranker:
         if self._compiled is not None:
             scores, ids = np.empty(shape, np.float32), np.empty(shape, np.int64)
             if shape[0] < 2 * _EACH:
-                return scores, ids, self._compiled.into(scores, ids, queries, found, mask, exclude)
+                return scores, ids, self._compiled.into(scores, ids, queries, found, mask, exclude, worth)
 
             def part(some: slice) -> int:
                 arrays = (array[some] for array in (scores, ids, queries, found))
-                lacking: int = self._compiled.into(*arrays, mask, None if exclude is None else exclude[some])
+                lacking: int = self._compiled.into(*arrays, mask, None if exclude is None else exclude[some], worth)
                 return lacking
 
             return scores, ids, sum(cores.in_parts(part, shape[0], cores.threads(shape[0], _EACH)))
@@ -101,6 +103,8 @@ class Ranker:
                 if len(each):
                     left_out, ids = np.asarray(each, np.int64), self._ids[row]
                     row[left_out[np.minimum(np.searchsorted(left_out, ids), len(left_out) - 1)] == ids] = -1
+        if worth is not None and worth < rows.shape[1]:
+            rows[np.cumsum(rows >= 0, axis=1) > worth] = -1
         if count is not None and self._vectors is not None and rows.shape[1] > 2 * count:
             rows = _shortlist(queries, self._vectors, rows, count)
         near = self._scores(queries, rows)
