@@ -548,10 +548,11 @@ class Index:
             RetrievalError: the queries do not fit the index, the expression is wrong, or a segment is damaged.
         """
         now = self._now
-        queries = checked(queries, self.dim, self.storage, "queries")
-        k = min(whole(k, "k"), now.state.items + PADDED)
+        queries, k = checked(queries, self.dim, self.storage, "queries"), whole(k, "k")
         if k < 0:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
+        if k > PADDED:
+            k = min(k, now.state.items + PADDED)
         left_out = None if exclude is None else _left_out(exclude, len(queries))
         return now.search(queries, k, left_out, where)
 
