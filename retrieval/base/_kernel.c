@@ -94,11 +94,11 @@ static int among(int64_t id, const int64_t *ids, Py_ssize_t n) {
 typedef struct {
     const float *queries, *vectors;
     const void *found;
-    const int64_t *row_of, *ids, *excluded, *limits;
+    const int64_t *row_of, *ids, *excluded; /* where the ids of each query end in what follows, and these; or NULL */
     const char *mask;
     float *scores;
     int64_t *hits;
-    Py_ssize_t nq, d, n, m, k, positions, excluding;
+    Py_ssize_t nq, d, n, m, k, positions, worth;
     int narrow; /* whether what was found is uint32, not int64 */
 } Job;
 
@@ -108,18 +108,17 @@ static inline void fetch(const Job *job, int64_t row) {
         __builtin_prefetch(at + line, 0, 2);
 }
 
-/* The rows that may be hits of one query: how many, or -1 where one is out of bounds. */
+/* The rows that may be hits of one query, the first of them that are worth it: how many, or -1 where one is out of
+   bounds. */
 static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
     const int64_t *excluded = NULL;
     Py_ssize_t leaving = 0, count = 0;
     if (job->excluded) {
-        const int64_t from = job->limits[query], to = job->limits[query + 1];
-        if (from < 0 || to < from || to > job->excluding)
-            return -1;
-        excluded = job->excluded + from;
-        leaving = to - from;
+        const int64_t from = query ? job->excluded[query - 1] : 0;
+        excluded = job->excluded + job->nq + from;
+        leaving = job->excluded[query] - from;
     }
-    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m; place++) {
+    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m && count < job->worth; place++) {
         int64_t row = job->narrow ? (int64_t)((const uint32_t *)job->found)[place] : ((const int64_t *)job->found)[place];
         if (row < 0)
             continue;
@@ -279,21 +278,65 @@ static void ranker_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-enum { SCORES, HITS, QUERIES, FOUND, MASK, EXCLUDED, LIMITS, ARRAYS };
+/* Ids for each of some queries, from lists of them: where those of each end, and then all of them, one query's after the
+   other's. NULL and an exception where they are something else. */
+static int64_t *ids_of_each(PyObject *lists, Py_ssize_t nq) {
+    Py_ssize_t room = nq + FEW, size = nq;
+    if (PySequence_Size(lists) != nq) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "there is not a list for each query");
+        return NULL;
+    }
+    int64_t *flat = PyMem_Malloc(room * sizeof(int64_t));
+    for (Py_ssize_t query = 0; flat && query < nq; query++) {
+        PyObject *list = PySequence_GetItem(lists, query);
+        const Py_ssize_t count = list ? PySequence_Size(list) : -1;
+        for (Py_ssize_t place = 0; place < count && !PyErr_Occurred(); place++) {
+            if (size == room) {
+                int64_t *more = PyMem_Realloc(flat, 2 * room * sizeof(int64_t));
+                if (more == NULL) {
+                    PyErr_NoMemory();
+                    break;
+                }
+                flat = more;
+                room *= 2;
+            }
+            PyObject *id = PySequence_GetItem(list, place);
+            if (id)
+                flat[size++] = PyLong_AsLongLong(id);
+            Py_XDECREF(id);
+        }
+        flat[query] = size - nq;
+        Py_XDECREF(list);
+        if (PyErr_Occurred()) {
+            PyMem_Free(flat);
+            return NULL;
+        }
+    }
+    if (!flat)
+        PyErr_NoMemory();
+    return flat;
+}
+
+enum { SCORES, HITS, QUERIES, FOUND, MASK, ARRAYS, EXCLUDED = ARRAYS, WORTH, GIVEN };
 
 static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t given) {
     Ranker *ranker = (Ranker *)self;
-    static const Py_ssize_t sizes[ARRAYS] = {4, 8, 4, 0, 1, 8, 8};
+    static const Py_ssize_t sizes[ARRAYS] = {4, 8, 4, 0, 1};
     Py_buffer views[ARRAYS];
     Py_ssize_t counts[ARRAYS] = {0};
     void *at[ARRAYS] = {NULL};
     PyObject *answer = NULL;
     Hit *both = NULL, few[2 * FEW];
+    int64_t *excluded = NULL;
     int array;
-    if (given != ARRAYS || ranker->vectors.obj == NULL) {
-        PyErr_SetString(PyExc_TypeError, "seven arrays are ranked");
+    if (given != GIVEN || ranker->vectors.obj == NULL) {
+        PyErr_SetString(PyExc_TypeError, "into(scores, ids, queries, found, mask, excluded, worth)");
         return NULL;
     }
+    const Py_ssize_t worth = args[WORTH] == Py_None ? PY_SSIZE_T_MAX : PyLong_AsSsize_t(args[WORTH]);
+    if (PyErr_Occurred())
+        return NULL;
     for (array = 0; array < ARRAYS; array++) {
         views[array].obj = NULL;
         if (args[array] == Py_None && array >= MASK)
@@ -305,9 +348,9 @@ static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t g
     }
     Job job = {
         .queries = at[QUERIES], .vectors = ranker->vectors.buf, .found = at[FOUND], .row_of = ranker->row_of.buf,
-        .ids = ranker->ids.buf, .excluded = at[LIMITS] ? at[EXCLUDED] : NULL, .limits = at[LIMITS], .mask = at[MASK],
-        .scores = at[SCORES], .hits = at[HITS], .nq = counts[QUERIES] / ranker->d, .d = ranker->d, .n = ranker->n,
-        .positions = ranker->positions, .excluding = counts[EXCLUDED], .narrow = views[FOUND].itemsize == 4,
+        .ids = ranker->ids.buf, .mask = at[MASK], .scores = at[SCORES], .hits = at[HITS],
+        .nq = counts[QUERIES] / ranker->d, .d = ranker->d, .n = ranker->n, .positions = ranker->positions,
+        .worth = worth, .narrow = views[FOUND].itemsize == 4,
     };
     if (!job.nq || !counts[SCORES]) {
         answer = PyLong_FromLong(0);
@@ -317,9 +360,14 @@ static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t g
     job.k = counts[SCORES] / job.nq;
     if (counts[QUERIES] != job.nq * job.d || counts[FOUND] != job.nq * job.m || counts[SCORES] != job.nq * job.k ||
         counts[HITS] != counts[SCORES] || (at[MASK] && counts[MASK] != job.n) ||
-        (at[LIMITS] && counts[LIMITS] != job.nq + 1) || (!job.narrow && views[FOUND].itemsize != 8)) {
+        (!job.narrow && views[FOUND].itemsize != 8)) {
         PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
         goto end;
+    }
+    if (args[EXCLUDED] != Py_None) {
+        job.excluded = excluded = ids_of_each(args[EXCLUDED], job.nq);
+        if (excluded == NULL)
+            goto end;
     }
     both = job.m <= FEW ? few : PyMem_Malloc(2 * job.m * sizeof(Hit));
     if (both == NULL) {
@@ -340,6 +388,7 @@ static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t g
 end:
     if (both != few)
         PyMem_Free(both);
+    PyMem_Free(excluded);
     for (int last = array < ARRAYS ? array : ARRAYS - 1; last >= 0; last--)
         if (views[last].obj != NULL)
             PyBuffer_Release(&views[last]);
@@ -561,6 +610,22 @@ end:
     return answer;
 }
 
+/* The square of a vector's length. That of a float32 neither overflows nor vanishes in float64. */
+static inline __attribute__((always_inline)) double square_of(const float *row, Py_ssize_t d) {
+    double sums[WIDE] = {0}, sum = 0;
+    Py_ssize_t i = 0;
+    for (; i + WIDE <= d; i += WIDE)
+        for (int place = 0; place < WIDE; place++)
+            sums[place] += (double)row[i + place] * (double)row[i + place];
+    for (; i < d; i++)
+        sum += (double)row[i] * (double)row[i];
+    for (int place = 0; place < WIDE; place++)
+        sum += sums[place];
+    return sum;
+}
+
+EACH_PROCESSOR static double square(const float *row, Py_ssize_t d) { return square_of(row, d); }
+
 static PyObject *is_unit(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     Py_buffer view;
     int unit = 0;
@@ -576,33 +641,21 @@ static PyObject *is_unit(PyObject *module, PyObject *const *args, Py_ssize_t giv
         PyErr_Clear(); /* it is no such array */
     else {
         if (view.ndim == 2 && view.shape[0] == 1 && view.shape[1] == d && view.format[0] == 'f' && !view.format[1]) {
-            double sum = 0;
-            for (Py_ssize_t i = 0; i < d; i++)
-                sum += (double)((const float *)view.buf)[i] * (double)((const float *)view.buf)[i];
-            unit = fabs(sqrt(sum) - 1) <= tolerance;
+            unit = fabs(sqrt(square(view.buf, d)) - 1) <= tolerance;
         }
         PyBuffer_Release(&view);
     }
     return PyBool_FromLong(unit);
 }
 
-/* Rows of float32 scaled to length 1: 0 where one of them has no direction. The square of a float32 neither overflows nor
-   vanishes in float64. */
+/* Rows of float32 scaled to length 1: 0 where one of them has no direction. */
 EACH_PROCESSOR static int scale_all(float *out, const float *rows, Py_ssize_t n, Py_ssize_t d) {
     for (Py_ssize_t row = 0; row < n; row++, rows += d, out += d) {
-        double sums[WIDE] = {0}, sum = 0;
-        Py_ssize_t i = 0;
-        for (; i + WIDE <= d; i += WIDE)
-            for (int place = 0; place < WIDE; place++)
-                sums[place] += (double)rows[i + place] * (double)rows[i + place];
-        for (; i < d; i++)
-            sum += (double)rows[i] * (double)rows[i];
-        for (int place = 0; place < WIDE; place++)
-            sum += sums[place];
+        const double sum = square_of(rows, d);
         if (!(sum > 0 && isfinite(sum)))
             return 0;
         const double length = sqrt(sum);
-        for (i = 0; i < d; i++)
+        for (Py_ssize_t i = 0; i < d; i++)
             out[i] = (float)((double)rows[i] / length);
     }
     return 1;
@@ -634,7 +687,7 @@ static PyObject *unit_into(PyObject *module, PyObject *const *args, Py_ssize_t g
 
 static PyMethodDef ranker_methods[] = {
     {"into", (PyCFunction)(void (*)(void))ranker_into, METH_FASTCALL,
-     "into(scores, ids, queries, found, mask, excluded, limits): as ranking.rank describes them; how many queries have "
+     "into(scores, ids, queries, found, mask, excluded, worth): as ranking.rank describes them; how many queries have "
      "fewer hits than columns."},
     {NULL, NULL, 0, NULL},
 };
@@ -667,7 +720,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, 
 
 PyMODINIT_FUNC PyInit__kernel(void) {
     PyObject *module = PyModule_Create(&definition), *type = PyType_FromSpec(&ranker_spec);
-    if (module == NULL || type == NULL || PyModule_AddIntConstant(module, "INTERFACE", 2) < 0 ||
+    if (module == NULL || type == NULL || PyModule_AddIntConstant(module, "INTERFACE", 3) < 0 ||
         PyModule_AddObject(module, "Ranker", type) < 0) {
         Py_XDECREF(module);
         Py_XDECREF(type);

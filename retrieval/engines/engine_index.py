@@ -301,9 +301,6 @@ class EngineIndex(Index):
         """Whether nothing need be found for it."""
         return True
 
-    def _chosen(self, where: str) -> tuple[str, Ids]:
-        return where, np.empty(0, np.int64)  # what it matches is the engine's to find
-
 
 def _without(attributes: Mapping[str, Value], facts: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in attributes.items() if name not in facts or facts[name] != value}

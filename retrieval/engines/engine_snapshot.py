@@ -40,9 +40,6 @@ class EngineSnapshot:
             )
         self.state = State(int(meta["generation"]), self._items, (), structure, np.empty(0, np.int64))
 
-    def known_filter(self, where: str) -> bool:
-        return False
-
     def ids(self) -> Ids:
         ids = [id_ for (id_,) in self._engine.scan(("id",))]
         return np.array(ids, np.int64)
@@ -54,10 +51,9 @@ class EngineSnapshot:
         return self._engine.everything()
 
     def search(
-        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Sequence[int]] | None, chosen: tuple[str, Ids] | None
+        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Sequence[int]] | None, where: str | None
     ) -> tuple[Floats, Ids]:
         """See :meth:`retrieval.index.snapshot.Snapshot.search`."""
-        where = None if chosen is None else chosen[0]
         asked = list(zip(queries, _each(exclude, len(queries)), strict=True))
         if self.state.structure is None or not self._is_worth_it(k, where):
             return _stacked(self.exactly(asked, k, where), k)
@@ -73,23 +69,19 @@ class EngineSnapshot:
         k: int,
         after: tuple[Floats, Ids],
         exclude: Sequence[Sequence[int]] | None,
-        chosen: tuple[str, Ids] | None,
+        where: str | None,
     ) -> tuple[Floats, Ids]:
         """See :meth:`retrieval.index.snapshot.Snapshot.search_after`."""
-        where = None if chosen is None else chosen[0]
         found = [
             self._exactly(query, k, left_out, where, (after[0][row : row + 1], after[1][row : row + 1]))
             for row, (query, left_out) in enumerate(zip(queries, _each(exclude, len(queries)), strict=True))
         ]
         return _stacked(found, k)
 
-    def range_search(
-        self, queries: npt.NDArray[Any], score: float, chosen: tuple[str, Ids] | None
-    ) -> list[tuple[Floats, Ids]]:
+    def range_search(self, queries: npt.NDArray[Any], score: float, where: str | None) -> list[tuple[Floats, Ids]]:
         """See :meth:`retrieval.index.snapshot.Snapshot.range_search`."""
         from retrieval.index.approximate import range_search  # here, as it brings FAISS
 
-        where = None if chosen is None else chosen[0]
         found = []
         for query in queries:
             rows = self._rows(*self._engine.within(query, score, where))

@@ -23,7 +23,7 @@ from retrieval.index.nearest.exact import (
 )
 from retrieval.index.nearest.exact import range_search as range_of_floats
 from retrieval.index.nearest.hamming import exact_hamming, hamming_range_search
-from retrieval.index.nearest.ranking import Exclude, Excluded, Ranker
+from retrieval.index.nearest.ranking import Exclude, Ranker, most
 from retrieval.index.rows import Ids, Returnable, Rows
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def exact(
         scores (nq, k) and ids (nq, k), as :func:`retrieval.index.nearest.exact_search` orders and pads them.
     """
     search: Any = exact_hamming if queries.dtype == np.uint8 else exact_search
-    exclude = Excluded.of(exclude)
     if after is not None:
         search = partial(exact_hamming if queries.dtype == np.uint8 else search_after, after=after)
     parts: list[Answers] = []
@@ -151,32 +150,31 @@ class Approximate:
             queries, k, exclude, allowed: as for :func:`exact`.
             filtered: whether `allowed` comes of a filter, rather than of rows that are gone.
         """
-        structure, rows, exclude = self._structure, self._rows, Excluded.of(exclude)
-        most = 0 if exclude is None else exclude.most
-        count = self._count(k, most, None if allowed is None else allowed.rows, filtered)
+        leaving = 0 if exclude is None else most(exclude)
+        count = self._count(k, leaving, None if allowed is None else allowed.rows, filtered)
         if not count or not len(queries):
-            return exact(rows, queries, k, exclude, allowed)
-        times = self._parameters.get("candidates", 1)
+            return exact(self._rows, queries, k, exclude, allowed)
+        times, enough = self._parameters.get("candidates", 1), k + SPARE[0]
         asked = count if times == 1 else min(count * times, self._size)
-        effort = self._parameters if k <= self._k else self._effort(k, SPARE[0] + most)
-        found = structure.candidates(queries, asked, effort)
+        effort = self._parameters if k <= self._k else self._effort(k, SPARE[0] + leaving)
+        found = self._structure.candidates(queries, asked, effort)
         mask = None if allowed is None else allowed.mask
-        scores, ids, lacking = self._ranker.rank(queries, found, k, count, mask, exclude)
+        scores, ids, lacking = self._ranker.rank(queries, found, k, enough, mask, exclude, enough * times)
         if not self._late and not lacking:
             return scores, ids
-        short = np.flatnonzero(ids[:, -1] < 0)
+        rows, short = self._rows, np.flatnonzero(ids[:, -1] < 0)
         if self._late:
             late = exact(rows, queries, k, exclude, allowed, self._tail)
             scores, ids = merge([(scores, ids), late], k)
         if len(short):  # parts of a graph can be out of reach, and filters can leave less than is there
-            own = None if exclude is None else Excluded([exclude[int(query)] for query in short])
+            own = None if exclude is None else [exclude[query] for query in short.tolist()]
             scores[short], ids[short] = exact(rows, queries[short], k, own, allowed)
         return scores, ids
 
-    def _candidates(self, k: int, most: int, returnable: int | None, filtered: bool) -> int:
-        """How many candidates there should be for k neighbours where a query has at most `most` excluded; 0 where it is
-        better to look at every vector."""
-        n, spare = len(self._rows), SPARE[0] + most
+    def _candidates(self, k: int, leaving: int, returnable: int | None, filtered: bool) -> int:
+        """How many candidates there should be for k neighbours where a query has at most `leaving` excluded; 0 where it
+        is better to look at every vector."""
+        n, spare = len(self._rows), SPARE[0] + leaving
         count, few = k + spare, False
         if returnable is not None:
             # Asking for more and dropping what may not be returned finds more, and faster, than having the structure

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
+import operator
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -495,7 +496,7 @@ class Index:
 
     def keeps_filter(self, where: str) -> bool:
         """Whether what an expression selects is at hand."""
-        return self._now.known_filter(where)
+        return self._now.keeps_filter(where)
 
     # Vectors
 
@@ -547,12 +548,13 @@ class Index:
             RetrievalError: the queries do not fit the index, the expression is wrong, or a segment is damaged.
         """
         now = self._now
-        queries = checked(queries, self.dim, self.storage, "queries")
-        k = min(whole(k, "k"), now.state.items + PADDED)
+        queries, k = checked(queries, self.dim, self.storage, "queries"), whole(k, "k")
         if k < 0:
             raise RetrievalError(f"k is {k}; ask for at least one neighbour.")
+        if k > PADDED:
+            k = min(k, now.state.items + PADDED)
         left_out = None if exclude is None else _left_out(exclude, len(queries))
-        return now.search(queries, k, left_out, None if where is None else self._chosen(where))
+        return now.search(queries, k, left_out, where)
 
     def search_after(
         self,
@@ -591,8 +593,7 @@ class Index:
         given = whole_numbers([id_ for _, id_ in after], "id")
         last = np.array([min(max(id_, -1), _NO_ID - 1) for id_ in given], np.int64)
         left_out = None if exclude is None else _left_out(exclude, len(queries))
-        chosen = None if where is None else self._chosen(where)
-        return self._now.search_after(queries, k, (scores, last), left_out, chosen)
+        return self._now.search_after(queries, k, (scores, last), left_out, where)
 
     def range_search(
         self,
@@ -622,7 +623,7 @@ class Index:
         if math.isnan(score):
             raise RetrievalError("The least score is not a number; give one from -1 to 1.")
         left_out = None if exclude is None else _left_out(exclude, len(queries))
-        found = self._now.range_search(queries, score, None if where is None else self._chosen(where))
+        found = self._now.range_search(queries, score, where)
         if left_out is not None:
             found = [
                 (scores, ids) if not own or not (gone := np.isin(ids, own)).any() else (scores[~gone], ids[~gone])
@@ -943,8 +944,10 @@ class Index:
 
     @property
     def _now(self) -> Snapshot:
-        self._require_open()
-        return self._seen
+        if self._closed or self._snapshot is None:
+            self._require_open()
+            return self._seen
+        return self._snapshot  # a search is not to wait for two calls more
 
     @property
     def _seen(self) -> Snapshot:
@@ -971,10 +974,6 @@ class Index:
         if self._closed:
             raise RetrievalError(f"The index {self.name!r} was closed; open it again.")
 
-    def _chosen(self, where: str) -> tuple[str, npt.NDArray[np.int64]]:
-        known = self._now.known_filter(where)
-        return where, np.empty(0, np.int64) if known else self._catalog.select(where)
-
     def _refresh(self) -> None:
         generation = -1
         while True:
@@ -984,6 +983,7 @@ class Index:
                 state,
                 self.dim,
                 self.storage,
+                select=self._catalog.select,
                 in_memory=self._in_memory,
                 warnings=self.warnings,
                 before=self._snapshot,
@@ -1046,4 +1046,11 @@ def _left_out(exclude: Sequence[Sequence[int]], queries: int) -> list[list[int]]
         raise RetrievalError(
             f"There are {len(exclude)} lists of excluded ids for {queries} queries; give one for each."
         )
-    return [sorted(id_ for id_ in {*whole_numbers(ids, "id")} if 0 <= id_ < _NO_ID) for ids in exclude]
+    try:
+        left_out = [sorted({*map(operator.index, ids)}) for ids in exclude]
+    except TypeError:
+        left_out = [sorted({*whole_numbers(ids, "id")}) for ids in exclude]  # which says what is none
+    for query, ids in enumerate(left_out):
+        if ids and (ids[0] < 0 or ids[-1] >= _NO_ID):
+            left_out[query] = [id_ for id_ in ids if 0 <= id_ < _NO_ID]
+    return left_out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +49,7 @@ class Snapshot:
         state: of the catalog at this generation.
         dim: how many numbers a vector has.
         storage: what they are kept as; see :data:`retrieval.index.segments.STORAGES`.
+        select: the ids, ascending, that a filter matches; what it raises is for who asks.
         in_memory: whether all vectors are copied to memory for searching.
         warnings: a sentence is added to this list where something damaged was worked around.
         before: the last generation's, whose files and vectors this one goes on using.
@@ -61,6 +62,7 @@ class Snapshot:
         dim: int,
         storage: str,
         *,
+        select: Callable[[str], Ids],
         in_memory: bool,
         warnings: list[str],
         before: Snapshot | None = None,
@@ -70,6 +72,7 @@ class Snapshot:
         self.storage = storage
         self._width = columns(dim, storage)
         self._dim = dim
+        self._select = select
         self._in_memory = in_memory
         self._warnings = warnings
         self._loading = threading.RLock()
@@ -143,7 +146,7 @@ class Snapshot:
     # Searching
 
     def search(
-        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Sequence[int]] | None, chosen: tuple[str, Ids] | None
+        self, queries: npt.NDArray[Any], k: int, exclude: Sequence[Sequence[int]] | None, where: str | None
     ) -> Answers:
         """The k nearest; see :meth:`retrieval.index.Index.search`, which has checked the arguments.
 
@@ -151,16 +154,16 @@ class Snapshot:
             queries: as segments hold vectors, but floats as float32.
             k: how many.
             exclude: for each query the ids it must not get, ascending.
-            chosen: an expression and the ids, ascending, that it selects.
+            where: a filter.
         """
         if not self._is_ready:
             self._load()
-        allowed = self._live if chosen is None else self._filter(*chosen)
+        allowed = self._live if where is None else self._matching(where)
         found: Answers
         if self._approximate is None:
             found = _searches().exact(self._load_rows(), queries, k, exclude, allowed)
         else:
-            found = self._approximate.search(queries, k, exclude, allowed, filtered=chosen is not None)
+            found = self._approximate.search(queries, k, exclude, allowed, filtered=where is not None)
         return found
 
     def search_after(
@@ -169,45 +172,45 @@ class Snapshot:
         k: int,
         after: Answers,
         exclude: Sequence[Sequence[int]] | None,
-        chosen: tuple[str, Ids] | None,
+        where: str | None,
     ) -> Answers:
         """The k best after a place in each query's order, a score and an id; always exact."""
         self._load_live()
-        allowed = self._live if chosen is None else self._filter(*chosen)
+        allowed = self._live if where is None else self._matching(where)
         found: Answers = _searches().exact(self._load_rows(), queries, k, exclude, allowed, after=after)
         return found
 
-    def range_search(self, queries: npt.NDArray[Any], score: float, chosen: tuple[str, Ids] | None) -> list[Answers]:
+    def range_search(self, queries: npt.NDArray[Any], score: float, where: str | None) -> list[Answers]:
         """Everything that scores at least so much, best first, for each query."""
         self._load_live()
-        allowed = self._live if chosen is None else self._filter(*chosen)
+        allowed = self._live if where is None else self._matching(where)
         found: list[Answers] = _searches().range_search(self._load_rows(), queries, score, allowed)
         return found
 
     # Which rows may be returned
 
-    def _filter(self, expression: str, ids: Ids) -> Returnable:
+    def _matching(self, where: str) -> Returnable:
+        try:
+            self._filtered.move_to_end(where)
+            return self._filtered[where]
+        except KeyError:  # never asked for, or given up, perhaps just now by another thread
+            return self.keep_filter(where, self._select(where))
+
+    def keep_filter(self, where: str, ids: Ids) -> Returnable:
+        """Have the ids, ascending, of a filter at hand."""
+        rows = self._load_rows()
+        mask = np.zeros(len(rows), bool)
+        at = rows.at(ids)
+        mask[at[at >= 0]] = True
         with self._loading:
-            if expression in self._filtered:
-                self._filtered.move_to_end(expression)
-                return self._filtered[expression]
-            rows = self._load_rows()
-            mask = np.zeros(len(rows), bool)
-            at = rows.at(ids)
-            mask[at[at >= 0]] = True
-            made = Returnable(mask, len(ids), {})
-            self._filtered[expression] = made
+            made = self._filtered.setdefault(where, Returnable(mask, len(ids), {}))
             if len(self._filtered) > _FILTERS:
                 self._filtered.popitem(last=False)
-            return made
+        return made
 
-    def keep_filter(self, expression: str, ids: Ids) -> None:
-        """Have the ids, ascending, of an expression at hand."""
-        self._filter(expression, ids)
-
-    def known_filter(self, expression: str) -> bool:
-        """Whether the ids of an expression are at hand."""
-        return expression in self._filtered
+    def keeps_filter(self, where: str) -> bool:
+        """Whether the ids of a filter are at hand."""
+        return where in self._filtered
 
     # Loading
 

@@ -119,7 +119,19 @@ def groups(rows: npt.NDArray[np.generic]) -> Ints:
         rows = rows.view(np.float32) + np.float32(0)  # −0 + 0 is 0: both have the same bytes
     rows = np.ascontiguousarray(rows)
     keys = rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))).ravel()
-    numbers: Ints = np.unique(keys, return_inverse=True)[1]
+    numbers: Ints
+    if keys.itemsize < 8:
+        numbers = np.unique(keys, return_inverse=True)[1]
+        return numbers
+    # Most rows differ in their first bytes, which sort as one number in a hundredth of the time; the others are few.
+    _, numbers, counts = np.unique(
+        rows.view(np.uint8)[:, :8].view(">u8").ravel().astype(np.uint64), return_inverse=True, return_counts=True
+    )
+    tied = np.flatnonzero(counts[numbers] > 1)
+    if tied.size:
+        within = np.zeros(len(rows), np.int64)
+        within[tied] = np.unique(keys[tied], return_inverse=True)[1]
+        numbers = np.unique(numbers * len(rows) + within, return_inverse=True)[1]
     return numbers
 
 

@@ -185,11 +185,11 @@ class Task:
         """Do the work; `advance` is called with the number of queries done since the last call."""
         blocks = range(0, len(self.order), self.scorer.rows)
         threads = max(1, min(threads, len(blocks)))
-        stopped, lock = Event(), Lock()
+        stopped, lock, left = Event(), Lock(), iter(blocks)
 
-        def work(mine: range) -> None:
+        def work() -> None:
             room = self.scorer.room()
-            for first in mine:
+            for first in left:  # whose core does something else besides takes fewer
                 if stopped.is_set():
                     return
                 queries = self.order[first : first + self.scorer.rows]
@@ -202,7 +202,7 @@ class Task:
         # The threads sort as well as multiply, so that each product gets one core, not all of them.
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
             try:
-                for future in [pool.submit(work, blocks[t::threads]) for t in range(threads)]:
+                for future in [pool.submit(work) for _ in range(threads)]:
                     future.result()
             finally:
                 stopped.set()  # after Ctrl-C or an error the others end with their block

@@ -157,3 +157,26 @@ def test_threads_share_one_index(tmp_path):
         for ids, paths in answers:
             np.testing.assert_array_equal(ids, answers[0][0])
             assert paths == answers[0][1]
+
+
+def test_a_filter_that_is_given_up_while_somebody_asks_with_it_is_found_anew(tmp_path, monkeypatch):
+    """Another thread may ask with so many that this one's is no longer kept."""
+    vectors = unit(40, 8)
+    with make(tmp_path / "index", vectors) as index:
+        asked = [f"id >= {first}" for first in range(20)]
+        for where in asked:
+            assert index.search(vectors[:1], 40, where=where)[1].max() == 39
+        assert not index.keeps_filter(asked[0]) and index.keeps_filter(asked[-1])
+        select, given = index._now._select, []
+
+        def given_up(where):
+            given.append(where)
+            for other in asked[:19]:
+                index._now.keep_filter(other, select(other))
+            return select(where)
+
+        monkeypatch.setattr(index._now, "_select", given_up)
+        for where in (asked[-1], "id >= 30"):
+            hits = index.search(vectors[:1], 40, where=where)[1]
+            assert sorted(hits[hits >= 0].tolist()) == list(range(int(where[6:]), 40))
+        assert given == ["id >= 30"]

@@ -15,7 +15,7 @@ from vectors import brute, clustered, unit
 from retrieval.base import compiled
 from retrieval.index import approximate
 from retrieval.index.nearest import exact_search, kinds
-from retrieval.index.nearest.ranking import Excluded, Ranker, scores_of
+from retrieval.index.nearest.ranking import Ranker, scores_of
 from retrieval.index.rows import Rows
 
 WAYS = [
@@ -55,7 +55,7 @@ def test_a_score_is_the_exact_product_rounded_once(d: int) -> None:
         np.testing.assert_array_equal(ranked[query], [slow(queries[query], vectors[i]) for i in ids[query]])
 
 
-def expected(queries, vectors, ids, found, k, row_of, mask, exclude):
+def expected(queries, vectors, ids, found, k, row_of, mask, exclude, worth=None):
     """The same in plain Python."""
     scores, hits = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     for q, query in enumerate(queries):
@@ -64,7 +64,7 @@ def expected(queries, vectors, ids, found, k, row_of, mask, exclude):
             row
             for row in rows
             if row >= 0 and (mask is None or mask[row]) and (exclude is None or ids[row] not in exclude[q])
-        ]
+        ][:worth]
         ranked = sorted((-slow(query, vectors[row]), row) for row in may)[:k]
         for place, (score, row) in enumerate(ranked):
             scores[q, place], hits[q, place] = -score, ids[row]
@@ -90,16 +90,21 @@ def test_ranking_is_what_python_says(way: str, seed: int, gathered: bool, named:
     assert (ranker._compiled is not None) == (way == "compiled" and not gathered)
     for k in (1, 10, 70):
         before = found.copy()
-        got = ranker.rank(queries, found, k, mask=mask, exclude=Excluded.of(exclude))
+        got = ranker.rank(queries, found, k, mask=mask, exclude=exclude)
         for mine, slowly in zip(got, expected(queries, vectors, ids, found, k, row_of, mask, exclude), strict=True):
             np.testing.assert_array_equal(mine, slowly)
+        for worth in (1, 12, 100):
+            few = ranker.rank(queries, found, k, mask=mask, exclude=exclude, worth=worth)
+            its = expected(queries, vectors, ids, found, k, row_of, mask, exclude, worth)
+            for mine, slowly in zip(few, its, strict=True):
+                np.testing.assert_array_equal(mine, slowly)
         np.testing.assert_array_equal(found, before)
 
 
 @pytest.mark.usefixtures("way")
 def test_what_stands_behind_the_excluded_is_not_excluded() -> None:
     """In memory the ids of the next query do."""
-    vectors, exclude = unit(50, 8), Excluded([[3, 9], [20, 40]])
+    vectors, exclude = unit(50, 8), [[3, 9], [20, 40]]
     ranker, found = Ranker(np.arange(50), vectors), np.arange(50)[None].repeat(2, axis=0)
     _, ids, _ = ranker.rank(vectors[:2], found, 48, exclude=exclude)
     assert [sorted(set(range(50)) - set(row)) for row in ids.tolist()] == [[3, 9], [20, 40]]
@@ -133,8 +138,7 @@ def test_threads_change_no_bit() -> None:
     vectors, queries = clustered(300, 16), clustered(1100, 16, seed=2)
     rng = np.random.default_rng(0)
     found = np.stack([rng.permutation(300)[:20] for _ in queries])
-    exclude = Excluded([rng.choice(300, int(rng.integers(0, 20))).tolist() for _ in queries])
-    exclude = Excluded([sorted({*own.tolist()}) for own in exclude])
+    exclude = [sorted({*rng.choice(300, int(rng.integers(0, 20))).tolist()}) for _ in queries]
     threads, answers = faiss.omp_get_max_threads(), []
     for count in (1, 2, 3):
         faiss.omp_set_num_threads(count)
@@ -158,15 +162,17 @@ def test_what_does_not_fit_is_refused_and_touches_no_memory() -> None:
         ranker.into(scores, hits, vectors[:2], found + 20, None, None, None)
     with pytest.raises(IndexError):
         compiled.kernel.Ranker(vectors, ids, np.full(20, 77)).into(scores, hits, vectors[:2], found, None, None, None)
-    limits = np.array([0, 5, 9])
     for wrong in (
         (scores, hits[:1], vectors[:2], found, None, None, None),
         (scores, hits, vectors[:2], found, np.ones(19, bool), None, None),
-        (scores, hits, vectors[:2], found, None, ids[:3], limits),
-        (scores, hits, vectors[:2], found, None, ids[:3], limits[:2]),
+        (scores, hits, vectors[:2], found, None, [[1, 2]], None),
+        (scores, hits, vectors[:2], found, None, [[1], 2], None),
+        (scores, hits, vectors[:2], found, None, [[1], ["2"]], None),
+        (scores, hits, vectors[:2], found, None, 7, None),
         (scores, hits, vectors[:2].astype(np.float64), found, None, None, None),
         (scores, hits, np.asfortranarray(vectors)[:2], found, None, None, None),
         (scores, hits, vectors[:2], found.astype(np.int16), None, None, None),
+        (scores, hits, vectors[:2], found, None, None, "3"),
         (scores, hits, vectors[:2], found),
     ):
         with pytest.raises((TypeError, ValueError, IndexError, BufferError)):

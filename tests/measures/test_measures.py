@@ -12,6 +12,7 @@ from slow_measures import clusters, orders, slow_measures, slow_vote, unit
 
 from retrieval.errors import RetrievalError
 from retrieval.measures import exhaustive, rank
+from retrieval.measures.arrays import groups
 from retrieval.measures.ranking_task import named
 
 
@@ -126,6 +127,23 @@ def test_plus_and_minus_zero_are_the_same_vector():
     gallery = np.array([[1, 0.0], [1, -0.0]], np.float32)
     values = rank(gallery[:1], [0], gallery, [0, 1]).values
     assert values["P@1"].tolist() == [0.5]
+
+
+def test_equal_rows_have_equal_numbers_in_the_order_of_their_bytes():
+    """Whatever they have in common: nothing, what they begin with, or all; and however short they are."""
+    rng = np.random.default_rng(0)
+    for rows in (
+        rng.standard_normal((300, 5)).astype(np.float32),
+        rng.integers(-1, 2, (300, 5)).astype(np.float32) * np.float32(-1),  # many begin alike, and some zeros are −0
+        np.repeat(rng.standard_normal((40, 3)).astype(np.float32), 3, axis=0)[rng.permutation(120)],
+        rng.integers(0, 3, (300, 1)).astype(np.float32),
+        rng.integers(0, 2, (300, 3)).astype(np.uint8),
+        rng.integers(0, 2, (300, 11)).astype(np.uint8),
+        np.zeros((4, 6), np.float32),
+    ):
+        plain = [(row if rows.dtype == np.uint8 else row + np.float32(0)).tobytes() for row in rows]
+        number = {key: place for place, key in enumerate(sorted(set(plain)))}
+        assert groups(rows).tolist() == [number[key] for key in plain]
 
 
 def test_the_query_is_left_out_by_position_not_by_score():

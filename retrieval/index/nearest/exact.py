@@ -25,12 +25,12 @@ from retrieval.base.threads import in_order
 from retrieval.index.nearest import cores
 from retrieval.index.nearest.ranking import (
     Exclude,
-    Excluded,
     Ids,
     Pairs,
     Ranker,
     above,
     by_query,
+    most,
     scores_of,
 )
 from retrieval.index.nearest.structure import Floats
@@ -154,13 +154,13 @@ def exact_search(
     if nq == 0 or k == 0 or n == 0:
         return np.full((nq, k), -np.inf, np.float32), np.full((nq, k), -1, np.int64)
     queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
-    exclude, ranker, there = Excluded.of(exclude), Ranker(ids, vectors), n if allowed is None else len(allowed)
-    most, rounding = 0 if exclude is None else exclude.most, _rounding(vectors.shape[1])
+    ranker, there = Ranker(ids, vectors), n if allowed is None else len(allowed)
+    leaving, rounding = 0 if exclude is None else most(exclude), _rounding(vectors.shape[1])
     scores = np.empty((nq, k), np.float32)
     found = np.empty((nq, k), np.int64)
     doubtful = np.arange(nq)
     for spare in SPARE:
-        count = k + most + spare
+        count = k + leaving + spare
         if not len(doubtful) or 2 * count >= there:
             break
         # All in the first round: then there is nothing to be picked out.
@@ -219,7 +219,6 @@ def search_after(
     if nq == 0 or k == 0 or n == 0:
         return scores, found
     queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
-    exclude = Excluded.of(exclude)
     left_out = None if exclude is None else _positions(exclude, ids)
     rounding = 2 * _rounding(vectors.shape[1])  # twice, as the limits made with it are rounded too
     group = max(1, _ALL // n)
@@ -295,8 +294,8 @@ def merge(parts: Sequence[tuple[Floats, Ids]], k: int) -> tuple[Floats, Ids]:
     return _ordered(scores, ids, k)
 
 
-def _some(queries: Floats, exclude: Excluded | None, chosen: npt.NDArray[np.intp]) -> tuple[Floats, Excluded | None]:
-    return queries[chosen], None if exclude is None else Excluded([exclude[query] for query in chosen.tolist()])
+def _some(queries: Floats, exclude: Exclude, chosen: npt.NDArray[np.intp]) -> tuple[Floats, Exclude]:
+    return queries[chosen], None if exclude is None else [exclude[query] for query in chosen.tolist()]
 
 
 def _flat_candidates(queries: Floats, vectors: Floats, count: int, allowed: Allowed | None) -> tuple[Floats, Ids]:
@@ -384,10 +383,11 @@ def _best(scores: Floats, k: int) -> npt.NDArray[np.intp]:
     return best
 
 
-def _positions(exclude: Excluded, ids: Ids) -> list[npt.NDArray[np.intp]]:
+def _positions(exclude: Sequence[Sequence[int]], ids: Ids) -> list[npt.NDArray[np.intp]]:
     """Where in ids (n,) the excluded ones stand; those that are not there are not looked for."""
     out = []
-    for some in exclude:
+    for each in exclude:
+        some = np.asarray(each, np.int64)
         at = np.searchsorted(ids, some)
         inside = at < len(ids)
         inside[inside] = ids[at[inside]] == some[inside]

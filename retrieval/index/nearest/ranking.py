@@ -11,8 +11,7 @@ without, and is what the tests hold the kernel to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain
-from typing import Any, overload
+from typing import Any
 
 import faiss
 import numpy as np
@@ -30,48 +29,13 @@ _PAIRS = 1 << 16
 """Numbers that are scored at a time without the kernel: half a megabyte as float64, which stays in the cache."""
 
 
-class Excluded(Sequence[Ids]):
-    """For each query the ids that it must not get.
-
-    Args:
-        each: of each query, ascending.
-
-    Attributes:
-        flat: int64, of all queries one after the other.
-        limits: int64 (nq + 1,): query i has those from ``limits[i]`` up to ``limits[i + 1]``.
-        most: the most that one query has.
-    """
-
-    def __init__(self, each: Sequence[Sequence[int] | Ids]) -> None:
-        counts = list(map(len, each))
-        self.flat: Ids = np.fromiter(chain.from_iterable(each), np.int64, sum(counts))
-        self.limits: Ids = np.array([0, *accumulate(counts)])
-        self.most = max(counts, default=0)
-
-    @classmethod
-    def of(cls, each: Exclude) -> Excluded | None:
-        """It, of whatever says the same; None for nothing."""
-        return each if each is None or isinstance(each, cls) else cls(each)
-
-    def __len__(self) -> int:
-        return len(self.limits) - 1
-
-    @overload
-    def __getitem__(self, query: int) -> Ids: ...
-
-    @overload
-    def __getitem__(self, query: slice) -> Sequence[Ids]: ...
-
-    def __getitem__(self, query: int | slice) -> Ids | Sequence[Ids]:
-        if isinstance(query, slice):
-            return [self[one] for one in range(*query.indices(len(self)))]
-        if not 0 <= query < len(self):
-            raise IndexError(query)
-        return self.flat[self.limits[query] : self.limits[query + 1]]
+Exclude = Sequence[Sequence[int]] | None
+"""For each query the ids that it must not get, ascending."""
 
 
-Exclude = Excluded | Sequence[Sequence[int]] | Sequence[Ids] | None
-"""The same however it is given."""
+def most(exclude: Sequence[Sequence[int]]) -> int:
+    """The most ids that one query must not get."""
+    return max(map(len, exclude), default=0)
 
 
 class Ranker:
@@ -99,17 +63,19 @@ class Ranker:
         k: int,
         count: int | None = None,
         mask: npt.NDArray[np.bool_] | None = None,
-        exclude: Excluded | None = None,
+        exclude: Exclude = None,
+        worth: int | None = None,
     ) -> tuple[Floats, Ids, int]:
         """The k best of what is named.
 
         Args:
             queries: (nq, d), unit rows, C-contiguous.
-            found: (nq, m), C-contiguous: positions, each at most once for a query.
+            found: (nq, m), C-contiguous: positions, each at most once for a query, about the best first.
             k: how many are wanted.
             count: how many of many are worth scoring exactly, at least k; None for all.
             mask: bool (n,), which rows may be returned; all if None.
             exclude: what each query must not get.
+            worth: how many of the first that a query may get are looked at, at least count; None for all.
 
         Returns:
             scores (nq, k) and ids (nq, k), best first, equal scores by ascending id, padded with −inf and −1; and how
@@ -118,15 +84,12 @@ class Ranker:
         shape = len(queries), k
         if self._compiled is not None:
             scores, ids = np.empty(shape, np.float32), np.empty(shape, np.int64)
-            flat, limits = (None, None) if exclude is None else (exclude.flat, exclude.limits)
-
             if shape[0] < 2 * _EACH:
-                return scores, ids, self._compiled.into(scores, ids, queries, found, mask, flat, limits)
+                return scores, ids, self._compiled.into(scores, ids, queries, found, mask, exclude, worth)
 
             def part(some: slice) -> int:
-                own = None if limits is None else limits[some.start : some.stop + 1]
                 arrays = (array[some] for array in (scores, ids, queries, found))
-                lacking: int = self._compiled.into(*arrays, mask, flat, own)
+                lacking: int = self._compiled.into(*arrays, mask, None if exclude is None else exclude[some], worth)
                 return lacking
 
             return scores, ids, sum(cores.in_parts(part, shape[0], cores.threads(shape[0], _EACH)))
@@ -136,10 +99,12 @@ class Ranker:
         if mask is not None:
             rows[~mask[rows]] = -1  # where it is -1 already, it stays so
         if exclude is not None:
-            for row, left_out in zip(rows, exclude, strict=True):
-                if len(left_out):
-                    ids = self._ids[row]
+            for row, each in zip(rows, exclude, strict=True):
+                if len(each):
+                    left_out, ids = np.asarray(each, np.int64), self._ids[row]
                     row[left_out[np.minimum(np.searchsorted(left_out, ids), len(left_out) - 1)] == ids] = -1
+        if worth is not None and worth < rows.shape[1]:
+            rows[np.cumsum(rows >= 0, axis=1) > worth] = -1
         if count is not None and self._vectors is not None and rows.shape[1] > 2 * count:
             rows = _shortlist(queries, self._vectors, rows, count)
         near = self._scores(queries, rows)

@@ -68,7 +68,8 @@ class Structure(Protocol):
     def __len__(self) -> int: ...
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
-        """About the `count` nearest of each query (nq, d): (nq, count), C-contiguous, −1 where fewer were found."""
+        """About the `count` nearest of each query (nq, d): (nq, count), C-contiguous, about the nearest first, −1 where
+        fewer were found."""
         ...
 
     def write(self, path: Path) -> None:

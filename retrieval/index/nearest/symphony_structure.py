@@ -115,8 +115,9 @@ class SymphonyStructure:
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
         """See :meth:`retrieval.index.nearest.structure.Structure.candidates`."""
-        reach = min(count, self._size)
-        width = min(max(reach, parameters.get("ef", 0)), self._size)
+        reach, width = count, max(count, parameters.get("ef", 0))
+        if width > self._size:
+            reach, width = min(count, self._size), self._size
         if width > _WIDEST:  # narrower it would find too few: who asks has to look at every vector
             return np.full((len(queries), count), -1)
         threads = 1 if len(queries) == 1 else cores.threads(len(queries), cores.EACH)
