@@ -14,6 +14,7 @@ from retrieval.base import progress
 from retrieval.index import Index
 from retrieval.index.vectors import packed, signs
 from retrieval.measures import UNLABELLED, Pairs
+from retrieval.measures.arrays import groups
 from retrieval.search.calibration.cohort import Cohort
 from retrieval.search.calibration.surroundings import DEPTH, TEN, First, columns, of_query
 
@@ -112,6 +113,11 @@ def gather(
     """
     ids, items = index.ids(), _exact(index, index.all_vectors()[1])
     asked = _exact(index, vectors)
+    # A matrix product may round the score of equal vectors differently, and equal scores are in order of their ids.
+    alike = groups(items)
+    _, first = np.unique(alike, return_index=True)
+    copies = np.flatnonzero(first[alike] != np.arange(len(items)))
+    originals = first[alike[copies]]
     of_cohort = gallery_labels[np.searchsorted(ids, cohort.ids)]
     count = np.bincount(gallery_labels[gallery_labels != UNLABELLED], minlength=int(labels.max()) + 1)
     own = [int((gallery_labels[places] == label).sum()) for places, label in zip(left_out, labels, strict=True)]
@@ -139,6 +145,7 @@ def gather(
             as_is = look(First(hits, best.astype(np.float64), found), None)
 
             scores = _scores(index, asked[rows] @ items.T)
+            scores[:, copies] = scores[:, originals]
             scores[:, gallery_labels == UNLABELLED] = -np.inf
             for row, places in zip(scores, left_out[rows], strict=True):
                 row[places] = -np.inf
