@@ -2,6 +2,8 @@
 
 SHELL := /bin/bash
 BIN := .venv/bin
+# One process more than there are cores, up to four: now and then a test waits.
+WORKERS := $(shell cores=$$(nproc); echo $$((cores < 3 ? cores + 1 : 4)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -19,7 +21,7 @@ demo: setup ## the whole job on real pictures: get, train, index, query, measure
 # One thread a process: on few cores, processes beside each other get more done than threads inside one.
 # Where Python may not keep what it compiles, each of the hundreds of processes compiles torch anew, for 2 to 10 s.
 test: setup ## run all the tests
-	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: setup ## style and types: ruff and mypy
 	$(BIN)/ruff check

@@ -36,7 +36,7 @@ SPEEDS = {
     "slower midway": lambda gone: 0.5 if gone < 30 else 2.5,
     "faster midway": lambda gone: 2.5 if gone < 30 else 0.5,
     "stops for a while": lambda gone: 9.0 if 20 < gone < 28 else 1.0,
-    "ten times slower near the end": lambda gone: 0.1 if gone < 54 else 1.0,
+    "ten times slower near the end": lambda gone: 0.2 if gone < 54 else 2.0,
     "ten times faster near the end": lambda gone: 1.0 if gone < 50 else 0.1,
 }
 VALIDATION = 1.5
