@@ -141,31 +141,33 @@ def beside_structure(index: Index, alone: Any, queries: np.ndarray, rounds: int)
     where = f"id >= {n // 4}"
     _, nearest = index.search(queries, 1)
     excluded = nearest.tolist()
-    asked: dict[str, tuple[int, dict[str, Any]]] = {
-        "plain": (K, {}),
-        "one excluded": (K + 3, {"exclude": excluded}),
-        "filtered": (2 + math.ceil(1.5 * K * n / len(index.select(where))), {"where": where}),
+    asked: dict[str, tuple[int, Callable[[int, int], object]]] = {
+        "plain": (K, lambda start, end: index.search(queries[start:end], K)),
+        "one excluded": (
+            K + 3,
+            lambda start, end: index.search(queries[start:end], K, exclude=excluded[start:end]),
+        ),
+        "filtered": (
+            2 + math.ceil(1.5 * K * n / len(index.select(where))),
+            lambda start, end: index.search(queries[start:end], K, where=where),
+        ),
     }
     for ef in (20, 40, 80, 160):
         index.structure.parameters["ef"] = ef
-        for what, (count, how) in asked.items():
+        for what, (count, ours) in asked.items():
             width = max(ef, count)
-
-            def ours(start: int, end: int, how: dict[str, Any] = how) -> None:
-                own = {name: value[start:end] if name == "exclude" else value for name, value in how.items()}
-                index.search(queries[start:end], K, **own)
 
             def its(start: int, end: int, count: int = count, width: int = width) -> None:
                 alone.search(queries[start:end], count, width, 1)
 
             for size, calls in ((1, 200), (len(queries), 1)):
 
-                def each(search: Callable[[int, int], None], turn: int, size: int = size, calls: int = calls) -> None:
+                def each(search: Callable[[int, int], object], turn: int, size: int = size, calls: int = calls) -> None:
                     for call in range(calls):
                         start = (turn * calls + call) * size % len(queries)
                         search(start, start + size)
 
-                row = turns(lambda turn: each(ours, turn), lambda turn: each(its, turn), rounds)
+                row = turns(partial(each, ours), partial(each, its), rounds)
                 yield {"asked": what, "effort": ef, "queries": size, **per_query(row, calls * size)}
 
 
