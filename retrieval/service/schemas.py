@@ -28,7 +28,7 @@ def _list(of: Schema) -> Schema:
 _OF_FILE: dict[str, Schema] = {
     "width": _WHOLE,
     "height": _WHOLE,
-    "colour": {**_MAYBE_TEXT, "description": "the mean of its pixels, #a0b1c2, once a thumbnail was made"},
+    "colour": {**_MAYBE_TEXT, "description": "the mean of its pixels, #a0b1c2, once a thumbnail was shown"},
     "taken": {"type": ["string", "number", "null"]},
     "attributes": {"type": "object", "additionalProperties": _VALUE},
 }
