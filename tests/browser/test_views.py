@@ -54,6 +54,16 @@ def test_two_are_looked_at_side_by_side(page: Any, running: Running) -> None:
     assert page.evaluate("document.activeElement.classList.contains('picture')")
 
 
+def test_going_back_leaves_nothing_open(page: Any, running: Running) -> None:
+    page.keyboard.press("d")
+    page.wait_for_selector(VIEWS["duplicates"], timeout=60_000)
+    exact(page).locator(".member .picture").nth(1).click()
+    page.wait_for_selector("dialog .pair")
+    page.go_back()
+    page.wait_for_selector("dialog", state="detached")
+    page.wait_for_selector("#results .tile img.there")
+
+
 def test_a_decision_is_kept_and_taken_back(page: Any, running: Running) -> None:
     show(page, running, "duplicates")
     exact(page).locator(".member .picture").first.focus()

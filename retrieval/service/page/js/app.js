@@ -143,6 +143,7 @@ on("back", () => { banner(""); say("The server is back"); start().then(results.g
 state.watch((now, before) => draw(now, before));
 document.addEventListener("selection", () => document.querySelectorAll("#results .tile").forEach((tile) => tile.classList.toggle("picked", selection.picked.has(Number(tile.dataset.id)))));
 document.addEventListener("written", () => learn().then(() => draw(state.now, null, true), () => {}));
+addEventListener("popstate", () => document.querySelectorAll("dialog:not([aria-label=Picture])").forEach((box) => box.close()));
 $("#index").addEventListener("change", (event) => state.go({ ...state.fresh, where: "", sort: "", group: "", index: event.target.value }));
 query.listen();
 keys.listen();
