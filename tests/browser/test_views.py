@@ -211,7 +211,7 @@ def test_matches_are_seen_among_thumbnails(page: Any, running: Running) -> None:
     show(page, running, "map", "&like=3")
     page.wait_for_selector("#count:has-text('ringed')")
     page.wait_for_timeout(500)
-    assert page.evaluate(pixels) > before + 50
+    assert page.evaluate(pixels) > before + 10
 
 
 # Compare
