@@ -331,6 +331,11 @@ def test_one_goes_back_from_the_large_view_and_forward_to_it(page: Any) -> None:
     page.wait_for_url(lambda url: url.endswith("like=3"))
 
 
+def test_an_address_of_the_large_view_says_what_a_click_says(page: Any, running: Running) -> None:
+    page.goto(running.address + "?like=3&item=5")
+    page.wait_for_selector("dialog.large .side dl:has-text('matches with')")
+
+
 def test_the_heat_map_is_there_as_long_as_one_holds_down(page: Any, running: Running) -> None:
     page.goto(running.address + "?like=3&item=5")
     button = page.wait_for_selector("dialog.large .side dl") and page.locator("dialog button:has-text('why')")
@@ -572,7 +577,7 @@ def test_a_picture_that_arrives_late_asks_nothing_any_more(page: Any, pictures: 
 
 def test_a_large_view_that_comes_late_does_not_open_over_another_answer(page: Any, running: Running) -> None:
     held = holding(page, "**/items/4?*")
-    page.goto(running.address + "?like=3&item=4")
+    page.goto(running.address + "?like=3&where=id+>+4&item=4")  # which is no hit, so that it is asked for
     settled_or_held = "() => document.querySelector('#results:not(.stale) .tile')"
     page.wait_for_function(settled_or_held)
     page.fill("#words", "id:5")

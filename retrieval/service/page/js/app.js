@@ -70,7 +70,7 @@ async function draw(now, before, again = false) {
 
 async function openItem(id) {
   try {
-    const item = await get(`/items/${id}`);
+    const item = results.shown().find((one) => String(one.id) === id) || await get(`/items/${id}`);
     if (state.now.item === id) large.open(item, results.shown(), results.actions);
   } catch { /* it is gone since */ }
 }
