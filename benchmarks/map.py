@@ -12,41 +12,24 @@ measures its frames by itself (`performance.measure`), from the first point to t
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import options, show
+from command import options, show, status
 from contest.data import clustered
+from service_process import serve
 
 from retrieval.index import Index, NewItem
 
 MOVES = ("ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown")
-
-
-@contextlib.contextmanager
-def service(index: Path, cache: Path) -> Iterator[tuple[str, int]]:
-    """A service in a process of its own, with an empty cache: its address and its process id."""
-    command = [sys.executable, "-m", "retrieval", "serve", str(index), "--port", "0"]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip(), process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def made(address: str, pid: int) -> tuple[float, float]:
@@ -100,7 +83,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
                 part = vectors[start : start + 50_000]
                 names = range(start, start + len(part))
                 index.add(part, [NewItem(f"{name}.jpg", label=str(name % 10)) for name in names])
-        with service(root / "index", root / "cache") as (address, pid):
+        with serve(root / "index", environment={"XDG_CACHE_HOME": str(root / "cache")}) as (address, _, pid):
             seconds, core = made(address, pid)
             found = np.array(frames(address, args.rounds))
     quantiles = np.quantile(found, (0.5, 0.95))
@@ -116,13 +99,14 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
+def main() -> int:
     parser = options(__doc__, rounds=200)
     parser.add_argument("--items", type=int, default=100_000, help="of the index (100000)")
     parser.add_argument("--dim", type=int, default=128, help="numbers of a vector (128)")
     args = parser.parse_args()
     show(args, measure(args))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status(main))

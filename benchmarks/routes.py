@@ -29,7 +29,6 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -43,6 +42,7 @@ from build import TOP
 from clients import processor_seconds
 from command import markdown, put, status
 from scale import CENTRES, DIM, SEED, SIZES, _forget
+from service_process import serve
 
 from retrieval.base.files import write_durably
 from retrieval.base.machine import describe
@@ -176,26 +176,12 @@ class Running:
     """A service in a process of its own, which may write.
 
     Attributes:
-        port, pid: its. seconds: until it took requests in.
+        port, pid: its.
     """
 
-    def __init__(self, index: Path, cache: Path) -> None:
-        paths = os.pathsep.join([str(TOP), *filter(None, sys.path)])
-        began = time.perf_counter()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "retrieval", "serve", str(index), "--port", "0", "--write"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": paths},
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline().rpartition(":")[2].strip("/\n"))
-        self.pid = self._process.pid
-        self.seconds = time.perf_counter() - began
-
-    def close(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait(60)
+    def __init__(self, port: int, pid: int) -> None:
+        self.port = port
+        self.pid = pid
 
     def most(self, anew: bool = False) -> float:
         """The most that it held, in megabytes; `anew`: from now on."""
@@ -290,12 +276,15 @@ def measured(running: Running, items: int, asked: Asked, rounds: int, minutes: f
     }
 
 
-def begun(index: Path, cache: Path) -> tuple[Running, dict[str, Any]]:
+@contextlib.contextmanager
+def begun(index: Path, cache: Path) -> Iterator[tuple[Running, dict[str, Any]]]:
     """A service of an index of which the system has nothing in its cache; and the row of its start."""
     _forget(index)
-    running = Running(index, cache)
-    row = {"first": running.seconds, "processor": processor_seconds(running.pid), "megabytes": running.most()}
-    return running, row
+    paths = os.pathsep.join([str(TOP), *filter(None, sys.path)])
+    began = time.perf_counter()
+    with serve(index, "--write", environment={"XDG_CACHE_HOME": str(cache), "PYTHONPATH": paths}) as (_, port, pid):
+        seconds, running = time.perf_counter() - began, Running(port, pid)
+        yield running, {"first": seconds, "processor": processor_seconds(pid), "megabytes": running.most()}
 
 
 def kept() -> list[dict[str, Any]]:
@@ -370,16 +359,12 @@ def _measure(n: int, args: argparse.Namespace) -> None:
         write_durably(rows[name], (json.dumps(row, indent=2, ensure_ascii=False) + "\n").encode())
         print(f"{n:>9,}  {name:<28} {_cell(row)}", file=sys.stderr, flush=True)
 
-    with tempfile.TemporaryDirectory() as cache:
-        running, start = begun(index, Path(cache))
-        try:
-            if "it starts" in wanted:
-                keep("it starts", start)
-            for name in wanted:
-                if name in ROUTES:
-                    keep(name, measured(running, n, ROUTES[name], args.rounds, args.minutes))
-        finally:
-            running.close()
+    with tempfile.TemporaryDirectory() as cache, begun(index, Path(cache)) as (running, start):
+        if "it starts" in wanted:
+            keep("it starts", start)
+        for name in wanted:
+            if name in ROUTES:
+                keep(name, measured(running, n, ROUTES[name], args.rounds, args.minutes))
 
 
 if __name__ == "__main__":

@@ -44,9 +44,10 @@ from typing import Any
 import faiss
 import numpy as np
 from clients import Asked, ask, processor_seconds
-from command import markdown, options
+from command import markdown, options, status
 from contest.data import clustered
 from PIL import Image
+from service_process import serve
 
 from retrieval.base.machine import describe
 from retrieval.errors import RetrievalError
@@ -85,14 +86,6 @@ def process(*command: object, **options: Any) -> Iterator[subprocess.Popen[str]]
         except subprocess.TimeoutExpired:
             run.kill()
             run.communicate()
-
-
-@contextlib.contextmanager
-def service(index: Path) -> Iterator[tuple[int, int]]:
-    """A service in a process of its own: its port and its process id."""
-    with process("-m", "retrieval", "serve", index, "--port", 0) as run:
-        assert run.stdout is not None
-        yield int(run.stdout.readline().rpartition(":")[2].strip("/\n")), run.pid
 
 
 def request(path: str, body: bytes, media: str = "application/json") -> bytes:
@@ -189,7 +182,7 @@ def items(folder: Path, args: argparse.Namespace) -> list[Row]:
     """Stored items of an index without an approximate structure."""
     index = vectors_index(folder, clustered(args.items, args.dim, args.seed))
     ids = np.random.default_rng(args.seed).integers(0, args.items, 20_000).tolist()
-    with Search.open(index) as search, service(index) as (port, pid):
+    with Search.open(index) as search, serve(index) as (_, port, pid):
         return figures(
             port, pid,
             lambda place: [hit.id for hit in search.query_ids([ids[place % len(ids)]], K)[0]],
@@ -223,7 +216,7 @@ def unseen(pictures: list[bytes], place: int) -> bytes:
 def pictures(folder: Path, args: argparse.Namespace) -> list[Row]:
     """Pictures that nobody has asked with before."""
     index, others = photographs(folder, args)
-    with Search.open(index) as search, service(index) as (port, pid):
+    with Search.open(index) as search, serve(index) as (_, port, pid):
         return figures(
             port, pid,
             lambda place: [hit.id for hit in search.query(unseen(others, place), K)[0]],
@@ -237,7 +230,7 @@ def first(folder: Path, args: argparse.Namespace) -> list[Row]:
     index, others = photographs(folder, args)
     question = {"k": PAGE, "facets": True}
     how = Arrangement(facets=True)
-    with Search.open(index) as search, service(index) as (port, _):
+    with Search.open(index) as search, serve(index) as (_, port, _):
 
         def send(place: int) -> list[float]:
             """A picture as the page sends it: kept first, and then asked with by its name."""
@@ -279,7 +272,7 @@ def memory(folder: Path, args: argparse.Namespace) -> list[Row]:
     ids = np.random.default_rng(args.seed).integers(0, args.items, REQUESTS // 10).tolist()
     asks = [asks_for({"like": [f"id:{id_}"]}) for id_ in ids]
     rows = []
-    with service(index) as (port, pid):
+    with serve(index) as (_, port, pid):
         for tenth in range(11):
             if tenth:
                 ask(port, [asks[start::FEW] for start in range(FEW)], math.inf)
@@ -321,7 +314,7 @@ def writer(folder: Path, args: argparse.Namespace) -> list[Row]:
         expected = [[hit.id for hit in answer] for answer in search.query_ids(ids, K)]  # far from what the writer adds
     row = {"answers": 0, "wrong": 0, "kills": 0}
     generations: set[int] = set()
-    with service(index) as (port, _):
+    with serve(index) as (_, port, _):
         for turn in range(args.rounds):
             with process("-c", WRITER, index, turn) as run:
                 assert run.stdout is not None
@@ -427,7 +420,7 @@ def clip(folder: Path, args: argparse.Namespace) -> list[Row]:
     index = vectors_index(folder, vectors)
     found: dict[str, dict[int, set[int]]] = {name: {} for name in asked_of}
     rows = []
-    with service(index) as (ours, _), clip_retrieval(folder / "clip", vectors, args.clip) as theirs:
+    with serve(index) as (_, ours, _), clip_retrieval(folder / "clip", vectors, args.clip) as theirs:
         ports = {"retrieval": ours, "clip-retrieval": theirs}
         for clients in CLIENTS:
             speed: dict[str, list[float]] = {name: [] for name in ports}
@@ -502,7 +495,7 @@ def aims(found: dict[str, list[Row]]) -> list[Row]:
     return rows
 
 
-def main() -> None:
+def main() -> int:
     parser = options(__doc__, rounds=4)
     parser.add_argument("what", nargs="*", default=[], help=f"any of {', '.join(PARTS)} (all)")
     parser.add_argument("--items", type=int, default=100_000, help="of the index (100000)")
@@ -525,7 +518,8 @@ def main() -> None:
         print(json.dumps({**about, **found}, indent=2))
     else:
         print("\n\n".join(f"{name}:\n\n{markdown(rows)}" for name, rows in found.items() if rows) + f"\n\n{about}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(status(main))

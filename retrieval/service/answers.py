@@ -11,7 +11,7 @@ from fastapi import Response
 
 from retrieval.base.text import printable
 from retrieval.index import Item
-from retrieval.search.answer import Hit, shown
+from retrieval.search.answer import Answer, Hit, shown
 from retrieval.search.search import Search
 from retrieval.service.asking import Found
 from retrieval.service.pictures import Pictures
@@ -59,7 +59,7 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
             ],
         },
         "hits": [hit_json(hit) for hit in answer.hits],
-        "fold": fold(search, found),
+        "fold": fold(search, asked, found),
         "no_match": answer.no_match,
         "no_copy": answer.no_copy,
         "marks": None if answer.marks is None else answer.marks.to_json(),
@@ -71,20 +71,21 @@ def search_json(search: Search, asked: Asked, found: Found, pictures: Pictures) 
     }
 
 
-def fold(search: Search, found: Found) -> dict[str, Any]:
+def fold(search: Search, asked: Asked, found: Found) -> dict[str, Any]:
     """Where the matches end: how many hits are above the threshold, and a sentence that says how sure that is."""
     answer = found.answer
-    calibration = search.calibration
+    calibration, arranged = search.calibration, _arranged(asked, answer)
     if calibration is None:
         return {
             "matches": None,
             "threshold": None,
-            "sentence": "Ordered by likeness; nobody has said yet where matches end.",
+            "sentence": arranged or "Ordered by likeness; nobody has said yet where matches end.",
             "advice": f"retrieval calibrate {printable(search.name)}",
         }
     told = {"matches": answer.fold, "threshold": calibration.threshold, "advice": None}
     if answer.fold is None:
-        return told | {"sentence": "Ordered by likeness; where matches end is not known of such a question."}
+        unknown = "Ordered by likeness; where matches end is not known of such a question."
+        return told | {"sentence": arranged or unknown}
     more = "At least " if answer.fold == len(answer.hits) and answer.next is not None else ""  # and other pages come
     chances = [hit.probability for hit in answer.hits[: answer.fold] if hit.probability is not None]
     if answer.no_match or not chances:
@@ -92,6 +93,18 @@ def fold(search: Search, found: Found) -> dict[str, Any]:
     likely = shown(sum(chances) / len(chances), 2)
     what = "matches" if answer.fold == 1 else "match"
     return told | {"sentence": f"{more}{answer.fold:,} {what}, each with P {likely} on average."}
+
+
+def _arranged(asked: Asked, answer: Answer) -> str | None:
+    """What hits are that do not stand by their scores; None of others."""
+    how, n = asked.arrange, answer.matches
+    if n is None or (how.sort is None and how.group_by is None):
+        return None
+    if how.matches:
+        return "Nothing in this collection matches." if not n else f"{n:,} {'matches' if n == 1 else 'match'}."
+    if asked.above is not None:
+        return f"{n:,} with a score of at least {asked.above:.4g}."
+    return f"The {n:,} that are most alike."
 
 
 def item_json(item: Item, attributes: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Thumbnail(NamedTuple):
 
 
 class Pictures:
-    """Makes and keeps thumbnails, and remembers the mean colours of those that it made.
+    """Makes and keeps thumbnails, and remembers the mean colours of those that it showed.
 
     Args:
         cache: where thumbnails are kept; None: nowhere.
@@ -70,7 +70,7 @@ class Pictures:
         self._colours: OrderedDict[str, str] = OrderedDict()
 
     def colour(self, sha256: str) -> str | None:
-        """The mean colour ("#a0b1c2") of a picture's file, if a thumbnail of it was made."""
+        """The mean colour ("#a0b1c2") of a picture's file, if a thumbnail of it was shown."""
         return self._colours.get(sha256)
 
     def thumbnail(self, search: Search, item: Item, side: int) -> Thumbnail:
@@ -89,6 +89,10 @@ class Pictures:
                 data = self._made(io.BufferedReader(file), item.path, side, item.sha256 if same else "")
                 if tag is not None and self._cache is not None:
                     self._cache.put(tag, data)
+            elif item.sha256 not in self._colours:  # it was made by a service that has ended
+                with contextlib.suppress(OSError), Image.open(io.BytesIO(data)) as picture:
+                    picture.draft("RGB", (1, 1))
+                    self._remember(item.sha256, picture)
         return Thumbnail(data, tag)
 
     def of_upload(self, upload: Upload, side: int) -> Thumbnail:
@@ -111,14 +115,17 @@ class Pictures:
 
         picture = decode(file, printable(name), Wanted(side, max_pixels=limits.PIXELS), small).made
         if sha256:
-            mean = picture.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-            self._colours[sha256] = "#{:02x}{:02x}{:02x}".format(*cast(tuple[int, int, int], mean))
-            if len(self._colours) > _COLOURS:
-                self._colours.popitem(last=False)
+            self._remember(sha256, picture)
         content = io.BytesIO()
         # Of the pixels alone, since a picture carries along what its file said besides.
         Image.frombytes(picture.mode, picture.size, picture.tobytes()).save(content, "JPEG", quality=82)
         return content.getvalue()
+
+    def _remember(self, sha256: str, picture: Image.Image) -> None:
+        mean = picture.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+        self._colours[sha256] = "#{:02x}{:02x}{:02x}".format(*cast(tuple[int, int, int], mean))
+        if len(self._colours) > _COLOURS:
+            self._colours.popitem(last=False)
 
 
 def opened(search: Search, item: Item) -> PictureFile:

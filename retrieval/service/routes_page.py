@@ -80,7 +80,7 @@ class PageRoutes:
 
     async def session(self, request: Request) -> Response:
         """What whoever asks may do."""
-        return as_json({"read": request.scope["may_read"], "write": request.scope["may_write"]})
+        return self._may(request.scope["may_read"], request.scope["may_write"])
 
     async def begin(self, request: Request) -> Response:
         """Take a token, and keep it in a cookie that scripts cannot read."""
@@ -89,7 +89,7 @@ class PageRoutes:
         reads, writes = granted(self._service.settings, {b"authorization": b"Bearer " + given})
         if not reads or not isinstance(token, str):
             raise Problem(401, "There is no such token.", "wrong-token")
-        response = as_json({"read": reads, "write": writes})
+        response = self._may(reads, writes)
         if self._service.settings.tokens:
             response.set_cookie(
                 COOKIE, session_of(token), max_age=30 * 24 * 3600, path=self._path, httponly=True, samesite="strict",
@@ -99,9 +99,12 @@ class PageRoutes:
 
     async def end(self) -> Response:
         """Forget the token."""
-        response = as_json({"read": not self._service.settings.tokens, "write": False})
+        response = self._may(*granted(self._service.settings, {}))
         response.delete_cookie(COOKIE, path=self._path, httponly=True, samesite="strict")
         return response
+
+    def _may(self, reads: bool, writes: bool) -> Response:
+        return as_json({"read": reads, "write": writes, "tokens": self._service.settings.tokens})
 
     @property
     def _path(self) -> str:

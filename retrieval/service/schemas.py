@@ -28,7 +28,7 @@ def _list(of: Schema) -> Schema:
 _OF_FILE: dict[str, Schema] = {
     "width": _WHOLE,
     "height": _WHOLE,
-    "colour": {**_MAYBE_TEXT, "description": "the mean of its pixels, #a0b1c2, once a thumbnail was made"},
+    "colour": {**_MAYBE_TEXT, "description": "the mean of its pixels, #a0b1c2, once a thumbnail was shown"},
     "taken": {"type": ["string", "number", "null"]},
     "attributes": {"type": "object", "additionalProperties": _VALUE},
 }
@@ -115,7 +115,9 @@ UPLOADS = _object({"uploads": _list(_object({"name": _TEXT, "sha256": _TEXT}))})
 ADDED = _object({"added": _list(_object({"name": _TEXT, "sha256": _TEXT, "ids": _list(_WHOLE)}))})
 CHANGED = _object({"changed": _WHOLE, "generation": _WHOLE})
 REMOVED = _object({"removed": _object({"id": _WHOLE, "path": _TEXT}), "generation": _WHOLE, "warning": _TEXT})
-SESSION = _object({"read": _SWITCH, "write": _SWITCH})
+SESSION = _object(
+    {"read": _SWITCH, "write": _SWITCH, "tokens": {**_SWITCH, "description": "whether one needs a token"}}
+)
 STATUS = _object({"status": _TEXT})
 CALIBRATED = _object({"about": _TEXT, "threshold": _NUMBER, "no_match_below": _MAYBE_NUMBER})
 COMPARED = _object({"figures": {"type": ["object", "null"]}})

@@ -106,6 +106,84 @@ def test_the_fold_says_where_matches_end(page: Any) -> None:
         assert len(tiles(page)) == above
 
 
+def above_and_below(page: Any) -> list[int]:
+    return list(
+        page.evaluate("[...document.querySelectorAll('#results > .grid')].map(g => g.querySelectorAll('.tile').length)")
+    )
+
+
+def matches(page: Any, running: Running, id_: int) -> int:
+    """How many pictures are above the fold, as the service says it of all of them at once."""
+    answer = page.request.post(f"{running.address}search", data={"like": [f"id:{id_}"], "k": 44, "details": 0})
+    return int(answer.json()["fold"]["matches"])
+
+
+def by_fives(page: Any) -> None:
+    """Have pages of five pictures from now on."""
+
+    def fewer(route: Any) -> None:
+        asked = json.loads(route.request.post_data or "{}")
+        route.continue_(post_data=json.dumps({**asked, "k": 5} if asked.get("k") == 60 else asked))
+
+    page.route("**/search*", fewer)
+
+
+def test_the_fold_is_where_it_is_however_many_pages_lie_before_it(page: Any, running: Running) -> None:
+    many = matches(page, running, 3)
+    assert 5 < many < 44
+    by_fives(page)
+    page.goto(running.address + "?like=3&rest=1")
+    page.wait_for_selector("#rest")
+    for _ in range(20):
+        page.evaluate("scrollTo(0, 1e6)")
+        page.wait_for_timeout(50)
+    page.wait_for_function("() => document.querySelectorAll('#results .tile').length === 44")
+    assert above_and_below(page) == [many, 44 - many]
+
+
+def test_all_above_the_fold_are_selected_and_not_those_alone_that_are_shown(page: Any, running: Running) -> None:
+    many = matches(page, running, 3)
+    by_fives(page)
+    page.set_viewport_size({"width": 1280, "height": 300})  # so that no more is asked for than the first of them
+    page.add_init_script("IntersectionObserver.prototype.observe = () => {}")
+    page.goto(running.address + "?like=3")
+    settled(page)
+    assert len(tiles(page)) == 5
+    page.locator("#results .tile > a").first.focus()
+    page.keyboard.press("x")
+    page.click("#selected button:has-text('all above the fold')")
+    page.wait_for_selector(f"#selected:has-text('{many} selected')")
+    assert page.evaluate("getComputedStyle(document.querySelector('.tile.picked')).outlineStyle") == "solid"
+
+
+@pytest.mark.parametrize("how", ["sort=path", "group=label"])
+def test_what_is_sorted_grouped_and_counted_is_what_is_above_the_fold(page: Any, running: Running, how: str) -> None:
+    for id_ in (3, 20, 40):
+        many = matches(page, running, id_)
+        page.goto(f"{running.address}?like={id_}&{how}")
+        settled(page)
+        assert page.inner_text("#count") == f"{many} {'match' if many != 1 else 'matches'}"
+        assert len(tiles(page)) == many
+        page.goto(f"{running.address}?like={id_}")
+        settled(page)
+        counts = page.evaluate(
+            "[...document.querySelectorAll('#facets section')].filter(one => one.firstChild.textContent === 'rating')"
+            ".flatMap(one => [...one.querySelectorAll('.count')].map(two => Number(two.textContent)))"
+        )
+        assert sum(counts) in (many, 0)  # 0: all of them have the same
+
+
+def test_a_question_of_several_is_sorted_though_nobody_knows_where_its_matches_end(page: Any, running: Running) -> None:
+    page.goto(running.address + "?like=3&unlike=20&sort=path")
+    settled(page)
+    assert page.inner_text("#count") == "The 44 that are most alike"
+
+
+def test_a_tile_says_first_how_sure_it_is(page: Any) -> None:
+    ask_for(page, 3)
+    assert re.match(r"P [<>]?0\.\d\d · 1\.00 · <b>town · 20\d\d-05-06 · ", page.text_content("#results .tile .under"))
+
+
 def test_without_a_calibration_it_says_what_mends_that(page: Any, running: Running) -> None:
     page.goto(running.address + "i/other?like=3")
     settled(page)
@@ -139,7 +217,7 @@ def test_a_part_of_the_picture_is_drawn_and_moved_by_keys(page: Any) -> None:
     page.wait_for_timeout(400)
     page.keyboard.press("Escape")
     settled(page)
-    assert "(a part)" in page.inner_text("#query")
+    assert "part of picture 3" in page.inner_text("#query")
 
 
 def test_marks_order_anew_and_are_saved(page: Any) -> None:
@@ -193,10 +271,17 @@ def test_facets_narrow_and_free(page: Any) -> None:
 
 
 def test_a_wrong_filter_is_said_and_pointed_at(page: Any) -> None:
+    pointed = "document.activeElement.value.slice(document.activeElement.selectionStart)"
     page.fill("#where", "label = = 3")
     page.press("#where", "Enter")
     page.wait_for_selector("#results [role=alert]")
     assert page.get_attribute("#where", "aria-invalid") == "true"
+    assert page.evaluate(pointed) == "= 3"
+    page.fill("#words", "forest")  # which stand in the same filter
+    page.press("#words", "Enter")
+    page.wait_for_url("**words=forest*")
+    page.wait_for_selector("#results [role=alert]:has-text('(label = = 3)')")
+    assert page.evaluate(pointed) == "= 3"
 
 
 def test_words_are_looked_for_in_names_where_the_model_knows_none(page: Any) -> None:
@@ -225,6 +310,138 @@ def test_the_large_view_turns_explains_and_goes_back_to_where_one_was(page: Any)
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog.large", state="detached")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == where
+
+
+def test_one_goes_back_from_the_large_view_and_forward_to_it(page: Any) -> None:
+    ask_for(page, 3)
+    page.locator("#results .tile > a").nth(2).click()
+    page.wait_for_selector("dialog.large .side dl")
+    page.keyboard.press("ArrowRight")
+    page.go_back()
+    page.wait_for_selector("dialog.large", state="detached")
+    assert page.url.endswith("like=3")
+    page.go_forward()
+    page.wait_for_selector("dialog.large .side dl")
+    page.click("dialog button:has-text('more like this')")
+    page.wait_for_selector("dialog.large", state="detached")
+    assert "like=3" not in page.url and "item" not in page.url
+    page.go_back()
+    page.wait_for_selector("dialog.large .side dl")
+    page.keyboard.press("Escape")
+    page.wait_for_url(lambda url: url.endswith("like=3"))
+
+
+def test_an_address_of_the_large_view_says_what_a_click_says(page: Any, running: Running) -> None:
+    page.goto(running.address + "?like=3&item=5")
+    page.wait_for_selector("dialog.large .side dl:has-text('matches with')")
+
+
+def test_the_heat_map_is_there_as_long_as_one_holds_down(page: Any, running: Running) -> None:
+    page.goto(running.address + "?like=3&item=5")
+    button = page.wait_for_selector("dialog.large .side dl") and page.locator("dialog button:has-text('why')")
+    shown = "document.querySelector('.stage').classList.contains('why')"
+    button.hover()
+    page.mouse.down()
+    page.wait_for_function("() => document.querySelector('img.heat')?.naturalWidth && !document.querySelector('.told')")
+    page.wait_for_timeout(450)
+    assert page.evaluate(shown)
+    page.mouse.up()
+    assert not page.evaluate(shown)
+    button.click()
+    assert page.evaluate(shown)
+    button.click()
+    assert not page.evaluate(shown)
+
+
+def test_where_nothing_explains_a_hit_that_is_to_be_read(page: Any, running: Running) -> None:
+    page.route("**/heat*", lambda route: route.fulfill(status=422, body="{}"))
+    page.goto(running.address + "?like=3&item=5")
+    page.wait_for_selector("dialog.large .side dl")
+    page.keyboard.press("e")
+    page.wait_for_selector(".told:has-text('There is no explanation')")
+
+
+def test_two_fingers_zoom_and_one_turns(page: Any, running: Running) -> None:
+    if page.width != "narrow":
+        pytest.skip("a mouse has no fingers")
+    page.goto(running.address + "?like=3&item=3")
+    page.wait_for_selector("dialog.large .side dl")
+    box = page.locator(".stage").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    hand = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: float) -> None:
+        points = [{"x": x + place, "y": y, "id": number} for number, place in enumerate(places)]
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", -20, 20)
+    touch("touchMove", -40, 40)
+    touch("touchMove", -60, 60)
+    touch("touchEnd")
+    scale = page.evaluate("new DOMMatrix(getComputedStyle(document.querySelector('.stage img')).transform).a")
+    assert scale == pytest.approx(3, abs=0.5)
+    assert "item=3" in page.url
+    for _ in range(9):
+        page.click("dialog button[aria-label=Smaller]")
+    touch("touchStart", 60)
+    touch("touchMove", 0)
+    touch("touchMove", -60)
+    touch("touchEnd")
+    page.wait_for_url(lambda url: "item=" in url and "item=3" not in url)
+
+
+def test_a_long_press_selects_and_opens_no_menu(page: Any) -> None:
+    kept = "kind => !document.querySelector('.tile > a').dispatchEvent(new PointerEvent('contextmenu', {pointerType: kind, cancelable: true}))"  # noqa: E501
+    assert page.evaluate(kept, "touch") and not page.evaluate(kept, "mouse")
+    page.evaluate("document.querySelector('.tile > a').dispatchEvent(new Event('touchstart'))")
+    page.wait_for_selector("#selected:has-text('1 selected')")
+
+
+def test_a_kind_that_the_browser_does_not_know_is_for_the_service_to_say(page: Any, pictures: Path) -> None:
+    grey = io.BytesIO()
+    with Image.open(pictures / "beach" / "00.jpg") as picture:
+        picture.convert("L").save(grey, "PPM")
+    page.set_input_files("#file", {"name": "x.pgm", "mimeType": "", "buffer": grey.getvalue()})
+    page.wait_for_url("**like=upload:*")
+    page.goto("about:blank")
+
+
+def test_a_reader_gives_another_token_and_takes_it_back(browser: Any, collection: Path) -> None:
+    from served import serving
+
+    read, write = "r" * 20, "w" * 20
+    with serving(collection, readers=frozenset({read}), writers=frozenset({write})) as service:
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_default_timeout(8_000)
+
+        def give(token: str) -> None:
+            page.fill("dialog input[type=password]", token)
+            with page.expect_navigation():
+                page.click("dialog button:has-text('open')")
+            page.wait_for_selector(".tile img.there")
+
+        def may_write() -> bool:
+            page.locator("#results .tile > a").first.focus()
+            page.keyboard.press("x")
+            return bool(page.query_selector("#selected button:has-text('hide')"))
+
+        page.goto(service.address)
+        page.wait_for_selector("dialog input[type=password]")
+        page.fill("dialog input[type=password]", "x" * 20)
+        page.click("dialog button:has-text('open')")
+        page.wait_for_selector("dialog [role=alert]:has-text('no such token')")
+        give(read)
+        assert not may_write()
+        page.click("#views button:has-text('token')")
+        assert "You may read;" in page.inner_text("dialog")
+        give(write)
+        assert may_write()
+        page.click("#views button:has-text('token')")
+        with page.expect_navigation():
+            page.click("dialog button:has-text('forget')")
+        page.wait_for_selector("dialog input[type=password]")
+        context.close()
 
 
 def test_pictures_are_selected_and_taken_along(page: Any) -> None:
@@ -360,7 +577,7 @@ def test_a_picture_that_arrives_late_asks_nothing_any_more(page: Any, pictures: 
 
 def test_a_large_view_that_comes_late_does_not_open_over_another_answer(page: Any, running: Running) -> None:
     held = holding(page, "**/items/4?*")
-    page.goto(running.address + "?like=3&item=4")
+    page.goto(running.address + "?like=3&where=id+>+4&item=4")  # which is no hit, so that it is asked for
     settled_or_held = "() => document.querySelector('#results:not(.stale) .tile')"
     page.wait_for_function(settled_or_held)
     page.fill("#words", "id:5")

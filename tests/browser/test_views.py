@@ -54,6 +54,16 @@ def test_two_are_looked_at_side_by_side(page: Any, running: Running) -> None:
     assert page.evaluate("document.activeElement.classList.contains('picture')")
 
 
+def test_going_back_leaves_nothing_open(page: Any, running: Running) -> None:
+    page.keyboard.press("d")
+    page.wait_for_selector(VIEWS["duplicates"], timeout=60_000)
+    exact(page).locator(".member .picture").nth(1).click()
+    page.wait_for_selector("dialog .pair")
+    page.go_back()
+    page.wait_for_selector("dialog", state="detached")
+    page.wait_for_selector("#results .tile img.there")
+
+
 def test_a_decision_is_kept_and_taken_back(page: Any, running: Running) -> None:
     show(page, running, "duplicates")
     exact(page).locator(".member .picture").first.focus()
@@ -186,6 +196,22 @@ def test_the_map_is_coloured_by_an_attribute_and_lights_up_matches(page: Any, ru
     frames = page.evaluate("performance.getEntriesByName('map frame').map(one => one.duration)")
     assert len(frames) >= 5
     assert float(page.get_attribute("#frames", "data-median")) > 0
+
+
+def test_matches_are_seen_among_thumbnails(page: Any, running: Running) -> None:
+    """Rings lie above the pictures of so small a collection, and what is no match is pale."""
+    pixels = """() => { const canvas = document.querySelector('canvas.dots'), style = getComputedStyle(document.documentElement);
+        const hex = style.getPropertyValue('--front').trim(), ink = [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16));
+        const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        let found = 0; for (let at = 0; at < all.length; at += 4) found += ink.every((one, place) => all[at + place] === one);
+        return found; }"""  # noqa: E501
+    show(page, running, "map")
+    page.wait_for_timeout(500)
+    before = page.evaluate(pixels)
+    show(page, running, "map", "&like=3")
+    page.wait_for_selector("#count:has-text('ringed')")
+    page.wait_for_timeout(500)
+    assert page.evaluate(pixels) > before + 10
 
 
 # Compare

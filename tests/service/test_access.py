@@ -69,9 +69,9 @@ def test_without_a_token_nothing_is_told(guarded: Served, path: str) -> None:
 
 def test_a_token_reads_and_another_writes(guarded: Served) -> None:
     assert guarded("GET", "/p/info", headers=bearer(READ)).status == 200
-    assert guarded("GET", "/p/session", headers=bearer(READ)).json == {"read": True, "write": False}
-    assert guarded("GET", "/p/session", headers=bearer(WRITE)).json == {"read": True, "write": True}
-    assert guarded("GET", "/session").json == {"read": False, "write": False}
+    assert guarded("GET", "/p/session", headers=bearer(READ)).json == {"read": True, "write": False, "tokens": True}
+    assert guarded("GET", "/p/session", headers=bearer(WRITE)).json == {"read": True, "write": True, "tokens": True}
+    assert guarded("GET", "/session").json == {"read": False, "write": False, "tokens": True}
     assert guarded.problem("PATCH", "/p/items/1", {"tag": "x"}, headers=bearer(READ))[0] == 403
     assert guarded.problem("DELETE", "/p/items/1", headers=bearer(READ))[0] == 403
 
@@ -87,8 +87,14 @@ def test_the_page_itself_needs_none_and_keeps_the_token_in_a_cookie(guarded: Ser
     assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Path=/p"))
     assert WRITE not in cookie
     kept = {"Cookie": cookie.partition(";")[0]}
-    assert guarded("GET", "/p/session", headers=kept).json == {"read": True, "write": True}
+    assert guarded("GET", "/p/session", headers=kept).json == {"read": True, "write": True, "tokens": True}
     assert "Max-Age=0" in guarded("DELETE", "/p/session", headers=kept).headers["set-cookie"]
+
+
+def test_who_needs_no_token_may_as_much_without_one(index: Path) -> None:
+    with serving(index, write=True) as service:
+        said = {"read": True, "write": True, "tokens": False}
+        assert service("GET", "/session").json == service("DELETE", "/session").json == said
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,21 @@ def test_a_thumbnail_has_the_size_asked_for_and_no_metadata(own: tuple[Path, Pat
         assert service.problem("GET", "/items/777/thumbnail")[0] == 404
 
 
+def test_a_mean_colour_is_known_also_where_another_service_made_the_thumbnail(
+    own: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, index = own
+    path = f"/items/{id_of(index, 'cat/large.jpg')}"
+    means = []
+    for _ in range(2):
+        with serving(index, cache=tmp_path / "cache") as service:
+            assert service("GET", path).json["colour"] is None
+            assert service("GET", path + "/thumbnail").status == 200
+            colour = service("GET", path).json["colour"]
+            means.append([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+    assert np.abs(np.subtract(*means)).max() <= 3
+
+
 def test_a_file_that_has_changed_is_shown_and_not_kept(own: tuple[Path, Path], tmp_path: Path) -> None:
     root, index = own
     tiny.picture(9, 50, 50).save(root / "cat" / "0.png")

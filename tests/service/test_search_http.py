@@ -16,9 +16,13 @@ pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 from served import form
 
 from retrieval.images import Box
+from retrieval.search.answer import Answer
+from retrieval.search.arrangement import Arrangement
 from retrieval.search.explain import explain_answer
 from retrieval.search.parts import Part
 from retrieval.search.search import Search
+from retrieval.service import answers
+from retrieval.service.questions import Asked
 
 if TYPE_CHECKING:
     from served import Served
@@ -254,6 +258,19 @@ def test_pages_facets_and_groups(served: Served, index: Path) -> None:
     first = served("POST", "/search", {"like": ["id:3"], "k": 2, "cursor": ""}).json["cursor"]
     status, detail = served.problem("POST", "/search", {"like": ["id:4"], "k": 2, "cursor": first})
     assert (status, "cursor" in detail) == (400, True)
+
+
+def test_what_is_arranged_is_not_said_to_be_ordered_by_likeness(served: Served) -> None:
+    for more, words in (
+        ({"above": 0.5, "sort": "path"}, "with a score of at least 0.5."),
+        ({"above": 0.5, "group": "label"}, "with a score of at least 0.5."),
+        ({"k": 4, "sort": "path"}, "The 4 that are most alike."),
+    ):
+        said = served("POST", "/search", {"like": ["id:3"], **more}).json
+        assert said["fold"]["sentence"] in (words, f"{said['matches']} {words}")
+    for n, sentence in ((0, "Nothing in this collection matches."), (1, "1 matches."), (2000, "2,000 match.")):
+        arranged = Asked((), arrange=Arrangement(sort="path", matches=True))
+        assert answers._arranged(arranged, Answer("id 3", None, None, (), matches=n)) == sentence
 
 
 @pytest.mark.parametrize("sort", [None, "path:desc", "size"])

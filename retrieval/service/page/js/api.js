@@ -23,7 +23,7 @@ export function address(path, query = {}, of = index) {
   const asked = new URLSearchParams();
   if (of) asked.set("index", of);
   for (const [name, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined && value !== "" && value !== false) {
+    if (value != null && value !== "" && value !== false) {
       asked.set(name, value === true ? "1" : value);
     }
   }

@@ -1,6 +1,6 @@
 // The page: one state, which is the address, drawn by the part of the page that it names.
 
-import { get, on, post, root, use } from "./api.js";
+import { call, get, on, post, use } from "./api.js";
 import { $, banner, count, dialog, make, say, several } from "./dom.js";
 import * as keys from "./keys.js";
 import * as large from "./large.js";
@@ -16,11 +16,13 @@ const SOON = 1000; // while a collection is being built
 
 let info = { indexes: [] };
 let view = null; // the part of the page that is shown, where it is not the search
+let can = {}; // what one may do
 const about = () => info.indexes.find((one) => one.name === state.now.index) || info.indexes[0] || { attributes: {} };
 
 async function learn() {
   info = await get("/info", {}, { of: null });
-  selection.may(Boolean(about().writable) && (await get("/session", {}, { of: null })).write);
+  can = await get("/session", {}, { of: null });
+  selection.allow(can.write);
 }
 
 function drawBar() {
@@ -31,13 +33,16 @@ function drawBar() {
       if (event.ctrlKey || event.metaKey) return;
       event.preventDefault();
       state.go({ view: name, item: "", rest: false });
-    } }, text)), make("button", { type: "button", class: "plain", title: "Keys", "aria-label": "Keys", onclick: keys.help }, "?"));
+    } }, text)), can.tokens ? make("button", { class: "plain", onclick: token }, "token") : "",
+  make("button", { class: "plain", title: "Keys", "aria-label": "Keys", onclick: keys.help }, "?"));
+  $("#views [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   $("#title").textContent = `${VIEWS[state.now.view] || "Search"} in ${about().name || "retrieval"}`;
   document.title = `${about().name || "retrieval"} · retrieval`;
 }
 
 async function draw(now, before, again = false) {
   use(about().name);
+  if (!now.item) large.close(); // one went back
   if (before && (now.index || "") !== (before.index || "")) {
     results.forget(about().name);
     selection.drop(); // ids are of one collection
@@ -65,7 +70,7 @@ async function draw(now, before, again = false) {
 
 async function openItem(id) {
   try {
-    const item = await get(`/items/${id}`);
+    const item = results.shown().find((one) => String(one.id) === id) || await get(`/items/${id}`);
     if (state.now.item === id) large.open(item, results.shown(), results.actions);
   } catch { /* it is gone since */ }
 }
@@ -101,7 +106,7 @@ async function poll() {
   if (results.generation() !== undefined && now.generation !== results.generation() && state.now.view === "search") {
     const more = now.items - before.items;
     banner(more > 0 ? several(more, "new picture") : "The collection has changed",
-      make("button", { type: "button", onclick: () => { banner(""); draw(state.now, null, true); } }, "show"));
+      make("button", { onclick: () => { banner(""); draw(state.now, null, true); } }, "show"));
   }
 }
 
@@ -109,16 +114,16 @@ function token() {
   if (document.querySelector("dialog[open]")) return;
   const input = make("input", { type: "password", "aria-label": "Token", autocomplete: "current-password", required: true });
   const wrong = make("p", { role: "alert", class: "wrong" });
-  const box = dialog("A token is needed", make("form", { onsubmit: async (event) => {
+  dialog(can.read ? "Token" : "A token is needed", make("form", { onsubmit: async (event) => {
     event.preventDefault();
     try {
       await post("/session", { token: input.value }, { of: null });
-      box.close();
-      start();
+      location.reload();
     } catch (error) {
       wrong.textContent = error.message;
     }
-  } }, make("p", {}, "Whoever runs this service has it."), make("div", { class: "row" }, input, make("button", {}, "open")), wrong));
+  } }, make("p", {}, can.read ? `You may ${can.write ? "read and write" : "read"}; another token is taken here.` : "Whoever runs this service has it."),
+  make("div", { class: "row" }, input, make("button", {}, "open"), can.read ? make("button", { onclick: () => call("DELETE", "/session").finally(() => location.reload()) }, "forget mine") : null), wrong));
 }
 
 async function start() {
@@ -137,11 +142,11 @@ on("gone", () => banner("The server does not answer. What is shown is kept; this
 on("back", () => { banner(""); say("The server is back"); start().then(results.goOn); });
 state.watch((now, before) => draw(now, before));
 document.addEventListener("selection", () => document.querySelectorAll("#results .tile").forEach((tile) => tile.classList.toggle("picked", selection.picked.has(Number(tile.dataset.id)))));
-document.addEventListener("written", () => draw(state.now, null, true));
+document.addEventListener("written", () => learn().then(() => draw(state.now, null, true), () => {}));
+addEventListener("popstate", () => document.querySelectorAll("dialog:not([aria-label=Picture])").forEach((box) => box.close()));
 $("#index").addEventListener("change", (event) => state.go({ ...state.fresh, where: "", sort: "", group: "", index: event.target.value }));
 query.listen();
 keys.listen();
 start();
 polling = setTimeout(poll, SOON);
 addEventListener("focus", poll);
-export { root };

@@ -37,7 +37,7 @@ export async function draw(s, about, info) {
   if (!results.asks(s, about)) return ask(title, body, s, alive);
   let answers;
   try {
-    const question = { ...results.question(s, about), k: HITS, sort: undefined, group: undefined };
+    const question = { ...results.question(s, about), k: HITS };
     const there = await translated(question);
     answers = await Promise.all([post("/search", question), post("/search", there, { of: other.name })]);
   } catch (error) {

@@ -2,15 +2,16 @@
 
 export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
+  if (attributes.onclick && name === "button") element.type = "button"; // it sends no form
   for (const [key, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
+    if (value == null || value === false) continue;
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else if (key === "class") element.className = value;
     else if (key === "style") Object.assign(element.style, value);
     else if (key in element && typeof value !== "string" && key !== "list") element[key] = value;
     else element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat().filter((child) => child != null && child !== false));
   return element;
 }
 
@@ -77,6 +78,14 @@ export function dialog(title, ...children) {
   box.showModal();
   return box;
 }
+
+// What went wrong, in the service's sentence.
+export function trouble(error, title = "Not done") {
+  dialog(title, make("p", { role: "alert" }, error.message || error), make("form", { method: "dialog" }, make("button", { autofocus: true }, "close")));
+}
+
+// A table as spreadsheets and `retrieval attach` read it.
+export const csv = (head, rows) => [head, ...rows.map((row) => row.map((text) => `"${text.replace(/"/g, '""')}"`).join(",")), ""].join("\r\n");
 
 export const later = (wait, job) => {
   let timer = 0;

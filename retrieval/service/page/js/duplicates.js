@@ -2,9 +2,11 @@
 // Nothing here deletes a picture: the outcome is a list, or a move that is taken back.
 
 import { address, call, get, post, thumbnail } from "./api.js";
-import { $, count, dialog, download, later, make, named, say, several } from "./dom.js";
+import { $, count, dialog, download, later, make, named, say, several, trouble } from "./dom.js";
 import { made, old } from "./making.js";
+import { may } from "./selection.js";
 import * as state from "./state.js";
+import { zooming } from "./zoom.js";
 
 const KINDS = { exact: "the same bytes", near: "nearly the same", similar: "merely similar" };
 const PAGE = 30;
@@ -12,7 +14,6 @@ const LEAST = 0.5; // the service takes none below that
 const USUAL = 0.95;
 
 let turn = 0; // whatever began before the last one shows nothing any more
-let may = false;
 let shown = null; // {answer, groups}
 let chosen = { kind: "", rule: "largest", score: "" };
 let key = ""; // of the address that is drawn
@@ -29,10 +30,7 @@ export async function draw(s, about) {
   const mine = ++turn;
   const alive = () => mine === turn;
   held = document.activeElement?.closest?.("#likeness") ? document.activeElement.type : null;
-  may = false;
-  if (about.writable) may = await get("/session", {}, { of: null }).then((told) => told.write, () => false);
   own = may ? new Map() : new Map(JSON.parse(sessionStorage.getItem(place(about)) || "[]"));
-  if (!alive()) return;
   $("#results").replaceChildren(make("div", { class: "skeleton", style: { height: "336px" } }));
   await show(about, alive);
 }
@@ -55,17 +53,17 @@ async function show(about, alive) {
   shown = { answer, groups: answer.groups, about, alive, cursor: answer.cursor };
   const { total } = answer;
   const { all } = total;
-  const tab = (kind, text, n) => make("button", { type: "button", "aria-pressed": String(chosen.kind === kind), disabled: !n && kind !== "", onclick: () => state.go({ kind }) }, `${text} ${count(n)}`);
+  const tab = (kind, text, n) => make("button", { "aria-pressed": String(chosen.kind === kind), disabled: !n && kind !== "", onclick: () => state.go({ kind }) }, `${text} ${count(n)}`);
   const rules = { largest: "the largest", oldest: "the oldest", ...Object.fromEntries(answer.folders.map((one) => [`folder:${one}`, `what is in ${one}`])) };
   const rule = make("select", { id: "rule", "aria-label": "Which of a group stays", onchange: () => state.go({ rule: rule.value === "largest" ? "" : rule.value }) },
     Object.entries(rules).map(([value, text]) => make("option", { value, selected: value === chosen.rule }, text)));
   const list = make("div", { id: "groups" });
-  const more = make("button", { type: "button", hidden: !shown.cursor, onclick: () => next(list, more) }, "more groups");
+  const more = make("button", { hidden: !shown.cursor, onclick: () => next(list, more) }, "more groups");
   $("#results").replaceChildren(
     make("div", { class: "head" }, make("h1", { id: "count" }, all ? `${several(all, "group")} of pictures that show the same` : "No picture is here twice."),
       tab("", "all", all), ...Object.entries(KINDS).map(([kind, text]) => tab(kind, text, total[kind]))),
     make("div", { class: "row" }, ...(all ? [make("label", { class: "row quiet" }, "of each group stays ", rule),
-      make("button", { type: "button", id: "bulk", onclick: bulk }, "decide all by this rule …")] : []), likeness()),
+      make("button", { id: "bulk", onclick: bulk }, "decide all by this rule …")] : []), likeness()),
     list, more, make("p", { class: "quiet" }, old(answer) + answer.notes.join(" ")), make("div", { id: "outcome", role: "region", "aria-label": "What is decided" }));
   list.append(...shown.groups.map(row));
   if (held && document.activeElement === document.body) $(`#likeness [type=${held}]`).focus();
@@ -114,9 +112,9 @@ function row(group) {
   const line = make("section", { class: "copies", "aria-label": `${KINDS[group.kind]}: ${group.items[0].path}` });
   line.dataset.id = group.id;
   line.append(make("div", { class: "row quiet" }, make("span", { class: "kind" }, KINDS[group.kind]),
-    make("button", { type: "button", onclick: () => beside(group, group.items[1]) }, "side by side"),
-    group.items.some((item, place) => place && !item.stays) ? make("button", { type: "button", onclick: () => byRule(group) }, "decide by the rule") : null,
-    make("button", { type: "button", class: "plain", onclick: () => decide(Object.fromEntries(group.items.map((item) => [item.id, null]))) }, "take back")),
+    make("button", { onclick: () => beside(group, group.items[1]) }, "side by side"),
+    group.items.some((item, place) => place && !item.stays) ? make("button", { onclick: () => byRule(group) }, "decide by the rule") : null,
+    make("button", { class: "plain", onclick: () => decide(Object.fromEntries(group.items.map((item) => [item.id, null]))) }, "take back")),
   make("div", { class: "members" }, group.items.map((item, place) => member(group, item, place))));
   return line;
 }
@@ -127,9 +125,9 @@ function member(group, item, at) {
   const image = make("img", { alt: "", loading: "lazy", src: thumbnail(item.id) });
   image.addEventListener("error", () => { image.replaceWith(make("span", { class: "quiet" }, "cannot be shown")); }, { once: true });
   const words = at ? item.difference : "could stay";
-  const button = (sign, text) => make("button", { type: "button", tabindex: "-1", "aria-pressed": String(what === sign), "aria-label": `${text}: ${item.path}`, onclick: () => decide({ [item.id]: what === sign ? null : sign }) }, text);
+  const button = (sign, text) => make("button", { tabindex: "-1", "aria-pressed": String(what === sign), "aria-label": `${text}: ${item.path}`, onclick: () => decide({ [item.id]: what === sign ? null : sign }) }, text);
   const figure = make("figure", { class: `member${at ? "" : " first"}${what ? ` ${what}` : ""}` },
-    make("button", { type: "button", class: "picture", "aria-label": `${item.path}, ${words}${what ? what === "go" ? ", may go" : ", stays" : ""}`, onclick: open }, image),
+    make("button", { class: "picture", "aria-label": `${item.path}, ${words}${what ? what === "go" ? ", may go" : ", stays" : ""}`, onclick: open }, image),
     make("figcaption", {}, make("span", { class: "name", title: item.path }, named(item)),
       make("span", { class: "quiet" }, `${item.width} × ${item.height}, ${bytes(item.size)}`), make("span", { class: "quiet" }, words),
       item.stays ? make("span", { class: "quiet" }, `only shown: ${item.stays}`) : null,
@@ -195,7 +193,7 @@ function outcome() {
   const times = (sign) => (may ? answer.decided[sign] : [...own.values()].filter((one) => one === sign).length);
   const [go, keep] = [times("go"), times("keep")];
   const { allowed, undo } = answer.moves;
-  const button = (text, job, title) => make("button", { type: "button", title, onclick: job }, text);
+  const button = (text, job, title) => make("button", { title, onclick: job }, text);
   $("#outcome").hidden = !go && !keep && !undo.length;
   $("#outcome").replaceChildren(make("strong", {}, `${count(go)} may go, ${count(keep)} stay`),
     ...(go || keep ? [button("list (CSV)", list), button("take all back", takeAllBack)] : []),
@@ -230,7 +228,7 @@ async function bulk() {
     make("p", {}, told.go ? `In ${several(told.groups, "group")}: ${several(told.keep, "picture")} to stay, ${count(told.go)} may go, ${bytes(told.bytes)}. Nothing is moved or deleted by that.` : "Nothing: what is merely similar is not offered to go."),
     make("ul", { class: "quiet" }, told.some.map((path) => make("li", {}, path)), told.go > told.some.length ? make("li", {}, `and ${count(told.go - told.some.length)} more`) : null),
     make("div", { class: "row" },
-      told.go ? make("button", { type: "button", onclick: async () => {
+      told.go ? make("button", { onclick: async () => {
         box.close();
         if (!may) return decide(told.decisions);
         try {
@@ -238,7 +236,7 @@ async function bulk() {
           await again();
         } catch (error) { trouble(error); }
       } }, "decide so") : null,
-      make("button", { type: "button", onclick: () => box.close() }, "leave it")));
+      make("button", { onclick: () => box.close() }, "leave it")));
 }
 
 async function move() {
@@ -250,7 +248,7 @@ async function move() {
   const box = dialog("Move what may go?", make("p", {}, `${several(told.moved.length, "picture")}, ${bytes(told.size)}, would be moved out of the pictures' folder, after an undo file is written. They can be moved back here.`),
     make("ul", { class: "quiet" }, told.moved.slice(0, 10).map((path) => make("li", {}, path))), stays,
     make("div", { class: "row" },
-      told.moved.length ? make("button", { type: "button", onclick: async () => {
+      told.moved.length ? make("button", { onclick: async () => {
         box.close();
         try {
           const done = await post("/duplicates/move", asked());
@@ -258,7 +256,7 @@ async function move() {
           await again();
         } catch (error) { trouble(error); }
       } }, "move them") : null,
-      make("button", { type: "button", onclick: () => box.close() }, "leave it")));
+      make("button", { onclick: () => box.close() }, "leave it")));
 }
 
 async function undoMove() {
@@ -269,15 +267,15 @@ async function undoMove() {
   } catch (error) { trouble(error); }
 }
 
-const trouble = (error) => dialog("Not done", make("p", { role: "alert" }, error.message), make("form", { method: "dialog" }, make("button", {}, "close")));
-
 // Two at full size, zoom and place tied; or the one laid over the other, so that only what differs is light.
 function beside(group, other) {
   const back = document.activeElement;
   const first = group.items[0];
   const others = group.items.slice(1);
   const box = make("dialog", { class: "large", "aria-label": "Side by side" });
-  let [scale, x, y, blended, right] = [1, 0, 0, false, other];
+  let [blended, right] = [false, other];
+  const pair = make("div");
+  const zoom = zooming(pair, 32);
   const picture = (item) => {
     const image = make("img", { alt: item.path, src: thumbnail(item.id, 2048), draggable: false });
     const whole = new Image();
@@ -285,43 +283,28 @@ function beside(group, other) {
     whole.src = address(`/items/${item.id}/image`);
     return image;
   };
-  const put = () => {
-    for (const image of box.querySelectorAll(".pair img")) image.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
-  };
-  const zoom = (times) => {
-    scale = Math.min(32, Math.max(1, scale * times));
-    if (scale === 1) x = y = 0;
-    put();
-  };
-  const button = (text, title, job, pressed) => make("button", { type: "button", title, "aria-label": title, "aria-pressed": pressed === undefined ? null : String(pressed), onclick: job }, text);
+  const button = (text, title, job, pressed) => make("button", { title, "aria-label": title, "aria-pressed": pressed === undefined ? null : String(pressed), onclick: job }, text);
   const side = (item, words) => {
     const what = decisionOf(item);
     const said = (sign, text) => button(text, `${text}: ${item.path}`, async () => { await decide({ [item.id]: what === sign ? null : sign }); fill(); }, what === sign);
     return make("div", { class: "under" }, make("strong", {}, item.path), make("span", {}, `${item.width} × ${item.height}, ${bytes(item.size)}`), make("span", {}, words), make("span", { class: "row" }, said("keep", "stays"), said("go", "may go")));
   };
   const fill = () => {
-    const pair = make("div", { class: `pair${blended ? " blended" : ""}` }, make("div", { class: "stage" }, picture(first), blended ? picture(right) : null), blended ? null : make("div", { class: "stage" }, picture(right)));
+    pair.className = blended ? "pair blended" : "pair";
+    pair.replaceChildren(make("div", { class: "stage" }, picture(first), blended ? picture(right) : ""), blended ? "" : make("div", { class: "stage" }, picture(right)));
     const at = others.indexOf(right);
     box.replaceChildren(
       make("div", { class: "row tools" }, button("✕", "Back", () => box.close()), button("−", "Smaller", () => zoom(1 / 1.3)), button("+", "Larger", () => zoom(1.3)),
         button("difference", "Lay one over the other: what differs is light", () => { blended = !blended; fill(); }, blended),
         others.length > 1 ? button("‹", "The copy before", () => step(-1)) : null, others.length > 1 ? make("span", {}, `${at + 1} of ${others.length}`) : null, others.length > 1 ? button("›", "The next copy", () => step(1)) : null),
       pair, make("div", { class: "sides" }, side(first, "could stay"), side(right, right.difference || "")));
-    pair.addEventListener("wheel", (event) => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.15 : 1 / 1.15); }, { passive: false });
-    pair.addEventListener("pointerdown", (event) => {
-      pair.setPointerCapture(event.pointerId);
-      const from = [event.clientX - x, event.clientY - y];
-      const drag = (moved) => { if (scale > 1) { x = moved.clientX - from[0]; y = moved.clientY - from[1]; put(); } };
-      pair.addEventListener("pointermove", drag);
-      pair.addEventListener("pointerup", () => pair.removeEventListener("pointermove", drag), { once: true });
-    });
-    put();
+    zoom(1);
   };
   const step = (way) => { right = others[(others.indexOf(right) + way + others.length) % others.length]; fill(); box.focus(); };
   box.addEventListener("keydown", (event) => {
     const pan = { ArrowUp: [0, 40], ArrowDown: [0, -40] }[event.key];
     if (event.key === "ArrowRight" || event.key === "ArrowLeft") step(event.key === "ArrowRight" ? 1 : -1);
-    else if (pan && scale > 1) { y += pan[1]; put(); }
+    else if (pan) zoom(1, ...pan);
     else if (event.key === "+") zoom(1.3);
     else if (event.key === "-") zoom(1 / 1.3);
     else if (event.key === "d") { blended = !blended; fill(); box.focus(); }

@@ -1,17 +1,17 @@
 // Labels that the neighbours of a picture speak against: each is kept, or corrected.
 
 import { call, get, thumbnail } from "./api.js";
-import { $, count, dialog, download, make, named, say } from "./dom.js";
+import { $, count, csv, download, make, named, say, trouble } from "./dom.js";
 import { made, old } from "./making.js";
 import * as results from "./results.js";
 import * as large from "./large.js";
+import { may } from "./selection.js";
 import * as state from "./state.js";
 
 const PAGE = 20;
 
 let turn = 0;
 let drawn = ""; // the address that is
-let may = false;
 let about = null;
 let decidedOnes = false;
 let total = { open: 0, decided: 0 };
@@ -26,12 +26,8 @@ export async function draw(s, of) {
   if (now === drawn) return;
   drawn = now;
   decidedOnes = s.kind === "decided";
-  const mine = ++turn;
   about = of;
-  may = false;
-  if (about.writable) may = await get("/session", {}, { of: null }).then((told) => told.write, () => false);
   own = may ? new Map() : new Map(JSON.parse(sessionStorage.getItem(key()) || "[]"));
-  if (mine !== turn) return;
   $("#results").replaceChildren(make("div", { class: "skeleton", style: { height: "336px" } }));
   await show();
 }
@@ -41,10 +37,10 @@ async function show() {
   const answer = await made(() => get("/label-errors", { k: PAGE, decided: may && decidedOnes }), () => mine === turn, "Looking for labels that are wrong.");
   if (!answer) { if (mine === turn) drawn = ""; return; }
   total = may ? answer.total : { open: answer.total.open - own.size, decided: own.size };
-  const tab = (which) => make("button", { type: "button", id: which ? "decided" : "open", "aria-pressed": String(decidedOnes === which), onclick: () => state.go({ kind: which ? "decided" : "" }) });
+  const tab = (which) => make("button", { id: which ? "decided" : "open", "aria-pressed": String(decidedOnes === which), onclick: () => state.go({ kind: which ? "decided" : "" }) });
   const list = make("div", { id: "suspects" });
   let { cursor } = answer;
-  const more = make("button", { type: "button", id: "more", hidden: !cursor, onclick: async () => {
+  const more = make("button", { id: "more", hidden: !cursor, onclick: async () => {
     const from = may ? list.children.length : cursor; // what was decided here is none of these any more
     try {
       const next = await get("/label-errors", { k: PAGE, cursor: from, decided: may && decidedOnes });
@@ -80,16 +76,16 @@ function row(one) {
   input.setAttribute("list", "labels");
   const set = (label) => decide(one, label);
   const open = (which) => large.open(which, [item, ...one.neighbours], results.actions);
-  const small = (which) => make("button", { type: "button", class: "picture", tabindex: "-1", "aria-label": `${which.path}, ${which.label || "no label"}`, onclick: () => open(which) }, make("img", { alt: "", loading: "lazy", src: thumbnail(which.id) }));
+  const small = (which) => make("button", { class: "picture", tabindex: "-1", "aria-label": `${which.path}, ${which.label || "no label"}`, onclick: () => open(which) }, make("img", { alt: "", loading: "lazy", src: thumbnail(which.id) }));
   const line = make("section", { class: "suspect", "aria-label": `${item.path}: ${one.label}, or ${one.suggested}?` },
-    make("figure", { class: "member" }, make("button", { type: "button", class: "picture", "aria-label": `${item.path}, labelled ${one.label}; ${one.agree} of ${one.votes} neighbours are ${one.suggested}`, onclick: () => open(item) }, make("img", { alt: "", loading: "lazy", src: thumbnail(item.id) })),
+    make("figure", { class: "member" }, make("button", { class: "picture", "aria-label": `${item.path}, labelled ${one.label}; ${one.agree} of ${one.votes} neighbours are ${one.suggested}`, onclick: () => open(item) }, make("img", { alt: "", loading: "lazy", src: thumbnail(item.id) })),
       make("figcaption", {}, make("span", { class: "name", title: item.path }, named(item)), make("span", {}, "labelled ", make("strong", {}, one.label)))),
     make("div", { class: "says" },
       make("p", {}, `${one.agree} of ${one.votes} neighbours are `, make("strong", {}, one.suggested), make("span", { class: "quiet" }, ` · ${one.score.toFixed(2)}`)),
       make("div", { class: "near" }, one.neighbours.slice(0, 10).map(small)),
-      said ? make("div", { class: "row" }, make("span", {}, said === one.label ? `✓ stays ${said}` : `✎ is ${said}`), make("button", { type: "button", onclick: () => set(null) }, "take back"))
-        : make("div", { class: "row" }, make("button", { type: "button", class: "relabel", onclick: () => set(one.suggested) }, `it is ${one.suggested}`),
-          make("button", { type: "button", class: "keep", onclick: () => set(one.label) }, `it is ${one.label}`),
+      said ? make("div", { class: "row" }, make("span", {}, said === one.label ? `✓ stays ${said}` : `✎ is ${said}`), make("button", { onclick: () => set(null) }, "take back"))
+        : make("div", { class: "row" }, make("button", { class: "relabel", onclick: () => set(one.suggested) }, `it is ${one.suggested}`),
+          make("button", { class: "keep", onclick: () => set(one.label) }, `it is ${one.label}`),
           make("form", { class: "row", onsubmit: (event) => { event.preventDefault(); if (input.value.trim()) set(input.value.trim()); } }, input, make("button", {}, "set")))));
   line.dataset.id = one.id;
   return line;
@@ -132,11 +128,9 @@ async function decide(one, label) {
   say(label ? `${named(one.item)}: ${label}` : "Taken back");
 }
 
-const trouble = (error) => void dialog("Not done", make("p", { role: "alert" }, error.message), make("form", { method: "dialog" }, make("button", {}, "close")));
-
 function outcome() {
   $("#outcome").hidden = !total.decided;
-  const button = (text, column, title) => make("button", { type: "button", title, onclick: () => list(column) }, text);
+  const button = (text, column, title) => make("button", { title, onclick: () => list(column) }, text);
   $("#outcome").replaceChildren(make("strong", {}, `${count(total.decided)} decided`),
     button("list for attach (CSV)", "label_corrected", "retrieval attach INDEX FILE"), button("list of labels (CSV)", "label", "retrieval build --labels FILE"),
     may ? "" : make("span", { class: "quiet" }, "kept in this browser; a writer's token keeps decisions in the index"));
@@ -155,6 +149,5 @@ async function list(column) {
       }
     } catch (error) { return trouble(error); }
   }
-  const quoted = (text) => `"${text.replace(/"/g, '""')}"`;
-  download(`${column}.csv`, [`path,${column}`, ...rows.map((row) => row.map(quoted).join(",")), ""].join("\r\n"), "text/csv");
+  download(`${column}.csv`, csv(`path,${column}`, rows), "text/csv");
 }

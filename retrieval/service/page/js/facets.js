@@ -70,14 +70,14 @@ function values(facet, s) {
   const list = make("div", {});
   const line = ({ value, count: times }) => {
     const clause = clauseOf(facet.name, value);
-    return make("button", { type: "button", class: "value", "data-clause": clause, "aria-pressed": String(chosen.has(clause)), onclick: () => toggle(clause) },
+    return make("button", { class: "value", "data-clause": clause, "aria-pressed": String(chosen.has(clause)), onclick: () => toggle(clause) },
       make("span", { class: "bar", style: { width: `${(100 * times) / most}%` } }),
       make("span", { class: "text" }, String(value)), make("span", { class: "count" }, count(times)));
   };
   const few = facet.values.slice(0, SHOWN);
   list.append(...few.map(line));
   if (facet.values.length > SHOWN) {
-    const more = make("button", { type: "button", class: "value plain", onclick: () => { more.replaceWith(...facet.values.slice(SHOWN).map(line)); } }, make("span", { class: "text quiet" }, `${facet.values.length - SHOWN} more`));
+    const more = make("button", { class: "value plain", onclick: () => { more.replaceWith(...facet.values.slice(SHOWN).map(line)); } }, make("span", { class: "text quiet" }, `${facet.values.length - SHOWN} more`));
     list.append(more);
   }
   if (facet.other) list.append(make("div", { class: "quiet" }, `others ${count(facet.other)}`));
@@ -119,5 +119,5 @@ function bins(facet, s) {
   return make("section", {}, make("h2", {}, facet.name), make("div", { class: "bins", "aria-hidden": "true" }, bars),
     ends[0] < ends[1] ? make("div", { class: "sliders" }, handle(least, "from"), handle(highest, "to")) : null,
     make("div", { class: dates ? "handles dates" : "handles" }, least, highest),
-    mine.length ? make("button", { type: "button", class: "plain", onclick: () => state.go({ where: joined(conditions(s.where).filter((one) => !mine.includes(one))) }) }, "all") : null);
+    mine.length ? make("button", { class: "plain", onclick: () => state.go({ where: joined(conditions(s.where).filter((one) => !mine.includes(one))) }) }, "all") : null);
 }

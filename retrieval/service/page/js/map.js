@@ -58,8 +58,8 @@ export async function draw(s, about) {
 function build(map, told, alive) {
   const by = make("select", { id: "by", "aria-label": "Colour by", onchange: () => state.go({ by: by.value === "label" ? "" : by.value }, { replace: true }) },
     told.by.map((name) => make("option", { value: name, selected: name === (state.now.by || "label") }, name)));
-  const button = (text, title, job) => make("button", { type: "button", title, "aria-label": /[a-z]/.test(text) ? null : title, onclick: job }, text);
-  const lasso = make("button", { type: "button", id: "lasso", "aria-pressed": "false", title: "Draw around pictures; or hold shift while you draw", onclick: () => { map.lassoing = !map.lassoing; lasso.setAttribute("aria-pressed", String(map.lassoing)); } }, "lasso");
+  const button = (text, title, job) => make("button", { title, "aria-label": /[a-z]/.test(text) ? null : title, onclick: job }, text);
+  const lasso = make("button", { id: "lasso", "aria-pressed": "false", title: "Draw around pictures; or hold shift while you draw", onclick: () => { map.lassoing = !map.lassoing; lasso.setAttribute("aria-pressed", String(map.lassoing)); } }, "lasso");
   $("#results").replaceChildren(
     make("div", { class: "head" }, make("h1", { id: "count" }, `${several(map.n, "picture")}: what looks alike lies together`),
       make("label", { class: "row quiet" }, "colour by ", by), lasso,
@@ -116,7 +116,7 @@ async function colour(map, by, alive) {
   const only = new Set();
   const entry = (code, text, times, shade) => {
     const swatch = make("span", { class: "swatch", style: { background: shade } });
-    const button = make("button", { type: "button", class: "value", "aria-pressed": "false", onclick: () => {
+    const button = make("button", { class: "value", "aria-pressed": "false", onclick: () => {
       if (only.has(code)) only.delete(code);
       else only.add(code);
       button.setAttribute("aria-pressed", String(only.has(code)));
@@ -132,13 +132,12 @@ async function colour(map, by, alive) {
 async function light(map, s, about, alive) {
   if (!results.asks(s, about)) return;
   try {
-    const { sort, group, ...question } = results.question(s, about);
-    const answer = await post("/search", { ...question, k: 1000, details: 0 });
+    const answer = await post("/search", { ...results.question(s, about), k: 1000, details: 0 });
     if (!alive()) return;
     const matches = answer.fold?.matches;
-    const hits = matches === null || matches === undefined ? answer.hits.slice(0, 100) : answer.hits.slice(0, matches);
+    const hits = matches == null ? answer.hits.slice(0, 100) : answer.hits.slice(0, matches);
     map.light(new Set(hits.map((hit) => hit.id)));
-    $("#count").textContent = `${count(hits.length)} of ${count(map.n)} pictures ${matches === null || matches === undefined ? "that are most alike" : "match"}, larger and ringed`;
+    $("#count").textContent = `${count(hits.length)} of ${count(map.n)} pictures ${matches == null ? "that are most alike" : "match"}, larger and ringed`;
     say($("#count").textContent);
   } catch (error) { if (alive()) say(error.message); }
 }
@@ -282,8 +281,8 @@ class Map2D {
     }
     this.words.putImageData(this.image, 0, 0);
     this.times = times;
-    if (lit) this.rings(side);
     if (times && (times <= 400 || scale > 40 * least) && times <= seen.length) this.thumbnails(seen.subarray(0, times));
+    if (lit) this.rings(side);
     const end = performance.now();
     performance.measure(FRAME, { start, end });
     this.frames.push(end - start);
@@ -324,7 +323,8 @@ class Map2D {
     const cell = Math.round((innerWidth <= 720 ? 56 : 72) * this.ratio);
     const taken = new Set();
     let shown = 0;
-    for (const at of seen) {
+    const { lit } = this;
+    for (const at of lit ? [...seen].sort((a, b) => lit[b] - lit[a]) : seen) {
       const [across, down] = [places[2 * at] * scale + x, places[2 * at + 1] * scale + y];
       const key = `${Math.floor(across / cell)},${Math.floor(down / cell)}`;
       if (taken.has(key)) continue;
@@ -334,9 +334,12 @@ class Map2D {
       if (!picture.complete || !picture.naturalWidth) continue;
       const fit = (0.92 * cell) / Math.max(picture.naturalWidth, picture.naturalHeight);
       const [wide, tall] = [picture.naturalWidth * fit, picture.naturalHeight * fit];
+      const bright = !lit || lit[at];
+      words.globalAlpha = bright ? 1 : 0.3;
       words.fillStyle = this.shades[this.codes[at]] || "#999999";
-      words.fillRect(across - wide / 2 - 2, down - tall / 2 - 2, wide + 4, tall + 4);
+      if (bright) words.fillRect(across - wide / 2 - 2, down - tall / 2 - 2, wide + 4, tall + 4);
       words.drawImage(picture, across - wide / 2, down - tall / 2, wide, tall);
+      words.globalAlpha = 1;
     }
   }
 

@@ -1,7 +1,7 @@
 // What is asked: pictures that are dropped, chosen or pasted, words, chips with weights, and a part of a picture.
 
 import { address, get, thumbnail, upload } from "./api.js";
-import { $, dialog, later, make, say } from "./dom.js";
+import { $, dialog, later, make, say, trouble } from "./dom.js";
 import * as state from "./state.js";
 
 export const pictureOf = (one, side = 256) => {
@@ -16,8 +16,8 @@ const asked = () => JSON.stringify([state.now.index, state.now.view, state.now.l
 let sending = null;
 
 export async function askWith(files) {
-  const pictures = [...files].filter((file) => file.type.startsWith("image/") || /\.(jpe?g|png|webp|heic|avif|tiff?|gif|bmp|jxl)$/i.test(file.name));
-  if (!pictures.length) return said("That is no picture.");
+  const pictures = [...files].filter((file) => !file.type || file.type.startsWith("image/")); // browsers know few kinds
+  if (!pictures.length) return trouble("That is no picture.", "Not looked for");
   sending?.abort(); // the last one is meant
   const mine = (sending = new AbortController());
   const before = asked();
@@ -31,14 +31,9 @@ export async function askWith(files) {
   } catch (error) {
     if (error.name === "AbortError") return;
     $("#results").classList.remove("stale");
-    said(error.message);
+    trouble(error, "Not looked for");
   }
 }
-
-const said = (text) => {
-  const box = dialog("Not looked for", make("p", { role: "alert" }, text), make("form", { method: "dialog" }, make("button", {}, "close")));
-  box.querySelector("button").focus();
-};
 
 export function listen() {
   const file = $("#file");
@@ -92,11 +87,11 @@ export function draw(s, about) {
   if (s.words && !about.words) {
     chips.push(make("span", { class: "quiet" }, `“${s.words}” in paths, labels and texts: ${about.encoder || "this index's model"} knows no words; one built with --model clip-base does`));
   } else if (s.words) {
-    chips.push(make("span", { class: "chip" }, make("span", { class: "name" }, `“${s.words}”`), make("button", { type: "button", "aria-label": "Take the words away", onclick: () => state.go({ words: "" }) }, "✕")));
+    chips.push(make("span", { class: "chip" }, make("span", { class: "name" }, `“${s.words}”`), make("button", { "aria-label": "Take the words away", onclick: () => state.go({ words: "" }) }, "✕")));
   }
   const where = make("input", { id: "where", value: s.where, placeholder: "filter, as label = \"beach\" and taken >= 2019", "aria-label": "Filter", spellcheck: false });
   const form = make("form", { class: "filter", onsubmit: (event) => { event.preventDefault(); state.go({ where: where.value.trim(), rest: false }); } }, where,
-    s.where ? make("button", { type: "button", "aria-label": "Take the filter away", onclick: () => state.go({ where: "" }) }, "✕") : null);
+    s.where ? make("button", { "aria-label": "Take the filter away", onclick: () => state.go({ where: "" }) }, "✕") : null);
   place.hidden = s.view !== "search" && s.view !== "compare";
   if (!(document.activeElement?.id === "where" && document.activeElement.value !== s.where)) place.replaceChildren(...chips, form);
 }
@@ -112,11 +107,11 @@ function chip(s, name, sign, text, at) {
   image?.addEventListener("error", () => image.replaceWith(make("span", { class: "name wrong" }, one.what.startsWith("upload:") ? "gone: drop it again" : "cannot be shown")));
   const other = name === "like" ? "unlike" : "like";
   return make("span", { class: name === "unlike" ? "chip minus" : "chip" },
-    make("button", { type: "button", title: name === "like" ? "like this; click: not like this" : "not like this; click: like this", "aria-label": `${title}: ${name === "like" ? "like" : "not like"} this; change`,
+    make("button", { title: name === "like" ? "like this; click: not like this" : "not like this; click: like this", "aria-label": `${title}: ${name === "like" ? "like" : "not like"} this; change`,
       onclick: () => state.go({ [name]: s[name].filter((_, place) => place !== at), [other]: [...s[other], text] }) }, sign),
-    image, make("span", { class: "name" }, title + (one.box ? " (a part)" : "")), "×", weight,
-    picture ? make("button", { type: "button", title: "a part of it", "aria-label": `A part of ${title}`, onclick: () => crop(one, put) }, "✂") : null,
-    make("button", { type: "button", "aria-label": `Take ${title} away`, onclick: () => state.go({ [name]: s[name].filter((_, place) => place !== at) }) }, "✕"));
+    image, make("span", { class: "name", title }, (one.box ? "part of " : "") + title), "×", weight,
+    picture ? make("button", { title: "a part of it", "aria-label": `A part of ${title}`, onclick: () => crop(one, put) }, "✂") : null,
+    make("button", { "aria-label": `Take ${title} away`, onclick: () => state.go({ [name]: s[name].filter((_, place) => place !== at) }) }, "✕"));
 }
 
 // A box around the part that is meant: drawn, moved and sized by mouse, finger or arrows; the answer follows.
@@ -161,7 +156,7 @@ function crop(one, put) {
       clamp();
     };
     place.addEventListener("pointermove", drag);
-    place.addEventListener("pointerup", () => place.removeEventListener("pointermove", drag), { once: true });
+    for (const end of ["pointerup", "pointercancel"]) place.addEventListener(end, () => place.removeEventListener("pointermove", drag), { once: true });
   });
   frame.addEventListener("keydown", (event) => {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
@@ -174,8 +169,8 @@ function crop(one, put) {
     clamp();
   });
   const dialogue = dialog("Which part is meant?", make("p", { class: "quiet" }, "Draw a box; arrows move it, with shift they size it."), place,
-    make("div", { class: "row" }, make("button", { type: "button", onclick: () => dialogue.close() }, "done"),
-      make("button", { type: "button", onclick: () => { dialogue.close(); put({ ...one, box: null }, follows); } }, "the whole picture")));
+    make("div", { class: "row" }, make("button", { onclick: () => dialogue.close() }, "done"),
+      make("button", { onclick: () => { dialogue.close(); put({ ...one, box: null }, follows); } }, "the whole picture")));
   show();
   clamp();
   frame.focus();

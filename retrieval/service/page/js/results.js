@@ -1,7 +1,7 @@
 // The answer: what matches, the fold, the doubtful below it; or, before anything is asked, a wall of varied pictures.
 
 import { get, post, use } from "./api.js";
-import { $, copied, count, make, say, several } from "./dom.js";
+import { $, copied, count, download, make, say, several } from "./dom.js";
 import { drawFacets } from "./facets.js";
 import * as large from "./large.js";
 import * as selection from "./selection.js";
@@ -9,12 +9,28 @@ import * as state from "./state.js";
 import { Grid, Groups } from "./tiles.js";
 
 const PAGE = 60;
+const MOST = 1000; // hits that the service gives at once
+const PICKED = 10000; // pictures that are selected at once
 
 let running = null; // the answer that is shown, or on its way
 export const shown = () => (running ? [...running.above.items, ...running.below.items] : []);
-export const aboveFold = () => (running ? running.above.items : []);
+
+// All that match, also those that are not shown yet.
+export async function aboveFold() {
+  if (!running) return [];
+  const { above, folded, ask } = running;
+  const found = [...above.items];
+  for (let cursor = folded || !running.ends ? null : running.cursor; cursor && found.length < PICKED;) {
+    const answer = await ask(cursor, MOST);
+    const hits = answer.hits.slice(0, cutOf(running, answer));
+    found.push(...hits);
+    cursor = hits.length < answer.hits.length ? null : answer.cursor;
+  }
+  return found.slice(0, PICKED);
+}
 export const generation = () => running?.generation;
 
+const arranged = (s) => Boolean(s.sort || s.group);
 export const isQuestion = (s) => s.like.length + s.unlike.length > 0;
 
 // Words that the model does not know are looked for in paths, labels and attributes of text.
@@ -33,15 +49,25 @@ export function question(s, about) {
   const like = s.like.map(state.asPart);
   if (s.words && about.words) like.push("text:" + s.words);
   return {
-    like, unlike: s.unlike.map(state.asPart), above: s.sort || s.group ? about.calibration?.threshold : undefined, // sorted within the matches
-    filter: whereOf(s, about) || undefined, sort: s.sort || undefined,
-    group: s.group || undefined, diverse: s.diverse || undefined, marks: s.marked ? marksOf(s) : undefined,
+    like, unlike: s.unlike.map(state.asPart), filter: whereOf(s, about) || undefined,
+    diverse: s.diverse || undefined, marks: s.marked ? marksOf(s) : undefined,
   };
 }
 
 export const marksOf = (s) => [
   ...s.right.map((id) => ({ item: Number(id), right: true })), ...s.wrong.map((id) => ({ item: Number(id), right: false })),
 ];
+
+// The least score of what is above the fold; 0: nothing is; null: nobody knows where matches end.
+async function leastScore(s, about, signal, first) {
+  if (!about.calibration) return null;
+  const known = first && (first.fold.matches < first.hits.length || !first.cursor);
+  const answer = known ? first : await post("/search", { ...question(s, about), k: MOST, details: 0 }, { signal });
+  const { matches } = answer.fold;
+  if (!matches) return matches;
+  if (matches === MOST) return about.calibration.threshold; // a little of what is meant, where nobody looks at all
+  return Math.min(...answer.hits.slice(0, matches).map((hit) => hit.score)) - 1e-6;
+}
 
 export const asks = (s, about) => isQuestion(s) || Boolean(s.words && about.words);
 
@@ -99,29 +125,33 @@ export async function draw(s, about, again = false) {
   // What is shown stays until there is something else.
   if (place.querySelector(".tile")) place.classList.add("stale");
   else place.replaceChildren(head, make("div", { class: "skeleton", style: { height: "336px" } }));
-  const mine = { key: key(s), abort, above, below, head, fold, cursor: null, loading: false, folded: false, total: 0 };
+  const mine = { key: key(s), abort, above, below, head, fold, cursor: null, loading: false, folded: false, ends: false };
   running = mine;
   mine.dress = () => { above.dressed(); below.dressed(); drawMarks(mine, s); };
 
-  const next = async (cursor) => {
-    const answer = asks(s, about)
-      ? await post("/search", { ...question(s, about), k: PAGE, cursor, facets: cursor ? undefined : true }, { signal: abort.signal })
-      : await wall(s, about, cursor, abort.signal);
-    return answer;
+  mine.ask = async (cursor, k = PAGE) => {
+    const { signal } = abort;
+    if (!asks(s, about)) return wall(s, about, cursor, k, signal);
+    const sorts = arranged(s); // which are the matches; otherwise a later page has to be told where these end
+    if (sorts ? !cursor : cursor && mine.ends && !mine.folded) mine.least ??= await leastScore(s, about, signal);
+    return post("/search", {
+      ...question(s, about), sort: s.sort || undefined, group: s.group || undefined, k, cursor,
+      above: !sorts ? undefined : mine.least === 0 ? 2 : mine.least ?? undefined, facets: cursor ? undefined : true,
+    }, { signal });
   };
 
   mine.load = async () => {
     if (mine.loading || abort.signal.aborted) return;
     mine.loading = true;
     try {
-      put(mine, await next(mine.cursor));
+      put(mine, await mine.ask(mine.cursor));
       trouble.replaceChildren();
       mine.failed = false;
       seen.unobserve(end); // the end may still be in sight, as on a large screen
       seen.observe(end);
     } catch (error) {
       mine.failed = true; // what comes next is asked for again, by itself once the server is back
-      if (error.name !== "AbortError") trouble.replaceChildren(make("p", { class: "nothing" }, error.message + " ", make("button", { type: "button", onclick: mine.load }, "try again")));
+      if (error.name !== "AbortError") trouble.replaceChildren(make("p", { class: "nothing" }, error.message + " ", make("button", { onclick: mine.load }, "try again")));
     }
     mine.loading = false;
   };
@@ -132,7 +162,7 @@ export async function draw(s, about, again = false) {
 
   let answer;
   try {
-    answer = await next(null);
+    answer = await mine.ask(null);
   } catch (error) {
     if (error.name === "AbortError") return;
     if (running !== mine) return;
@@ -142,7 +172,7 @@ export async function draw(s, about, again = false) {
     head.replaceChildren(make("h1", { id: "count" }, "Not answered"));
     place.replaceChildren(head, make("p", { class: "nothing", role: "alert" }, error.message));
     drawFacets(null, s);
-    wrongFilter(error);
+    wrongFilter(error, s, about);
     return;
   }
   if (abort.signal.aborted) return;
@@ -159,51 +189,48 @@ export async function draw(s, about, again = false) {
 }
 
 // Nothing is asked yet: varied pictures, or those that the filter lets through.
-async function wall(s, about, cursor, signal) {
+async function wall(s, about, cursor, k, signal) {
   const filter = whereOf(s, about);
   if (!filter && !cursor && !s.sort) {
     const found = await get("/wall", { k: 120 }, { signal });
     return { hits: found.items, wall: true, cursor: null, generation: found.generation, total: found.total };
   }
-  const found = await get("/items", { k: PAGE, cursor, filter, sort: s.sort }, { signal });
+  const found = await get("/items", { k, cursor, filter, sort: s.sort }, { signal });
   return { hits: found.items, cursor: found.cursor, generation: found.generation, total: found.total, listing: true };
 }
 
 // What there is of each kind, which may take longer than the pictures: of all matches, where it is known where these end.
 async function counted(s, about, answer, signal) {
   if (!asks(s, about)) return (await get("/facets", { filter: whereOf(s, about) }, { signal })).facets;
-  const { diverse, marks, ...asked } = question(s, about);
-  const threshold = about.calibration?.threshold;
-  if (!answer.fold?.matches || asked.above !== undefined || marks || threshold === undefined) return answer.facets;
-  return (await post("/search", { ...asked, above: threshold, k: 1, details: 0, facets: true }, { signal })).facets;
+  if (!answer.fold.matches) return answer.facets;
+  const above = await leastScore(s, about, signal, answer);
+  return (await post("/search", { ...question(s, about), above, k: 1, details: 0, facets: true }, { signal })).facets;
 }
 
 function put(mine, answer) {
   const { hits } = answer;
   mine.cursor = answer.cursor;
   mine.generation = answer.generation;
-  const matches = answer.fold?.matches;
-  const sorted = Boolean(state.now.sort || state.now.group);
-  if (matches === null || matches === undefined || sorted || answer.wall) {
-    mine.above.add(hits);
-  } else {
-    const cut = mine.folded ? 0 : matches;
-    mine.above.add(hits.slice(0, cut));
-    mine.below.add(hits.slice(cut));
-    mine.folded = mine.folded || cut < hits.length;
-    drawFold(mine, answer);
-  }
+  mine.ends = Boolean(answer.listing || mine.least || answer.fold?.matches);
+  const cut = cutOf(mine, answer);
+  mine.above.add(hits.slice(0, cut));
+  mine.below.add(hits.slice(cut));
+  mine.folded = mine.folded || cut < hits.length;
+  drawFold(mine);
 }
 
-function drawFold(mine, answer) {
+// How many hits of a page are above the fold.
+const cutOf = ({ folded, least }, { hits, fold }) => (folded ? 0 : fold?.matches ?? (least && hits[0]?.score != null ? hits.filter((hit) => hit.score >= least).length : hits.length));
+
+function drawFold(mine) {
   if (!mine.folded) return;
   const open = state.now.rest;
   const more = mine.below.items.length;
   mine.fold.replaceChildren(make("div", { class: "fold" },
     make("span", {}, "below here it is doubtful that they match"),
-    make("button", { type: "button", id: "rest", "aria-expanded": String(open), onclick: () => {
+    make("button", { id: "rest", "aria-expanded": String(open), onclick: () => {
       state.go({ rest: !state.now.rest }, { replace: true });
-      drawFold(mine, answer);
+      drawFold(mine);
     } }, open ? "fold ▴" : `${mine.cursor ? "at least " : ""}${count(more)} more ▸`)));
 }
 
@@ -212,15 +239,17 @@ function drawHead(mine, answer, s, about) {
   const found = answer.hits.length;
   let text;
   if (answer.wall) text = `${several(answer.total ?? about.items, "picture")} · some of all kinds`;
-  else if (answer.listing) text = several(answer.total, "picture");
+  else if (answer.listing) text = answer.total ? several(answer.total, "picture") : s.words ? `No name, label or text has “${s.words}”.` : "No picture passes the filter.";
   else if (!found) text = "Nothing in this collection matches.";
+  else if (mine.least) text = `${count(answer.matches)} ${answer.matches === 1 ? "matches" : "match"}`;
+  else if (arranged(s)) text = `The ${count(found)} that are most alike`;
   else text = answer.fold?.sentence || `${several(found, "picture")}, ordered by likeness`;
   const parts = [make("h1", { id: "count" }, text)];
-  if (answer.fold?.advice && found) parts.push(calibrateButton(answer, about));
+  if (answer.fold?.advice && found) parts.push(calibrateButton(answer));
   parts.push(make("label", { class: "row quiet" }, "sort ", sorting(s, about)));
   if (asks(s, about)) {
     parts.push(make("label", { class: "row quiet" }, "group ", grouping(s)));
-    parts.push(make("button", { type: "button", "aria-pressed": String(s.diverse), title: "Show varied pictures among the matches", onclick: () => state.go({ diverse: !s.diverse, sort: "", group: "", marked: false }) }, "varied"));
+    parts.push(make("button", { "aria-pressed": String(s.diverse), title: "Show varied pictures among the matches", onclick: () => state.go({ diverse: !s.diverse, sort: "", group: "", marked: false }) }, "varied"));
   }
   parts.push(make("span", { id: "marks", class: "row" }));
   head.replaceChildren(...parts);
@@ -247,23 +276,22 @@ function grouping(s) {
 }
 
 // Nobody has said yet where matches end: one click that mends it, or the command where one may not write.
-function calibrateButton(answer, about) {
+function calibrateButton(answer) {
   const command = answer.fold.advice;
-  if (about.writable) {
-    const button = make("button", { type: "button", onclick: async () => {
+  if (selection.may) {
+    const button = make("button", { onclick: async () => {
       button.disabled = true;
       button.textContent = "finding out …";
       try {
         await post("/calibrate", {});
-        state.go({}, { replace: true });
-        draw(state.now, { ...about }, true);
+        document.dispatchEvent(new Event("written"));
       } catch (error) {
         button.replaceWith(make("span", { class: "quiet", role: "alert" }, error.message));
       }
     } }, "find out where matches end");
     return button;
   }
-  return command ? make("button", { type: "button", title: command, onclick: () => copied(command) }, "copy the command that finds out") : null;
+  return command ? make("button", { title: command, onclick: () => copied(command) }, "copy the command that finds out") : null;
 }
 
 function drawMarks(mine, s) {
@@ -274,14 +302,13 @@ function drawMarks(mine, s) {
   if (!marked) return place.replaceChildren();
   place.replaceChildren(
     make("span", { class: "quiet" }, `${marked} marked ·`),
-    make("button", { type: "button", "aria-pressed": String(now.marked), onclick: () => state.go({ marked: !now.marked, diverse: false, rest: false }) }, now.marked ? "ordered anew" : "order anew"),
-    make("button", { type: "button", onclick: () => saveMarks() }, "save marks"),
-    make("button", { type: "button", class: "plain", onclick: () => state.go({ right: [], wrong: [], marked: false }) }, "take all back"));
+    make("button", { "aria-pressed": String(now.marked), onclick: () => state.go({ marked: !now.marked, diverse: false, rest: false }) }, now.marked ? "ordered anew" : "order anew"),
+    make("button", { onclick: () => saveMarks() }, "save marks"),
+    make("button", { class: "plain", onclick: () => state.go({ right: [], wrong: [], marked: false }) }, "take all back"));
 }
 
 // A file of marks as `retrieval query --marks` and a head read it.
 async function saveMarks() {
-  const { download } = await import("./dom.js");
   const lines = [];
   const query = { like: state.now.like.map(state.asPart), unlike: state.now.unlike.map(state.asPart) };
   const spelled = query.unlike.length || query.like.length !== 1 ? query : query.like[0];
@@ -292,14 +319,15 @@ async function saveMarks() {
   download("marks.jsonl", lines.join("\n") + "\n", "application/jsonl");
 }
 
-function wrongFilter(error) {
+function wrongFilter(error, s, about) {
   const input = $("#where");
   if (!input) return;
   const wrong = Boolean(error && /filter/i.test(error.message) || error?.where !== undefined && error?.where !== null);
   input.setAttribute("aria-invalid", String(wrong));
   if (wrong && Number.isInteger(error.where)) {
+    const at = error.where - (s.words && !about.words ? 2 : 1); // counted from 1, and from the bracket around it
     input.focus();
-    input.setSelectionRange(error.where, Math.max(error.where + 1, input.value.length));
+    input.setSelectionRange(at, input.value.length);
   }
 }
 

@@ -1,7 +1,7 @@
 // Pictures that are selected, and what can be done with them: paths, a table, an archive, a tag, a label.
 
-import { address, call } from "./api.js";
-import { $, copied, count, dialog, download, make, say, several } from "./dom.js";
+import { call } from "./api.js";
+import { $, copied, count, csv, dialog, download, make, say, several, trouble } from "./dom.js";
 import * as results from "./results.js";
 
 export const picked = new Set();
@@ -34,8 +34,8 @@ function add(item) {
   known.set(item.id, item);
 }
 
-let writable = false;
-export const may = (write) => { writable = write; };
+export let may = false; // write
+export const allow = (write) => { may = write; };
 
 export function draw() {
   const place = $("#selected");
@@ -44,7 +44,7 @@ export function draw() {
   document.dispatchEvent(new Event("selection"));
   if (!ids.length) return place.replaceChildren();
   const items = ids.map((id) => known.get(id));
-  const button = (text, job, title) => make("button", { type: "button", title, onclick: job }, text);
+  const button = (text, job, title) => make("button", { title, onclick: job }, text);
   place.replaceChildren(make("div", { class: "row" },
     make("strong", {}, `${count(ids.length)} selected`),
     button("copy paths", () => copied(items.map((one) => one.path).join("\n"))),
@@ -52,8 +52,8 @@ export function draw() {
     button("zip", () => exported("zip", ids), "The files as they are, with all that they say besides the pixels: place, camera, names"),
     button("label …", () => setting(ids, items, "label_corrected", "Label")),
     button("tag …", () => setting(ids, items, "tag", "Tag")),
-    writable ? button("hide", () => write(ids, { hidden: true })) : null,
-    button("all above the fold", () => pickAll(results.aboveFold())),
+    may ? button("hide", () => write(ids, { hidden: true })) : null,
+    button("all above the fold", () => results.aboveFold().then(pickAll, trouble)),
     button("none", drop)));
   say(`${count(ids.length)} selected`);
 }
@@ -61,7 +61,7 @@ export function draw() {
 async function exported(kind, ids) {
   if (kind === "zip") {
     const box = dialog("Download the files?", make("p", {}, "The files come as they are, with all that they say besides the pixels, such as where and when they were taken."),
-      make("div", { class: "row" }, make("button", { type: "button", onclick: () => { box.close(); fetchFile(kind, ids); } }, "download"), make("button", { type: "button", onclick: () => box.close() }, "leave it")));
+      make("div", { class: "row" }, make("button", { onclick: () => { box.close(); fetchFile(kind, ids); } }, "download"), make("button", { onclick: () => box.close() }, "leave it")));
     return;
   }
   await fetchFile(kind, ids);
@@ -72,27 +72,21 @@ async function fetchFile(kind, ids) {
     const answer = await call("POST", `/export/${kind}`, { json: { ids }, raw: true });
     download(`pictures.${kind}`, await answer.blob());
   } catch (error) {
-    said(error.message);
+    trouble(error);
   }
 }
-
-const said = (text) => dialog("Not done", make("p", {}, text), make("form", { method: "dialog" }, make("button", {}, "close")));
 
 // With a writer's rights into the index; otherwise as a list that `retrieval attach` takes.
 function setting(ids, items, name, title) {
   const input = make("input", { "aria-label": title, required: true });
   const values = () => ({ [name]: input.value.trim() });
-  const list = () => {
-    const quoted = (text) => `"${text.replace(/"/g, '""')}"`;
-    const lines = items.map((item) => `${quoted(item.path)},${quoted(input.value.trim())}`);
-    download(`${name}.csv`, ["path," + name, ...lines, ""].join("\r\n"), "text/csv");
-  };
+  const list = () => download(`${name}.csv`, csv("path," + name, items.map((item) => [item.path, input.value.trim()])), "text/csv");
   const box = dialog(`${title} of ${several(ids.length, "picture")}`, make("p", {}, input),
     make("div", { class: "row" },
-      writable ? make("button", { type: "button", onclick: () => { if (input.value.trim()) { box.close(); write(ids, values()); } } }, "write into the index") : null,
-      make("button", { type: "button", onclick: () => { if (input.value.trim()) { box.close(); list(); } } }, "as a list (CSV)"),
-      make("button", { type: "button", onclick: () => box.close() }, "leave it")),
-    writable ? null : make("p", { class: "quiet" }, "Writing into the index takes a writer's token."));
+      may ? make("button", { onclick: () => { if (input.value.trim()) { box.close(); write(ids, values()); } } }, "write into the index") : null,
+      make("button", { onclick: () => { if (input.value.trim()) { box.close(); list(); } } }, "as a list (CSV)"),
+      make("button", { onclick: () => box.close() }, "leave it")),
+    may ? null : make("p", { class: "quiet" }, "Writing into the index takes a writer's token."));
 }
 
 async function write(ids, values) {
@@ -102,8 +96,6 @@ async function write(ids, values) {
     drop();
     document.dispatchEvent(new Event("written"));
   } catch (error) {
-    said(error.message);
+    trouble(error);
   }
 }
-
-export const thumbnailOf = (id) => address(`/items/${id}/thumbnail`, { s: 256 });

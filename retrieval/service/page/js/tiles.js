@@ -32,12 +32,6 @@ export class Grid {
     this.layout(this.lastRow !== undefined && before ? this.lastRow : 0);
   }
 
-  clear() {
-    this.items = [];
-    this.place.replaceChildren();
-    this.lastRow = undefined;
-  }
-
   // Rows from the one that begins with this item on: the earlier ones are full, and stay.
   layout(from = 0) {
     const width = this.place.clientWidth;
@@ -72,13 +66,10 @@ export class Grid {
 
   tile(item, place, wide, tall) {
     const { actions } = this;
-    const words = [named(item)];
-    if (item.probability !== null && item.probability !== undefined) words.push(`matches with ${chance(item.probability)}`);
-    else if (item.score !== undefined) words.push(item.score.toFixed(2));
-    if (item.label) words.push(item.label);
-    if (item.taken) words.push(day(item.taken));
+    const words = [item.probability == null ? "" : `P ${chance(item.probability)}`,
+      item.score?.toFixed(2), item.label, day(item.taken), named(item)].filter(Boolean);
     const name = [item.path, item.score === undefined ? "" : item.score.toFixed(2),
-      item.probability === null || item.probability === undefined ? "" : `matches with ${chance(item.probability)}`,
+      item.probability == null ? "" : `matches with ${chance(item.probability)}`,
       item.label || "", item.same ? "the picture itself" : ""].filter(Boolean).join(", ");
     const image = make("img", { alt: "", loading: place > 40 ? "lazy" : "eager", decoding: "async", draggable: false });
     const link = make("a", { href: `?like=${spell({ id: item.id, weight: 1, box: null })}`, "aria-label": name, tabindex: "-1" }, image);
@@ -93,7 +84,7 @@ export class Grid {
     image.src = thumbnail(item.id, wide * devicePixelRatio > 256 || tall * devicePixelRatio > 256 ? 512 : 256, actions.of);
     tile.append(make("div", { class: "under", "aria-hidden": "true" }, words.join(" · ")));
     if (item.same) tile.append(make("span", { class: "dot same", title: "the picture itself" }, "="));
-    const act = (sign, title, job) => make("button", { type: "button", tabindex: "-1", title, "aria-label": `${title}: ${named(item)}`, onclick: (event) => { event.stopPropagation(); job(item); } }, sign);
+    const act = (sign, title, job) => make("button", { tabindex: "-1", title, "aria-label": `${title}: ${named(item)}`, onclick: (event) => { event.stopPropagation(); job(item); } }, sign);
     if (actions.like) {
       tile.append(make("div", { class: "acts" },
         act("+", "like this", actions.like), act("−", "not like this", actions.unlike),
@@ -113,6 +104,7 @@ export class Grid {
     link.addEventListener("touchstart", () => { held = setTimeout(() => { held = 0; actions.pick?.(item, false); }, 500); }, { passive: true });
     link.addEventListener("touchend", (event) => { if (held === 0) event.preventDefault(); clearTimeout(held); });
     link.addEventListener("touchmove", () => clearTimeout(held), { passive: true });
+    link.addEventListener("contextmenu", (event) => { if (event.pointerType === "touch") event.preventDefault(); }); // it selects
     this.dress(tile, item);
     return tile;
   }
