@@ -33,7 +33,7 @@ from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder
 from retrieval.training import for_minutes
-from retrieval.training.for_minutes import CLASSIFIER, KNN, Candidate
+from retrieval.training.for_minutes import CLASSIFIER, KNN, TRIPLETS, Candidate
 from retrieval.training.loop import train
 from retrieval.training.plan import FILE, Decision, Plan
 from retrieval.training.recipe import Recipe
@@ -46,6 +46,9 @@ SIDE = 32
 
 SMALL = {**CLASSIFIER, "pictures_per_class": 12}
 """A batch of 120 in place of 250."""
+
+PLAIN = {"loss": TRIPLETS["loss"]}
+"""Triplets without what was chosen for the classifier."""
 
 POINTS: tuple[tuple[Candidate, tuple[float, ...]], ...] = (
     (Candidate("24,64,128", CLASSIFIER, {}), (51, 90, 190)),
@@ -61,6 +64,8 @@ POINTS: tuple[tuple[Candidate, tuple[float, ...]], ...] = (
     (Candidate("64,128,128", CLASSIFIER, {}, 0.75), (800,)),
     (Candidate("64,128,128", SMALL, {}), (450,)),
     (Candidate("64,128,256", CLASSIFIER, {}), (400,)),
+    (Candidate("24,64,128", TRIPLETS, {}), (90,)),
+    (Candidate("64,128,256", PLAIN, {}), (288,)),
 )
 """What is measured, with so many thousand pictures each, beside the rows that other commands left."""
 
