@@ -70,9 +70,9 @@ function values(facet, s) {
   const list = make("div", {});
   const line = ({ value, count: times }) => {
     const clause = clauseOf(facet.name, value);
-    return make("button", { class: "value", "data-clause": clause, "aria-pressed": String(chosen.has(clause)), onclick: () => toggle(clause) },
+    return make("button", { class: "value", "data-clause": clause, "aria-pressed": chosen.has(clause), onclick: () => toggle(clause) },
       make("span", { class: "bar", style: { width: `${(100 * times) / most}%` } }),
-      make("span", { class: "text" }, String(value)), make("span", { class: "count" }, count(times)));
+      make("span", { class: "text" }, value), make("span", { class: "count" }, count(times)));
   };
   const few = facet.values.slice(0, SHOWN);
   list.append(...few.map(line));

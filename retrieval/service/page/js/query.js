@@ -1,7 +1,7 @@
 // What is asked: pictures that are dropped, chosen or pasted, words, chips with weights, and a part of a picture.
 
 import { address, get, thumbnail, upload } from "./api.js";
-import { $, dialog, later, make, say, trouble } from "./dom.js";
+import { $, button, dialog, later, make, say, trouble } from "./dom.js";
 import * as state from "./state.js";
 
 export const pictureOf = (one, side = 256) => {
@@ -99,19 +99,20 @@ export function draw(s, about) {
 function chip(s, name, sign, text, at) {
   const one = state.part(text);
   const put = (changed, replace = false) => state.go({ [name]: s[name].map((old, place) => (place === at ? state.spell(changed) : old)), rest: false }, { replace });
+  const others = s[name].filter((_, place) => place !== at);
   const picture = pictureOf(one);
   const title = one.id !== null ? `picture ${one.id}` : one.what.startsWith("upload:") ? names.get(one.what.slice(7)) || "your picture" : one.what;
-  const weight = make("input", { type: "number", min: "0.1", max: "9", step: "0.1", value: String(one.weight), "aria-label": `Weight of ${title}`, title: "weight" });
+  const weight = make("input", { type: "number", min: "0.1", max: "9", step: "0.1", value: one.weight, "aria-label": `Weight of ${title}`, title: "weight" });
   weight.addEventListener("change", later(10, () => put({ ...one, weight: Math.min(9, Math.max(0.1, Number(weight.value) || 1)) })));
   const image = picture ? make("img", { src: picture, alt: "" }) : null;
   image?.addEventListener("error", () => image.replaceWith(make("span", { class: "name wrong" }, one.what.startsWith("upload:") ? "gone: drop it again" : "cannot be shown")));
   const other = name === "like" ? "unlike" : "like";
   return make("span", { class: name === "unlike" ? "chip minus" : "chip" },
     make("button", { title: name === "like" ? "like this; click: not like this" : "not like this; click: like this", "aria-label": `${title}: ${name === "like" ? "like" : "not like"} this; change`,
-      onclick: () => state.go({ [name]: s[name].filter((_, place) => place !== at), [other]: [...s[other], text] }) }, sign),
+      onclick: () => state.go({ [name]: others, [other]: [...s[other], text] }) }, sign),
     image, make("span", { class: "name", title }, (one.box ? "part of " : "") + title), "×", weight,
     picture ? make("button", { title: "a part of it", "aria-label": `A part of ${title}`, onclick: () => crop(one, put) }, "✂") : null,
-    make("button", { "aria-label": `Take ${title} away`, onclick: () => state.go({ [name]: s[name].filter((_, place) => place !== at) }) }, "✕"));
+    make("button", { "aria-label": `Take ${title} away`, onclick: () => state.go({ [name]: others }) }, "✕"));
 }
 
 // A box around the part that is meant: drawn, moved and sized by mouse, finger or arrows; the answer follows.
@@ -169,8 +170,8 @@ function crop(one, put) {
     clamp();
   });
   const dialogue = dialog("Which part is meant?", make("p", { class: "quiet" }, "Draw a box; arrows move it, with shift they size it."), place,
-    make("div", { class: "row" }, make("button", { onclick: () => dialogue.close() }, "done"),
-      make("button", { onclick: () => { dialogue.close(); put({ ...one, box: null }, follows); } }, "the whole picture")));
+    make("div", { class: "row" }, button("done", () => dialogue.close()),
+      button("the whole picture", () => { dialogue.close(); put({ ...one, box: null }, follows); })));
   show();
   clamp();
   frame.focus();
