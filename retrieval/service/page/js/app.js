@@ -114,7 +114,7 @@ function token() {
   if (document.querySelector("dialog[open]")) return;
   const input = make("input", { type: "password", "aria-label": "Token", autocomplete: "current-password", required: true });
   const wrong = make("p", { role: "alert", class: "wrong" });
-  dialog(can.read ? "Token" : "A token is needed", make("form", { onsubmit: async (event) => {
+  const box = dialog(can.read ? "Token" : "A token is needed", make("form", { onsubmit: async (event) => {
     event.preventDefault();
     try {
       await post("/session", { token: input.value }, { of: null });
@@ -124,6 +124,7 @@ function token() {
     }
   } }, make("p", {}, can.read ? `You may ${can.write ? "read and write" : "read"}; another token is taken here.` : "Whoever runs this service has it."),
   make("div", { class: "row" }, input, make("button", {}, "open"), can.read ? button("forget mine", () => call("DELETE", "/session").finally(() => location.reload())) : null), wrong));
+  if (!can.read) box.addEventListener("close", token); // there is nothing behind it
 }
 
 async function start() {

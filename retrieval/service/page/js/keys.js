@@ -22,7 +22,7 @@ const VIEWS = { d: "duplicates", m: "map", l: "errors", c: "compare" };
 
 export function listen() {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || large.isOpen() || document.querySelector("dialog[open]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || large.isOpen() || document.querySelector("dialog[open], :popover-open:not([hidden])")) return;
     const typing = event.target.matches("input, textarea, select");
     if (event.key === "Escape") {
       if (typing) event.target.blur();

@@ -1,7 +1,7 @@
 // The answer: what matches, the fold, the doubtful below it; or, before anything is asked, a wall of varied pictures.
 
 import { get, post, use } from "./api.js";
-import { $, button, copied, count, download, make, say, several } from "./dom.js";
+import { $, button, chance, copied, count, download, make, say, several } from "./dom.js";
 import { drawFacets } from "./facets.js";
 import * as large from "./large.js";
 import * as selection from "./selection.js";
@@ -217,6 +217,15 @@ function put(mine, answer) {
   mine.below.add(hits.slice(cut));
   mine.folded = mine.folded || cut < hits.length;
   drawFold(mine);
+  if (mine.folded || !mine.cursor) drawAll(mine);
+}
+
+// The first page could only say how many match at least; now it is known.
+function drawAll({ head, above: { items } }) {
+  const title = head.firstChild;
+  if (!title.textContent.startsWith("At least ")) return;
+  const mean = items.reduce((sum, item) => sum + item.probability, 0) / items.length;
+  title.textContent = `${count(items.length)} match, each with P ${chance(mean)} on average.`;
 }
 
 // How many hits of a page are above the fold.
