@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from browsing import AXE, Running
@@ -141,6 +142,30 @@ def test_the_fold_is_where_it_is_however_many_pages_lie_before_it(page: Any, run
     assert above_and_below(page) == [many, 44 - many]
 
 
+@pytest.mark.parametrize("where", ["", 'label = "<b>town"'])
+def test_how_many_match_is_said_once_it_is_known(page: Any, running: Running, where: str) -> None:
+    held: list[Any] = []
+
+    def five_first(route: Any) -> None:
+        asked = json.loads(route.request.post_data or "{}")
+        if asked.get("cursor"):
+            held.append(route)
+        else:
+            route.continue_(post_data=json.dumps({**asked, "k": 5} if asked["k"] == 60 else asked))
+
+    page.route("**/search*", five_first)
+    page.goto(f"{running.address}?like=3&where={quote(where)}")
+    page.wait_for_selector("#count:has-text('At least 5 match')")
+    while not held:
+        page.wait_for_timeout(50)
+    let_go(page, held)
+    told = page.request.post(f"{running.address}search", data={"like": ["id:3"], "filter": where or None, "k": 44})
+    page.wait_for_function(
+        "told => document.querySelector('#count').textContent === told", arg=told.json()["fold"]["sentence"]
+    )
+    page.unroute_all(behavior="ignoreErrors")
+
+
 def test_all_above_the_fold_are_selected_and_not_those_alone_that_are_shown(page: Any, running: Running) -> None:
     many = matches(page, running, 3)
     by_fives(page)
@@ -207,17 +232,58 @@ def test_plus_minus_and_weights_make_one_question(page: Any) -> None:
     assert "unlike" not in page.url
 
 
-def test_a_part_of_the_picture_is_drawn_and_moved_by_keys(page: Any) -> None:
+def name_of(page: Any, running: Running, id_: int, index: str = "photos") -> str:
+    answer = page.request.get(f"{running.address}items/{id_}?index={index}").json()
+    return str(answer["path"].rpartition("/")[2])
+
+
+def test_a_picture_of_the_index_is_called_by_its_name(page: Any, running: Running) -> None:
+    for index in ("photos", "other"):
+        page.goto(f"{running.address}i/{index}?like=3&unlike=20")
+        page.wait_for_function(
+            "names => [...document.querySelectorAll('.chip .name')].map(one => one.textContent).join() === names",
+            arg=",".join(name_of(page, running, id_, index) for id_ in (3, 20)),
+        )
+        assert page.query_selector(f"input[aria-label='Weight of {name_of(page, running, 20, index)}']")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    settled(page)
+    page.locator("#results .tile > a").nth(1).focus()
+    id_ = int(page.evaluate("document.activeElement.parentElement.dataset.id"))
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**like={id_}")
+    settled(page)
+    assert page.inner_text(".chip .name") == name_of(page, running, id_, "other")
+    assert not [url for url in asked if re.search(r"/items/\d+(\?|$)", url)]  # it was there to be read
+
+
+def test_a_part_of_the_picture_is_drawn_and_moved_by_keys(page: Any, running: Running) -> None:
     ask_for(page, 3)
     page.click(".chip button[aria-label^='A part of']")
     page.wait_for_selector(".crop .box")
-    page.wait_for_url("**%25**")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowDown")
-    page.wait_for_timeout(400)
+    page.wait_for_url("**like=3%2322%25,20%25,60%25,62%25")
+    page.wait_for_timeout(200)
     page.keyboard.press("Escape")
     settled(page)
-    assert "part of picture 3" in page.inner_text("#query")
+    assert f"part of {name_of(page, running, 3)}" in page.inner_text("#query")
+
+
+def test_no_part_is_asked_for_before_somebody_says_which(page: Any) -> None:
+    ask_for(page, 3)
+    before = page.url
+    for leave in ("Escape", "done"):
+        page.click(".chip button[aria-label^='A part of']")
+        page.wait_for_selector(".crop .box")
+        page.wait_for_timeout(400)
+        assert page.url == before
+        if leave == "Escape":
+            page.keyboard.press("Escape")
+            page.wait_for_timeout(400)
+            assert page.url == before
+    page.click("dialog button:has-text('done')")
+    page.wait_for_url("**like=3%2320%25,20%25,60%25,60%25")
 
 
 def test_marks_order_anew_and_are_saved(page: Any) -> None:
@@ -268,6 +334,34 @@ def test_facets_narrow_and_free(page: Any) -> None:
     assert all("forest/" in name for name in tiles(page))
     page.click("#facets .value[aria-pressed=true]")
     page.wait_for_url(lambda url: "where" not in url)
+
+
+def test_facets_lie_in_a_sheet_where_there_is_no_room_beside_the_pictures(page: Any) -> None:
+    ask_for(page, 15)
+    page.wait_for_selector("#facets .value:has-text('forest')", state="attached")
+    top = "document.querySelector('.tile').getBoundingClientRect().top"
+    before, address = page.evaluate(top), page.url
+    if page.width == "wide":
+        assert page.is_visible("#facets") and not page.is_visible("#narrow")
+        assert not page.is_visible("#facets button:has-text('done')")
+        return
+    assert not page.is_visible("#facets")
+    page.click("#narrow")
+    box = page.locator("#facets").bounding_box()
+    assert (box["x"], box["width"], box["y"] + box["height"]) == (0, 360, 740)
+    assert page.evaluate(top) == before, "nothing moves"
+    page.click("#facets .value:has-text('forest') >> nth=0")
+    page.wait_for_url("**where=*")
+    settled(page)
+    assert page.is_visible("#facets"), "there is more to choose"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#facets", state="hidden")
+    assert "where" in page.url and "like=15" in page.url, "only the sheet is left"
+    page.click("#narrow")
+    page.click("#facets button:has-text('done')")
+    page.wait_for_selector("#facets", state="hidden")
+    page.keyboard.press("Escape")
+    page.wait_for_url(address)
 
 
 def test_a_wrong_filter_is_said_and_pointed_at(page: Any) -> None:
@@ -428,6 +522,11 @@ def test_a_reader_gives_another_token_and_takes_it_back(browser: Any, collection
 
         page.goto(service.address)
         page.wait_for_selector("dialog input[type=password]")
+        for _ in range(2):  # a browser lets no page keep a dialog twice
+            page.evaluate("document.querySelector('dialog').id = 'left'")
+            page.keyboard.press("Escape")
+            page.wait_for_selector("dialog[open]:not(#left) input[type=password]:focus")
+            assert page.locator("dialog").count() == 1
         page.fill("dialog input[type=password]", "x" * 20)
         page.click("dialog button:has-text('open')")
         page.wait_for_selector("dialog [role=alert]:has-text('no such token')")
@@ -435,6 +534,9 @@ def test_a_reader_gives_another_token_and_takes_it_back(browser: Any, collection
         assert not may_write()
         page.click("#views button:has-text('token')")
         assert "You may read;" in page.inner_text("dialog")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("dialog", state="detached")
+        page.click("#views button:has-text('token')")
         give(write)
         assert may_write()
         page.click("#views button:has-text('token')")
@@ -670,6 +772,8 @@ def test_nothing_shuts_anybody_out(page: Any, running: Running, address: str, sc
     page.goto(running.address + address)
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(300)
+    if address == "?like=3" and page.width == "narrow":
+        page.click("#narrow")
     page.evaluate(AXE.read_text())  # by the debugger's interface: the page's own policy lets no script in
     found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})")
     assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found["violations"]] == []

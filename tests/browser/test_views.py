@@ -200,7 +200,7 @@ def test_the_map_is_coloured_by_an_attribute_and_lights_up_matches(page: Any, ru
 
 def test_matches_are_seen_among_thumbnails(page: Any, running: Running) -> None:
     """Rings lie above the pictures of so small a collection, and what is no match is pale."""
-    pixels = """() => { const canvas = document.querySelector('canvas.dots'), style = getComputedStyle(document.documentElement);
+    pixels = """() => { const canvas = document.querySelector('#map canvas'), style = getComputedStyle(document.documentElement);
         const hex = style.getPropertyValue('--front').trim(), ink = [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16));
         const all = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
         let found = 0; for (let at = 0; at < all.length; at += 4) found += ink.every((one, place) => all[at + place] === one);

@@ -125,6 +125,21 @@ def test_pictures_are_added(writable: Served, tmp_path: Path) -> None:
     assert len(list((tmp_path / "uploads").iterdir())) == 1
 
 
+def test_pictures_are_added_below_the_folder_of_the_others(own: tuple[Path, Path]) -> None:
+    """Then nobody is told where that lies; a sync finds them, too."""
+    content = io.BytesIO()
+    tiny.picture(4242).save(content, "PNG")
+    body, media = form([("a.png", content.getvalue())])
+    with serving(own[1], write=True, uploads=own[0] / "uploads") as service:
+        said = service("POST", "/items", body, headers={"X-Retrieval": "1"}, media=media).json["added"][0]
+        item = service("GET", f"/items/{said['ids'][0]}").json
+        assert (item["path"], item["label"]) == (f"uploads/{said['sha256'][:32]}.png", "uploads")
+        assert service("GET", f"/items/{item['id']}/thumbnail").status == 200
+    sync(own[1])
+    with Index.open(own[1]) as opened:
+        assert opened.items([item["id"]])[0].path == item["path"]
+
+
 def test_without_a_folder_nothing_is_taken_in(own: tuple[Path, Path]) -> None:
     body, media = form([("a.png", b"x")])
     with serving(own[1], write=True) as service:

@@ -1,7 +1,7 @@
 // The page: one state, which is the address, drawn by the part of the page that it names.
 
 import { call, get, on, post, use } from "./api.js";
-import { $, banner, count, dialog, make, say, several } from "./dom.js";
+import { $, banner, button, count, dialog, make, say, several } from "./dom.js";
 import * as keys from "./keys.js";
 import * as large from "./large.js";
 import * as query from "./query.js";
@@ -106,7 +106,7 @@ async function poll() {
   if (results.generation() !== undefined && now.generation !== results.generation() && state.now.view === "search") {
     const more = now.items - before.items;
     banner(more > 0 ? several(more, "new picture") : "The collection has changed",
-      make("button", { onclick: () => { banner(""); draw(state.now, null, true); } }, "show"));
+      button("show", () => { banner(""); draw(state.now, null, true); }));
   }
 }
 
@@ -114,7 +114,7 @@ function token() {
   if (document.querySelector("dialog[open]")) return;
   const input = make("input", { type: "password", "aria-label": "Token", autocomplete: "current-password", required: true });
   const wrong = make("p", { role: "alert", class: "wrong" });
-  dialog(can.read ? "Token" : "A token is needed", make("form", { onsubmit: async (event) => {
+  const box = dialog(can.read ? "Token" : "A token is needed", make("form", { onsubmit: async (event) => {
     event.preventDefault();
     try {
       await post("/session", { token: input.value }, { of: null });
@@ -123,7 +123,8 @@ function token() {
       wrong.textContent = error.message;
     }
   } }, make("p", {}, can.read ? `You may ${can.write ? "read and write" : "read"}; another token is taken here.` : "Whoever runs this service has it."),
-  make("div", { class: "row" }, input, make("button", {}, "open"), can.read ? make("button", { onclick: () => call("DELETE", "/session").finally(() => location.reload()) }, "forget mine") : null), wrong));
+  make("div", { class: "row" }, input, make("button", {}, "open"), can.read ? button("forget mine", () => call("DELETE", "/session").finally(() => location.reload())) : null), wrong));
+  if (!can.read) box.addEventListener("close", token); // there is nothing behind it
 }
 
 async function start() {

@@ -4,8 +4,9 @@ export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   if (attributes.onclick && name === "button") element.type = "button"; // it sends no form
   for (const [key, value] of Object.entries(attributes)) {
-    if (value == null || value === false) continue;
-    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    if (key.startsWith("aria-") && value != null) element.setAttribute(key, value); // false is a word, too
+    else if (value == null || value === false) continue;
+    else if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else if (key === "class") element.className = value;
     else if (key === "style") Object.assign(element.style, value);
     else if (key in element && typeof value !== "string" && key !== "list") element[key] = value;
@@ -14,6 +15,11 @@ export function make(name, attributes = {}, ...children) {
   element.append(...children.flat().filter((child) => child != null && child !== false));
   return element;
 }
+
+export const button = (text, job, title) => make("button", { title, onclick: job }, text);
+
+// One that leaves the dialog that it is in.
+export const closing = (text) => button(text, (event) => event.target.closest("dialog").close());
 
 export const $ = (selector) => document.querySelector(selector);
 
@@ -81,7 +87,7 @@ export function dialog(title, ...children) {
 
 // What went wrong, in the service's sentence.
 export function trouble(error, title = "Not done") {
-  dialog(title, make("p", { role: "alert" }, error.message || error), make("form", { method: "dialog" }, make("button", { autofocus: true }, "close")));
+  dialog(title, make("p", { role: "alert" }, error.message || error), closing("close"));
 }
 
 // A table as spreadsheets and `retrieval attach` read it.

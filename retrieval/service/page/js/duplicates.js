@@ -2,7 +2,7 @@
 // Nothing here deletes a picture: the outcome is a list, or a move that is taken back.
 
 import { address, call, get, post, thumbnail } from "./api.js";
-import { $, count, dialog, download, later, make, named, say, several, trouble } from "./dom.js";
+import { $, button, closing, count, dialog, download, later, make, named, say, several, trouble } from "./dom.js";
 import { made, old } from "./making.js";
 import { may } from "./selection.js";
 import * as state from "./state.js";
@@ -53,7 +53,7 @@ async function show(about, alive) {
   shown = { answer, groups: answer.groups, about, alive, cursor: answer.cursor };
   const { total } = answer;
   const { all } = total;
-  const tab = (kind, text, n) => make("button", { "aria-pressed": String(chosen.kind === kind), disabled: !n && kind !== "", onclick: () => state.go({ kind }) }, `${text} ${count(n)}`);
+  const tab = (kind, text, n) => make("button", { "aria-pressed": chosen.kind === kind, disabled: !n && kind !== "", onclick: () => state.go({ kind }) }, `${text} ${count(n)}`);
   const rules = { largest: "the largest", oldest: "the oldest", ...Object.fromEntries(answer.folders.map((one) => [`folder:${one}`, `what is in ${one}`])) };
   const rule = make("select", { id: "rule", "aria-label": "Which of a group stays", onchange: () => state.go({ rule: rule.value === "largest" ? "" : rule.value }) },
     Object.entries(rules).map(([value, text]) => make("option", { value, selected: value === chosen.rule }, text)));
@@ -112,8 +112,8 @@ function row(group) {
   const line = make("section", { class: "copies", "aria-label": `${KINDS[group.kind]}: ${group.items[0].path}` });
   line.dataset.id = group.id;
   line.append(make("div", { class: "row quiet" }, make("span", { class: "kind" }, KINDS[group.kind]),
-    make("button", { onclick: () => beside(group, group.items[1]) }, "side by side"),
-    group.items.some((item, place) => place && !item.stays) ? make("button", { onclick: () => byRule(group) }, "decide by the rule") : null,
+    button("side by side", () => beside(group, group.items[1])),
+    group.items.some((item, place) => place && !item.stays) ? button("decide by the rule", () => byRule(group)) : null,
     make("button", { class: "plain", onclick: () => decide(Object.fromEntries(group.items.map((item) => [item.id, null]))) }, "take back")),
   make("div", { class: "members" }, group.items.map((item, place) => member(group, item, place))));
   return line;
@@ -125,7 +125,7 @@ function member(group, item, at) {
   const image = make("img", { alt: "", loading: "lazy", src: thumbnail(item.id) });
   image.addEventListener("error", () => { image.replaceWith(make("span", { class: "quiet" }, "cannot be shown")); }, { once: true });
   const words = at ? item.difference : "could stay";
-  const button = (sign, text) => make("button", { tabindex: "-1", "aria-pressed": String(what === sign), "aria-label": `${text}: ${item.path}`, onclick: () => decide({ [item.id]: what === sign ? null : sign }) }, text);
+  const button = (sign, text) => make("button", { tabindex: "-1", "aria-pressed": what === sign, "aria-label": `${text}: ${item.path}`, onclick: () => decide({ [item.id]: what === sign ? null : sign }) }, text);
   const figure = make("figure", { class: `member${at ? "" : " first"}${what ? ` ${what}` : ""}` },
     make("button", { class: "picture", "aria-label": `${item.path}, ${words}${what ? what === "go" ? ", may go" : ", stays" : ""}`, onclick: open }, image),
     make("figcaption", {}, make("span", { class: "name", title: item.path }, named(item)),
@@ -193,7 +193,6 @@ function outcome() {
   const times = (sign) => (may ? answer.decided[sign] : [...own.values()].filter((one) => one === sign).length);
   const [go, keep] = [times("go"), times("keep")];
   const { allowed, undo } = answer.moves;
-  const button = (text, job, title) => make("button", { title, onclick: job }, text);
   $("#outcome").hidden = !go && !keep && !undo.length;
   $("#outcome").replaceChildren(make("strong", {}, `${count(go)} may go, ${count(keep)} stay`),
     ...(go || keep ? [button("list (CSV)", list), button("take all back", takeAllBack)] : []),
@@ -236,7 +235,7 @@ async function bulk() {
           await again();
         } catch (error) { trouble(error); }
       } }, "decide so") : null,
-      make("button", { onclick: () => box.close() }, "leave it")));
+      closing("leave it")));
 }
 
 async function move() {
@@ -256,7 +255,7 @@ async function move() {
           await again();
         } catch (error) { trouble(error); }
       } }, "move them") : null,
-      make("button", { onclick: () => box.close() }, "leave it")));
+      closing("leave it")));
 }
 
 async function undoMove() {
@@ -283,7 +282,7 @@ function beside(group, other) {
     whole.src = address(`/items/${item.id}/image`);
     return image;
   };
-  const button = (text, title, job, pressed) => make("button", { title, "aria-label": title, "aria-pressed": pressed === undefined ? null : String(pressed), onclick: job }, text);
+  const button = (text, title, job, pressed) => make("button", { title, "aria-label": title, "aria-pressed": pressed, onclick: job }, text);
   const side = (item, words) => {
     const what = decisionOf(item);
     const said = (sign, text) => button(text, `${text}: ${item.path}`, async () => { await decide({ [item.id]: what === sign ? null : sign }); fill(); }, what === sign);
@@ -296,7 +295,7 @@ function beside(group, other) {
     box.replaceChildren(
       make("div", { class: "row tools" }, button("✕", "Back", () => box.close()), button("−", "Smaller", () => zoom(1 / 1.3)), button("+", "Larger", () => zoom(1.3)),
         button("difference", "Lay one over the other: what differs is light", () => { blended = !blended; fill(); }, blended),
-        others.length > 1 ? button("‹", "The copy before", () => step(-1)) : null, others.length > 1 ? make("span", {}, `${at + 1} of ${others.length}`) : null, others.length > 1 ? button("›", "The next copy", () => step(1)) : null),
+        others.length > 1 ? [button("‹", "The copy before", () => step(-1)), make("span", {}, `${at + 1} of ${others.length}`), button("›", "The next copy", () => step(1))] : null),
       pair, make("div", { class: "sides" }, side(first, "could stay"), side(right, right.difference || "")));
     zoom(1);
   };

@@ -1,7 +1,7 @@
 // Labels that the neighbours of a picture speak against: each is kept, or corrected.
 
 import { call, get, thumbnail } from "./api.js";
-import { $, count, csv, download, make, named, say, trouble } from "./dom.js";
+import { $, button, count, csv, download, make, named, say, trouble } from "./dom.js";
 import { made, old } from "./making.js";
 import * as results from "./results.js";
 import * as large from "./large.js";
@@ -37,7 +37,7 @@ async function show() {
   const answer = await made(() => get("/label-errors", { k: PAGE, decided: may && decidedOnes }), () => mine === turn, "Looking for labels that are wrong.");
   if (!answer) { if (mine === turn) drawn = ""; return; }
   total = may ? answer.total : { open: answer.total.open - own.size, decided: own.size };
-  const tab = (which) => make("button", { id: which ? "decided" : "open", "aria-pressed": String(decidedOnes === which), onclick: () => state.go({ kind: which ? "decided" : "" }) });
+  const tab = (which) => make("button", { id: which ? "decided" : "open", "aria-pressed": decidedOnes === which, onclick: () => state.go({ kind: which ? "decided" : "" }) });
   const list = make("div", { id: "suspects" });
   let { cursor } = answer;
   const more = make("button", { id: "more", hidden: !cursor, onclick: async () => {
@@ -83,7 +83,7 @@ function row(one) {
     make("div", { class: "says" },
       make("p", {}, `${one.agree} of ${one.votes} neighbours are `, make("strong", {}, one.suggested), make("span", { class: "quiet" }, ` · ${one.score.toFixed(2)}`)),
       make("div", { class: "near" }, one.neighbours.slice(0, 10).map(small)),
-      said ? make("div", { class: "row" }, make("span", {}, said === one.label ? `✓ stays ${said}` : `✎ is ${said}`), make("button", { onclick: () => set(null) }, "take back"))
+      said ? make("div", { class: "row" }, make("span", {}, said === one.label ? `✓ stays ${said}` : `✎ is ${said}`), button("take back", () => set(null)))
         : make("div", { class: "row" }, make("button", { class: "relabel", onclick: () => set(one.suggested) }, `it is ${one.suggested}`),
           make("button", { class: "keep", onclick: () => set(one.label) }, `it is ${one.label}`),
           make("form", { class: "row", onsubmit: (event) => { event.preventDefault(); if (input.value.trim()) set(input.value.trim()); } }, input, make("button", {}, "set")))));
@@ -130,9 +130,8 @@ async function decide(one, label) {
 
 function outcome() {
   $("#outcome").hidden = !total.decided;
-  const button = (text, column, title) => make("button", { title, onclick: () => list(column) }, text);
   $("#outcome").replaceChildren(make("strong", {}, `${count(total.decided)} decided`),
-    button("list for attach (CSV)", "label_corrected", "retrieval attach INDEX FILE"), button("list of labels (CSV)", "label", "retrieval build --labels FILE"),
+    button("list for attach (CSV)", () => list("label_corrected"), "retrieval attach INDEX FILE"), button("list of labels (CSV)", () => list("label"), "retrieval build --labels FILE"),
     may ? "" : make("span", { class: "quiet" }, "kept in this browser; a writer's token keeps decisions in the index"));
 }
 

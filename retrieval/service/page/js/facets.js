@@ -53,14 +53,12 @@ export function drawFacets(facets, s) {
   const held = place.contains(document.activeElement) ? nameOf(document.activeElement) : null;
   const there = (facets || []).filter((one) => one.values?.length > 1 || one.bins?.length > 1 || one.values?.length === 1 && conditions(s.where).some((c) => c.startsWith(quoted(one.name))));
   place.hidden = open.hidden = !there.length;
-  open.setAttribute("aria-expanded", String(place.classList.contains("open")));
-  open.onclick = () => { place.classList.toggle("open"); open.setAttribute("aria-expanded", String(place.classList.contains("open"))); };
   const label = JSON.stringify(there.find((one) => one.name === "label")?.values);
   const own = there.filter((one) => !OF_FILES.has(one.name) && !(one.name === "folder" && JSON.stringify(one.values) === label));
   const files = there.filter((one) => OF_FILES.has(one.name));
   const drawn = (one) => (one.bins ? bins(one, s) : values(one, s));
   const asked = files.some((one) => conditions(s.where).some((clause) => clause.startsWith(one.name)));
-  place.replaceChildren(...own.map(drawn), files.length ? make("details", { open: asked || !own.length }, make("summary", {}, "files"), files.map(drawn)) : "");
+  place.replaceChildren(make("button", { popovertarget: "facets" }, "done"), ...own.map(drawn), files.length ? make("details", { open: asked || !own.length }, make("summary", {}, "files"), files.map(drawn)) : "");
   if (held) [...place.querySelectorAll("button, input")].find((one) => nameOf(one) === held)?.focus();
 }
 
@@ -70,9 +68,9 @@ function values(facet, s) {
   const list = make("div", {});
   const line = ({ value, count: times }) => {
     const clause = clauseOf(facet.name, value);
-    return make("button", { class: "value", "data-clause": clause, "aria-pressed": String(chosen.has(clause)), onclick: () => toggle(clause) },
+    return make("button", { class: "value", "data-clause": clause, "aria-pressed": chosen.has(clause), onclick: () => toggle(clause) },
       make("span", { class: "bar", style: { width: `${(100 * times) / most}%` } }),
-      make("span", { class: "text" }, String(value)), make("span", { class: "count" }, count(times)));
+      make("span", { class: "text" }, value), make("span", { class: "count" }, count(times)));
   };
   const few = facet.values.slice(0, SHOWN);
   list.append(...few.map(line));

@@ -1,6 +1,6 @@
 // What the keyboard does.
 
-import { dialog, make } from "./dom.js";
+import { closing, dialog, make } from "./dom.js";
 import * as large from "./large.js";
 import * as results from "./results.js";
 import * as selection from "./selection.js";
@@ -14,16 +14,15 @@ const KEYS = [
 ];
 
 export function help() {
-  const box = dialog("Keys", make("div", { class: "keys" }, KEYS.flatMap(([key, text]) => [make("kbd", {}, key), make("span", {}, text)])),
-    make("form", { method: "dialog" }, make("button", {}, "close")));
-  box.querySelector("button").focus();
+  dialog("Keys", make("div", { class: "keys" }, KEYS.flatMap(([key, text]) => [make("kbd", {}, key), make("span", {}, text)])),
+    closing("close"));
 }
 
 const VIEWS = { d: "duplicates", m: "map", l: "errors", c: "compare" };
 
 export function listen() {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || large.isOpen() || document.querySelector("dialog[open]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || large.isOpen() || document.querySelector("dialog[open], :popover-open:not([hidden])")) return;
     const typing = event.target.matches("input, textarea, select");
     if (event.key === "Escape") {
       if (typing) event.target.blur();

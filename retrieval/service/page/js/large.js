@@ -80,7 +80,7 @@ async function fill() {
   if (drawn.side !== side || !box) return;
   const line = (name, value) => (value == null || value === "" ? [] : [make("dt", {}, name), make("dd", {}, String(value))]);
   const mark = actions.mark(item.id);
-  const button = (text, pressed, job) => make("button", { "aria-pressed": pressed === undefined ? null : String(pressed), onclick: job }, text);
+  const button = (text, pressed, job) => make("button", { "aria-pressed": pressed, onclick: job }, text);
   side.replaceChildren(make("h2", {}, named(told)),
     make("div", { class: "row" },
       button("more like this", undefined, () => actions.more(item)),

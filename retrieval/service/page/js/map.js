@@ -59,7 +59,7 @@ function build(map, told, alive) {
   const by = make("select", { id: "by", "aria-label": "Colour by", onchange: () => state.go({ by: by.value === "label" ? "" : by.value }, { replace: true }) },
     told.by.map((name) => make("option", { value: name, selected: name === (state.now.by || "label") }, name)));
   const button = (text, title, job) => make("button", { title, "aria-label": /[a-z]/.test(text) ? null : title, onclick: job }, text);
-  const lasso = make("button", { id: "lasso", "aria-pressed": "false", title: "Draw around pictures; or hold shift while you draw", onclick: () => { map.lassoing = !map.lassoing; lasso.setAttribute("aria-pressed", String(map.lassoing)); } }, "lasso");
+  const lasso = make("button", { id: "lasso", "aria-pressed": "false", title: "Draw around pictures; or hold shift while you draw", onclick: () => { map.lassoing = !map.lassoing; lasso.setAttribute("aria-pressed", map.lassoing); } }, "lasso");
   $("#results").replaceChildren(
     make("div", { class: "head" }, make("h1", { id: "count" }, `${several(map.n, "picture")}: what looks alike lies together`),
       make("label", { class: "row quiet" }, "colour by ", by), lasso,
@@ -119,7 +119,7 @@ async function colour(map, by, alive) {
     const button = make("button", { class: "value", "aria-pressed": "false", onclick: () => {
       if (only.has(code)) only.delete(code);
       else only.add(code);
-      button.setAttribute("aria-pressed", String(only.has(code)));
+      button.setAttribute("aria-pressed", only.has(code));
       map.only(only);
     } }, swatch, make("span", { class: "text" }, text), make("span", { class: "count" }, count(times)));
     return button;
@@ -162,7 +162,7 @@ class Map2D {
     this.frames = [];
     this.path = null;
     this.pointers = new Map();
-    this.canvas = make("canvas", { class: "dots" });
+    this.canvas = make("canvas");
     this.over = make("canvas", { class: "over", tabindex: "0", role: "application", "aria-label": "Map of the collection. Arrows move it, plus and minus zoom, Enter opens the picture in the middle, 0 shows all of it." });
     this.words = this.canvas.getContext("2d", { alpha: false });
     this.pen = this.over.getContext("2d");

@@ -1,7 +1,8 @@
 // What is asked: pictures that are dropped, chosen or pasted, words, chips with weights, and a part of a picture.
 
 import { address, get, thumbnail, upload } from "./api.js";
-import { $, dialog, later, make, say, trouble } from "./dom.js";
+import { $, button, dialog, later, make, named, say, trouble } from "./dom.js";
+import { shown } from "./results.js";
 import * as state from "./state.js";
 
 export const pictureOf = (one, side = 256) => {
@@ -10,7 +11,7 @@ export const pictureOf = (one, side = 256) => {
   return null;
 };
 
-const names = new Map(); // of uploads, as the person knows them
+const names = new Map(); // as the person knows them, by the address of the picture
 
 const asked = () => JSON.stringify([state.now.index, state.now.view, state.now.like, state.now.unlike, state.now.words, state.now.where]);
 let sending = null;
@@ -26,7 +27,7 @@ export async function askWith(files) {
   try {
     const sent = await upload(pictures, mine.signal);
     if (mine.signal.aborted || asked() !== before) return; // something else was asked meanwhile
-    sent.forEach((one) => names.set(one.sha256, one.name));
+    sent.forEach((one) => names.set(pictureOf(state.part("upload:" + one.sha256)), one.name));
     state.go({ ...state.fresh, where: state.now.where, like: sent.map((one) => "upload:" + one.sha256) });
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -99,19 +100,30 @@ export function draw(s, about) {
 function chip(s, name, sign, text, at) {
   const one = state.part(text);
   const put = (changed, replace = false) => state.go({ [name]: s[name].map((old, place) => (place === at ? state.spell(changed) : old)), rest: false }, { replace });
+  const others = s[name].filter((_, place) => place !== at);
   const picture = pictureOf(one);
-  const title = one.id !== null ? `picture ${one.id}` : one.what.startsWith("upload:") ? names.get(one.what.slice(7)) || "your picture" : one.what;
-  const weight = make("input", { type: "number", min: "0.1", max: "9", step: "0.1", value: String(one.weight), "aria-label": `Weight of ${title}`, title: "weight" });
+  const call = (item) => names.set(picture, named(item));
+  const seen = shown().find((item) => item.id === one.id);
+  if (seen) call(seen);
+  const title = names.get(picture) || (one.id !== null ? `picture ${one.id}` : picture ? "your picture" : one.what);
+  const weight = make("input", { type: "number", min: "0.1", max: "9", step: "0.1", value: one.weight, "aria-label": `Weight of ${title}`, title: "weight" });
   weight.addEventListener("change", later(10, () => put({ ...one, weight: Math.min(9, Math.max(0.1, Number(weight.value) || 1)) })));
   const image = picture ? make("img", { src: picture, alt: "" }) : null;
   image?.addEventListener("error", () => image.replaceWith(make("span", { class: "name wrong" }, one.what.startsWith("upload:") ? "gone: drop it again" : "cannot be shown")));
   const other = name === "like" ? "unlike" : "like";
-  return make("span", { class: name === "unlike" ? "chip minus" : "chip" },
+  const drawn = make("span", { class: name === "unlike" ? "chip minus" : "chip" },
     make("button", { title: name === "like" ? "like this; click: not like this" : "not like this; click: like this", "aria-label": `${title}: ${name === "like" ? "like" : "not like"} this; change`,
-      onclick: () => state.go({ [name]: s[name].filter((_, place) => place !== at), [other]: [...s[other], text] }) }, sign),
+      onclick: () => state.go({ [name]: others, [other]: [...s[other], text] }) }, sign),
     image, make("span", { class: "name", title }, (one.box ? "part of " : "") + title), "×", weight,
     picture ? make("button", { title: "a part of it", "aria-label": `A part of ${title}`, onclick: () => crop(one, put) }, "✂") : null,
-    make("button", { "aria-label": `Take ${title} away`, onclick: () => state.go({ [name]: s[name].filter((_, place) => place !== at) }) }, "✕"));
+    make("button", { "aria-label": `Take ${title} away`, onclick: () => state.go({ [name]: others }) }, "✕"));
+  if (one.id !== null && !names.has(picture)) {
+    get(`/items/${one.id}`).then((item) => {
+      call(item);
+      if (!drawn.contains(document.activeElement)) drawn.replaceWith(chip(s, name, sign, text, at));
+    }, () => {}); // it is gone since
+  }
+  return drawn;
 }
 
 // A box around the part that is meant: drawn, moved and sized by mouse, finger or arrows; the answer follows.
@@ -169,9 +181,8 @@ function crop(one, put) {
     clamp();
   });
   const dialogue = dialog("Which part is meant?", make("p", { class: "quiet" }, "Draw a box; arrows move it, with shift they size it."), place,
-    make("div", { class: "row" }, make("button", { onclick: () => dialogue.close() }, "done"),
-      make("button", { onclick: () => { dialogue.close(); put({ ...one, box: null }, follows); } }, "the whole picture")));
+    make("div", { class: "row" }, button("done", () => { dialogue.close(); follow(); }),
+      button("the whole picture", () => { dialogue.close(); put({ ...one, box: null }, follows); })));
   show();
-  clamp();
   frame.focus();
 }

@@ -1,7 +1,7 @@
 // The answer: what matches, the fold, the doubtful below it; or, before anything is asked, a wall of varied pictures.
 
 import { get, post, use } from "./api.js";
-import { $, copied, count, download, make, say, several } from "./dom.js";
+import { $, button, chance, copied, count, download, make, say, several } from "./dom.js";
 import { drawFacets } from "./facets.js";
 import * as large from "./large.js";
 import * as selection from "./selection.js";
@@ -151,7 +151,7 @@ export async function draw(s, about, again = false) {
       seen.observe(end);
     } catch (error) {
       mine.failed = true; // what comes next is asked for again, by itself once the server is back
-      if (error.name !== "AbortError") trouble.replaceChildren(make("p", { class: "nothing" }, error.message + " ", make("button", { onclick: mine.load }, "try again")));
+      if (error.name !== "AbortError") trouble.replaceChildren(make("p", { class: "nothing" }, error.message + " ", button("try again", mine.load)));
     }
     mine.loading = false;
   };
@@ -217,6 +217,15 @@ function put(mine, answer) {
   mine.below.add(hits.slice(cut));
   mine.folded = mine.folded || cut < hits.length;
   drawFold(mine);
+  if (mine.folded || !mine.cursor) drawAll(mine);
+}
+
+// The first page could only say how many match at least; now it is known.
+function drawAll({ head, above: { items } }) {
+  const title = head.firstChild;
+  if (!title.textContent.startsWith("At least ")) return;
+  const mean = items.reduce((sum, item) => sum + item.probability, 0) / items.length;
+  title.textContent = `${count(items.length)} match, each with P ${chance(mean)} on average.`;
 }
 
 // How many hits of a page are above the fold.
@@ -228,7 +237,7 @@ function drawFold(mine) {
   const more = mine.below.items.length;
   mine.fold.replaceChildren(make("div", { class: "fold" },
     make("span", {}, "below here it is doubtful that they match"),
-    make("button", { id: "rest", "aria-expanded": String(open), onclick: () => {
+    make("button", { id: "rest", "aria-expanded": open, onclick: () => {
       state.go({ rest: !state.now.rest }, { replace: true });
       drawFold(mine);
     } }, open ? "fold ▴" : `${mine.cursor ? "at least " : ""}${count(more)} more ▸`)));
@@ -248,8 +257,8 @@ function drawHead(mine, answer, s, about) {
   if (answer.fold?.advice && found) parts.push(calibrateButton(answer));
   parts.push(make("label", { class: "row quiet" }, "sort ", sorting(s, about)));
   if (asks(s, about)) {
-    parts.push(make("label", { class: "row quiet" }, "group ", grouping(s)));
-    parts.push(make("button", { "aria-pressed": String(s.diverse), title: "Show varied pictures among the matches", onclick: () => state.go({ diverse: !s.diverse, sort: "", group: "", marked: false }) }, "varied"));
+    parts.push(make("label", { class: "row quiet" }, "group ", choosing("group", "Group by", GROUPS, s)));
+    parts.push(make("button", { "aria-pressed": s.diverse, title: "Show varied pictures among the matches", onclick: () => state.go({ diverse: !s.diverse, sort: "", group: "", marked: false }) }, "varied"));
   }
   parts.push(make("span", { id: "marks", class: "row" }));
   head.replaceChildren(...parts);
@@ -263,15 +272,14 @@ function sorting(s, about) {
   const choices = { "": asks(s, about) ? "likeness" : "—", [`${time}:desc`]: "newest", [`${time}:asc`]: "oldest", path: "name", label: "label", "size:desc": "largest file" };
   for (const name of Object.keys(about.attributes || {})) if (name !== "taken") choices[name] = name;
   if (s.sort && !(s.sort in choices)) choices[s.sort] = s.sort;
-  const select = make("select", { id: "sort", "aria-label": "Sort by", onchange: () => state.go({ sort: select.value, diverse: false }) },
-    Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.sort }, text)));
-  return select;
+  return choosing("sort", "Sort by", choices, s);
 }
 
-function grouping(s) {
-  const choices = { "": "—", label: "label", folder: "folder", day: "day", "near-duplicate": "near-duplicates" };
-  const select = make("select", { id: "group", "aria-label": "Group by", onchange: () => state.go({ group: select.value, diverse: false }) },
-    Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s.group }, text)));
+const GROUPS = { "": "—", label: "label", folder: "folder", day: "day", "near-duplicate": "near-duplicates" };
+
+function choosing(name, title, choices, s) {
+  const select = make("select", { id: name, "aria-label": title, onchange: () => state.go({ [name]: select.value, diverse: false }) },
+    Object.entries(choices).map(([value, text]) => make("option", { value, selected: value === s[name] }, text)));
   return select;
 }
 
@@ -279,19 +287,19 @@ function grouping(s) {
 function calibrateButton(answer) {
   const command = answer.fold.advice;
   if (selection.may) {
-    const button = make("button", { onclick: async () => {
-      button.disabled = true;
-      button.textContent = "finding out …";
+    const one = button("find out where matches end", async () => {
+      one.disabled = true;
+      one.textContent = "finding out …";
       try {
         await post("/calibrate", {});
         document.dispatchEvent(new Event("written"));
       } catch (error) {
-        button.replaceWith(make("span", { class: "quiet", role: "alert" }, error.message));
+        one.replaceWith(make("span", { class: "quiet", role: "alert" }, error.message));
       }
-    } }, "find out where matches end");
-    return button;
+    });
+    return one;
   }
-  return command ? make("button", { title: command, onclick: () => copied(command) }, "copy the command that finds out") : null;
+  return command ? button("copy the command that finds out", () => copied(command), command) : null;
 }
 
 function drawMarks(mine, s) {
@@ -302,8 +310,8 @@ function drawMarks(mine, s) {
   if (!marked) return place.replaceChildren();
   place.replaceChildren(
     make("span", { class: "quiet" }, `${marked} marked ·`),
-    make("button", { "aria-pressed": String(now.marked), onclick: () => state.go({ marked: !now.marked, diverse: false, rest: false }) }, now.marked ? "ordered anew" : "order anew"),
-    make("button", { onclick: () => saveMarks() }, "save marks"),
+    make("button", { "aria-pressed": now.marked, onclick: () => state.go({ marked: !now.marked, diverse: false, rest: false }) }, now.marked ? "ordered anew" : "order anew"),
+    button("save marks", saveMarks),
     make("button", { class: "plain", onclick: () => state.go({ right: [], wrong: [], marked: false }) }, "take all back"));
 }
 
@@ -323,7 +331,7 @@ function wrongFilter(error, s, about) {
   const input = $("#where");
   if (!input) return;
   const wrong = Boolean(error && /filter/i.test(error.message) || error?.where !== undefined && error?.where !== null);
-  input.setAttribute("aria-invalid", String(wrong));
+  input.setAttribute("aria-invalid", wrong);
   if (wrong && Number.isInteger(error.where)) {
     const at = error.where - (s.words && !about.words ? 2 : 1); // counted from 1, and from the bracket around it
     input.focus();

@@ -1,7 +1,7 @@
 // Pictures that are selected, and what can be done with them: paths, a table, an archive, a tag, a label.
 
 import { call } from "./api.js";
-import { $, copied, count, csv, dialog, download, make, say, several, trouble } from "./dom.js";
+import { $, button, closing, copied, count, csv, dialog, download, make, say, several, trouble } from "./dom.js";
 import * as results from "./results.js";
 
 export const picked = new Set();
@@ -44,7 +44,6 @@ export function draw() {
   document.dispatchEvent(new Event("selection"));
   if (!ids.length) return place.replaceChildren();
   const items = ids.map((id) => known.get(id));
-  const button = (text, job, title) => make("button", { title, onclick: job }, text);
   place.replaceChildren(make("div", { class: "row" },
     make("strong", {}, `${count(ids.length)} selected`),
     button("copy paths", () => copied(items.map((one) => one.path).join("\n"))),
@@ -61,7 +60,7 @@ export function draw() {
 async function exported(kind, ids) {
   if (kind === "zip") {
     const box = dialog("Download the files?", make("p", {}, "The files come as they are, with all that they say besides the pixels, such as where and when they were taken."),
-      make("div", { class: "row" }, make("button", { onclick: () => { box.close(); fetchFile(kind, ids); } }, "download"), make("button", { onclick: () => box.close() }, "leave it")));
+      make("div", { class: "row" }, button("download", () => { box.close(); fetchFile(kind, ids); }), closing("leave it")));
     return;
   }
   await fetchFile(kind, ids);
@@ -83,9 +82,9 @@ function setting(ids, items, name, title) {
   const list = () => download(`${name}.csv`, csv("path," + name, items.map((item) => [item.path, input.value.trim()])), "text/csv");
   const box = dialog(`${title} of ${several(ids.length, "picture")}`, make("p", {}, input),
     make("div", { class: "row" },
-      may ? make("button", { onclick: () => { if (input.value.trim()) { box.close(); write(ids, values()); } } }, "write into the index") : null,
-      make("button", { onclick: () => { if (input.value.trim()) { box.close(); list(); } } }, "as a list (CSV)"),
-      make("button", { onclick: () => box.close() }, "leave it")),
+      may ? button("write into the index", () => { if (input.value.trim()) { box.close(); write(ids, values()); } }) : null,
+      button("as a list (CSV)", () => { if (input.value.trim()) { box.close(); list(); } }),
+      closing("leave it")),
     may ? null : make("p", { class: "quiet" }, "Writing into the index takes a writer's token."));
 }
 
