@@ -410,7 +410,7 @@ class PostgreSQL(Engine):
             with self._writing.transaction(), self._writing.cursor() as cursor:
                 ((items,),) = self._do(cursor, "SELECT count(*) FROM {schema}.items").fetchall()
                 # A graph that does not fit is built many times slower; what is asked for is what it takes, up to 2 GB.
-                room = min(max(items * (2 * self._dim + 500) // 1000, 65_536), 2_097_151)
+                room = min(max(items * (2 * self._dim + 700) // 1000, 65_536), 2_097_151)
                 cursor.execute("SELECT set_config('maintenance_work_mem', %s, true)", [f"{room}kB"])
                 if workers is not None:
                     query = "SELECT set_config('max_parallel_maintenance_workers', %s, true)"
