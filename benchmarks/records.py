@@ -8,13 +8,14 @@
     python benchmarks/records.py choose-codes data/cifar10.h5 --out runs/choice-cifar10         after choose-cifar10
     python benchmarks/records.py choose-omniglot DATA/omniglot --out runs/choice-omniglot
     python benchmarks/records.py choose-comparison DATA/omniglot --out runs/choice-comparison   for the family's VGG16
-    python benchmarks/records.py omniglot DATA/omniglot --seeds 3             mean and range of three trainings
+    python benchmarks/records.py omniglot DATA/omniglot --seeds 0 1 2         mean and range of three trainings
     python benchmarks/records.py table                                        what the logs hold
 
 Trains a recipe of RECORDS, measures it on test pictures, and keeps recipe, figures and cost in
 benchmarks/logs/NAME.json, and the training's log in NAME.csv. What stands in --out already is only measured, and what
-was stopped there goes on. With --seeds 3 it trains with seeds 0 to 2, and the table has the mean and the range of what
-they reach, too; recipe, intervals, cost and log are those of seed 0. `choose-…` trains the candidates that a record's
+was stopped there goes on. With --seeds 0 1 2 it trains three times, and the table has the mean and the range of what
+they reach, too; intervals, cost and log are those of seed 0. With --seeds 1 2 seed 0 is what the log has of the same
+recipe, perhaps from another machine, which stands beside each. `choose-…` trains the candidates that a record's
 recipe was chosen from, and measures them on pictures held out of the training set: 5,000 of CIFAR-10's, or characters
 of six of Omniglot's background alphabets. The table goes to stdout, as Markdown or --json.
 """
@@ -46,6 +47,7 @@ from retrieval.cli.train import print_warning
 from retrieval.datasets import PictureSet, lake_runs
 from retrieval.encoder import Encoder
 from retrieval.encoder.pair_scorer import PairScorer
+from retrieval.errors import RetrievalError
 from retrieval.evaluation.labelled_vectors import Labelled, encode
 from retrieval.evaluation.one_shot import by_vectors, evaluate_runs, evaluate_trials
 from retrieval.images import Pixels
@@ -346,31 +348,49 @@ def views_of(count: int) -> str:
     return f"error, {count} view{'s' * (count > 1)}"
 
 
-def measured(name: str, data: Path, out: Path, seeds: int) -> dict[str, Any]:
-    """Train a record's recipe with so many seeds, measure it, and write its log down."""
-    record = RECORDS[name]
-    run = trained(name, data, out, 0)
-    encoder = Encoder.load(run)
+def measured(name: str, data: Path, out: Path, seeds: list[int]) -> dict[str, Any]:
+    """Train a record's recipe with these seeds, measure it, and write its log down.
+
+    Raises:
+        RetrievalError: seed 0 is not asked for, and the log does not have it of this recipe.
+    """
+    place = LOGS / f"{name}.json"
+    log = json.loads(place.read_text()) if place.exists() else {}
+    LOGS.mkdir(exist_ok=True)
+    for seed in sorted(seeds):
+        run = trained(name, data, out, seed)
+        # of a network to go on from its record's name, and not the place that it happened to have
+        settled = json.loads((run / "recipe.json").read_text()) | {"init": RECORDS[name].recipe.init, "seed": 0}
+        same = "recipe" in log and Recipe(**log["recipe"]) == Recipe(**settled)  # what came later had its default then
+        encoder = Encoder.load(run)
+        figures = by_test_pictures(RECORDS[name], encoder, data)
+        others = log.get("seeds", {}) if same else {}
+        if seed == 0:
+            log = {"record": name, "figures": figures, **cost(run, encoder, Recipe(**settled)), "recipe": settled}
+            log |= {"machine": describe()} | ({"seeds": others} if others else {})
+            shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
+        elif same:
+            beside = {"figures": figures, **cost(run, encoder, Recipe(**settled)), "machine": describe()}
+            log["seeds"] = dict(sorted((others | {str(seed): beside}).items()))
+        else:
+            raise RetrievalError(f"{place} is not of this recipe; let --seeds begin with 0.")
+        write_durably(place, (json.dumps(log, indent=2) + "\n").encode())
+    return without_recipe(log)
+
+
+def cost(run: Path, encoder: Encoder, recipe: Recipe) -> dict[str, float]:
+    """What a training took."""
     with (run / "curves.csv").open(newline="") as file:
         steps = list(csv.DictReader(file))
-    settled = json.loads((run / "recipe.json").read_text())
-    figures = by_test_pictures(record, encoder, data)
-    row = {
-        "record": name,
-        "figures": figures,
+    return {
         "minutes of training": round(float(steps[-1]["seconds"]) / 60),
-        "PFLOP": round(arithmetic(encoder, Recipe(**settled), len(steps)), 3),
+        "PFLOP": round(arithmetic(encoder, recipe, len(steps)), 3),
     }
-    if seeds > 1:
-        others = [Encoder.load(trained(name, data, out, seed)) for seed in range(1, seeds)]
-        every = [figures, *(by_test_pictures(record, other, data) for other in others)]
-        row["seeds"] = {figure: [one[figure][0] for one in every] for figure in figures}
-    # of a network to go on from its record's name, and not the place that it happened to have
-    log = {**row, "recipe": settled | {"init": record.recipe.init}, "machine": describe()}
-    LOGS.mkdir(exist_ok=True)
-    write_durably(LOGS / f"{name}.json", (json.dumps(log, indent=2) + "\n").encode())
-    shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
-    return row
+
+
+def without_recipe(log: dict[str, Any]) -> dict[str, Any]:
+    """What the table shows of a log."""
+    return {name: value for name, value in log.items() if name not in ("recipe", "machine")}
 
 
 def trained(name: str, data: Path, out: Path, seed: int) -> Path:
@@ -445,14 +465,14 @@ def shown(row: dict[str, Any]) -> list[dict[str, Any]]:
     if "figures" not in row:
         return [row]
     others = {name: str(value) for name, value in row.items() if name not in ("record", "figures", "seeds")}
-    seeds = row.get("seeds", {})
+    seeds = [row["figures"], *(one["figures"] for one in row.get("seeds", {}).values())]
     return [
         {
             "record": row["record"],
             "figure": name,
             "ours (95 % interval)": "{:.2f} % ({:.2f}–{:.2f})".format(*(100 * x for x in found)),
         }
-        | ({"mean of seeds (range)": ranged(seeds[name])} if seeds else {})
+        | ({"mean of seeds (range)": ranged([one[name][0] for one in seeds])} if len(seeds) > 1 else {})
         | others
         for name, found in row["figures"].items()
     ]
@@ -473,7 +493,9 @@ def main() -> int:
     parser.add_argument("what", choices=(*RECORDS, *CHOICES, "table"))
     parser.add_argument("data", type=Path, nargs="?", help="the picture set, or Omniglot's folder")
     parser.add_argument("--out", type=Path, default=Path("runs/records"), help="folder for the trainings")
-    parser.add_argument("--seeds", type=int, default=1, help="of a record: train with so many seeds, from 0 on (1)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], metavar="N", help="of a record: train with these (0)"
+    )
     candidates = dict.fromkeys(name for choice in CHOICES.values() for name in choice.candidates)
     parser.add_argument("--only", nargs="+", choices=candidates, help="choose-…: these candidates alone")
     args = parser.parse_args()
@@ -481,7 +503,7 @@ def main() -> int:
         parser.error(f"{args.what} needs the data")
     if args.what == "table":
         rows = [json.loads(path.read_text()) for path in sorted(LOGS.glob("*.json"))]
-        rows = [{name: value for name, value in row.items() if name not in ("recipe", "machine")} for row in rows]
+        rows = [without_recipe(row) for row in rows]
     elif args.what in CHOICES:
         choice = CHOICES[args.what]
         names = [name for name in choice.candidates if args.only is None or name in args.only]

@@ -41,12 +41,17 @@ def choose_device(name: str) -> torch.device:
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        # a CPU without matrix tiles computes bfloat16 slower than float32
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _multiplies_bfloat16()
         name = "bfloat16" if fast else "float32"
     if name == "float16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
         raise RetrievalError("This processor cannot compute in float16; use --precision bfloat16 or float32.")
     return {"float16": torch.float16, "float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it: one that has none computes it slower than float32."""
+    has = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return bool(has and torch.ops.mkldnn._is_mkldnn_bf16_supported())  # which may be held to less than it has
 
 
 def precisions(name: str, device: torch.device) -> list[torch.dtype]:

@@ -16,6 +16,7 @@ import torch
 from retrieval import networks
 from retrieval.datasets import PictureSet
 from retrieval.encoder import Encoder, EncoderConfig, save_trained
+from retrieval.errors import RetrievalError
 from retrieval.training.recipe import Recipe
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -57,7 +58,9 @@ def test_the_table_shows_every_log(records, monkeypatch, capsys):
 def test_several_seeds_are_a_mean_and_a_range_and_each_goes_on_from_its_own(records):
     row = {"record": "one", "figures": {"error": [0.02, 0.01, 0.03]}, "minutes of training": 3}
     assert "mean of seeds (range)" not in records.shown(row)[0]
-    several = records.shown(row | {"seeds": {"error": [0.02, 0.04, 0.01]}})[0]
+    several = records.shown(
+        row | {"seeds": {"1": {"figures": {"error": [0.04, 0, 1]}}, "2": {"figures": {"error": [0.01, 0, 1]}}}}
+    )[0]
     assert several["ours (95 % interval)"] == "2.00 % (1.00–3.00)"
     assert several["mean of seeds (range)"] == "2.33 % (1.00–4.00, 3 seeds)" and several["minutes of training"] == "3"
     goes_on = [one.recipe for one in records.RECORDS.values() if one.recipe.init is not None]
@@ -127,3 +130,41 @@ def test_a_view_is_moved_and_then_mirrored(records):
     assert (records.moved(pixels, 0, False) == pixels).all()
     assert (records.moved(pixels, 1, True) == down[:, :, ::-1]).all()
     assert [len(views) for views in records.AVERAGED.values()] == [1, 4]
+
+
+def test_seeds_are_added_to_the_log_of_the_same_recipe_alone(records, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    recipe = Recipe(size=16, widths="4,4,4", epochs=1, validation=0, loss="softmax")
+    network = networks.create("convnet", size=16, widths=(4, 4, 4))
+    monkeypatch.setattr(records, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr(records, "RECORDS", {"one": records.Record(recipe)})
+    asked = []
+
+    def trained(name, data, out, seed):
+        run = tmp_path / f"run-{seed}"
+        Encoder.of(network, EncoderConfig("convnet", {"size": 16}, network.dim, network.preprocessing)).save(
+            run / "encoder"
+        )
+        (run / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe) | {"seed": seed}))
+        (run / "curves.csv").write_text("seconds,epoch\n60,0\n120,0\n")
+        asked.append(seed)
+        return run
+
+    monkeypatch.setattr(records, "trained", trained)
+    monkeypatch.setattr(
+        records, "by_test_pictures", lambda record, encoder, data: {"error": [0.1 * asked[-1], 0.0, 1.0]}
+    )
+
+    with pytest.raises(RetrievalError, match="begin with 0"):
+        records.measured("one", tmp_path, tmp_path, [1])
+    records.measured("one", tmp_path, tmp_path, [0])
+    row = records.measured("one", tmp_path, tmp_path, [2, 1])
+    assert asked == [1, 0, 1, 2] and list(row["seeds"]) == ["1", "2"]
+    assert records.shown(row)[0]["mean of seeds (range)"] == "10.00 % (0.00–20.00, 3 seeds)"
+    assert records.measured("one", tmp_path, tmp_path, [0])["seeds"] == row["seeds"]
+    # of another recipe, what the log holds says nothing beside this one
+    log = tmp_path / "logs" / "one.json"
+    log.write_text(json.dumps(json.loads(log.read_text()) | {"recipe": dataclasses.asdict(recipe.replace(lr=0.5))}))
+    with pytest.raises(RetrievalError, match="begin with 0"):
+        records.measured("one", tmp_path, tmp_path, [1])
+    assert "seeds" not in records.measured("one", tmp_path, tmp_path, [0])

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,6 +248,16 @@ def test_float16_is_refused_where_the_processor_lacks_it(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_fp16_supported", lambda: False)
     with pytest.raises(RetrievalError, match="--precision bfloat16 or float32"):
         choose_precision("float16", CPU)
+
+
+def test_auto_is_bfloat16_where_the_processor_has_instructions_for_it():
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        pytest.skip("what the processor can do is not said here")
+    held = any(name in os.environ for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))
+    fast = bool({"amx_bf16", "avx512_bf16"} & flags) and not held
+    assert choose_precision("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
 
 
 def test_the_cosine_rises_to_its_peak_and_falls_to_nothing():
