@@ -131,29 +131,36 @@ static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
             return -1;
         if ((job->mask && !job->mask[row]) || (leaving && among(job->ids[row], excluded, leaving)))
             continue;
-        if (count < AHEAD)
-            fetch(job, row);
         hits[count++].row = row;
     }
     return count;
 }
 
+static inline void fetch_some(const Job *job, const Hit *hits, Py_ssize_t from, Py_ssize_t count) {
+    for (Py_ssize_t i = from; i < count && i < AHEAD; i++)
+        fetch(job, hits[i].row);
+}
+
 /* How many queries have fewer than k hits, or -1 where a row is out of bounds. `both`: room for 2 m hits. */
 EACH_PROCESSOR static Py_ssize_t rank_all(const Job *job, Hit *both) {
     Py_ssize_t lacking = 0, coming = named(job, 0, both);
+    fetch_some(job, both, 0, coming);
     for (Py_ssize_t query = 0; query < job->nq; query++) {
-        const Py_ssize_t count = coming;
-        Hit *hits = both + (query % 2) * job->m;
+        const Py_ssize_t count = coming, ahead = count < AHEAD ? count : AHEAD;
+        Hit *hits = both + (query % 2) * job->m, *next = both + ((query + 1) % 2) * job->m;
         if (count < 0)
             return -1;
-        if (query + 1 < job->nq) /* the memory of the next ones comes while these are summed */
-            coming = named(job, query + 1, both + ((query + 1) % 2) * job->m);
+        coming = query + 1 < job->nq ? named(job, query + 1, next) : 0;
         const float *vector = job->queries + query * job->d;
-        for (Py_ssize_t i = 0; i < count; i++) {
-            if (i + AHEAD < count)
-                fetch(job, hits[i + AHEAD].row);
+        for (Py_ssize_t i = 0; i < count; i++) { /* memory comes row by row while others are summed */
+            const Py_ssize_t then = i + ahead - count;
+            if (then < 0)
+                fetch(job, hits[i + ahead].row);
+            else if (then < coming)
+                fetch(job, next[then].row);
             hits[i].score = score_of(vector, job->vectors + hits[i].row * job->d, job->d);
         }
+        fetch_some(job, next, ahead, coming);
         best_first(hits, count, job->k);
         const Py_ssize_t there = count < job->k ? count : job->k;
         float *scores = job->scores + query * job->k;
