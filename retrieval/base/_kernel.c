@@ -1,5 +1,5 @@
-/* What index/nearest/ranking.py does with NumPy, in one call: gather, score exactly, leave out, order; and what
-   index/vectors.py asks of a query.
+/* What index/nearest/ranking.py does with NumPy, in one call: gather, score exactly, leave out, order; what
+   index/vectors.py asks of a query; and where measures/inner_products.py finds scores among others.
 
    It holds to Python's stable interface and asks for arrays by the buffer protocol alone, so that one build serves every
    Python and every NumPy. Where it was not built, NumPy does the work. */
@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
 #define EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2,fma", "default")))
@@ -130,29 +131,36 @@ static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
             return -1;
         if ((job->mask && !job->mask[row]) || (leaving && among(job->ids[row], excluded, leaving)))
             continue;
-        if (count < AHEAD)
-            fetch(job, row);
         hits[count++].row = row;
     }
     return count;
 }
 
+static inline void fetch_some(const Job *job, const Hit *hits, Py_ssize_t from, Py_ssize_t count) {
+    for (Py_ssize_t i = from; i < count && i < AHEAD; i++)
+        fetch(job, hits[i].row);
+}
+
 /* How many queries have fewer than k hits, or -1 where a row is out of bounds. `both`: room for 2 m hits. */
 EACH_PROCESSOR static Py_ssize_t rank_all(const Job *job, Hit *both) {
     Py_ssize_t lacking = 0, coming = named(job, 0, both);
+    fetch_some(job, both, 0, coming);
     for (Py_ssize_t query = 0; query < job->nq; query++) {
-        const Py_ssize_t count = coming;
-        Hit *hits = both + (query % 2) * job->m;
+        const Py_ssize_t count = coming, ahead = count < AHEAD ? count : AHEAD;
+        Hit *hits = both + (query % 2) * job->m, *next = both + ((query + 1) % 2) * job->m;
         if (count < 0)
             return -1;
-        if (query + 1 < job->nq) /* the memory of the next ones comes while these are summed */
-            coming = named(job, query + 1, both + ((query + 1) % 2) * job->m);
+        coming = query + 1 < job->nq ? named(job, query + 1, next) : 0;
         const float *vector = job->queries + query * job->d;
-        for (Py_ssize_t i = 0; i < count; i++) {
-            if (i + AHEAD < count)
-                fetch(job, hits[i + AHEAD].row);
+        for (Py_ssize_t i = 0; i < count; i++) { /* memory comes row by row while others are summed */
+            const Py_ssize_t then = i + ahead - count;
+            if (then < 0)
+                fetch(job, hits[i + ahead].row);
+            else if (then < coming)
+                fetch(job, next[then].row);
             hits[i].score = score_of(vector, job->vectors + hits[i].row * job->d, job->d);
         }
+        fetch_some(job, next, ahead, coming);
         best_first(hits, count, job->k);
         const Py_ssize_t there = count < job->k ? count : job->k;
         float *scores = job->scores + query * job->k;
@@ -481,6 +489,160 @@ end:
     return answer;
 }
 
+/* Levels up to which each is compared with all scores, which costs less than looking up where each score stands. */
+#define LEVELS 16
+/* Bins for each level, and the most of them: where most hold one level or none, a look-up is a step or two. */
+#define BINS 8
+#define MOST_BINS (1 << 16)
+#define CHUNK 1024
+
+static inline __attribute__((always_inline)) void find_bins(
+    int32_t *bin_of, const float *scores, Py_ssize_t n, float most, float scale, int32_t bins) {
+    const float last = (float)bins;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        float at = (most - scores[i]) * scale;
+        at = at < last ? at : last;
+        bin_of[i] = (int32_t)(at > 0 ? at : 0);
+    }
+}
+
+/* How many of n scores are above each of m levels, which descend, and how many are equal. */
+static inline __attribute__((always_inline)) void count_few(
+    int64_t *above, int64_t *equal, const float *scores, Py_ssize_t n, const float *levels, Py_ssize_t m) {
+    for (Py_ssize_t level = 0; level < m; level++) {
+        const float at = levels[level];
+        int64_t more = 0, same = 0;
+        for (Py_ssize_t from = 0; from < n; from += 1 << 30) {
+            const Py_ssize_t to = n - from > 1 << 30 ? from + (1 << 30) : n;
+            int32_t some = 0, ties = 0;
+            for (Py_ssize_t i = from; i < to; i++) {
+                some += scores[i] > at;
+                ties += scores[i] == at;
+            }
+            more += some;
+            same += ties;
+        }
+        above[level] = more;
+        equal[level] = same;
+    }
+}
+
+/* The same of many levels. Bins of equal width divide the scores between the first level and the last, and one more takes
+   what is below; `first` says which level begins each. In floats, too, a lower score never stands in a bin before that of
+   a higher one. Of scores between two levels those are counted at the lower one in `between`, room for m + 1. */
+static inline __attribute__((always_inline)) void count_many(
+    int64_t *above, int64_t *equal, const float *scores, Py_ssize_t n, const float *levels, Py_ssize_t m,
+    uint32_t *first, int64_t *between) {
+    const int32_t bins = BINS * m < MOST_BINS ? (int32_t)(BINS * m) : MOST_BINS;
+    const float most = levels[0], wide = (float)(bins - 1) / (most - levels[m - 1]), scale = wide < 1e30f ? wide : 1e30f;
+    int32_t bin_of[CHUNK];
+    for (Py_ssize_t from = 0, bin = 0; from < m; from += CHUNK) {
+        const Py_ssize_t some = m - from < CHUNK ? m - from : CHUNK;
+        find_bins(bin_of, levels + from, some, most, scale, bins);
+        for (Py_ssize_t i = 0; i < some; i++)
+            for (; bin <= bin_of[i]; bin++)
+                first[bin] = (uint32_t)(from + i);
+        if (from + some == m)
+            for (; bin <= bins + 1; bin++)
+                first[bin] = (uint32_t)m;
+    }
+    memset(equal, 0, m * sizeof(int64_t));
+    memset(between, 0, (m + 1) * sizeof(int64_t));
+    for (Py_ssize_t from = 0; from < n; from += CHUNK) {
+        const Py_ssize_t some = n - from < CHUNK ? n - from : CHUNK;
+        find_bins(bin_of, scores + from, some, most, scale, bins);
+        for (Py_ssize_t i = 0; i < some; i++) {
+            uint32_t low = first[bin_of[i]], high = first[bin_of[i] + 1];
+            if (low < high) {
+                const float score = scores[from + i];
+                const uint32_t end = high;
+                while (high - low > 8) { /* the first level that is not above the score */
+                    const uint32_t middle = low + (high - low) / 2;
+                    if (levels[middle] > score)
+                        low = middle + 1;
+                    else
+                        high = middle;
+                }
+                while (low < high && levels[low] > score)
+                    low++;
+                if (low < end && levels[low] == score) {
+                    equal[low]++;
+                    continue;
+                }
+            }
+            between[low]++;
+        }
+    }
+    int64_t sum = 0;
+    for (Py_ssize_t level = 0; level < m; level++) {
+        above[level] = sum += between[level];
+        sum += equal[level];
+    }
+}
+
+EACH_PROCESSOR static void count_all(
+    int64_t *above, int64_t *equal, const float *scores, Py_ssize_t nq, Py_ssize_t n, const float *levels,
+    const int64_t *limits, uint32_t *first, int64_t *between) {
+    for (Py_ssize_t query = 0; query < nq; query++, scores += n) {
+        const int64_t from = limits[query], m = limits[query + 1] - from;
+        if (m <= LEVELS)
+            count_few(above + from, equal + from, scores, n, levels + from, m);
+        else
+            count_many(above + from, equal + from, scores, n, levels + from, m, first, between);
+    }
+}
+
+static PyObject *count_into(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    enum { ABOVE, EQUAL, SCORES, LEVELS_OF, LIMITS, COUNTED };
+    static const Py_ssize_t sizes[COUNTED] = {8, 8, 4, 4, 8};
+    Py_buffer views[COUNTED] = {{.obj = NULL}, {.obj = NULL}, {.obj = NULL}, {.obj = NULL}, {.obj = NULL}};
+    Py_ssize_t counts[COUNTED] = {0};
+    void *at[COUNTED] = {NULL};
+    PyObject *answer = NULL;
+    int64_t *between = NULL;
+    if (given != COUNTED) {
+        PyErr_SetString(PyExc_TypeError, "count_into(above, equal, scores, levels, limits)");
+        return NULL;
+    }
+    for (int array = 0; array < COUNTED; array++) {
+        at[array] = numbers(
+            args[array], &views[array], array < SCORES ? PyBUF_WRITABLE : PyBUF_SIMPLE, sizes[array], &counts[array]);
+        if (PyErr_Occurred())
+            goto end;
+    }
+    const Py_ssize_t nq = counts[LIMITS] - 1, size = counts[LEVELS_OF];
+    const int64_t *limits = at[LIMITS];
+    int fits = nq > 0 && counts[ABOVE] == size && counts[EQUAL] == size && counts[SCORES] % nq == 0 && limits[0] == 0 &&
+               limits[nq] == size && size <= UINT32_MAX;
+    int64_t most = 0;
+    for (Py_ssize_t query = 0; fits && query < nq; query++) {
+        const int64_t its = limits[query + 1] - limits[query];
+        fits = its >= 0;
+        most = its > most ? its : most;
+    }
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        goto end;
+    }
+    between = malloc((most + 1) * sizeof(int64_t) + (MOST_BINS + 2) * sizeof(uint32_t));
+    if (between == NULL) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    count_all(at[ABOVE], at[EQUAL], at[SCORES], nq, counts[SCORES] / nq, at[LEVELS_OF], limits,
+              (uint32_t *)(between + most + 1), between);
+    Py_END_ALLOW_THREADS
+    answer = Py_None;
+    Py_INCREF(answer);
+end:
+    free(between);
+    for (int array = 0; array < COUNTED; array++)
+        if (views[array].obj != NULL)
+            PyBuffer_Release(&views[array]);
+    return answer;
+}
+
 static PyObject *above(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     Py_buffer views[4] = {{.obj = NULL}, {.obj = NULL}, {.obj = NULL}, {.obj = NULL}};
     static const Py_ssize_t sizes[4] = {4, 4, 4, 1};
@@ -711,6 +873,8 @@ static PyMethodDef functions[] = {
     {"keep_best", (PyCFunction)(void (*)(void))keep_best, METH_FASTCALL,
      "keep_best(scores, rows, near, queries, first): float32 and int64 (queries, count), the best so far, descending; "
      "near, float32 (queries, n), of the rows from first on."},
+    {"count_into", (PyCFunction)(void (*)(void))count_into, METH_FASTCALL,
+     "count_into(above, equal, scores, levels, limits): as measures.inner_products.counted describes them."},
     {"gather_into", (PyCFunction)(void (*)(void))gather_into, METH_FASTCALL,
      "gather_into(scores, rows, limits, query, score, row, first, end): as ranking.by_query describes them, of the "
      "queries from first up to end."},
@@ -720,7 +884,7 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, 
 
 PyMODINIT_FUNC PyInit__kernel(void) {
     PyObject *module = PyModule_Create(&definition), *type = PyType_FromSpec(&ranker_spec);
-    if (module == NULL || type == NULL || PyModule_AddIntConstant(module, "INTERFACE", 3) < 0 ||
+    if (module == NULL || type == NULL || PyModule_AddIntConstant(module, "INTERFACE", 4) < 0 ||
         PyModule_AddObject(module, "Ranker", type) < 0) {
         Py_XDECREF(module);
         Py_XDECREF(type);

@@ -55,6 +55,12 @@ _BLOCK = 1 << 20
 _REMEMBERED = 1 << 14
 """Items that are kept for whoever asks for them again, some megabytes: hits of one query are hits of others."""
 
+_ASKED = 64
+"""A look at the contents of so many items takes about as long as asking who has one content."""
+
+_LOOKED_THROUGH = 1 << 17
+"""Items whose contents are looked at while somebody waits: that takes some 50 ms."""
+
 _SHARE = 16
 """Of so many ids one, at least, from which on a statement goes through all items and passes over those not asked for,
 instead of asking for each: at a million items both ways take about the same then."""
@@ -194,6 +200,8 @@ class Catalog(Database):
         """The first of these ids that no item of the index has, or None."""
         known = self._remembered.by_id
         unknown = [id_ for id_ in ids if id_ not in known]
+        if not unknown:
+            return None
         found: set[int] = set()
         for marks, some in _some_at_a_time(unknown):
             found.update(
@@ -206,11 +214,11 @@ class Catalog(Database):
         """The items among these ids that are in the index, and perhaps others."""
         remembered = self._remembered
         known = remembered.by_id
-        unknown = dict.fromkeys([id_ for id_ in ids if id_ not in known])
+        unknown = [id_ for id_ in ids if id_ not in known]
         if not unknown:
             return known
         found: dict[int, Item] = {}
-        for marks, some in _some_at_a_time(list(unknown)):
+        for marks, some in _some_at_a_time(list(dict.fromkeys(unknown))):
             rows = self.all(f"SELECT {_ITEM} FROM items WHERE id IN ({marks}) AND {_LIVE}", **some)  # noqa: S608
             with self.damage_is_said():
                 found.update([(row[0], _item(row)) for row in rows])
@@ -245,10 +253,12 @@ class Catalog(Database):
     def find_sha256(self, sha256: str) -> list[Item]:
         """The items whose files have this content, by ascending id."""
         remembered = self._remembered
-        known = remembered.alike.get(sha256)
+        alone = remembered.alone(sha256)
+        known = remembered.alike.get(sha256) if alone is None else (alone,)
         if known is not None:
             self.require_open()
             return [*known]
+        self._know_shared(remembered)
         rows = self.all(
             f"SELECT {_ITEM} FROM items WHERE sha256 = :sha256 AND {_LIVE} ORDER BY id",  # noqa: S608
             sha256=sha256,
@@ -257,6 +267,16 @@ class Catalog(Database):
             found = [_item(row) for row in rows]
         remembered.keep_alike(sha256, found)
         return found
+
+    def _know_shared(self, remembered: Remembered) -> None:
+        """See which contents several items may have, once many were asked for one by one: most are of one item, and
+        whoever knows that one then need not ask for others."""
+        remembered.asked += 1
+        items = int(self.meta["items"])
+        if remembered.asked == items // _ASKED + 1 and items <= _LOOKED_THROUGH:
+            ask = "SELECT sha256 FROM items GROUP BY sha256 HAVING count(*) > 1 LIMIT :most"
+            found = [str(sha256) for (sha256,) in self.all(ask, most=_REMEMBERED + 1)]
+            remembered.shared = frozenset(found) if len(found) <= _REMEMBERED else None
 
     def contents(self) -> npt.NDArray[np.bytes_]:
         """The first half of the SHA-256 of every content that items have, S16 (n,), ascending."""

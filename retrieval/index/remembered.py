@@ -19,6 +19,9 @@ class Remembered:
     Attributes:
         by_id, by_path: the items.
         alike: by the checksum of a file the items whose files have it, by ascending id, also where there is none.
+        by_content: the items by the checksums of their files; of several that share one any of them.
+        asked: how often somebody has asked for the items of a checksum that are not kept.
+        shared: the checksums that several items may have; None while nobody knows.
     """
 
     def __init__(self, most: int) -> None:
@@ -26,6 +29,9 @@ class Remembered:
         self.by_id: dict[int, Item] = {}
         self.by_path: dict[str, Item] = {}
         self.alike: dict[str, tuple[Item, ...]] = {}
+        self.by_content: dict[str, Item] = {}
+        self.asked = 0
+        self.shared: frozenset[str] | None = None
         self._alike = 0
 
     def keep(self, items: Mapping[int, Item]) -> Mapping[int, Item]:
@@ -33,12 +39,17 @@ class Remembered:
         many."""
         if len(items) > self._most:
             return items
-        by_id, by_path = self.by_id, self.by_path
+        by_id, by_path, by_content = self.by_id, self.by_path, self.by_content
         if len(by_id) + len(items) > self._most:
-            self.by_id, self.by_path = by_id, by_path = {}, {}
+            self.by_id, self.by_path, self.by_content = by_id, by_path, by_content = {}, {}, {}
         by_id.update(items)
         by_path.update({item.path: item for item in items.values()})
+        by_content.update({item.sha256: item for item in items.values()})
         return by_id
+
+    def alone(self, sha256: str) -> Item | None:
+        """The only item whose file has this checksum, where that is known."""
+        return None if self.shared is None or sha256 in self.shared else self.by_content.get(sha256)
 
     def keep_alike(self, sha256: str, items: Sequence[Item]) -> None:
         """Keep which items' files have this checksum."""

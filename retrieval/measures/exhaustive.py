@@ -11,9 +11,8 @@ Binary codes go the same way by their Hamming distances (retrieval/measures/hamm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +20,13 @@ import numpy.typing as npt
 from retrieval.base.machine import cores
 from retrieval.errors import RetrievalError
 from retrieval.measures import arrays
-from retrieval.measures.arrays import UNLABELLED, Ints, Vectors, groups, hidden
+from retrieval.measures.arrays import UNLABELLED, Ints, groups, hidden
 from retrieval.measures.hamming import Distances
+from retrieval.measures.inner_products import Products
 from retrieval.measures.ranking import Ranking
 from retrieval.measures.ranking_task import Rankings, Scorer, Task, named
-from retrieval.measures.relevance import Grades, Listed, Relevance, SameLabel, SharedLabels
+from retrieval.measures.relevance import Listed, Relevance, SameLabel, SharedLabels
 from retrieval.measures.streaming import MEMORY, Distractors, Streamed
-
-BLOCK_BYTES = 32 * 2**20  # scores that one thread holds at a time
-
-FEW = 16
-"""Relevant items up to which those above each are counted, which is faster than sorting all."""
 
 
 def rank(
@@ -144,12 +139,17 @@ def rank(
             f"{int(strange.sum())} queries have another label than they themselves in the gallery: check `own`"
         )
     threads = threads or cores()
-    scorer = _scorer(asked, arranged)
+    scorer: Scorer
+    if asked.dtype == np.uint8:
+        scorer = Distances(asked.view(np.uint8), arranged.rows.view(np.uint8))
+    else:
+        scorer = Products(asked.view(np.float32), arranged.rows.view(np.float32), arranged.group)
     if distractors is not None:
-        if neighbours is not None or asked.dtype == np.uint8:
+        if neighbours is not None or not isinstance(scorer, Products):
             raise RetrievalError("distractors have no label to vote for, and are no codes: give neighbours=None")
-        sides = asked.view(np.float32), arranged.rows.view(np.float32)
-        scorer = Streamed(scorer, *sides, distractors, memory=memory, threads=threads)
+        scorer = Streamed(
+            scorer, asked.view(np.float32), arranged.rows.view(np.float32), distractors, memory=memory, threads=threads
+        )
     task = Task(
         scorer=scorer,
         relevance=relevance,
@@ -193,80 +193,6 @@ class _Arranged:
         return cls(rows[order], order, place, group[turn])
 
 
-class _Products:
-    """Scores as float32 inner products, a block of queries at a time.
-
-    Attributes:
-        items, rows: see :class:`retrieval.measures.ranking_task.Scorer`.
-    """
-
-    def __init__(self, queries: Vectors, gallery: Vectors, group: Ints) -> None:
-        """`group` (n,) is equal where vectors of the gallery are."""
-        self._queries, self._gallery = queries, gallery
-        self.items = len(gallery)
-        # by the gallery alone: the machine changes no figure
-        self.rows = int(np.clip(BLOCK_BYTES // (4 * max(1, self.items)), 8, 512))
-        originals = np.unique(group, return_index=True)[1][group]
-        self._copies = np.flatnonzero(originals != np.arange(len(group)))
-        self._originals = originals[self._copies]
-
-    def room(self) -> Vectors:
-        return np.empty((self.rows, self.items), np.float32)
-
-    def score(self, queries: Ints, room: Vectors) -> Iterable[Vectors]:
-        scores = room[: len(queries)]
-        np.matmul(self._queries[queries], self._gallery.T, out=scores)
-        if self._copies.size:
-            scores[:, self._copies] = scores[:, self._originals]
-        return scores
-
-    def row(self, scores: Vectors, hidden: Ints, duplicate_score: float | None) -> _Row:
-        return _Row(scores, hidden, duplicate_score)
-
-
-class _Row:
-    """One query's inner products; what is hidden from it has −∞ and is cut off."""
-
-    def __init__(self, scores: Vectors, hidden: Ints, duplicate_score: float | None) -> None:
-        scores[hidden] = -np.inf
-        self.near_duplicates = 0
-        if duplicate_score is not None:
-            near = scores >= duplicate_score
-            self.near_duplicates = int(np.count_nonzero(near))
-            scores[near] = -np.inf
-        self._scores, self._out = scores, hidden.size + self.near_duplicates
-
-    @cached_property
-    def _ordered(self) -> Vectors:
-        return np.sort(self._scores)[self._out :]
-
-    @property
-    def best(self) -> float:
-        return float(self._scores.max())
-
-    def ranking(self, relevant: slice | Ints, grades: Grades | None) -> Ranking | None:
-        found = self._scores[relevant]
-        if grades is None and found.size <= FEW:
-            found = found[found > -np.inf]
-            return Ranking.of_few(self._scores, found, self._scores.size - self._out) if found.size else None
-        if grades is None:
-            found = np.sort(found)
-        else:
-            order = np.argsort(found, kind="stable")
-            found, grades = found[order], grades[order]
-        out = int(np.searchsorted(found, -np.inf, side="right"))
-        if out == found.size:
-            return None
-        return Ranking.of_sorted(self._ordered, found[out:], None if grades is None else grades[out:])
-
-    def nearest(self, k: int) -> tuple[Ints, Ints, int]:
-        k = min(k, self._ordered.size)
-        last = self._ordered[-k]
-        near = np.flatnonzero(self._scores >= last)
-        tied = self._scores[near] == last
-        return near[~tied], near[tied], k - int((~tied).sum())
-
-
 def _checked(
     queries: npt.NDArray[np.generic], gallery: npt.NDArray[np.generic]
 ) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
@@ -278,12 +204,6 @@ def _checked(
             f"queries have {8 * asked.shape[1]} bits and the gallery {8 * shelf.shape[1]}: encode both with one model"
         )
     return asked, shelf
-
-
-def _scorer(queries: npt.NDArray[np.generic], arranged: _Arranged) -> Scorer:
-    if arranged.rows.dtype == np.uint8:
-        return Distances(queries.view(np.uint8), arranged.rows.view(np.uint8))
-    return _Products(queries.view(np.float32), arranged.rows.view(np.float32), arranged.group)
 
 
 def _order(queries: npt.NDArray[np.generic], counted: npt.NDArray[np.bool_], own: Ints, key: Ints) -> Ints:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.measures.arrays import Ints
-from retrieval.measures.ranking import Ranking
+from retrieval.measures.ranking import Ranking, RankingBlock
+from retrieval.measures.ranking_task import Asked, Judged, Nearest, Undecided
 from retrieval.measures.relevance import Grades
 
 Codes = npt.NDArray[np.uint8]
@@ -23,6 +24,11 @@ _Room = tuple[npt.NDArray[np.uint64], Codes, Counts]
 
 ROUNDING = 1e-9
 """Distances are whole numbers; one made of a score is taken for the whole number this far below it."""
+
+TIED = 1 << 20
+"""Items that tie for places among neighbours, that are kept until their labels are looked at."""
+
+NOTHING = np.zeros(0, np.int64)
 
 ROWS = 64
 """Queries between two calls of the progress."""
@@ -53,9 +59,35 @@ class Distances:
                 np.add(distances, ones, out=distances)
             yield distances
 
-    def row(self, scores: Counts, hidden: Ints, duplicate_score: float | None) -> _Row:
-        nearest = 0 if duplicate_score is None else math.floor((1 - duplicate_score) / 2 * self._bits + ROUNDING) + 1
-        return _Row(scores, hidden, self._bits, nearest)
+    def judge(self, asked: Asked, room: _Room) -> Iterator[Judged]:
+        least = asked.duplicate_score
+        nearest = 0 if least is None else math.floor((1 - least) / 2 * self._bits + ROUNDING) + 1
+        ranked: list[int] = []
+        rankings: list[Ranking] = []
+        best: list[float] = []
+        near: list[Undecided] = []
+        near_duplicates: list[int] = []
+        held = 0
+        for place, distances in enumerate(self.score(asked.queries, room)):
+            row = _Row(distances, asked.hidden[place], self._bits, nearest)
+            ranking = row.ranking(*asked.relevant[place])
+            if ranking is not None:
+                if asked.neighbours is not None:
+                    near.append(Undecided(len(ranked), *row.nearest(asked.neighbours)))
+                    held += near[-1].tied.size
+                ranked.append(len(near_duplicates))
+                rankings.append(ranking)
+                best.append(row.best)
+            near_duplicates.append(row.near_duplicates)
+            if held > TIED or place == len(asked.queries) - 1:
+                yield Judged(
+                    np.array(ranked, np.int64),
+                    RankingBlock.of(rankings) if rankings else None,
+                    np.array(best),
+                    np.array(near_duplicates),
+                    None if asked.neighbours is None else Nearest(NOTHING, NOTHING, near),
+                )
+                ranked, rankings, best, near, near_duplicates, held = [], [], [], [], [], 0
 
 
 class _Row:

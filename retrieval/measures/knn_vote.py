@@ -51,6 +51,28 @@ def vote(truth: int, sure: Labels, tied: Labels, places: int) -> float:
     return _drawn(own_votes, own_ties, tuple(sorted(others.items())), places, tied.size)
 
 
+def votes(truth: Labels, query: Labels, shown: Labels) -> Table:
+    """The same of many queries whose neighbours are certain.
+
+    Args:
+        truth: int64 (b,), each query's class. query, shown: int64 (m,), whose neighbour is of which class.
+
+    Returns:
+        float64 (b,); 0 for a query without a neighbour.
+    """
+    order = np.lexsort((shown, query))
+    query, shown = query[order], shown[order]
+    first = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(shown, prepend=-1))
+    count, query, shown = np.diff(first, append=query.size), query[first], shown[first]
+    most = np.zeros(len(truth), np.int64)
+    np.maximum.at(most, query, count)
+    wins = count == most[query]
+    winners = np.bincount(query[wins], minlength=len(truth))
+    right = np.bincount(query[wins & (shown == truth[query])], minlength=len(truth))
+    chance: Table = right / np.maximum(winners, 1)
+    return chance
+
+
 @lru_cache(maxsize=65536)
 def _drawn(
     votes: int, ties: int, others: tuple[tuple[tuple[int, int], int], ...], places: int, drawn_from: int

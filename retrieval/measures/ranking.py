@@ -6,14 +6,18 @@ measures efficiently in the presence of tied scores", ECIR 2008). So no measure 
 items happen to be stored, and a ranking in which everything is tied scores what a random order scores. Only the
 interpolated precision has no such form; it is that of the worst order, which does not depend on luck either.
 
-A :class:`Ranking` is a ranking seen from its relevant items: all that these measures need, and exact.
+A :class:`Ranking` is a ranking seen from its relevant items: all that these measures need, and exact. A
+:class:`RankingBlock` is many of them, and has the formulas: what a hundred short calls of NumPy say of one ranking, as
+many say of all, and while each of these runs another thread can run Python, too.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +27,7 @@ from retrieval.errors import RetrievalError
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -123,27 +128,6 @@ class Ranking:
         return cls(above[::-1], size[::-1], relevant[::-1], relevant_above[::-1], items, total, gains, ideal)
 
     @classmethod
-    def of_few(cls, scores: Floats, relevant_scores: Floats, items: int) -> Ranking:
-        """The same where few items are relevant: the others are counted, which is faster than sorting them.
-
-        Args:
-            scores: of all items, in any order; −∞ for what is not ranked.
-            relevant_scores: of the relevant ones, above −∞.
-            items: how many of the scores are ranked.
-        """
-        level, relevant = np.unique(relevant_scores, return_counts=True)
-        above = np.array([np.count_nonzero(scores > score) for score in level])
-        size = np.array([np.count_nonzero(scores == score) for score in level])
-        return cls(
-            above[::-1],
-            size[::-1],
-            relevant[::-1],
-            (relevant_scores.size - np.cumsum(relevant))[::-1],
-            items,
-            relevant_scores.size,
-        )
-
-    @classmethod
     def of_counts(cls, sizes: Ints, relevant: Ints, grades: tuple[Doubles, Doubles] | None = None) -> Ranking:
         """The same from how many items share each score, without a check.
 
@@ -173,40 +157,25 @@ class Ranking:
 
     def hits(self, k: int) -> float:
         """Expected number of relevant items among the first k."""
-        reached = self._reached(k)
-        if not reached:
-            return 0.0
-        last = reached - 1  # of all these groups only the last one may reach beyond rank k
-        size = int(self.size[last])
-        inside = min(k - int(self.above[last]), size)
-        return int(self.relevant_above[last]) + int(self.relevant[last]) * inside / size
+        return float(self._alone.hits(k)[0])
 
     def precision(self, k: int) -> float:
         """P@k: relevant items among the first k, divided by k, even where fewer than k items were ranked."""
         if k < 1:
             raise RetrievalError(f"P@k was asked for k = {k}: k must be at least 1")
-        return self.hits(k) / k
+        return float(self._alone.precision(k)[0])
 
     def recall(self, k: int) -> float:
         """Relevant items among the first k, divided by R: the share of them that was found."""
-        return self.hits(k) / self.total
+        return float(self._alone.recall(k)[0])
 
     def hit_rate(self, k: int) -> float:
         """Probability that at least one of the first k is relevant."""
-        above, size, relevant = int(self.above[0]), int(self.size[0]), int(self.relevant[0])
-        inside = min(k - above, size)
-        if inside <= 0:
-            return 0.0
-        # of the group's places `inside` count, and `relevant` hold a relevant item: the chance that none does both
-        fewer, more = sorted((inside, relevant))
-        if fewer + more > size:
-            return 1.0
-        taken = np.arange(fewer)
-        return 1.0 - float(np.prod((size - more - taken) / (size - taken)))
+        return float(self._alone.hit_rate(k)[0])
 
     def r_precision(self) -> float:
         """Precision among the first R, where R is the number of relevant items."""
-        return self.hits(self.total) / self.total
+        return float(self._alone.r_precision()[0])
 
     def average_precision(self, cutoff: int | None = None) -> float:
         """Sum over relevant items at rank i ≤ cutoff of P@i, divided by R.
@@ -215,12 +184,16 @@ class Ranking:
         (Musgrave, Belongie and Lim, "A metric learning reality check", ECCV 2020). No interpolation, no
         trapezoids.
         """
-        return self._precisions(cutoff) / self.total
+        return float(self._alone.average_precision(cutoff)[0])
+
+    def average_precision_at_r(self) -> float:
+        """The average precision cut at R, of which MAP@R is the mean."""
+        return float(self._alone.average_precision_at_r()[0])
 
     def average_precision_at(self, k: int) -> float:
         """AP@k: sum over relevant items at rank i ≤ k of P@i, divided by min(R, k), which a perfect ranking
         reaches. Never divided by the hits found within k."""
-        return self._precisions(k) / min(self.total, k)
+        return float(self._alone.average_precision_at(k)[0])
 
     def trapezoids(self) -> float:
         """The area under the precision–recall curve by trapezoids: for each relevant item, at rank i, the mean of P@i
@@ -290,17 +263,7 @@ class Ranking:
 
     def reciprocal_rank(self) -> float:
         """1 / rank of the first relevant item."""
-        above, size, relevant = int(self.above[0]), int(self.size[0]), int(self.relevant[0])
-        if size == 1:
-            return 1 / (above + 1)
-        if relevant == 1:
-            return float(_harmonic(self.above[:1], self.above[:1] + size)[0]) / size
-        # The first of them is at the group's place t with a probability that falls at least as fast as
-        # (1 − relevant/size)^t: what lies where this is below 1e-18 adds nothing.
-        last = min(size - relevant + 1, 42 * size // relevant + 1)
-        t = np.arange(1, last + 1)
-        probability = np.cumprod(np.append(relevant / size, (size - relevant + 1 - t[:-1]) / (size - t[:-1])))
-        return float((probability / (above + t)).sum())
+        return float(self._alone.reciprocal_rank()[0])
 
     def ndcg(self, k: int | None = None) -> float:
         """Normalised discounted cumulative gain: Σ grade(i) / log2(i + 1) over ranks i ≤ k, divided by that of
@@ -309,21 +272,7 @@ class Ranking:
         The gain is the grade itself (Järvelin and Kekäläinen 2002), as in scikit-learn; for 2^grade − 1 give
         these as grades. Without k over the full ranking.
         """
-        discounts, sums = _discounts(max(self.items, self.total).bit_length())
-        k = self.items if k is None else k
-        reached = self._reached(k)
-        discount = discounts[self.above[:reached]]  # right where the group is one item
-        tied = self._tied(reached)
-        if tied.size:
-            above, size = self.above[tied], self.size[tied]
-            discount[tied] = (sums[above + np.minimum(k - above, size)] - sums[above]) / size
-        gains = self.relevant if self.gains is None else self.gains
-        if self.ideal is None:
-            best = sums[min(k, self.total)]
-        else:
-            ideal = self.ideal[:k]
-            best = ideal @ discounts[: ideal.size]
-        return float(gains[:reached] @ discount) / float(best)
+        return float(self._alone.ndcg(k)[0])
 
     def interpolated_precision(self, levels: npt.ArrayLike) -> Doubles:
         """For each recall level the highest precision at any rank whose recall reaches it (TREC's interpolation).
@@ -334,36 +283,281 @@ class Ranking:
         Args:
             levels: numbers (l,) from 0 to 1.
         """
-        found = self.relevant_above + self.relevant
-        precision = found / (self.above + self.size)
-        best = np.maximum.accumulate(precision[::-1])[::-1]
-        needed = np.ceil(np.asarray(levels, np.float64) * self.total * (1 - 1e-12))  # 0.3 · 10 is above 3
-        curve: Doubles = best[np.searchsorted(found, needed)]
+        curve: Doubles = self._alone.interpolated_precision(levels)[0]
         return curve
 
     def _precisions(self, cutoff: int | None) -> float:
         """Expected sum of P@i over the relevant items at ranks i ≤ cutoff."""
-        reached = self.above.size if cutoff is None else self._reached(cutoff)
-        precision = (self.relevant_above[:reached] + 1) / (self.above[:reached] + 1)  # right where it is one item
-        tied = self._tied(reached)
-        if tied.size:
-            above, size = self.above[tied], self.size[tied]
-            inside = size if cutoff is None else np.minimum(size, cutoff - above)
-            precision[tied] = _tied_sum(above, size, self.relevant[tied], self.relevant_above[tied], inside)
-        return float(precision.sum())
+        return float(self._alone.precisions(cutoff)[0])
 
     def _reached(self, k: int) -> int:
         """How many groups begin within the first k ranks."""
         return int(self.above.searchsorted(k))
 
-    def _tied(self, reached: int) -> Ints:
-        """Which of the first groups hold more than one item."""
-        every = self._all_tied
-        return every[: every.searchsorted(reached)] if every.size else every
+    @cached_property
+    def _all_tied(self) -> Ints:
+        return np.flatnonzero(self.size > 1)
+
+    @cached_property
+    def _alone(self) -> RankingBlock:
+        return RankingBlock.of([self])
+
+
+@dataclass(frozen=True)
+class RankingBlock:
+    """b rankings, as a :class:`Ranking` has one: their groups one after the other.
+
+    Before each ranking's groups, and behind all, stands one place that is empty: sums begin at it, so that they come to
+    the same bits as of a ranking alone, and what is asked of no group at all is 0.
+
+    Attributes:
+        start: int64 (b + 1,), where the empty place before each ranking is, and the last one.
+        above, size, relevant, relevant_above: int64 (groups + b + 1,); in empty places 0, 1, 0 and 0.
+        items, total: int64 (b,).
+        gains: float64 (groups + b + 1,). None: each relevant item's grade is 1.
+        ideal: float64 (total,), for each ranking. None: the same.
+        alone: the rankings that these are; None: they are made where one is asked for.
+    """
+
+    start: Ints
+    above: Ints
+    size: Ints
+    relevant: Ints
+    relevant_above: Ints
+    items: Ints
+    total: Ints
+    gains: Doubles | None = None
+    ideal: Sequence[Doubles] | None = None
+    alone: Sequence[Ranking] | None = None
+
+    @classmethod
+    def of(cls, rankings: Sequence[Ranking]) -> RankingBlock:
+        """These rankings; either all have grades or none."""
+        start = np.cumsum([0, *(ranking.above.size + 1 for ranking in rankings)])
+
+        def together(name: str, empty: int) -> npt.NDArray[np.generic]:
+            place = np.full(1, empty)
+            parts = [part for one in rankings for part in (place, getattr(one, name))]
+            return np.concatenate([*parts, place])
+
+        names = ("above", "size", "relevant", "relevant_above")
+        columns = {name: together(name, int(name == "size")) for name in names}
+        items, total = (np.array([getattr(one, name) for one in rankings], np.int64) for name in ("items", "total"))
+        ideal = [one.ideal for one in rankings if one.ideal is not None]
+        gains = together("gains", 0) if ideal else None
+        return cls(start, **columns, items=items, total=total, gains=gains, ideal=ideal or None, alone=rankings)  # type: ignore[arg-type]
+
+    @classmethod
+    def of_groups(
+        cls,
+        count: Ints,
+        above: Ints,
+        size: Ints,
+        relevant: Ints,
+        items: Ints,
+        gains: Doubles | None = None,
+        ideal: Sequence[Doubles] | None = None,
+    ) -> RankingBlock:
+        """From the groups of all rankings without places between them; `count` (b,) says how many each has."""
+        start = np.concatenate([[0], np.cumsum(count + 1)])
+        held = np.ones(start[-1] + 1, np.bool_)
+        held[start] = False
+
+        def spread(values: npt.NDArray[Number], empty: int) -> npt.NDArray[Number]:
+            places = np.full(held.size, empty, values.dtype)
+            places[held] = values
+            return places
+
+        its = spread(relevant, 0)
+        found = np.cumsum(its)
+        before = found - its - np.repeat(found[start], np.append(count + 1, 1))
+        before[start] = 0
+        return cls(
+            start, spread(above, 0), spread(size, 1), its, before, items, np.diff(found[start]),
+            None if gains is None else spread(gains, 0), ideal,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, place: int) -> Ranking:
+        if self.alone is not None:
+            return self.alone[place]
+        its = slice(self.start[place] + 1, self.start[place + 1])
+        return Ranking(
+            self.above[its],
+            self.size[its],
+            self.relevant[its],
+            self.relevant_above[its],
+            int(self.items[place]),
+            int(self.total[place]),
+            None if self.gains is None else self.gains[its],
+            None if self.ideal is None else self.ideal[place],
+        )
+
+    def hits(self, k: int | Ints) -> Doubles:
+        last = self._end(k) - 1  # of all groups that are reached only the last one may reach beyond rank k
+        inside = np.minimum(k - self.above[last], self.size[last])
+        hits: Doubles = self.relevant_above[last] + self.relevant[last] * inside / self.size[last]
+        return hits
+
+    def precision(self, k: int) -> Doubles:
+        return self.hits(k) / k
+
+    def recall(self, k: int) -> Doubles:
+        return self.hits(k) / self.total
+
+    def hit_rate(self, k: int) -> Doubles:
+        first = self.start[:-1] + 1
+        size, relevant = self.size[first], self.relevant[first]
+        inside = np.minimum(k - self.above[first], size)
+        rate = (inside > 0).astype(np.float64)
+        for one in np.flatnonzero((inside > 0) & (inside + relevant <= size)):
+            # of the group's places `inside` count, and `relevant` hold a relevant item: the chance that none does both
+            fewer, more = sorted((int(inside[one]), int(relevant[one])))
+            taken, places = np.arange(fewer), int(size[one])
+            rate[one] = 1.0 - float(np.prod((places - more - taken) / (places - taken)))
+        return rate
+
+    def r_precision(self) -> Doubles:
+        return self.hits(self.total) / self.total
+
+    def average_precision(self, cutoff: int | None = None) -> Doubles:
+        return self.precisions(cutoff) / self.total
+
+    def average_precision_at_r(self) -> Doubles:
+        return self.precisions(self.total) / self.total
+
+    def average_precision_at(self, k: int) -> Doubles:
+        return self.precisions(k) / np.minimum(self.total, k)
+
+    def reciprocal_rank(self) -> Doubles:
+        first = self.start[:-1] + 1
+        above, size, relevant = self.above[first], self.size[first], self.relevant[first]
+        rank = 1 / (above + 1)
+        one = (relevant == 1) & (size > 1)
+        if one.any():
+            rank[one] = _harmonic(above[one], above[one] + size[one]) / size[one]
+        for some in np.flatnonzero(relevant > 1):
+            rank[some] = _first_of_several(int(above[some]), int(size[some]), int(relevant[some]))
+        return rank
+
+    def ndcg(self, k: int | None = None) -> Doubles:
+        most = int(max(self.items.max(), self.total.max()))
+        discounts, sums = _discounts(most.bit_length())
+
+        def part(at: Ints, inside: Ints) -> Doubles:
+            above = self.above[at]
+            averages: Doubles = (sums[above + inside] - sums[above]) / self.size[at]
+            return averages
+
+        discount, end = self._cut(self._discount, k, part)
+        gains = self._gains
+        spans = zip((self.start[:-1] + 1).tolist(), end.tolist(), strict=True)
+        found = np.array([gains[first:last] @ discount[first:last] for first, last in spans])
+        if self.ideal is None:
+            best = sums[np.minimum(self.items if k is None else k, self.total)]
+        else:
+            best = np.array([ideal[:k] @ discounts[: ideal[:k].size] for ideal in self.ideal])
+        normalised: Doubles = found / best
+        return normalised
+
+    def interpolated_precision(self, levels: npt.ArrayLike) -> Doubles:
+        """float64 (b, l); see :meth:`Ranking.interpolated_precision`."""
+        levels = np.asarray(levels, np.float64)
+        order = np.argsort(levels, kind="stable")
+        needed = np.ceil(levels[order] * self.total[:, None] * (1 - 1e-12))  # 0.3 · 10 is above 3
+        found = np.cumsum(self.relevant)
+        precision = (self.relevant_above + self.relevant) / (self.above + self.size)
+        whole = np.maximum(needed.astype(np.int64), 1) + (np.cumsum(self.total) - self.total)[:, None]
+        # the highest between each level and the next, then from each level on
+        at = np.concatenate([self.start[:-1, None], np.searchsorted(found, whole)], axis=1)
+        highest = np.maximum.reduceat(precision, at.ravel()).reshape(at.shape)[:, 1:]
+        curve = np.empty_like(highest)
+        curve[:, order] = np.maximum.accumulate(highest[:, ::-1], axis=1)[:, ::-1]
+        return curve
+
+    def tied(self) -> Doubles:
+        """The share of the relevant items whose score an irrelevant item has, too."""
+        beside = np.where(self.relevant < self.size, self.relevant, 0)
+        return np.add.reduceat(beside, self.start[:-1]) / self.total
+
+    def precisions(self, cutoff: int | Ints | None) -> Doubles:
+        """Expected sum of P@i over the relevant items at ranks i ≤ cutoff."""
+
+        def part(at: Ints, inside: Ints) -> Doubles:
+            return _tied_sum(self.above[at], self.size[at], self.relevant[at], self.relevant_above[at], inside)
+
+        precision, end = self._cut(self._precision, cutoff, part)
+        spans = np.stack([self.start[:-1], end], axis=1)
+        sums: Doubles = np.add.reduceat(precision, spans.ravel())[::2]
+        return sums
+
+    def _cut(
+        self, values: Doubles, cutoff: int | Ints | None, part: Callable[[Ints, Ints], Doubles]
+    ) -> tuple[Doubles, Ints]:
+        """Values of groups where ranks count up to a cutoff, and where each ranking's groups end that it reaches.
+
+        Args:
+            values: of whole groups. part: of the groups at these places, of which so many ranks count.
+        """
+        if cutoff is None:
+            return values, self.start[1:]
+        end = self._end(cutoff)
+        last = end - 1
+        inside = cutoff - self.above[last]
+        some = inside < self.size[last]
+        if some.any():
+            values = values.copy()
+            values[last[some]] = part(last[some], inside[some])
+        return values, end
+
+    def _end(self, k: int | Ints) -> Ints:
+        """Where each ranking's groups end that begin within the first k ranks."""
+        bounds = self._offset[:-1] + np.minimum(k, self.items)
+        return np.maximum(np.searchsorted(self._ranks, bounds), self.start[:-1] + 1)
+
+    @cached_property
+    def _offset(self) -> Ints:
+        return np.concatenate([[0], np.cumsum(self.items + 1)])
+
+    @cached_property
+    def _ranks(self) -> Ints:
+        """`above`, counted on from ranking to ranking, so that all ascend."""
+        ranks: Ints = self.above + np.repeat(self._offset, np.diff(self.start, append=self.above.size))
+        return ranks
 
     @cached_property
     def _all_tied(self) -> Ints:
         return np.flatnonzero(self.size > 1)
+
+    @cached_property
+    def _precision(self) -> Doubles:
+        """Expected sum of P@i over the relevant items of each group."""
+        precision = (self.relevant_above + 1) / (self.above + 1)  # right where it is one item
+        tied = self._all_tied
+        if tied.size:
+            above, size = self.above[tied], self.size[tied]
+            precision[tied] = _tied_sum(above, size, self.relevant[tied], self.relevant_above[tied], size)
+        precision[self.start] = 0
+        return precision
+
+    @cached_property
+    def _discount(self) -> Doubles:
+        """The mean discount at the ranks of each group."""
+        discounts, sums = _discounts(int(max(self.items.max(), self.total.max())).bit_length())
+        discount = discounts[self.above]  # right where the group is one item
+        tied = self._all_tied
+        if tied.size:
+            above, size = self.above[tied], self.size[tied]
+            discount[tied] = (sums[above + size] - sums[above]) / size
+        return discount
+
+    @cached_property
+    def _gains(self) -> Doubles:
+        if self.gains is None:
+            return self.relevant.astype(np.float64)
+        return np.ascontiguousarray(self.gains[::-1])[::-1]  # backwards no BLAS adds them up, each in its own order
 
 
 def _check(scores: Floats, relevant: npt.NDArray[np.bool_]) -> None:
@@ -371,19 +565,6 @@ def _check(scores: Floats, relevant: npt.NDArray[np.bool_]) -> None:
         raise RetrievalError(f"{int(np.isnan(scores).sum())} scores are not a number: leave those items out")
     if not relevant.any():
         raise RetrievalError("no item is relevant, so this query has no measure: leave it out and count it")
-
-
-def _tied_sum(above: Ints, size: Ints, relevant: Ints, relevant_above: Ints, inside: Ints) -> Doubles:
-    """Expected sum of P@i over the relevant items at the first `inside` ranks of each group of equal scores.
-
-    A rank holds a relevant item with probability r/n; given that, each other rank of the group holds one with
-    probability s = (r − 1)/(n − 1). So behind a items, b of them relevant, the sum is r/n · Σ (b + 1 + js)/(a + 1 + j)
-    over j < inside, and (b + 1 + js)/(a + 1 + j) = s + (b + 1 − s(a + 1))/(a + 1 + j).
-    """
-    slope = (relevant - 1) / (size - 1)
-    rest = relevant_above + 1 - slope * (above + 1)
-    sums: Doubles = relevant / size * (slope * inside + rest * _harmonic(above, above + inside))
-    return sums
 
 
 def _hypergeometric(hits: Ints, size: int, relevant: int, inside: int) -> Doubles:
@@ -397,6 +578,31 @@ def _hypergeometric(hits: Ints, size: int, relevant: int, inside: int) -> Double
 
     found: Doubles = np.exp(ways(relevant, hits) + ways(size - relevant, inside - hits) - ways(size, inside))
     return found
+
+
+def _first_of_several(above: int, size: int, relevant: int) -> float:
+    """The expected 1 / rank of the first of several relevant items in a group."""
+    if size == 1:
+        return 1 / (above + 1)
+    # The first of them is at the group's place t with a probability that falls at least as fast as
+    # (1 − relevant/size)^t: what lies where this is below 1e-18 adds nothing.
+    last = min(size - relevant + 1, 42 * size // relevant + 1)
+    t = np.arange(1, last + 1)
+    probability = np.cumprod(np.append(relevant / size, (size - relevant + 1 - t[:-1]) / (size - t[:-1])))
+    return float((probability / (above + t)).sum())
+
+
+def _tied_sum(above: Ints, size: Ints, relevant: Ints, relevant_above: Ints, inside: Ints) -> Doubles:
+    """Expected sum of P@i over the relevant items at the first `inside` ranks of each group of equal scores.
+
+    A rank holds a relevant item with probability r/n; given that, each other rank of the group holds one with
+    probability s = (r − 1)/(n − 1). So behind a items, b of them relevant, the sum is r/n · Σ (b + 1 + js)/(a + 1 + j)
+    over j < inside, and (b + 1 + js)/(a + 1 + j) = s + (b + 1 − s(a + 1))/(a + 1 + j).
+    """
+    slope = (relevant - 1) / (size - 1)
+    rest = relevant_above + 1 - slope * (above + 1)
+    sums: Doubles = relevant / size * (slope * inside + rest * _harmonic(above, above + inside))
+    return sums
 
 
 _FEW = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, 65))])

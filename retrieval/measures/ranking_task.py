@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Lock
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unuse
 from retrieval.base.given import whole, whole_numbers
 from retrieval.errors import RetrievalError
 from retrieval.measures.arrays import UNLABELLED, Ints, Lists, Vectors
-from retrieval.measures.knn_vote import vote
-from retrieval.measures.ranking import Doubles, Ranking
+from retrieval.measures.knn_vote import vote, votes
+from retrieval.measures.ranking import Doubles, Ranking, RankingBlock
 from retrieval.measures.relevance import Grades, Relevance
 
 
@@ -65,25 +65,69 @@ class Rankings:
     confusion: Doubles | None
 
 
-class Row(Protocol):
-    """One query's scores, without what is hidden from it.
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a block of queries.
 
     Attributes:
-        near_duplicates: how many items more were left out because of their score.
+        queries: int64 (b,), which queries these are.
+        hidden: for each the positions that are left out of its ranking.
+        relevant: for each what is relevant, and the grades of these, as from a :class:`Relevance`.
+        duplicate_score: see :class:`Task`.
+        neighbours: how many vote; None: nobody asks for them.
     """
 
-    near_duplicates: int
+    queries: Ints
+    hidden: Sequence[Ints]
+    relevant: Sequence[tuple[slice | Ints, Grades | None]]
+    duplicate_score: float | None
+    neighbours: int | None
 
-    @property
-    def best(self) -> float:
-        """The highest score, as an inner product."""
 
-    def ranking(self, relevant: slice | Ints, grades: Grades | None) -> Ranking | None:
-        """The ranking seen from the relevant items; None if all of them are hidden."""
+class Undecided(NamedTuple):
+    """One query of several, with more items that tie for the last places among its neighbours than there are places.
 
-    def nearest(self, k: int) -> tuple[Ints, Ints, int]:
-        """Positions of the neighbours that are certain, of those that tie for the last places, and how many places
-        there are for these."""
+    Attributes:
+        query: which of them. sure, tied: int64, the neighbours that are certain, and the items that tie.
+        places: how many of these are neighbours.
+    """
+
+    query: int
+    sure: Ints
+    tied: Ints
+    places: int
+
+
+class Nearest(NamedTuple):
+    """The nearest neighbours of some queries.
+
+    Attributes:
+        query, item: int64 (m,), whose neighbour is which item, of the queries whose neighbours are certain.
+        undecided: the others, one at a time.
+    """
+
+    query: Ints
+    item: Ints
+    undecided: Iterable[Undecided]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a scorer says of b queries, r of which have something relevant that is not hidden.
+
+    Attributes:
+        ranked: int64 (r,), which of the queries these are, ascending.
+        rankings: theirs; None where r is 0.
+        best: float (r,), the highest score, as an inner product.
+        near_duplicates: int64 (b,), how many items more were left out because of their score.
+        nearest: of these r, where neighbours were asked for.
+    """
+
+    ranked: Ints
+    rankings: RankingBlock | None
+    best: npt.NDArray[np.floating]
+    near_duplicates: Ints
+    nearest: Nearest | None
 
 
 class Scorer(Protocol):
@@ -100,11 +144,8 @@ class Scorer(Protocol):
     def room(self) -> Any:
         """Memory for one thread's block."""
 
-    def score(self, queries: Ints, room: Any) -> Iterable[Any]:
-        """The scores of some queries, one after the other; each may be overwritten by the next."""
-
-    def row(self, scores: Any, hidden: Ints, duplicate_score: float | None) -> Row:
-        """One query's scores, which this may change; without those from `duplicate_score` upwards."""
+    def judge(self, asked: Asked, room: Any) -> Iterator[Judged]:
+        """Score a block of queries, without what is hidden from each; so many at a time as memory suggests."""
 
 
 def named(ks: Sequence[int]) -> dict[str, Callable[[Ranking], float]]:
@@ -123,11 +164,21 @@ def named(ks: Sequence[int]) -> dict[str, Callable[[Ranking], float]]:
         **{f"mAP@{k}": partial(Ranking.average_precision_at, k=k) for k in ks},
         **{f"NDCG@{k}": partial(Ranking.ndcg, k=k) for k in ks},
         "R-precision": Ranking.r_precision,
-        "MAP@R": lambda ranking: ranking.average_precision(ranking.total),
+        "MAP@R": Ranking.average_precision_at_r,
         "mAP": Ranking.average_precision,
         "MRR": Ranking.reciprocal_rank,
         "NDCG": Ranking.ndcg,
     }
+
+
+def of_each(measure: Callable[[Ranking], float], rankings: RankingBlock) -> Doubles:
+    """What a measure says of each ranking: a method of :class:`Ranking` of all at once, another function one by one."""
+    method, given = (measure.func, measure.keywords) if isinstance(measure, partial) else (measure, {})
+    name = getattr(method, "__name__", "")
+    if vars(Ranking).get(name) is method and name in vars(RankingBlock) and not getattr(measure, "args", ()):
+        values: Doubles = getattr(rankings, name)(**given)
+        return values
+    return np.array([measure(rankings[place]) for place in range(len(rankings))])
 
 
 @dataclass
@@ -193,8 +244,7 @@ class Task:
                 if stopped.is_set():
                     return
                 queries = self.order[first : first + self.scorer.rows]
-                for row, scores in enumerate(self.scorer.score(queries, room), start=first):
-                    self._row(row, int(self.order[row]), scores)
+                self._block(first, queries, room)
                 if advance is not None:
                     with lock:
                         advance(len(queries))
@@ -207,36 +257,56 @@ class Task:
             finally:
                 stopped.set()  # after Ctrl-C or an error the others end with their block
 
-    def _row(self, place: int, query: int, scores: Any) -> None:
-        row = self.scorer.row(scores, self.hidden[query], self.duplicate_score)
-        self._near_duplicates[place] = row.near_duplicates
-        ranking = row.ranking(*self.relevance.of(query))
-        if ranking is None:
-            return
-        values = [measure(ranking) for measure in self.measures.values()]
-        if self.labels is not None and self.truth is not None and self.neighbours is not None:
-            sure, tied, places = row.nearest(self.neighbours)
-            values.append(vote(int(self.truth[query]), self.labels[sure], self.labels[tied], places))
-            if self._confusion is not None and self.classes is not None:
-                shown = np.bincount(self.labels[sure], minlength=self.classes).astype(np.float64)
-                shown += np.bincount(self.labels[tied], minlength=self.classes) * (places / max(1, tied.size))
-                with self._confusing:
-                    self._confusion[self.truth[query]] += shown
-        self._values[place] = values
-        self._chance[place] = self._by_chance(ranking)
-        self._curves[place] = ranking.interpolated_precision(self.levels) if self.levels.size else ()
-        self._relevant[place] = ranking.total
-        self._best[place] = row.best
-        self._tied[place] = ranking.relevant[ranking.relevant < ranking.size].sum() / ranking.total
+    def _block(self, first: int, queries: Ints, room: Any) -> None:
+        every = queries.tolist()
+        hidden, relevant = [self.hidden[query] for query in every], [self.relevance.of(query) for query in every]
+        voting = None if self.labels is None else self.neighbours
+        for judged in self.scorer.judge(Asked(queries, hidden, relevant, self.duplicate_score, voting), room):
+            last = first + len(judged.near_duplicates)
+            self._near_duplicates[first:last] = judged.near_duplicates
+            if judged.rankings is not None:
+                self._measure(judged, judged.rankings, first + judged.ranked)
+            first = last
 
-    def _by_chance(self, ranking: Ranking) -> list[float]:
-        key = ranking.items, ranking.total
-        if ranking.ideal is None and key in self._known_chance:
-            return self._known_chance[key]
-        values = [measure(ranking.shuffled()) for measure in self.measures.values()]
-        if ranking.ideal is None:
-            self._known_chance[key] = values
-        return values
+    def _measure(self, judged: Judged, rankings: RankingBlock, places: Ints) -> None:
+        for column, measure in enumerate(self.measures.values()):
+            self._values[places, column] = of_each(measure, rankings)
+        if judged.nearest is not None and self.labels is not None and self.truth is not None:
+            self._vote(judged.nearest, self.truth[self.order[places]], self.labels, places)
+        self._chance[places] = self._by_chance(rankings)
+        self._curves[places] = rankings.interpolated_precision(self.levels)
+        self._relevant[places] = rankings.total
+        self._best[places] = judged.best
+        self._tied[places] = rankings.tied()
+
+    def _vote(self, nearest: Nearest, truth: Ints, labels: Ints, places: Ints) -> None:
+        query, item, undecided = nearest
+        shown = labels[item]
+        chance = votes(truth, query, shown)
+        counted = [(truth[query], shown, np.ones(query.size))]
+        for one, sure, tied, open_places in undecided:
+            chance[one] = vote(int(truth[one]), labels[sure], labels[tied], open_places)
+            if self.classes is not None:
+                shares = np.bincount(labels[sure], minlength=self.classes).astype(np.float64)
+                shares += np.bincount(labels[tied], minlength=self.classes) * (open_places / max(1, tied.size))
+                counted.append((np.full(self.classes, truth[one]), np.arange(self.classes), shares))
+        self._values[places, -1] = chance
+        if self._confusion is not None:
+            with self._confusing:
+                for of, label, share in counted:
+                    np.add.at(self._confusion, (of, label), share)
+
+    def _by_chance(self, rankings: RankingBlock) -> list[list[float]]:
+        chance = []
+        for place, key in enumerate(zip(rankings.items.tolist(), rankings.total.tolist(), strict=True)):
+            values = None if rankings.ideal is not None else self._known_chance.get(key)
+            if values is None:
+                shuffled = rankings[place].shuffled()
+                values = [measure(shuffled) for measure in self.measures.values()]
+                if rankings.ideal is None:
+                    self._known_chance[key] = values
+            chance.append(values)
+        return chance
 
     def rankings(self, labelled: npt.NDArray[np.bool_], unlabelled_gallery: int) -> Rankings:
         """What came out, by ascending query.

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from retrieval.base.units import show_bytes
 from retrieval.errors import RetrievalError
-from retrieval.measures.arrays import Ints, Vectors
-from retrieval.measures.ranking_task import Row, Scorer
+from retrieval.measures.arrays import Vectors
+from retrieval.measures.inner_products import Products, judge
+from retrieval.measures.ranking_task import Asked, Judged
 
 MEMORY = 1 << 30
 """Bytes that scores and blocks of distractors may take, where nobody says another number."""
@@ -52,7 +53,7 @@ class Streamed:
 
     def __init__(
         self,
-        near: Scorer,
+        near: Products,
         queries: Vectors,
         gallery: Vectors,
         distractors: Distractors,
@@ -95,19 +96,16 @@ class Streamed:
     def room(self) -> Vectors:
         return np.empty((self.rows, self.items), np.float32)
 
-    def row(self, scores: Vectors, hidden: Ints, duplicate_score: float | None) -> Row:
-        return self._near.row(scores, hidden, duplicate_score)
-
-    def score(self, queries: Ints, room: Vectors) -> Iterator[Vectors]:
-        scores = room[: len(queries)]
-        self._near.score(queries, scores[:, : self._near.items])
-        asked = self._queries[queries]
+    def judge(self, asked: Asked, room: Vectors) -> Iterator[Judged]:
+        scores = room[: len(asked.queries)]
+        self._near.score(asked.queries, scores[:, : self._near.items])
+        queries = self._queries[asked.queries]
         for part in self._parts():
             out = scores[:, self._near.items + part.start : self._near.items + part.stop]
-            np.matmul(asked, self._distractors[part].T, out=out)
+            np.matmul(queries, self._distractors[part].T, out=out)
         for row in scores:
             row[self._copies] = row[self._originals]
-            yield row
+        return judge(scores, asked)
 
     def _parts(self) -> Iterator[slice]:
         count = self._distractors.shape[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +24,7 @@ from retrieval.index.vectors import directions
 from retrieval.places.roots import picture_at, root_at
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """A query on its way, besides its vector.
 
     Attributes:

@@ -357,7 +357,7 @@ class Search:
                 raise images.UnreadableImage(printable(picture), "changed since it was indexed")
         assert pixels is not None  # as no content counts as known
         if box is not None:
-            question = replace(question, query=f"{question.query}#{box}", label=None, calibrated=False, box=box)
+            question = question._replace(query=f"{question.query}#{box}", label=None, calibrated=False, box=box)
         return question, self.encoder.encode(pixels[None])
 
     def query_ids(
@@ -512,7 +512,7 @@ class Search:
         vector = combined(vectors, weights, self.index.storage)
         mixed = Question("", calibrated=False, asked=self._asked(wanted, unwanted))
         alone = questions[0] if signs == [1] else mixed
-        question = replace(alone, query=spelled(wanted, unwanted), of=questions)
+        question = alone._replace(query=spelled(wanted, unwanted), of=questions)
         (answer,) = self._answers([question], vector[None], k, include_self, where, above, arrange)
         left_out = [() if include_self else tuple(item.id for item in self.copies(one)) for one in questions]
         asked = map(AskedPart, parts, signs, (one.picture for one in questions), left_out)

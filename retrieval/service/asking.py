@@ -170,7 +170,7 @@ class Asker:
             )  # fmt: skip
         question = Question(upload.name, sha256=upload.sha256)
         if box is not None:
-            question = replace(question, query=f"{upload.name}#{box}", calibrated=False, box=box)
+            question = question._replace(query=f"{upload.name}#{box}", calibrated=False, box=box)
         return question, upload.vectors[key]
 
     async def encoder(self, search: Search) -> Any:
@@ -245,7 +245,7 @@ def _answers(search: Search, asked: Asked, some: Sequence[_Ready]) -> list[Found
     items = _items(search, some)
     resolved = [_resolved(search, one, items) for one in some]
     if asked.marks:  # they belong to this question, whatever it is called
-        resolved = [one if isinstance(one, Exception) else (replace(one[0], asked=_THIS), one[1]) for one in resolved]
+        resolved = [one if isinstance(one, Exception) else (one[0]._replace(asked=_THIS), one[1]) for one in resolved]
     good = [one for one in resolved if not isinstance(one, Exception)]
     answers: Iterator[Answer] = iter(())
     if good:
@@ -327,7 +327,7 @@ def _understood(search: Search, piece: Piece, items: Mapping[int, tuple[Item, ND
     except images.UnreadableImage as problem:  # which names the file as this machine has it
         raise images.UnreadableImage(printable(part.named), problem.reason) from None
     plain = {"id": f"id {part.value}", "path": str(part.value), "text": str(part.value)}  # as `retrieval query` says it
-    return (replace(question, query=plain[part.kind]) if piece.plain else question), vector
+    return (question._replace(query=plain[part.kind]) if piece.plain else question), vector
 
 
 def _with_itself(

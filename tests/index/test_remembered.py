@@ -75,10 +75,31 @@ def test_who_writes_sees_what_was_written(tmp_path: Path) -> None:
         assert index.find("b.png") is None and index.find_sha256("1") == []
 
 
+def test_contents_of_one_item_are_known_once_many_were_asked_for(tmp_path: Path, monkeypatch) -> None:
+    contents = [f"{row}" for row in range(200)] + ["7", "9", "9"]
+    items = [NewItem(f"{row}.png", sha256=sha256) for row, sha256 in enumerate(contents)]
+    with Index.create(tmp_path / "index", 4, root="", encoder_hash="", details={}) as index:
+        index.add(unit(len(items), 4), items)
+        index.upsert(unit(1, 4), [NewItem("11.png", sha256="12")])  # 12 becomes that of two, and 11 of none
+        expected = {}
+        for row, sha256 in enumerate(contents):
+            expected.setdefault(sha256, []).append(row)
+        expected["11"], expected["12"] = [], [12, len(contents)]
+    with Index.open(tmp_path / "index") as index:
+        index.items(index.ids())
+        asked = []
+        ask = index._catalog.all
+        monkeypatch.setattr(index._catalog, "all", lambda sql, **values: asked.append(sql) or ask(sql, **values))
+        for _ in range(2):
+            for sha256, ids in expected.items():
+                assert [one.id for one in index.find_sha256(sha256)] == ids, sha256
+        assert len(asked) < 20  # a few before they are looked at, the look itself, and those that several have
+
+
 def test_what_is_closed_tells_nothing(tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", 4, root="", encoder_hash="", details={}) as index:
         index.add(unit(1, 4), [NewItem("a.png", sha256="1")])
-        index.find("a.png"), index.find_sha256("1")
+        index.find("a.png"), index.find_sha256("1"), index.find_sha256("2")
     for ask in (lambda: index.find("a.png"), lambda: index.find_sha256("1")):
         with pytest.raises(RetrievalError, match="was closed; open it again"):
             ask()

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from slow_measures import clusters, orders, slow_measures, slow_vote, unit
 
+from retrieval.base import compiled
 from retrieval.errors import RetrievalError
-from retrieval.measures import exhaustive, rank
+from retrieval.measures import inner_products, rank
 from retrieval.measures.arrays import groups
 from retrieval.measures.ranking_task import named
 
@@ -165,17 +166,34 @@ def test_neither_blocks_nor_threads_change_a_figure(monkeypatch):
     vectors, labels = clusters(700, 5, seed=0)
     whole = rank(vectors, labels, threads=1)
     parts = rank(vectors, labels, threads=3)
-    monkeypatch.setattr(exhaustive, "BLOCK_BYTES", 700 * 4 * 10)
+    monkeypatch.setattr(inner_products, "BLOCK_BYTES", 700 * 4 * 10)
     small = rank(vectors, labels, threads=2)
     for name, values in whole.values.items():
         np.testing.assert_array_equal(values, parts.values[name], err_msg=name)
         np.testing.assert_allclose(values, small.values[name], atol=1e-3, err_msg=name)
 
 
+def test_neither_the_compiler_nor_what_is_looked_at_together_changes_a_figure(monkeypatch):
+    vectors, labels = clusters(400, 5, seed=0)
+    vectors = np.concatenate([vectors, vectors[:40]])  # copies tie
+    labels = np.concatenate([labels, np.roll(labels[:40], 1)])
+    asked = {"levels": [0, 0.5, 1], "duplicate_score": 0.999, "classes": 5, "threads": 1}
+    whole = rank(vectors, labels, **asked)
+    monkeypatch.setattr(inner_products, "EACH", inner_products.BLOCK_BYTES // 200)
+    parts = rank(vectors, labels, **asked)
+    monkeypatch.setattr(compiled, "kernel", None)
+    plain = rank(vectors, labels, **asked)
+    for other in (parts, plain):
+        for name in ("queries", "relevant", "best", "tied", "curves", "near_duplicates", "confusion"):
+            np.testing.assert_array_equal(getattr(whole, name), getattr(other, name), err_msg=name)
+        for name, values in whole.values.items():
+            np.testing.assert_array_equal(values, other.values[name], err_msg=name)
+
+
 def test_memory_is_a_block_not_the_matrix(monkeypatch):
     gallery, gallery_labels = clusters(20_000, 10, seed=0)
     queries, labels = clusters(500, 10, seed=1)
-    monkeypatch.setattr(exhaustive, "BLOCK_BYTES", 2**21)
+    monkeypatch.setattr(inner_products, "BLOCK_BYTES", 2**21)
     tracemalloc.start()
     try:
         rank(queries, labels, gallery, gallery_labels, threads=2)

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from slow_measures import orders, slow_measures, slow_vote
 
+from retrieval.base import compiled
 from retrieval.errors import RetrievalError
 from retrieval.measures import Ranking, average_precision, ndcg, r_precision
-from retrieval.measures.knn_vote import vote
-from retrieval.measures.ranking import _harmonic
-from retrieval.measures.ranking_task import named
+from retrieval.measures.inner_products import counted
+from retrieval.measures.knn_vote import vote, votes
+from retrieval.measures.ranking import RankingBlock, _harmonic
+from retrieval.measures.ranking_task import named, of_each
+
+COUNTS = (0, 1, 5, 16, 17, 40, 300, 2000, 2950)
 
 
 @pytest.mark.parametrize("graded", [False, True])
@@ -246,15 +250,59 @@ def test_what_official_programs_count_is_the_mean_over_all_orders():
         assert ranking.average_precision_of_found(k) == pytest.approx(expected, abs=1e-12)
 
 
-def test_counting_a_few_is_sorting_all():
+@pytest.mark.parametrize("kernel", ["compiled", None])
+def test_counting_is_sorting_all(monkeypatch, kernel):
+    if kernel is None:
+        monkeypatch.setattr(compiled, "kernel", None)
     rng = np.random.default_rng(6)
-    for n in (1, 5, 200):
-        scores = rng.integers(0, 9, n).astype(np.float32)
-        relevant = rng.random(n) < 0.2
-        relevant[0] = True
-        hidden = ~relevant & (rng.random(n) < 0.2)
-        seen = np.where(hidden, -np.inf, scores)
-        few = Ranking.of_few(seen, scores[relevant], int((~hidden).sum()))
-        whole = Ranking.of(scores[~hidden], relevant[~hidden])
-        for name in ("above", "size", "relevant", "relevant_above", "items", "total"):
-            np.testing.assert_array_equal(getattr(few, name), getattr(whole, name), err_msg=name)
+    for step, factor in ((1e-6, 1), (0.25, 1), (0.01, 1e-44), (0.01, 1e38)):
+        scores = (np.round(rng.standard_normal((9, 3000)).clip(-3, 3) / step) * step * factor).astype(np.float32)
+        scores[:, :50] = -np.inf
+        scores[0, 60:62] = 1e30, -1e30
+        picked = [scores[row, 50 + rng.permutation(2950)[:count]] for row, count in enumerate(COUNTS)]
+        levels = [np.unique(some)[::-1] for some in picked]
+        limits = np.cumsum([0, *(its.size for its in levels)])
+        above, equal = counted(scores, np.concatenate(levels), limits)
+        for row, its, first, last in zip(scores, levels, limits, limits[1:], strict=False):
+            np.testing.assert_array_equal(above[first:last], (row > its[:, None]).sum(axis=1))
+            np.testing.assert_array_equal(equal[first:last], (row == its[:, None]).sum(axis=1))
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_a_block_says_what_each_ranking_says_alone(graded):
+    rng = np.random.default_rng(7)
+    rankings = []
+    for step in (1e-6, 0.005, 0.25, 10):
+        for n in rng.integers(2, 900, 20):
+            scores = np.round(rng.standard_normal(n) / step)
+            grades = (rng.random(n) < rng.choice([0.01, 0.5, 1])) * rng.integers(1, 4, n)
+            grades[rng.integers(n)] = 1
+            rankings.append(Ranking.of_grades(scores, grades) if graded else Ranking.of(scores, grades > 0))
+    columns = [np.concatenate([getattr(one, name) for one in rankings]) for name in ("above", "size", "relevant")]
+    more = [np.concatenate([one.gains for one in rankings]), [one.ideal for one in rankings]] if graded else []
+    items = np.array([one.items for one in rankings])
+    block = RankingBlock.of_groups(np.array([one.above.size for one in rankings]), *columns, items, *more)
+    together = RankingBlock.of(rankings)
+    asked = {
+        **named([1, 10, 1000]),
+        "own": lambda ranking: ranking.trapezoids(),
+        "curve": lambda ranking: ranking.interpolated_precision([0.3])[0],
+    }
+    for name, measure in asked.items():
+        alone = [measure(ranking) for ranking in rankings]
+        np.testing.assert_array_equal(of_each(measure, block), alone, err_msg=name)
+        np.testing.assert_array_equal(of_each(measure, together), alone, err_msg=name)
+    levels = [1, 0, 0.3, 0.7, 0.3]
+    curves = [ranking.interpolated_precision(levels) for ranking in rankings]
+    np.testing.assert_array_equal(block.interpolated_precision(levels), curves)
+    assert block.interpolated_precision([]).shape == (len(rankings), 0)
+
+
+def test_many_votes_are_each_alone():
+    rng = np.random.default_rng(8)
+    shown = [rng.integers(0, 4, rng.integers(1, 8)) for _ in range(200)]
+    truth, query = rng.integers(0, 4, 200), np.repeat(np.arange(200), [its.size for its in shown])
+    alone = [vote(int(one), its, its[:0], 0) for one, its in zip(truth, shown, strict=True)]
+    order = rng.permutation(query.size)
+    np.testing.assert_array_equal(votes(truth, query[order], np.concatenate(shown)[order]), alone)
+    np.testing.assert_array_equal(votes(truth, query[:0], query[:0]), np.zeros(200))
