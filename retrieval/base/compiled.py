@@ -9,7 +9,7 @@ import contextlib
 import importlib
 from typing import Any
 
-INTERFACE = 3
+INTERFACE = 4
 """Counted up, here and in `_kernel.c`, with every change of what the kernel is asked for. One that was compiled before,
 in a checkout that has moved on, is done without until somebody builds it anew."""
 
