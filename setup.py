@@ -6,7 +6,8 @@ setup(
     ext_modules=[
         Extension(
             "retrieval.base._kernel",
-            ["retrieval/base/_kernel.c"],
+            ["retrieval/base/_kernel.c", "retrieval/base/_lists.c"],
+            depends=["retrieval/base/_kernel.h"],
             extra_compile_args=["-O3"],
             py_limited_api=True,
             optional=True,

@@ -25,7 +25,8 @@ wanted() {
     "$PY" - <<'PYTHON'
 import hashlib, pathlib, sys
 digest = hashlib.sha256(sys.version.encode())
-for name in ("setup.cfg", "setup.py", "retrieval/base/_kernel.c", "pyproject.toml", "constraints.txt"):
+for name in ("setup.cfg", "setup.py", "retrieval/base/_kernel.c", "retrieval/base/_kernel.h", "retrieval/base/_lists.c",
+             "pyproject.toml", "constraints.txt"):
     digest.update(pathlib.Path(name).read_bytes())
 print(pathlib.Path.cwd())  # the scripts in .venv/bin name this folder
 print(digest.hexdigest())

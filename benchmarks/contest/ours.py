@@ -15,9 +15,11 @@ EXACT = "exact"
 
 def named(factory: str, n: int, d: int) -> str:
     """A factory string for n vectors of d numbers: LISTS in it stands for 4·√n, DIM for d, and HALF and
-    QUARTER for so much of it."""
+    QUARTER for so much of it; SIXTEENS for 2·√n and SOME for a quarter of d, 128 at most, in sixteens."""
     lists = max(1, min(round(4 * math.sqrt(n)), n // 40))
-    for word, number in (("LISTS", lists), ("DIM", d), ("HALF", d // 2), ("QUARTER", d // 4)):
+    sixteens, some = 16 * max(1, round(math.sqrt(n) / 8)), 16 * max(1, min(d // 64, 8))
+    words = {"SIXTEENS": sixteens, "SOME": some, "LISTS": lists, "DIM": d, "HALF": d // 2, "QUARTER": d // 4}
+    for word, number in words.items():
         factory = factory.replace(word, str(number))
     return factory
 

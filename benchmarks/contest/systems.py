@@ -14,6 +14,7 @@ FACTORIES = (
     EXACT,
     "SymphonyQG32",
     "SymphonyQG32_SQ8",
+    "ListsSIXTEENSxSOME",
     "HNSW32,Flat",
     "PCAHALF,HNSW16_SQ8",
     "PCAQUARTER,IVFLISTS,SQ8",

@@ -4,19 +4,12 @@
    It holds to Python's stable interface and asks for arrays by the buffer protocol alone, so that one build serves every
    Python and every NumPy. Where it was not built, NumPy does the work. */
 
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030b0000
-#include <Python.h>
+#include "_kernel.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-#define EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2,fma", "default")))
-#else
-#define EACH_PROCESSOR
-#endif
 
 /* Sums are kept in so many places, whatever the width of the registers, so that a score has the same bits everywhere. */
 #define WIDE 8
@@ -109,8 +102,8 @@ static inline void fetch(const Job *job, int64_t row) {
         __builtin_prefetch(at + line, 0, 2);
 }
 
-/* The rows that may be hits of one query, the first of them that are worth it: how many, or -1 where one is out of
-   bounds. */
+/* The rows that may be hits of one query, of the first that are worth a look: how many, or -1 where one is out of bounds.
+   */
 static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
     const int64_t *excluded = NULL;
     Py_ssize_t leaving = 0, count = 0;
@@ -119,17 +112,23 @@ static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
         excluded = job->excluded + job->nq + from;
         leaving = job->excluded[query] - from;
     }
-    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m && count < job->worth; place++) {
+    Py_ssize_t looked = 0;
+    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m && looked < job->worth; place++) {
         int64_t row = job->narrow ? (int64_t)((const uint32_t *)job->found)[place] : ((const int64_t *)job->found)[place];
         if (row < 0)
             continue;
         if (row >= job->positions)
             return -1;
-        if (job->row_of && (row = job->row_of[row]) < 0)
+        if (job->row_of && (row = job->row_of[row]) < 0) {
+            looked++;
             continue;
+        }
         if (row >= job->n)
             return -1;
-        if ((job->mask && !job->mask[row]) || (leaving && among(job->ids[row], excluded, leaving)))
+        if (leaving && among(job->ids[row], excluded, leaving))
+            continue;
+        looked++;
+        if (job->mask && !job->mask[row])
             continue;
         hits[count++].row = row;
     }
@@ -229,8 +228,7 @@ EACH_PROCESSOR static int find_above(
     return 0;
 }
 
-/* An array as C sees it: its memory, and how many numbers of a size it has; NULL and an exception where it is another. */
-static void *numbers(PyObject *array, Py_buffer *view, int flags, Py_ssize_t size, Py_ssize_t *count) {
+void *numbers(PyObject *array, Py_buffer *view, int flags, Py_ssize_t size, Py_ssize_t *count) {
     if (PyObject_GetBuffer(array, view, flags) < 0) {
         view->obj = NULL;
         return NULL;
@@ -883,12 +881,12 @@ static PyMethodDef functions[] = {
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_kernel", NULL, -1, functions, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernel(void) {
-    PyObject *module = PyModule_Create(&definition), *type = PyType_FromSpec(&ranker_spec);
-    if (module == NULL || type == NULL || PyModule_AddIntConstant(module, "INTERFACE", 4) < 0 ||
-        PyModule_AddObject(module, "Ranker", type) < 0) {
-        Py_XDECREF(module);
-        Py_XDECREF(type);
-        return NULL;
-    }
+    PyObject *module = PyModule_Create(&definition);
+    PyObject *ranker = PyType_FromSpec(&ranker_spec), *lists = PyType_FromSpec(&lists_spec);
+    if (module == NULL || PyModule_AddIntConstant(module, "INTERFACE", 4) < 0 ||
+        PyModule_AddObjectRef(module, "Ranker", ranker) < 0 || PyModule_AddObjectRef(module, "Lists", lists) < 0)
+        Py_CLEAR(module);
+    Py_XDECREF(ranker);
+    Py_XDECREF(lists);
     return module;
 }

@@ -154,12 +154,13 @@ class Approximate:
         count = self._count(k, leaving, None if allowed is None else allowed.rows, filtered)
         if not count or not len(queries):
             return exact(self._rows, queries, k, exclude, allowed)
-        times, enough = self._parameters.get("candidates", 1), k + SPARE[0]
+        times = self._parameters.get("candidates", 1)
+        worth = (count - leaving) * times  # of a query, whatever another one must not get
         asked = count if times == 1 else min(count * times, self._size)
-        effort = self._parameters if k <= self._k else self._effort(k, SPARE[0] + leaving)
+        effort = self._parameters if k <= self._k else self._effort(k, SPARE[0])
         found = self._structure.candidates(queries, asked, effort)
         mask = None if allowed is None else allowed.mask
-        scores, ids, lacking = self._ranker.rank(queries, found, k, enough, mask, exclude, enough * times)
+        scores, ids, lacking = self._ranker.rank(queries, found, k, k + SPARE[0], mask, exclude, worth)
         if not self._late and not lacking:
             return scores, ids
         rows, short = self._rows, np.flatnonzero(ids[:, -1] < 0)
@@ -185,7 +186,7 @@ class Approximate:
         return 0 if 10 * count > self._size or few or not k or not n else count
 
     def _effort(self, k: int, spare: int) -> Mapping[str, int]:
-        """The parameters for more neighbours than they were chosen for, k of them, of which `spare` more are asked for.
+        """The parameters for more neighbours than they were chosen for, k of them, of which `spare` more are looked at.
 
         An effort that finds ten finds few of a hundred. How many candidates are scored grows with k by itself.
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 FEWEST = 1000
@@ -18,6 +19,9 @@ PER_LIST = 39
 
 _SIGNS = 64
 """Numbers in a vector from which one bit for each tells enough."""
+
+_NUMBERS = (16, 32, 64, 128)
+"""Numbers of 8 bits that vectors in lists are kept as."""
 
 _WIDTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Numbers that vectors are projected to."""
@@ -64,6 +68,7 @@ def _lists(n: int, d: int) -> list[str]:
     """Vectors in lists, of which the nearest few are looked at."""
     out = []
     for count in _list_counts(n):
+        out += [f"Lists{count}x{width}" for width in _parts(d, _NUMBERS)]
         out += [f"IVF{count},{codec}" for codec in ("Flat", "SQ8", *_fast_scan(d))]
         if d >= _SIGNS:
             # One bit a number says little where a few numbers have most of the spread; FAISS does not rotate by itself.
@@ -93,8 +98,13 @@ def projections(n: int, d: int) -> list[int]:
     """About a half and a quarter of d, where n vectors say enough about their d × d covariance."""
     if n < 2 * d:
         return []
-    fitting = [[width for width in _WIDTHS if width <= share] for share in (d // 2, d // 4)]
-    return list(dict.fromkeys(widths[-1] for widths in fitting if widths))
+    return _parts(d, _WIDTHS)
+
+
+def _parts(d: int, widths: Sequence[int]) -> list[int]:
+    """The largest of some widths up to a half and up to a quarter of d."""
+    fitting = [[width for width in widths if width <= share] for share in (d // 2, d // 4)]
+    return list(dict.fromkeys(some[-1] for some in fitting if some))
 
 
 def _fast_scan(d: int) -> list[str]:
@@ -107,7 +117,7 @@ def _growth(factory: str) -> float:
     quantizers and lists are trained on a sample that stops growing."""
     if "PQ" in factory:
         return 0.8 if "IVF" in factory else 0.5
-    if "IVF" in factory:
+    if re.search("IVF|Lists", factory):
         return 1.1
     return 1.15 if re.search("HNSW|Symphony", factory) else 1.0
 
@@ -115,7 +125,7 @@ def _growth(factory: str) -> float:
 def for_sample(factory: str, n: int) -> str:
     """The same structure for a sample of n vectors: with fewer lists, where it has lists."""
     counts = _list_counts(n) or [1]
-    return re.sub(r"IVF(\d+)", lambda match: f"IVF{min(int(match[1]), counts[0])}", factory)
+    return re.sub(r"(IVF|Lists)(\d+)", lambda match: f"{match[1]}{min(int(match[2]), counts[0])}", factory)
 
 
 def estimate_bytes(factory: str, n: int, d: int) -> int:
@@ -123,8 +133,9 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
 
     Per vector its code (float32 4·d, fp16 2·d, SQ8 d, PQm x4fs m/2, RaBitQ and binary d/8, RaBitQ 8 more), in lists 8
     for its number, in graphs of M links 8·M + 24 (HNSW, which has 2·M at the ground), and in SymphonyQG,
-    beside float32 or SQ8, its M neighbours' codes of d/8, numbers of 4 and factors of 8, where d is at least 64. Once:
-    the lists' centres of 4·d each, a projection's matrix of 4·d·d′, a rotation's of 4·d·d. After a projection d is d′.
+    beside float32 or SQ8, its M neighbours' codes of d/8, numbers of 4 and factors of 8, where d is at least 64; in the
+    blocks of "Lists" the numbers that are kept, of 1, and 4 for its position. Once: the lists' centres of 4·d each, a
+    projection's matrix of 4·d·d′, a rotation's of 4·d·d. After a projection d is d′.
     """
     once = 0.0
     if match := re.match(r"(?:PCA|RR)(\d+),", factory):
@@ -133,6 +144,9 @@ def estimate_bytes(factory: str, n: int, d: int) -> int:
     if match := re.match(r"SymphonyQG(\d+)", factory):
         width = max(d, 64)
         return math.ceil(n * (_code_bytes(factory, width) + int(match[1]) * (width // 8 + 12)))
+    if match := re.fullmatch(r"Lists(\d+)x(\d+)", factory):
+        lists, width = int(match[1]), int(match[2])
+        return 4 * d * width + lists * (4 * width + 8) + (n + 8 * lists) * (width + 4)
     each = 0.0
     if factory[0] == "B":
         once += 4 * d * d

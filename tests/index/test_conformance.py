@@ -22,7 +22,7 @@ from retrieval.index.nearest import kinds
 EXACT: list[tuple[str, str | None]] = [("float32", None), ("float16", None), ("binary", None)]
 FAMILIES = (
     "HNSW16,Flat", "HNSW16_SQ8", "IVF16,Flat", "IVF16,PQ8x4fs", "IVF16,RaBitQ", "PCA8,HNSW16_SQ8", "SQ8",
-    "BFlat", "BHNSW16", "BIVF16", "SymphonyQG32",
+    "BFlat", "BHNSW16", "BIVF16", "SymphonyQG32", "Lists16x16",
 )  # fmt: skip
 APPROXIMATE = [*(("float32", factory) for factory in FAMILIES), ("float16", "HNSW16,Flat")]
 WALKED = ("HNSW16,Flat", "IVF16,PQ8x4fs", "BHNSW16", "SymphonyQG32")

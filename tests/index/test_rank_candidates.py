@@ -60,11 +60,8 @@ def expected(queries, vectors, ids, found, k, row_of, mask, exclude, worth=None)
     scores, hits = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
     for q, query in enumerate(queries):
         rows = [int(place) if row_of is None else int(row_of[place]) for place in found[q] if place >= 0]
-        may = [
-            row
-            for row in rows
-            if row >= 0 and (mask is None or mask[row]) and (exclude is None or ids[row] not in exclude[q])
-        ][:worth]
+        looked = [row for row in rows if row < 0 or exclude is None or ids[row] not in exclude[q]][:worth]
+        may = [row for row in looked if row >= 0 and (mask is None or mask[row])]
         ranked = sorted((-slow(query, vectors[row]), row) for row in may)[:k]
         for place, (score, row) in enumerate(ranked):
             scores[q, place], hits[q, place] = -score, ids[row]
@@ -99,6 +96,21 @@ def test_ranking_is_what_python_says(way: str, seed: int, gathered: bool, named:
             for mine, slowly in zip(few, its, strict=True):
                 np.testing.assert_array_equal(mine, slowly)
         np.testing.assert_array_equal(found, before)
+
+
+@pytest.mark.usefixtures("way")
+def test_what_others_must_not_get_changes_no_answer() -> None:
+    """Beside a query that leaves out much, others are asked for more candidates, and get the same hits."""
+    vectors, queries = unit(2000, 32), unit(4, 32, seed=3)
+    structure, ids = kinds.build("PCA8,SQ8", vectors, seed=0), np.arange(2000)
+    kept = np.flatnonzero(np.arange(2000) % 3)  # a third is gone since it was built
+    search = approximate.Approximate(structure, {"candidates": 2}, ids, Rows([kept], [vectors[kept]], 32)).search
+    exclude = [[], [kept[5]], kept[:90].tolist(), []]
+    together = search(queries, 10, exclude)
+    for row in range(4):
+        alone = search(queries[[row]], 10, [exclude[row]])
+        np.testing.assert_array_equal(alone[1][0], together[1][row])
+        np.testing.assert_array_equal(alone[0][0], together[0][row])
 
 
 @pytest.mark.usefixtures("way")

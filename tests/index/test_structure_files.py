@@ -18,9 +18,9 @@ from retrieval.index.nearest import kinds
 KINDS = [
     "SQ8", "PQ16x4fs", "RaBitQ", "HNSW8,Flat", "HNSW8_SQ8", "PCA8,HNSW8_SQ8", "IVF8,Flat", "IVF8,PQ16x4fs",
     "IVF8,RaBitQ", "PCA8,IVF8,SQ8", "NSG8,Flat", "BFlat", "BHNSW8", "BIVF4", "SymphonyQG32",
-    "SymphonyQG32_SQ8", "RR32,IVF8,RaBitQfs",
+    "SymphonyQG32_SQ8", "RR32,IVF8,RaBitQfs", "Lists16x16",
 ]  # fmt: skip
-SHORT = ("SQ8", "HNSW8,Flat", "PCA8,IVF8,SQ8", "BIVF4", "SymphonyQG32")
+SHORT = ("SQ8", "HNSW8,Flat", "PCA8,IVF8,SQ8", "BIVF4", "SymphonyQG32", "Lists16x16")
 """One of each family: those whose files are damaged in the normal run, too."""
 N, D = 400, 32
 
@@ -85,6 +85,7 @@ def test_a_damaged_file_is_an_error_or_searched_without_a_crash(factory, tmp_pat
 def test_a_file_of_another_kind_is_an_error(factory, tmp_path):
     kinds.build(factory, clustered(N, D), seed=0).write(tmp_path / "x.ann")
     others = [*KINDS, "SQfp16", "HNSW8_SQfp16", "IVF9,Flat", "PCA9,HNSW8_SQ8", "PQ8x4fs", "BIVF5", "Nonsense", "BNo"]
+    others += ["Lists16x32", "Lists32x16", "Lists8x16"]
     for other in others:
         if other != factory and not other.startswith("Symphony"):
             with pytest.raises(DamagedFileError):
@@ -118,7 +119,9 @@ def test_its_size_is_that_of_its_file(factory, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says what is mapped")
-@pytest.mark.parametrize("factory", ["SQ8", "HNSW8,Flat", "PCA8,HNSW8_SQ8", "IVF8,Flat", "PCA8,IVF8,SQ8", "RaBitQ"])
+@pytest.mark.parametrize(
+    "factory", ["SQ8", "HNSW8,Flat", "PCA8,HNSW8_SQ8", "IVF8,Flat", "PCA8,IVF8,SQ8", "RaBitQ", "Lists16x16"]
+)
 def test_what_can_be_mapped_is_left_on_the_disk(factory, tmp_path):
     path = tmp_path / "x.ann"
     kinds.build(factory, clustered(N, D), seed=0).write(path)

@@ -22,7 +22,7 @@ from retrieval.index.nearest.ranking import Ranker
 FACTORIES = [
     "Flat", "SQfp16", "SQ8", "PQ32x4fs", "RaBitQ", "HNSW16,Flat", "HNSW32_SQ8", "HNSW16_SQfp16", "PCA32,HNSW16_SQ8",
     "IVF16,Flat", "IVF16,SQ8", "IVF16,PQ32x4fs", "IVF16,RaBitQ", "PCA32,IVF16,SQ8", "RR64,IVF16,RaBitQfs", "NSG32,Flat",
-    "BFlat", "BHNSW32", "BIVF16", "SymphonyQG32", "SymphonyQG32_SQ8",
+    "BFlat", "BHNSW32", "BIVF16", "SymphonyQG32", "SymphonyQG32_SQ8", "Lists16x32",
 ]  # fmt: skip
 N, D = 2500, 64
 
@@ -134,6 +134,10 @@ def test_what_cannot_be_built_is_one_sentence(monkeypatch):
         ("SymphonyQG7", 300, "no structure 'SymphonyQG7'"),
         ("Nonsense", 300, "no structure 'Nonsense'"),
         ("BNonsense", 300, "no structure 'BNonsense'"),
+        ("Lists16x80", 300, "keeps 80 numbers of each vector, which has 64"),
+        ("Lists32x16", 20, "at least 32 vectors, not 20"),
+        ("Lists10x16", 300, "no structure 'Lists10x16'"),
+        ("Lists16x144", 300, "no structure 'Lists16x144'"),
     ):
         with pytest.raises(RetrievalError, match=message):
             kinds.build(factory, unit(n, 64), seed=0)
@@ -142,7 +146,7 @@ def test_what_cannot_be_built_is_one_sentence(monkeypatch):
         kinds.build("SymphonyQG32", unit(300, 64), seed=0)
 
 
-@pytest.mark.parametrize("factory", ["HNSW16,Flat", "PCA32,SQ8", "IVF4,Flat", "SQfp16", "NSG32,Flat"])
+@pytest.mark.parametrize("factory", ["HNSW16,Flat", "PCA32,SQ8", "IVF4,Flat", "SQfp16", "NSG32,Flat", "Lists16x16"])
 def test_what_is_no_number_is_refused(factory):
     vectors = unit(300, D)
     vectors[250, 3] = np.nan

@@ -19,7 +19,7 @@ from retrieval.errors import RetrievalError
 from retrieval.index.nearest import cores, faiss_files
 from retrieval.index.nearest.exact import matrix_products
 from retrieval.index.nearest.faiss_options import Settings, empty, project
-from retrieval.index.nearest.structure import Floats, Positions
+from retrieval.index.nearest.structure import Floats, Positions, finite
 
 _CODE = r"(Flat|SQ8|SQfp16|PQ\d{1,4}x4fs|RaBitQ(fs)?)"
 _KNOWN = re.compile(
@@ -77,9 +77,9 @@ class FaissStructure:
             with matrix_products(True):
                 if not index.is_trained:
                     rows = seeded(seed).permutation(n)[: max(_SAMPLE, 64 * lists)]
-                    index.train(_finite(vectors[np.sort(rows)]))
+                    index.train(finite(vectors[np.sort(rows)]))
                 for start in range(0, n, piece):
-                    index.add(_finite(vectors[start : start + piece]))
+                    index.add(finite(vectors[start : start + piece]))
                     if progress is not None:
                         progress.update(len(vectors[start : start + piece]))
         except RuntimeError as error:  # too few vectors for a quantizer, or too short ones for a projection
@@ -166,9 +166,3 @@ class _Held:
 
 def _empty(factory: str, dim: int) -> Any:
     return empty(_KNOWN, lambda dim, factory: faiss.index_factory(dim, factory, faiss.METRIC_L2), factory, dim)
-
-
-def _finite(vectors: Floats) -> Floats:
-    if not np.isfinite(vectors).all():
-        raise RetrievalError("A vector holds numbers that are infinite or none; encode its picture again.")
-    return np.ascontiguousarray(vectors)

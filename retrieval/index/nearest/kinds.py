@@ -28,6 +28,7 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind("SymphonyQG", "symphony_structure", "SymphonyStructure", library="rabitqlib"),
+    Kind("Lists", "lists_structure", "ListsStructure"),
     Kind("B", "binary_structure", "BinaryStructure"),
     Kind("", "faiss_structure", "FaissStructure"),
 )

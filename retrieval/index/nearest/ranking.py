@@ -75,7 +75,8 @@ class Ranker:
             count: how many of many are worth scoring exactly, at least k; None for all.
             mask: bool (n,), which rows may be returned; all if None.
             exclude: what each query must not get.
-            worth: how many of the first that a query may get are looked at, at least count; None for all.
+            worth: how many of the first are looked at, but for what is excluded, which then decides nothing but by what
+                it is; None for all.
 
         Returns:
             scores (nq, k) and ids (nq, k), best first, equal scores by ascending id, padded with −inf and −1; and how
@@ -94,17 +95,19 @@ class Ranker:
 
             return scores, ids, sum(cores.in_parts(part, shape[0], cores.threads(shape[0], _EACH)))
         rows: Ids = found.astype(np.int64)
+        looked = rows >= 0
         if self._row_of is not None:
-            rows = np.where(rows < 0, -1, self._row_of[rows])
-        if mask is not None:
-            rows[~mask[rows]] = -1  # where it is -1 already, it stays so
+            rows = np.where(looked, self._row_of[rows], -1)
         if exclude is not None:
-            for row, each in zip(rows, exclude, strict=True):
+            for row, place, each in zip(rows, looked, exclude, strict=True):
                 if len(each):
                     left_out, ids = np.asarray(each, np.int64), self._ids[row]
-                    row[left_out[np.minimum(np.searchsorted(left_out, ids), len(left_out) - 1)] == ids] = -1
+                    out = left_out[np.minimum(np.searchsorted(left_out, ids), len(left_out) - 1)] == ids
+                    place[out & (row >= 0)], row[out] = False, -1
+        if mask is not None:
+            rows[~mask[rows]] = -1  # where it is -1 already, it stays so
         if worth is not None and worth < rows.shape[1]:
-            rows[np.cumsum(rows >= 0, axis=1) > worth] = -1
+            rows[np.cumsum(looked, axis=1) > worth] = -1
         if count is not None and self._vectors is not None and rows.shape[1] > 2 * count:
             rows = _shortlist(queries, self._vectors, rows, count)
         near = self._scores(queries, rows)

@@ -9,6 +9,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.errors import RetrievalError
+
 Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64] | npt.NDArray[np.uint32]
 """int64 wherever some are missing."""
@@ -79,3 +81,14 @@ class Structure(Protocol):
     def bytes(self) -> int:
         """About how much memory it takes."""
         ...
+
+
+def finite(vectors: Floats) -> Floats:
+    """The vectors, C-contiguous.
+
+    Raises:
+        RetrievalError: one holds numbers that are infinite or none.
+    """
+    if not np.isfinite(vectors).all():
+        raise RetrievalError("A vector holds numbers that are infinite or none; encode its picture again.")
+    return np.ascontiguousarray(vectors)
