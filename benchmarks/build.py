@@ -16,7 +16,9 @@ inputs, ready in memory.
 
 `of the slower` compares the build with the slower of the other two. They want the same cores, so on a CPU no program
 can do both at the speed of one: `of what sharing allows` compares with 1 / (1/decoding + 1/forward). `bound` is that
-bound by processor time, cores / (decoding + forward), which other work on the machine hardly changes.
+bound by processor time, cores / (decoding + forward), which other work on the machine hardly changes; `of what sharing
+allows, by processor time` compares the sum of the two with what the build takes, without what the same command takes
+when there is nothing left to do.
 """
 
 from __future__ import annotations
@@ -93,28 +95,40 @@ def timed(run: Callable[[], object]) -> tuple[float, float]:
 
 
 def reported(top: Path, *command: object) -> dict[str, Any]:
-    """What a command of a checkout reports, with the seconds that the process took."""
-    began = time.perf_counter()
+    """What a command of a checkout reports, with the seconds of its process, by the clock and of the processor."""
+    began, used = time.perf_counter(), processor_seconds_of_children()
     done = subprocess.run(
         [sys.executable, *map(str, command), "--json"],
         check=True,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(top)},
     )
-    return {**json.loads(done.stdout), "process_seconds": time.perf_counter() - began}
+    return {
+        **json.loads(done.stdout),
+        "process_seconds": time.perf_counter() - began,
+        "processor_seconds": processor_seconds_of_children() - used,
+    }
+
+
+def processor_seconds_of_children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def one_round(top: Path, folder: Path, out: Path, model: str, decoder: str) -> dict[str, float]:
     """A checkout's rates."""
     asked = ["--model", model, "--decoder", decoder]
     row = {**reported(top, Path(__file__).absolute(), "alone", "--folder", folder, *asked)}
-    del row["process_seconds"]
-    built = reported(top, top / "build_index.py", folder, "--out", out, *asked)
-    row["bound"] = 1e3 * cores() / (row["decoding, processor ms"] + row["forward, processor ms"])
+    del row["process_seconds"], row["processor_seconds"]
+    built, again = (reported(top, top / "build_index.py", folder, "--out", out, *asked) for _ in range(2))
+    two = row["decoding, processor ms"] + row["forward, processor ms"]
+    row["bound"] = 1e3 * cores() / two
     row["build"] = built["pictures_per_second"]
     row["build, whole process"] = built["total"] / built["process_seconds"]
     row["of the slower"] = row["build"] / min(row["decoding"], row["forward"])
     row["of what sharing allows"] = row["build"] * (1 / row["decoding"] + 1 / row["forward"])
+    row["build, processor ms"] = 1e3 * (built["processor_seconds"] - again["processor_seconds"]) / built["total"]
+    row["of what sharing allows, by processor time"] = two / row["build, processor ms"]
     return row
 
 
