@@ -22,7 +22,7 @@ _KINDS = (
     ("SymphonyQG", "#b5179e", r"SymphonyQG"),
     ("projected graph", "#d1495b", r"PCA\d+,(HNSW|NSG)"),
     ("graph", "#f08a4b", r"HNSW|NSG"),
-    ("projected lists", "#00798c", r"PCA\d+,IVF"),
+    ("projected lists", "#00798c", r"PCA\d+,IVF|Lists"),
     ("lists", "#66a182", r"IVF"),
     ("binary codes", "#8d6cab", r"B"),
     ("compressed, no structure", "#7d8597", r""),
