@@ -357,6 +357,8 @@ def measured(name: str, data: Path, out: Path, seeds: list[int]) -> dict[str, An
     place = LOGS / f"{name}.json"
     log = json.loads(place.read_text()) if place.exists() else {}
     LOGS.mkdir(exist_ok=True)
+    if 0 not in seeds and "recipe" not in log:
+        raise RetrievalError(f"{place} holds no seed 0 yet; let --seeds begin with 0.")
     for seed in sorted(seeds):
         run = trained(name, data, out, seed)
         # of a network to go on from its record's name, and not the place that it happened to have
@@ -371,7 +373,7 @@ def measured(name: str, data: Path, out: Path, seeds: list[int]) -> dict[str, An
             shutil.copyfile(run / "curves.csv", LOGS / f"{name}.csv")
         elif same:
             beside = {"figures": figures, **cost(run, encoder, Recipe(**settled)), "machine": describe()}
-            log["seeds"] = dict(sorted((others | {str(seed): beside}).items()))
+            log["seeds"] = dict(sorted((others | {str(seed): beside}).items(), key=lambda one: int(one[0])))
         else:
             raise RetrievalError(f"{place} is not of this recipe; let --seeds begin with 0.")
         write_durably(place, (json.dumps(log, indent=2) + "\n").encode())

@@ -92,7 +92,7 @@ typedef struct {
     const char *mask;
     float *scores;
     int64_t *hits;
-    Py_ssize_t nq, d, n, m, k, positions, worth;
+    Py_ssize_t nq, d, n, m, k, positions;
     int narrow; /* whether what was found is uint32, not int64 */
 } Job;
 
@@ -102,8 +102,7 @@ static inline void fetch(const Job *job, int64_t row) {
         __builtin_prefetch(at + line, 0, 2);
 }
 
-/* The rows that may be hits of one query, of the first that are worth a look: how many, or -1 where one is out of bounds.
-   */
+/* The rows that may be hits of one query: how many, or -1 where one is out of bounds. */
 static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
     const int64_t *excluded = NULL;
     Py_ssize_t leaving = 0, count = 0;
@@ -112,23 +111,17 @@ static Py_ssize_t named(const Job *job, Py_ssize_t query, Hit *hits) {
         excluded = job->excluded + job->nq + from;
         leaving = job->excluded[query] - from;
     }
-    Py_ssize_t looked = 0;
-    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m && looked < job->worth; place++) {
+    for (Py_ssize_t place = query * job->m; place < (query + 1) * job->m; place++) {
         int64_t row = job->narrow ? (int64_t)((const uint32_t *)job->found)[place] : ((const int64_t *)job->found)[place];
         if (row < 0)
             continue;
         if (row >= job->positions)
             return -1;
-        if (job->row_of && (row = job->row_of[row]) < 0) {
-            looked++;
+        if (job->row_of && (row = job->row_of[row]) < 0)
             continue;
-        }
         if (row >= job->n)
             return -1;
-        if (leaving && among(job->ids[row], excluded, leaving))
-            continue;
-        looked++;
-        if (job->mask && !job->mask[row])
+        if ((job->mask && !job->mask[row]) || (leaving && among(job->ids[row], excluded, leaving)))
             continue;
         hits[count++].row = row;
     }
@@ -324,7 +317,7 @@ static int64_t *ids_of_each(PyObject *lists, Py_ssize_t nq) {
     return flat;
 }
 
-enum { SCORES, HITS, QUERIES, FOUND, MASK, ARRAYS, EXCLUDED = ARRAYS, WORTH, GIVEN };
+enum { SCORES, HITS, QUERIES, FOUND, MASK, ARRAYS, EXCLUDED = ARRAYS, GIVEN };
 
 static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t given) {
     Ranker *ranker = (Ranker *)self;
@@ -337,12 +330,9 @@ static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t g
     int64_t *excluded = NULL;
     int array;
     if (given != GIVEN || ranker->vectors.obj == NULL) {
-        PyErr_SetString(PyExc_TypeError, "into(scores, ids, queries, found, mask, excluded, worth)");
+        PyErr_SetString(PyExc_TypeError, "into(scores, ids, queries, found, mask, excluded)");
         return NULL;
     }
-    const Py_ssize_t worth = args[WORTH] == Py_None ? PY_SSIZE_T_MAX : PyLong_AsSsize_t(args[WORTH]);
-    if (PyErr_Occurred())
-        return NULL;
     for (array = 0; array < ARRAYS; array++) {
         views[array].obj = NULL;
         if (args[array] == Py_None && array >= MASK)
@@ -356,7 +346,7 @@ static PyObject *ranker_into(PyObject *self, PyObject *const *args, Py_ssize_t g
         .queries = at[QUERIES], .vectors = ranker->vectors.buf, .found = at[FOUND], .row_of = ranker->row_of.buf,
         .ids = ranker->ids.buf, .mask = at[MASK], .scores = at[SCORES], .hits = at[HITS],
         .nq = counts[QUERIES] / ranker->d, .d = ranker->d, .n = ranker->n, .positions = ranker->positions,
-        .worth = worth, .narrow = views[FOUND].itemsize == 4,
+        .narrow = views[FOUND].itemsize == 4,
     };
     if (!job.nq || !counts[SCORES]) {
         answer = PyLong_FromLong(0);
@@ -847,7 +837,7 @@ static PyObject *unit_into(PyObject *module, PyObject *const *args, Py_ssize_t g
 
 static PyMethodDef ranker_methods[] = {
     {"into", (PyCFunction)(void (*)(void))ranker_into, METH_FASTCALL,
-     "into(scores, ids, queries, found, mask, excluded, worth): as ranking.rank describes them; how many queries have "
+     "into(scores, ids, queries, found, mask, excluded): as ranking.rank describes them; how many queries have "
      "fewer hits than columns."},
     {NULL, NULL, 0, NULL},
 };

@@ -1,6 +1,6 @@
 /* What index/nearest/lists_structure.py does with NumPy: of the lists nearest to each query what scores best, in few
    numbers of 8 bits. Numbers that decide are whole, or rounded from sums of twice the precision, so that both name the
-   same whatever the processor. */
+   same whatever the processor, but for a sum that lies between two roundings. */
 
 #include "_kernel.h"
 
@@ -21,6 +21,8 @@ typedef double doubles __attribute__((vector_size(8 * HALF), aligned(8), may_ali
 
 /* The code of zero. */
 #define ZERO 128
+/* Named ones up to which keeping the best in order costs less than sorting them all. */
+#define FEW 64
 /* The most numbers that a vector is kept as. */
 #define MOST 128
 /* Below 2 to this power sums of whole numbers are exact in float32. */
@@ -38,38 +40,55 @@ typedef struct {
     int64_t at;
 } Named;
 
+/* The best of those that came so far: up to FEW of them in order, of more at times twice as many. */
+typedef struct {
+    Named *named;
+    Py_ssize_t size, most;
+    double worst; /* below which nothing comes among them any more */
+} Best;
+
 static inline int worse(Named a, Named b) { return a.score < b.score || (a.score == b.score && a.at > b.at); }
 
-/* Put one in among the `most` best, a heap with the worst at its root; how many there are then. */
-static inline Py_ssize_t keep(Named *heap, Py_ssize_t size, Py_ssize_t most, Named one) {
-    if (size == most && !worse(heap[size - 1], one))
-        return size;
-    Py_ssize_t at = size < most ? size++ : size - 1;
-    for (; at > 0 && worse(heap[at - 1], one); at--)
-        heap[at] = heap[at - 1];
-    heap[at] = one;
-    return size;
+static int compare(const void *a, const void *b) {
+    return worse(*(const Named *)a, *(const Named *)b) - worse(*(const Named *)b, *(const Named *)a);
 }
 
-/* The heap in order, best first. */
-static inline void in_order(Named *heap, Py_ssize_t size) {
-    while (size > 1) {
-        const Named last = heap[0], one = heap[--size];
-        Py_ssize_t at = 0;
-        for (Py_ssize_t child = 1; child < size; child = 2 * at + 1) {
-            child += child + 1 < size && worse(heap[child + 1], heap[child]);
-            if (!worse(heap[child], one))
-                break;
-            heap[at] = heap[child];
-            at = child;
-        }
-        heap[at] = one;
-        heap[size] = last;
+static void cut(Best *best) {
+    qsort(best->named, best->size, sizeof(Named), compare);
+    if (best->size >= best->most) {
+        best->size = best->most;
+        best->worst = best->named[best->most - 1].score;
     }
 }
 
+static inline __attribute__((always_inline)) void keep(Best *best, Named one) {
+    if (best->most > FEW) {
+        best->named[best->size++] = one;
+        if (best->size == 2 * best->most)
+            cut(best);
+        return;
+    }
+    Py_ssize_t at = best->size;
+    if (at < best->most)
+        best->size++;
+    else if (worse(one, best->named[--at]))
+        return;
+    for (; at > 0 && worse(best->named[at - 1], one); at--)
+        best->named[at] = best->named[at - 1];
+    best->named[at] = one;
+    if (best->size == best->most)
+        best->worst = best->named[best->most - 1].score;
+}
+
+/* All that were kept, best first. */
+static inline Py_ssize_t in_order(Best *best) {
+    if (best->most > FEW)
+        cut(best);
+    return best->size;
+}
+
 /* A bit for each that is set. */
-static inline uint32_t bits_of(ints which) {
+static inline __attribute__((always_inline)) uint32_t bits_of(ints which) {
     static const ints bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
     const flags set = (flags)(which & bit);
     int64_t some = 0;
@@ -78,11 +97,10 @@ static inline uint32_t bits_of(ints which) {
     return (uint32_t)(some | some >> 32);
 }
 
-/* `found`: int64 (nq, m), best first, -1 where there is none. `named`: room for m, `chosen` for so many probes, `near` for
-   a float32 number a list. */
+/* `found`: int64 (nq, m), best first, -1 where there is none. `near`: room for a float32 number a list. */
 EACH_PROCESSOR static void search(
-    const Lists *lists, const float *query, Py_ssize_t nq, int64_t *found, Py_ssize_t m, Py_ssize_t probes, Named *named,
-    Named *chosen, float *near) {
+    const Lists *lists, const float *query, Py_ssize_t nq, int64_t *found, Py_ssize_t m, Best *hits, Best *chosen,
+    float *near) {
     const Py_ssize_t d = lists->d, width = lists->width;
     const int32_t *starts = lists->starts.buf, *positions = lists->positions.buf;
     const float *steps = lists->steps.buf;
@@ -127,7 +145,8 @@ EACH_PROCESSOR static void search(
             whole += rounded[i];
         }
         /* the nearest lists */
-        Py_ssize_t there = 0;
+        chosen->size = 0;
+        chosen->worst = -INFINITY;
         const doubles *centres = lists->centres.buf;
         for (Py_ssize_t first = 0; first < lists->lists; first += SIDE) {
             doubles low[2] = {{0}}, high[2] = {{0}};
@@ -148,19 +167,20 @@ EACH_PROCESSOR static void search(
               nearness = {{__builtin_convertvector(low[0] - halves[0], fewer),
                            __builtin_convertvector(high[0] - halves[1], fewer)}};
             *(some_floats *)(near + first) = inner.all;
-            const float least = there < probes ? -INFINITY : (float)chosen[probes - 1].score;
-            for (uint32_t passing = bits_of(nearness.all > least); passing; passing &= passing - 1) {
+            for (uint32_t passing = bits_of(nearness.all >= (float)chosen->worst); passing; passing &= passing - 1) {
                 const int list = __builtin_ctz(passing);
                 const Named one = {nearness.each[list], first + list};
-                there = keep(chosen, there, probes, one);
+                keep(chosen, one);
             }
         }
         /* and what is in them */
-        Py_ssize_t count = 0;
-        for (Py_ssize_t probe = 0; probe < there; probe++) {
-            const int64_t list = chosen[probe].at;
+        hits->size = 0;
+        hits->worst = -INFINITY;
+        const Py_ssize_t probes = in_order(chosen);
+        for (Py_ssize_t probe = 0; probe < probes; probe++) {
+            const int64_t list = chosen->named[probe].at;
             const double base = near[list], step = steps[list] * unit, per_step = 1 / step;
-            double limit = count < m ? -INFINITY : floor((named[m - 1].score - base) * per_step + ZERO * whole) - 1;
+            double worst = hits->worst, limit = floor((worst - base) * per_step + ZERO * whole) - 1;
             for (int32_t block = starts[list]; block < starts[list + 1]; block++) {
                 const words *word = (const words *)lists->codes.buf + block * (width / 4);
                 floats sums[4] = {{0}};
@@ -177,14 +197,17 @@ EACH_PROCESSOR static void search(
                     if (position < 0)
                         continue;
                     const Named one = {base + step * (sum[place] - ZERO * whole), position};
-                    count = keep(named, count, m, one);
-                    if (count == m)
-                        limit = floor((named[m - 1].score - base) * per_step + ZERO * whole) - 1;
+                    keep(hits, one);
+                    if (hits->worst > worst) {
+                        worst = hits->worst;
+                        limit = floor((worst - base) * per_step + ZERO * whole) - 1;
+                    }
                 }
             }
         }
+        const Py_ssize_t count = in_order(hits);
         for (Py_ssize_t i = 0; i < m; i++)
-            found[i] = i < count ? named[i].at : -1;
+            found[i] = i < count ? hits->named[i].at : -1;
     }
 }
 
@@ -194,7 +217,7 @@ static int lists_init(PyObject *self, PyObject *args, PyObject *names) {
     Py_buffer *views[7] = {&lists->rotation, &lists->centres, &lists->halves, &lists->steps,
                            &lists->starts,   &lists->codes,   &lists->positions};
     static const Py_ssize_t sizes[7] = {8, 8, 8, 4, 4, 4, 4};
-    Py_ssize_t counts[7];
+    Py_ssize_t counts[7], width;
     if (names != NULL && PyDict_Size(names)) {
         PyErr_SetString(PyExc_TypeError, "Lists takes no names");
         return -1;
@@ -204,30 +227,28 @@ static int lists_init(PyObject *self, PyObject *args, PyObject *names) {
         return -1;
     }
     if (!PyArg_ParseTuple(
-            args, "nOOOOOOO", &lists->width, &given[0], &given[1], &given[2], &given[3], &given[4], &given[5], &given[6]))
+            args, "nOOOOOOO", &width, &given[0], &given[1], &given[2], &given[3], &given[4], &given[5], &given[6]))
         return -1;
     for (int array = 0; array < 7; array++) {
         numbers(given[array], views[array], PyBUF_SIMPLE, sizes[array], &counts[array]);
         if (PyErr_Occurred())
             return -1;
     }
-    const Py_ssize_t width = lists->width;
-    int fits = width >= SIDE && width <= MOST && width % SIDE == 0 && counts[0] > 0 && counts[0] % width == 0;
-    if (fits) {
-        const int32_t *starts = lists->starts.buf;
-        lists->d = counts[0] / width;
-        lists->lists = counts[2];
-        const Py_ssize_t blocks = counts[6] / SIDE;
-        fits = lists->lists > 0 && lists->lists % SIDE == 0 && counts[1] == lists->lists * width &&
-               counts[3] == lists->lists && counts[4] == lists->lists + 1 && counts[6] == blocks * SIDE &&
-               counts[5] == blocks * SIDE * (width / 4) && starts[0] == 0 && starts[lists->lists] == blocks;
-        for (Py_ssize_t list = 0; fits && list < lists->lists; list++)
-            fits = starts[list] <= starts[list + 1];
-    }
+    const int32_t *starts = lists->starts.buf;
+    const Py_ssize_t count = counts[2], blocks = counts[6] / SIDE;
+    int fits = width >= SIDE && width <= MOST && width % SIDE == 0 && counts[0] > 0 && counts[0] % width == 0 &&
+               count > 0 && count % SIDE == 0 && counts[1] == count * width && counts[3] == count &&
+               counts[4] == count + 1 && counts[6] == blocks * SIDE && counts[6] <= INT32_MAX &&
+               counts[5] == blocks * SIDE * (width / 4) && starts[0] == 0 && starts[count] == blocks;
+    for (Py_ssize_t list = 0; fits && list < count; list++)
+        fits = starts[list] <= starts[list + 1];
     if (!fits) {
         PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
         return -1;
     }
+    lists->width = width;
+    lists->d = counts[0] / width;
+    lists->lists = count;
     return 0;
 }
 
@@ -245,7 +266,7 @@ static void lists_dealloc(PyObject *self) {
 static PyObject *lists_into(PyObject *self, PyObject *const *args, Py_ssize_t given) {
     Lists *lists = (Lists *)self;
     Py_buffer found = {.obj = NULL}, queries = {.obj = NULL};
-    Py_ssize_t named, asked;
+    Py_ssize_t places, asked;
     PyObject *answer = NULL;
     char *room = NULL;
     if (given != 3 || lists->lists == 0) {
@@ -253,29 +274,30 @@ static PyObject *lists_into(PyObject *self, PyObject *const *args, Py_ssize_t gi
         return NULL;
     }
     Py_ssize_t probes = PyLong_AsSsize_t(args[2]);
-    if (PyErr_Occurred() || !numbers(args[0], &found, PyBUF_WRITABLE, 8, &named) ||
+    if (PyErr_Occurred() || !numbers(args[0], &found, PyBUF_WRITABLE, 8, &places) ||
         !numbers(args[1], &queries, PyBUF_SIMPLE, 4, &asked))
         goto end;
-    const Py_ssize_t nq = asked / lists->d, m = nq ? named / nq : 0;
-    if (probes < 1 || asked != nq * lists->d || named != nq * m) {
+    const Py_ssize_t nq = asked / lists->d, m = nq ? places / nq : 0;
+    if (probes < 1 || asked != nq * lists->d || places != nq * m) {
         PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
         goto end;
     }
     if (m) {
         probes = probes < lists->lists ? probes : lists->lists;
-        room = PyMem_Malloc((m + probes) * sizeof(Named) + lists->lists * sizeof(float));
+        const Py_ssize_t most_hits = m > FEW ? 2 * m : m, most_lists = probes > FEW ? 2 * probes : probes;
+        room = PyMem_Malloc((most_hits + most_lists) * sizeof(Named) + lists->lists * sizeof(float));
         if (room == NULL) {
             PyErr_NoMemory();
             goto end;
         }
-        Named *hits = (Named *)room, *chosen = hits + m;
-        float *near = (float *)(chosen + probes);
-        if (nq > 1) {
+        Best hits = {.named = (Named *)room, .most = m}, chosen = {.named = hits.named + most_hits, .most = probes};
+        float *near = (float *)(chosen.named + most_lists);
+        if (nq > 1 || m > FEW || probes > FEW) {
             Py_BEGIN_ALLOW_THREADS
-            search(lists, queries.buf, nq, found.buf, m, probes, hits, chosen, near);
+            search(lists, queries.buf, nq, found.buf, m, &hits, &chosen, near);
             Py_END_ALLOW_THREADS
         } else /* of so little work giving up the lock would be a good part */
-            search(lists, queries.buf, nq, found.buf, m, probes, hits, chosen, near);
+            search(lists, queries.buf, nq, found.buf, m, &hits, &chosen, near);
     }
     answer = Py_None;
     Py_INCREF(answer);

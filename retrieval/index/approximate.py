@@ -151,16 +151,17 @@ class Approximate:
             filtered: whether `allowed` comes of a filter, rather than of rows that are gone.
         """
         leaving = 0 if exclude is None else most(exclude)
+        if exclude is not None and len(queries) > 1 and any(len(each) != leaving for each in exclude):
+            return self._by_exclusion(queries, k, exclude, allowed, filtered)
         count = self._count(k, leaving, None if allowed is None else allowed.rows, filtered)
         if not count or not len(queries):
             return exact(self._rows, queries, k, exclude, allowed)
         times = self._parameters.get("candidates", 1)
-        worth = (count - leaving) * times  # of a query, whatever another one must not get
-        asked = count if times == 1 else min(count * times, self._size)
-        effort = self._parameters if k <= self._k else self._effort(k, SPARE[0])
+        asked = count + leaving if times == 1 else min(count * times + leaving, self._size)
+        effort = self._parameters if k <= self._k else self._effort(k)
         found = self._structure.candidates(queries, asked, effort)
         mask = None if allowed is None else allowed.mask
-        scores, ids, lacking = self._ranker.rank(queries, found, k, k + SPARE[0], mask, exclude, worth)
+        scores, ids, lacking = self._ranker.rank(queries, found, k, k + SPARE[0], mask, exclude)
         if not self._late and not lacking:
             return scores, ids
         rows, short = self._rows, np.flatnonzero(ids[:, -1] < 0)
@@ -172,25 +173,36 @@ class Approximate:
             scores[short], ids[short] = exact(rows, queries[short], k, own, allowed)
         return scores, ids
 
+    def _by_exclusion(
+        self, queries: Floats, k: int, exclude: Sequence[Sequence[int]], allowed: Returnable | None, filtered: bool
+    ) -> Answers:
+        """Each query with those that must not get as many ids: what one leaves out changes no answer to another."""
+        scores, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        lengths = np.array([len(each) for each in exclude])
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            own = [exclude[row] for row in rows.tolist()]
+            scores[rows], ids[rows] = self.search(queries[rows], k, own, allowed, filtered=filtered)
+        return scores, ids
+
     def _candidates(self, k: int, leaving: int, returnable: int | None, filtered: bool) -> int:
-        """How many candidates there should be for k neighbours where a query has at most `leaving` excluded; 0 where it
-        is better to look at every vector."""
-        n, spare = len(self._rows), SPARE[0] + leaving
-        count, few = k + spare, False
+        """How many candidates there should be for k neighbours, besides the `leaving` ids that a query must not get; 0
+        where it is better to look at every vector."""
+        n, count, few = len(self._rows), k + SPARE[0], False
         if returnable is not None:
             # Asking for more and dropping what may not be returned finds more, and faster, than having the structure
             # select: a graph that may return one node in ten still has to walk over the others.
-            count = spare + math.ceil(_MORE * k * n / max(returnable, 1))
+            count = SPARE[0] + math.ceil(_MORE * k * n / max(returnable, 1))
             few = filtered and returnable <= max(math.sqrt(_FEW * k * n), 10 * k)
         # A structure is no help where a good part of it is asked for, or where few may be returned.
-        return 0 if 10 * count > self._size or few or not k or not n else count
+        return 0 if 10 * (count + leaving) > self._size or few or not k or not n else count
 
-    def _effort(self, k: int, spare: int) -> Mapping[str, int]:
-        """The parameters for more neighbours than they were chosen for, k of them, of which `spare` more are looked at.
+    def _effort(self, k: int) -> Mapping[str, int]:
+        """The parameters for more neighbours than they were chosen for, k of them.
 
         An effort that finds ten finds few of a hundred. How many candidates are scored grows with k by itself.
         """
-        times = (k + spare) / (self._k + spare)
+        times = (k + SPARE[0]) / (self._k + SPARE[0])
         return {
             name: value if name == "candidates" else math.ceil(value * times)
             for name, value in self._parameters.items()

@@ -271,9 +271,12 @@ class Catalog(Database):
     def _know_shared(self, remembered: Remembered) -> None:
         """See which contents several items may have, once many were asked for one by one: most are of one item, and
         whoever knows that one then need not ask for others."""
+        if not self._marked:  # nothing is remembered
+            return
         remembered.asked += 1
         items = int(self.meta["items"])
-        if remembered.asked == items // _ASKED + 1 and items <= _LOOKED_THROUGH:
+        if not remembered.looked and remembered.asked > items // _ASKED and items <= _LOOKED_THROUGH:
+            remembered.looked = True
             ask = "SELECT sha256 FROM items GROUP BY sha256 HAVING count(*) > 1 LIMIT :most"
             found = [str(sha256) for (sha256,) in self.all(ask, most=_REMEMBERED + 1)]
             remembered.shared = frozenset(found) if len(found) <= _REMEMBERED else None

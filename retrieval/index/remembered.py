@@ -21,6 +21,7 @@ class Remembered:
         alike: by the checksum of a file the items whose files have it, by ascending id, also where there is none.
         by_content: the items by the checksums of their files; of several that share one any of them.
         asked: how often somebody has asked for the items of a checksum that are not kept.
+        looked: whether somebody has looked at all checksums since.
         shared: the checksums that several items may have; None while nobody knows.
     """
 
@@ -31,6 +32,7 @@ class Remembered:
         self.alike: dict[str, tuple[Item, ...]] = {}
         self.by_content: dict[str, Item] = {}
         self.asked = 0
+        self.looked = False
         self.shared: frozenset[str] | None = None
         self._alike = 0
 

@@ -180,7 +180,8 @@ def _best(scores: Vectors, count: int) -> tuple[Vectors, Ints]:
     """The best scores of each row, float32 (b, count), descending, and where they are, int64 (b, count)."""
     if compiled.kernel is None or count > KEPT:
         start = scores.shape[1] - count
-        where = np.argpartition(scores, start, axis=1)[:, start:]
+        # row by row, since places are wider than scores
+        where = np.stack([np.argpartition(row, start)[start:] for row in scores])
         best = np.take_along_axis(scores, where, axis=1)
         order = np.argsort(best, axis=1)[:, ::-1]
         return np.take_along_axis(best, order, axis=1), np.take_along_axis(where, order, axis=1)

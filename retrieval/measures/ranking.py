@@ -161,8 +161,6 @@ class Ranking:
 
     def precision(self, k: int) -> float:
         """P@k: relevant items among the first k, divided by k, even where fewer than k items were ranked."""
-        if k < 1:
-            raise RetrievalError(f"P@k was asked for k = {k}: k must be at least 1")
         return float(self._alone.precision(k)[0])
 
     def recall(self, k: int) -> float:
@@ -402,6 +400,8 @@ class RankingBlock:
         return hits
 
     def precision(self, k: int) -> Doubles:
+        if k < 1:
+            raise RetrievalError(f"P@k was asked for k = {k}: k must be at least 1")
         return self.hits(k) / k
 
     def recall(self, k: int) -> Doubles:
@@ -506,7 +506,7 @@ class RankingBlock:
         end = self._end(cutoff)
         last = end - 1
         inside = cutoff - self.above[last]
-        some = inside < self.size[last]
+        some = (inside > 0) & (inside < self.size[last])
         if some.any():
             values = values.copy()
             values[last[some]] = part(last[some], inside[some])

@@ -55,8 +55,8 @@ def _multiplies_bfloat16() -> bool:
 
 
 def precisions(name: str, device: torch.device) -> list[torch.dtype]:
-    """What to choose from by measurement: where the name leaves it open, a CPU that knows bfloat16 may be faster at it
-    without matrix tiles, too."""
+    """What to choose from by measurement: where the name leaves it open, a CPU that can compute bfloat16 may be faster
+    at it without instructions for it, too."""
     usual = choose_precision(name, device)
     both = name == "auto" and usual == torch.float32 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return [usual, torch.bfloat16] if both else [usual]

@@ -258,7 +258,7 @@ def test_counting_is_sorting_all(monkeypatch, kernel):
     for step, factor in ((1e-6, 1), (0.25, 1), (0.01, 1e-44), (0.01, 1e38)):
         scores = (np.round(rng.standard_normal((9, 3000)).clip(-3, 3) / step) * step * factor).astype(np.float32)
         scores[:, :50] = -np.inf
-        scores[0, 60:62] = 1e30, -1e30
+        scores[:, 60:62] = 1e30, -1e30
         picked = [scores[row, 50 + rng.permutation(2950)[:count]] for row, count in enumerate(COUNTS)]
         levels = [np.unique(some)[::-1] for some in picked]
         limits = np.cumsum([0, *(its.size for its in levels)])

@@ -9,7 +9,8 @@ Hyvönen, Roos 2024, "LoRANN: Low-Rank Matrix Factorization for Approximate Near
 all lists, in place of a regression for each, names as much of a trained embedding (docs/speed.md).
 
 The kernel does the work where it was compiled; what stands here says the same without. Both sum what decides in twice
-the precision, or in whole numbers below 2²⁴, so that they name the same candidates.
+the precision, or in whole numbers below 2²⁴, so that they name the same candidates, but for a sum that lies between two
+roundings.
 """
 
 from __future__ import annotations
@@ -104,8 +105,13 @@ class ListsStructure:
             raise RetrievalError(f"{factory} keeps {width} numbers of each vector, which has {dim}; take fewer.")
         if n < lists:
             raise RetrievalError(f"{factory} needs at least {lists:,} vectors, not {n:,}; take fewer lists.")
+        if n + _SIDE * lists > np.iinfo(np.int32).max:
+            raise RetrievalError(f"{factory} holds two billion vectors at most, not {n:,}.")
         sample = finite(vectors[np.sort(seeded(seed).permutation(n)[: max(_SAMPLE, 64 * lists)])])
-        second = sample.T.astype(np.float64) @ sample / len(sample)  # of inner products, so nothing is centred
+        second = np.zeros((dim, dim))  # of inner products, so nothing is centred
+        for start in range(0, len(sample), _PIECE):
+            some = sample[start : start + _PIECE].astype(np.float64)
+            second += some.T @ some
         rotation = np.ascontiguousarray(np.linalg.eigh(second)[1][:, ::-1][:, :width], np.float32)
         with matrix_products(True):
             groups = faiss.Kmeans(width, lists, niter=_ROUNDS, seed=seed, min_points_per_centroid=1)
@@ -118,20 +124,24 @@ class ListsStructure:
                 of[some] = groups.index.search(turned[some], 1)[1][:, 0]
                 if progress is not None:
                     progress.update(len(turned[some]))
-        order = np.argsort(of, kind="stable")
-        of = of[order]
-        apart = turned[order] - centres[of]
         steps = np.zeros(lists, np.float32)
-        np.maximum.at(steps, of, np.abs(apart).max(axis=1, initial=0))
+        for start in range(0, n, _PIECE):
+            some = slice(start, start + _PIECE)
+            turned[some] -= centres[of[some]]
+            np.maximum.at(steps, of[some], np.abs(turned[some]).max(axis=1))
         steps = np.maximum(steps / (_ZERO - 1), np.finfo(np.float32).tiny)
         sizes = np.bincount(of, minlength=lists)
         starts = np.zeros(lists + 1, np.int32)
         np.cumsum(-(-sizes // _SIDE), out=starts[1:])
-        place = np.arange(n) + (starts[:-1] * _SIDE - np.cumsum(sizes) + sizes)[of]
+        order = np.argsort(of, kind="stable")
+        place = np.arange(n) + (starts[:-1] * _SIDE - np.cumsum(sizes) + sizes)[of[order]]
         positions = np.full(starts[-1] * _SIDE, -1, np.int32)
         positions[place] = order
         codes = np.full((len(positions), width), _ZERO, np.uint8)
-        codes[place] = np.clip(np.rint(apart / steps[of, None]) + _ZERO, 0, 255)
+        for start in range(0, n, _PIECE):
+            some = order[start : start + _PIECE]
+            own = np.rint(turned[some] / steps[of[some], None]) + _ZERO
+            codes[place[start : start + _PIECE]] = np.clip(own, 0, 255)
         beside = np.ascontiguousarray(codes.reshape(-1, _SIDE, width // 4, 4).transpose(0, 2, 1, 3))
         return cls(factory, Arrays(rotation, centres, steps, starts, positions, beside), n)
 
@@ -141,19 +151,17 @@ class ListsStructure:
         try:
             lists, width = _parts(factory)
             shapes = [(dim, width), (lists, width), (lists,), (lists + 1,)]
-            if path.stat().st_size < 4 * sum(map(math.prod, shapes)):
+            blocks, rest = divmod(path.stat().st_size - 4 * sum(map(math.prod, shapes)), _SIDE * (4 + width))
+            if blocks < 0 or rest:
                 raise DamagedFileError(path, faiss_files.OTHER)
-            whole = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
-            blocks = (len(whole) - 4 * sum(map(math.prod, shapes))) // (_SIDE * (4 + width))
             shapes += [(blocks * _SIDE,), (blocks, width // 4, _SIDE, 4)]
-            ends = np.cumsum(
-                [np.dtype(kind).itemsize * math.prod(shape) for kind, shape in zip(_KINDS, shapes, strict=True)]
-            )
-            parts = zip(np.split(whole, ends), _KINDS, [*shapes, ()], strict=False)
+            whole = np.memmap(path, np.uint8, "r") if mapped else np.fromfile(path, np.uint8)
+            ends = np.cumsum([np.dtype(kind).itemsize * math.prod(of) for kind, of in zip(_KINDS, shapes, strict=True)])
+            parts = zip(np.split(whole, ends[:-1]), _KINDS, shapes, strict=True)
             arrays = Arrays(*(part.view(kind).reshape(shape) for part, kind, shape in parts))
-        except (OSError, RetrievalError) as error:
+        except (OSError, ValueError, RetrievalError) as error:
             raise DamagedFileError(path, faiss_files.OTHER) from error
-        if ends[-1] != len(whole) or not _whole(arrays, items):
+        if not _whole(arrays, items):
             raise DamagedFileError(path, faiss_files.OTHER)
         return cls(factory, arrays, items)
 
@@ -186,7 +194,7 @@ class ListsStructure:
 
     def candidates(self, queries: Floats, count: int, parameters: Mapping[str, int]) -> Positions:
         """See :meth:`retrieval.index.nearest.structure.Structure.candidates`."""
-        probes = parameters.get("nprobe", 1)
+        probes = min(max(1, parameters.get("nprobe", 1)), len(self._centres))
         found = np.empty((len(queries), count), np.int64)
         if self._compiled is None:
             for query, row in zip(queries, found, strict=True):
@@ -207,9 +215,9 @@ class ListsStructure:
             return None
         a = self._arrays
         centres = np.ascontiguousarray(self._centres.reshape(-1, _SIDE, self._width).transpose(0, 2, 1))
-        words = np.asarray(a.codes.view("<u4"), np.uint32)
-        kept = (a.steps, a.starts, words, a.positions)
-        return compiled.kernel.Lists(self._width, self._turning, centres, self._halves, *kept)
+        kept = zip((a.steps, a.starts, a.codes.view("<u4"), a.positions), ("f4", "i4", "u4", "i4"), strict=True)
+        native = (np.asarray(array, kind) for array, kind in kept)
+        return compiled.kernel.Lists(self._width, self._turning, centres, self._halves, *native)
 
     def _named(self, query: Floats, count: int, probes: int) -> npt.NDArray[np.int64]:
         """The candidates of one query (d,): (count,), best first, equal ones by ascending position, −1 where there is

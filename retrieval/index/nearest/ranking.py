@@ -64,7 +64,6 @@ class Ranker:
         count: int | None = None,
         mask: npt.NDArray[np.bool_] | None = None,
         exclude: Exclude = None,
-        worth: int | None = None,
     ) -> tuple[Floats, Ids, int]:
         """The k best of what is named.
 
@@ -75,8 +74,6 @@ class Ranker:
             count: how many of many are worth scoring exactly, at least k; None for all.
             mask: bool (n,), which rows may be returned; all if None.
             exclude: what each query must not get.
-            worth: how many of the first are looked at, but for what is excluded, which then decides nothing but by what
-                it is; None for all.
 
         Returns:
             scores (nq, k) and ids (nq, k), best first, equal scores by ascending id, padded with −inf and −1; and how
@@ -86,28 +83,24 @@ class Ranker:
         if self._compiled is not None:
             scores, ids = np.empty(shape, np.float32), np.empty(shape, np.int64)
             if shape[0] < 2 * _EACH:
-                return scores, ids, self._compiled.into(scores, ids, queries, found, mask, exclude, worth)
+                return scores, ids, self._compiled.into(scores, ids, queries, found, mask, exclude)
 
             def part(some: slice) -> int:
                 arrays = (array[some] for array in (scores, ids, queries, found))
-                lacking: int = self._compiled.into(*arrays, mask, None if exclude is None else exclude[some], worth)
+                lacking: int = self._compiled.into(*arrays, mask, None if exclude is None else exclude[some])
                 return lacking
 
             return scores, ids, sum(cores.in_parts(part, shape[0], cores.threads(shape[0], _EACH)))
         rows: Ids = found.astype(np.int64)
-        looked = rows >= 0
         if self._row_of is not None:
-            rows = np.where(looked, self._row_of[rows], -1)
-        if exclude is not None:
-            for row, place, each in zip(rows, looked, exclude, strict=True):
-                if len(each):
-                    left_out, ids = np.asarray(each, np.int64), self._ids[row]
-                    out = left_out[np.minimum(np.searchsorted(left_out, ids), len(left_out) - 1)] == ids
-                    place[out & (row >= 0)], row[out] = False, -1
+            rows = np.where(rows < 0, -1, self._row_of[rows])
         if mask is not None:
             rows[~mask[rows]] = -1  # where it is -1 already, it stays so
-        if worth is not None and worth < rows.shape[1]:
-            rows[np.cumsum(looked, axis=1) > worth] = -1
+        if exclude is not None:
+            for row, each in zip(rows, exclude, strict=True):
+                if len(each):
+                    left_out, ids = np.asarray(each, np.int64), self._ids[row]
+                    row[left_out[np.minimum(np.searchsorted(left_out, ids), len(left_out) - 1)] == ids] = -1
         if count is not None and self._vectors is not None and rows.shape[1] > 2 * count:
             rows = _shortlist(queries, self._vectors, rows, count)
         near = self._scores(queries, rows)
