@@ -88,9 +88,9 @@ static inline Py_ssize_t in_order(Best *best) {
 }
 
 /* A bit for each that is set. */
-static inline __attribute__((always_inline)) uint32_t bits_of(ints which) {
+static inline __attribute__((always_inline)) uint32_t bits_of(const ints *which) {
     static const ints bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
-    const flags set = (flags)(which & bit);
+    const flags set = (flags)(*which & bit);
     int64_t some = 0;
     for (int at = 0; at < HALF; at++)
         some |= set[at];
@@ -167,7 +167,8 @@ EACH_PROCESSOR static void search(
               nearness = {{__builtin_convertvector(low[0] - halves[0], fewer),
                            __builtin_convertvector(high[0] - halves[1], fewer)}};
             *(some_floats *)(near + first) = inner.all;
-            for (uint32_t passing = bits_of(nearness.all >= (float)chosen->worst); passing; passing &= passing - 1) {
+            const ints near_enough = nearness.all >= (float)chosen->worst;
+            for (uint32_t passing = bits_of(&near_enough); passing; passing &= passing - 1) {
                 const int list = __builtin_ctz(passing);
                 const Named one = {nearness.each[list], first + list};
                 keep(chosen, one);
@@ -191,7 +192,8 @@ EACH_PROCESSOR static void search(
                     sums[3] += rounded[i + 3] * __builtin_convertvector((ints)(*word >> 24), floats);
                 }
                 const floats sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-                for (uint32_t passing = bits_of(sum > (float)limit); passing; passing &= passing - 1) {
+                const ints above = sum > (float)limit;
+                for (uint32_t passing = bits_of(&above); passing; passing &= passing - 1) {
                     const int place = __builtin_ctz(passing);
                     const int32_t position = positions[block * SIDE + place];
                     if (position < 0)
