@@ -66,9 +66,8 @@ def _flat(d: int) -> list[str]:
 
 def _lists(n: int, d: int) -> list[str]:
     """Vectors in lists, of which the nearest few are looked at."""
-    out = []
+    out = in_few_numbers(n, d)
     for count in _list_counts(n):
-        out += [f"Lists{count}x{width}" for width in _parts(d, _NUMBERS)]
         out += [f"IVF{count},{codec}" for codec in ("Flat", "SQ8", *_fast_scan(d))]
         if d >= _SIGNS:
             # One bit a number says little where a few numbers have most of the spread; FAISS does not rotate by itself.
@@ -78,6 +77,11 @@ def _lists(n: int, d: int) -> list[str]:
         if d >= _SIGNS:
             out.append(f"BIVF{count}")
     return out
+
+
+def in_few_numbers(n: int, d: int) -> list[str]:
+    """Lists of vectors of which few numbers are kept, a half and a quarter; built in seconds, the most lists last."""
+    return [f"Lists{count}x{width}" for count in _list_counts(n) for width in _parts(d, _NUMBERS)]
 
 
 def _graphs(n: int, d: int) -> list[str]:

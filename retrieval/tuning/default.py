@@ -12,7 +12,7 @@ from retrieval.base.given import seeded
 from retrieval.base.progress import DELAY, note
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.tuning.candidates import FEWEST, PER_LIST, priced, projections
+from retrieval.tuning.candidates import FEWEST, PER_LIST, in_few_numbers, priced, projections
 from retrieval.tuning.choice import EXACT, Wishes, choose
 from retrieval.tuning.exploration import Budget, OutOfTimeError, Trying
 from retrieval.tuning.held_out import Trial
@@ -116,15 +116,16 @@ def is_fresh(index: Index) -> bool:
 
 
 def short_list(n: int, d: int) -> list[str]:
-    """What is tried by default for n vectors of d numbers, the first choice first; FAISS's alone, so that the index can
-    be searched wherever this program is installed."""
+    """What is tried by default for n vectors of d numbers, the first choice first; nothing that needs a library besides
+    FAISS, so that the index can be searched wherever this program is installed."""
     if n < FEWEST:
         return []
+    quick = in_few_numbers(n, d)[-1:]
     graphs = [*(f"PCA{width},HNSW32_SQ8" for width in projections(n, d)[:1] if d >= 96), "HNSW32_SQ8", "HNSW32,Flat"]
     if n < _MANY:
-        return graphs
+        return [*quick, *graphs]
     lists = 2 ** int(np.log2(min(16 * n**0.5, n / PER_LIST)))
-    return [f"IVF{lists},SQ8", *graphs]
+    return [*quick, f"IVF{lists},SQ8", *graphs]
 
 
 def seconds_exact(index: Index, seed: int = 0) -> float:

@@ -246,7 +246,9 @@ def sane(factory: str, n: int, d: int) -> None:
     if projected:
         assert int(projected[1]) <= d // 2 and n >= 2 * int(projected[1])
         d = int(projected[1])
-    if lists := re.search(r"IVF(\d+)", factory):
+    if few := re.fullmatch(r"Lists\d+x(\d+)", factory):
+        assert int(few[1]) <= min(d // 2, 128) and int(few[1]) % 16 == 0
+    if lists := re.search(r"(?:IVF|Lists)(\d+)", factory):
         assert int(lists[1]) >= 1 and PER_LIST * int(lists[1]) <= n
     if quantizer := re.search(r"PQ(\d+)x4fs", factory):
         assert int(quantizer[1]) >= 1 and d % int(quantizer[1]) == 0

@@ -134,7 +134,7 @@ def test_what_a_tuning_chose_is_kept_up(folder: Path, monkeypatch: pytest.Monkey
         assert index.structure is None
         index.add(clustered(1000, D, seed=13), named(1000, N + 1000))
         default_structure(index)
-        assert index.structure is not None and index.structure.factory == defaults.short_list(N, D)[0]
+        assert index.structure is not None and index.structure.factory == defaults.short_list(len(index), D)[0]
         for strange in ({}, {"chosen": 3}, {"chosen": {"factory": "IVF4,SQ8"}, "items": "x", "wishes": None}):
             index.record_tuning(strange)
             assert defaults._tuned(index) is None  # as if there were none
