@@ -110,8 +110,8 @@ class ListsStructure:
         sample = finite(vectors[np.sort(seeded(seed).permutation(n)[: max(_SAMPLE, 64 * lists)])])
         second = np.zeros((dim, dim))  # of inner products, so nothing is centred
         for start in range(0, len(sample), _PIECE):
-            some = sample[start : start + _PIECE].astype(np.float64)
-            second += some.T @ some
+            rows = sample[start : start + _PIECE].astype(np.float64)
+            second += rows.T @ rows
         rotation = np.ascontiguousarray(np.linalg.eigh(second)[1][:, ::-1][:, :width], np.float32)
         with matrix_products(True):
             groups = faiss.Kmeans(width, lists, niter=_ROUNDS, seed=seed, min_points_per_centroid=1)
@@ -139,8 +139,8 @@ class ListsStructure:
         positions[place] = order
         codes = np.full((len(positions), width), _ZERO, np.uint8)
         for start in range(0, n, _PIECE):
-            some = order[start : start + _PIECE]
-            own = np.rint(turned[some] / steps[of[some], None]) + _ZERO
+            its = order[start : start + _PIECE]
+            own = np.rint(turned[its] / steps[of[its], None]) + _ZERO
             codes[place[start : start + _PIECE]] = np.clip(own, 0, 255)
         beside = np.ascontiguousarray(codes.reshape(-1, _SIDE, width // 4, 4).transpose(0, 2, 1, 3))
         return cls(factory, Arrays(rotation, centres, steps, starts, positions, beside), n)
