@@ -27,7 +27,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -363,7 +363,7 @@ def measured(name: str, data: Path, out: Path, seeds: list[int]) -> dict[str, An
         run = trained(name, data, out, seed)
         # of a network to go on from its record's name, and not the place that it happened to have
         settled = json.loads((run / "recipe.json").read_text()) | {"init": RECORDS[name].recipe.init, "seed": 0}
-        same = "recipe" in log and Recipe(**log["recipe"]) == Recipe(**settled)  # what came later had its default then
+        same = "recipe" in log and alike(log["recipe"], settled)
         encoder = Encoder.load(run)
         figures = by_test_pictures(RECORDS[name], encoder, data)
         others = log.get("seeds", {}) if same else {}
@@ -378,6 +378,12 @@ def measured(name: str, data: Path, out: Path, seeds: list[int]) -> dict[str, An
             raise RetrievalError(f"{place} is not of this recipe; let --seeds begin with 0.")
         write_durably(place, (json.dumps(log, indent=2) + "\n").encode())
     return without_recipe(log)
+
+
+def alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two recipes say the same, but for what one leaves open; what came later had its default before."""
+    mine, its = (asdict(Recipe(**recipe)).values() for recipe in (one, other))
+    return all(a == b or None in (a, b) for a, b in zip(mine, its, strict=True))
 
 
 def cost(run: Path, encoder: Encoder, recipe: Recipe) -> dict[str, float]:

@@ -164,7 +164,7 @@ def test_seeds_are_added_to_the_log_of_the_same_recipe_alone(records, tmp_path, 
     assert records.measured("one", tmp_path, tmp_path, [0])["seeds"] == row["seeds"]
     # of another recipe, what the log holds says nothing beside this one
     log = tmp_path / "logs" / "one.json"
-    log.write_text(json.dumps(json.loads(log.read_text()) | {"recipe": dataclasses.asdict(recipe.replace(lr=0.5))}))
+    log.write_text(json.dumps(json.loads(log.read_text()) | {"recipe": dataclasses.asdict(recipe.replace(epochs=2))}))
     with pytest.raises(RetrievalError, match="begin with 0"):
         records.measured("one", tmp_path, tmp_path, [1])
     assert "seeds" not in records.measured("one", tmp_path, tmp_path, [0])
