@@ -117,9 +117,10 @@ def test_a_worker_is_killed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It is stopped first, so that it is lost in the middle of a task; the rest of its work goes to others."""
+    earlier = cluster.workers()  # of a build before, which may take a while to end
 
     def kill() -> None:
-        victim = cluster.workers()[0]
+        victim = next(worker for worker in cluster.workers() if worker not in earlier)
         os.kill(victim, signal.SIGSTOP)
         threading.Timer(0.5, os.kill, (victim, signal.SIGKILL)).start()
 
