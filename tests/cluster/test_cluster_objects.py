@@ -33,8 +33,10 @@ def test_pictures_in_a_store(
     server.put(name, "in/a//b.png", b"a name that is no path")
     address, model, on = f"s3://{name}/in", tiny.model(tmp_path_factory), RayCluster(cluster.address, 2)
 
+    earlier = cluster.workers()  # of a build before, which may take a while to end
+
     def kill() -> None:
-        os.kill(cluster.workers()[0], signal.SIGKILL)
+        os.kill(next(worker for worker in cluster.workers() if worker not in earlier), signal.SIGKILL)
 
     done, listening = once_at(2 * BATCH, kill)
     build(address, tmp_path / "alone", model=model, threads=1, batch=BATCH)
