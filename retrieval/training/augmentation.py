@@ -32,29 +32,27 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 def augment(
-    x: Tensor, names: tuple[str, ...], generator: torch.Generator, *, start: int = 0, of: int | None = None
+    x: Tensor, names: tuple[str, ...], generator: torch.Generator, *, mirrored: Tensor, start: int = 0
 ) -> Tensor:
-    """Each picture changed by its own draw.
+    """Each picture changed by its own draw, but for whether it is mirrored.
 
     Args:
         x: (n, c, h, w), any dtype; normalised pictures, so that 0 is an average grey.
         names: which of
 
-            - ``flip``: left–right, half of them;
+            - ``flip``: left–right, those that ``mirrored`` names;
             - ``affine``: turned, sheared, moved, and scaled along either side by itself, each evenly by up to
               :data:`TURN`, :data:`SHEAR`, :data:`MOVE` and :data:`SCALE`; beyond the edge lies what is at the edge;
             - ``shift``: by up to a sixteenth of the side each way, the border mirrored;
             - ``cutout``: a square of a quarter of the side set to 0 (DeVries and Taylor 2017).
         generator: a CPU generator; the draws are the same on every device.
-        start, of: ``x`` are the pictures from ``start`` on of a batch of so many, and change as they would with all of
-            it; by default they are all.
+        mirrored: bool (m,), of the whole batch.
+        start: ``x`` are the pictures from ``start`` on of the batch, and change as they would with all of it.
     """
-    n, _, height, width = x.shape
-    n = n if of is None else of
+    n, (height, width) = len(mirrored), x.shape[2:]
     own = slice(start, start + len(x))
     if "flip" in names:
-        chosen = torch.rand(n, generator=generator)[own].to(x.device) < 0.5
-        x = torch.where(chosen[:, None, None, None], x.flip(3), x)
+        x = torch.where(mirrored[own].to(x.device)[:, None, None, None], x.flip(3), x)
     if "affine" in names:
         grid = F.affine_grid(_affine(n, generator)[own].to(x), list(x.shape), align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)

@@ -156,7 +156,8 @@ class Engine:
         """
         labels = batch.labels.to(self.device)
         draws = torch.Generator().manual_seed(self._seed(*place))
-        x = augment(self._normalised(batch.pixels), self._augmentation, draws, start=batch.start, of=len(batch.labels))
+        pixels = self._normalised(batch.pixels)
+        x = augment(pixels, self._augmentation, draws, mirrored=batch.mirrored, start=batch.start)
         # all processes make equally many chunks, since batch normalisation waits for the others in each
         most = max(self.world.shares(len(labels)))
         chunks = x.tensor_split(-(-most // (self.recipe.chunk or most)))

@@ -164,7 +164,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
             precision,
             self.world,
         )
-        steps = itertools.repeat([Batch(pixels, labels, rows.start)])
+        steps = itertools.repeat([Batch(pixels, labels, labels % 2 == 0, rows.start)])
         return self.world.agreed(seconds_per_step(engine, steps, 0.0, STEPS) / TIMED)
 
     def make(self, saved: Saved | None) -> None:
@@ -188,7 +188,7 @@ class EmbeddingRun(Run[Recipe, Reading]):
         sampler = sampling.create(
             self.recipe, labels, None if self.train.levels is None else [*self.train.levels] * source.poses
         )
-        self.batches = Batches(sampler, source, labels, self.recipe.accumulate, self.world)
+        self.batches = Batches(sampler, source, labels, self.recipe.accumulate, asked.seed, self.world)
         if hasattr(self.network, "fit_to") and initial is None and not known:
             self.network.fit_to(source.sample(5000, asked.seed))
         self.preprocessing: Preprocessing = self.network.preprocessing

@@ -130,32 +130,40 @@ class Batch(NamedTuple):
     Attributes:
         pixels: uint8 (m, h, w, c), this process's; of one process alone m = n.
         labels: int64 (n,), of the whole batch.
+        mirrored: bool (n,), which of them ``flip`` shows in a mirror.
         start: which of the n the first of this process's pictures is.
     """
 
     pixels: Tensor
     labels: Tensor
+    mirrored: Tensor
     start: int = 0
 
 
 class Batches:
     """What the steps of an epoch learn from.
 
+    Whether a picture is mirrored is drawn for the first epoch and changes with each, so that a network sees either side
+    of all pictures in any two epochs (Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", section 3.6:
+    alternating flip).
+
     Args:
         sampler: which pictures make a batch.
         source: the pictures, which have ``labels`` int64 (n,).
         accumulate: batches a step; the last step of an epoch may have fewer.
+        seed: of which pictures are mirrored in the first epoch.
         world: the processes that share each batch.
     """
 
     def __init__(
-        self, sampler: Sampler, source: Source, labels: NDArray[np.int64], accumulate: int, world: World
+        self, sampler: Sampler, source: Source, labels: NDArray[np.int64], accumulate: int, seed: int, world: World
     ) -> None:
         self.sampler = sampler
         self.source = source
         self.labels = labels
         self.accumulate = accumulate
         self.world = world
+        self._first = seeded(seed, 0, 1).random(len(labels)) < 0.5  # no sampler draws from these numbers
 
     def __len__(self) -> int:
         """The steps of an epoch."""
@@ -165,8 +173,14 @@ class Batches:
         """The batches of each step of an epoch, without its first ``skip`` steps."""
         whole, ahead = itertools.tee(itertools.islice(self.sampler.epoch(number), skip * self.accumulate, None))
         read = self.source.stream(indices[self._rows(len(indices))] for indices in ahead)
+        mirrored = self._first ^ bool(number % 2)
         batches = (
-            Batch(pixels, torch.from_numpy(self.labels[indices]), self._rows(len(indices)).start)
+            Batch(
+                pixels,
+                torch.from_numpy(self.labels[indices]),
+                torch.from_numpy(mirrored[indices]),
+                self._rows(len(indices)).start,
+            )
             for indices, pixels in zip(whole, read, strict=True)
         )
         while step := list(itertools.islice(batches, self.accumulate)):

@@ -23,8 +23,10 @@ from retrieval.images import Preprocessing
 from retrieval.training import augmentation, engine, loop, losses, run_folder
 from retrieval.training.history import Monitor, read_history, spread
 from retrieval.training.loop import train
+from retrieval.training.processes import World
 from retrieval.training.recipe import CHOICES, PRESETS, Recipe, epochs_for
-from retrieval.training.training_set import Source
+from retrieval.training.sampling.balanced import ClassBatches
+from retrieval.training.training_set import Batches, Source
 
 QUICK = Recipe(
     widths="16,32",
@@ -328,17 +330,39 @@ def test_unlabelled_pictures_cannot_be_trained_on(tmp_path):
 def test_augmentation_changes_each_picture_by_its_own_draw():
     x = torch.arange(2 * 3 * 32 * 32, dtype=torch.float32).view(2, 3, 32, 32) + 1
     generator = torch.Generator().manual_seed
-    assert torch.equal(augmentation.augment(x, (), generator(0)), x)
-    flipped = augmentation.augment(x.repeat(50, 1, 1, 1), ("flip",), generator(0))
-    kinds = [torch.equal(flipped[i], x[i % 2]) for i in range(100)]
-    assert all(kind or torch.equal(flipped[i], x[i % 2].flip(2)) for i, kind in enumerate(kinds))
-    assert 25 < sum(kinds) < 75
-    shifted = augmentation.augment(x, ("shift",), generator(1))
+    second = torch.tensor([False, True])
+    assert torch.equal(augmentation.augment(x, (), generator(0), mirrored=second), x)
+    flipped = augmentation.augment(x, ("flip",), generator(0), mirrored=second)
+    assert torch.equal(flipped[0], x[0]) and torch.equal(flipped[1], x[1].flip(2))
+    shifted = augmentation.augment(x, ("shift",), generator(1), mirrored=second)
     assert shifted.shape == x.shape and set(shifted.unique().tolist()) <= set(x.unique().tolist())
-    cut = augmentation.augment(x, ("cutout",), generator(1))
+    cut = augmentation.augment(x, ("cutout",), generator(1), mirrored=second)
     assert ((cut == 0).sum((1, 2, 3)) == 3 * 8 * 8).all()
     with pytest.raises(RetrievalError, match="'flop'"):
         augmentation.parse("flip,flop")
+
+
+def test_a_picture_is_mirrored_in_every_other_epoch():
+    pictures = made_up(n=150)
+    source, sampler = Source(pictures, Preprocessing(12)), ClassBatches(pictures.labels, 4, 8, seed=0)
+
+    def mirrored(epoch, skip=0, seed=0):
+        steps = Batches(sampler, source, pictures.labels, 1, seed, World()).epoch(epoch, skip)
+        shown = [
+            (pixels.numpy().tobytes(), side)
+            for [batch] in steps
+            for pixels, side in zip(batch.pixels, batch.mirrored.tolist(), strict=True)
+        ]
+        found = dict(shown)
+        assert set(found.items()) == set(shown)  # what comes twice in an epoch looks the same
+        return found
+
+    sides = [mirrored(epoch) for epoch in range(3)]
+    assert len(sides[0]) == 150 and 50 < sum(sides[0].values()) < 100
+    assert sides[2] == sides[0] and all(sides[1][picture] != side for picture, side in sides[0].items())
+    assert mirrored(0, seed=1) != sides[0]
+    late = mirrored(1, skip=3)
+    assert 0 < len(late) < 150 and late.items() <= sides[1].items()
 
 
 def test_affine_augmentation_moves_a_point_to_where_its_matrix_says():
@@ -346,7 +370,7 @@ def test_affine_augmentation_moves_a_point_to_where_its_matrix_says():
     x = torch.zeros(n, 1, side, side)
     places = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij")) * 2.0 / side - 1 + 1 / side
     x[:] = torch.exp(-torch.from_numpy((places[0] - 0.3) ** 2 + (places[1] + 0.2) ** 2).float() / 0.01)
-    moved = augmentation.augment(x, ("affine",), torch.Generator().manual_seed(2))
+    moved = augmentation.augment(x, ("affine",), torch.Generator().manual_seed(2), mirrored=torch.zeros(n, dtype=bool))
     matrices = augmentation._affine(n, torch.Generator().manual_seed(2)).double().numpy()
     linear, shift = matrices[:, :, :2], matrices[:, :, 2]
     # never mirrored; areas change by 1.2² at most, lengths by little more than a fifth and a shear

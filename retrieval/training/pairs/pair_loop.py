@@ -128,7 +128,8 @@ class PairRun(Run[PairRecipe, PairReading]):
         self.network, self.options = build_pair_network(asked, self.train)
         source = Source(self.train, self.network.preprocessing)
         self.network.fit_to(source.sample(5000, asked.seed))
-        self.batches = Batches(self._sampler(drawn), source, self.train.labels, asked.accumulate, self.world)
+        sampler = self._sampler(drawn)
+        self.batches = Batches(sampler, source, self.train.labels, asked.accumulate, asked.seed, self.world)
         self.recipe = asked.resolve(
             channels=self.network.preprocessing.channels,
             pretrained=asked.net == "comparison" and networks.pretrained(asked.trunk),
