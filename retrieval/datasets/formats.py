@@ -6,7 +6,19 @@ import os
 from pathlib import Path
 
 from retrieval.base.text import printable
-from retrieval.datasets import archives, cifar10, class_folders, csv_list, digits, hdf5, mnist, official, omniglot, zips
+from retrieval.datasets import (
+    archives,
+    cifar10,
+    class_folders,
+    csv_list,
+    digits,
+    hdf5,
+    lake_runs,
+    mnist,
+    official,
+    omniglot,
+    zips,
+)
 from retrieval.datasets.picture_set import PictureSet, Progress
 from retrieval.errors import RetrievalError
 
@@ -55,6 +67,11 @@ def _folder(path: Path, progress: Progress | None) -> PictureSet:
         return omniglot.load(path, progress)
     if official.recognises(path):
         return official.load(path)
+    if lake_runs.unpacked(path):
+        raise RetrievalError(
+            f"{printable(path)!r} holds Lake's runs unpacked, whose folders are no classes; give their archive, "
+            "all_runs.zip, for one-shot trials."
+        )
     return class_folders.load(path)
 
 

@@ -60,6 +60,11 @@ def recognises(path: Path) -> bool:
         return any(_LABELS.fullmatch(name) for name in names)
 
 
+def unpacked(folder: Path) -> bool:
+    """Whether a folder holds what such an archive does."""
+    return any((place / "run01" / LABELS).is_file() for place in (folder, folder / "all_runs"))
+
+
 def load(path: Path, progress: Progress | None = None) -> Runs:
     """Read the runs.
 

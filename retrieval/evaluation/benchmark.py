@@ -90,17 +90,29 @@ class Judged:
 
     Attributes:
         rows: int64 (m,), places among the queries of those that count in it. rankings: of them.
+        unanswered: int64, places of those that ask in it and have no right answer.
     """
 
     setting: Setting
     rows: Ints
     rankings: measures.Rankings
-
-    def values(self, name: str) -> Doubles:
-        return self.rankings.values[name]
+    unanswered: Ints
 
     def called(self, name: str) -> str:
         return f"{self.setting.name} {name}".strip()
+
+    def counted(self, zero: bool) -> Ints:
+        """int64, the queries that a measure is of; `zero`: one for which those without a right answer count 0."""
+        return np.concatenate([self.rows, self.unanswered]) if zero else self.rows
+
+    def values(self, name: str, zero: bool) -> Doubles:
+        """What a measure is for each of these."""
+        found = self.rankings.values[name]
+        return np.concatenate([found, np.zeros(len(self.unanswered))]) if zero else found
+
+    def chance(self, name: str, zero: bool) -> float:
+        found = self.rankings.chance[name]
+        return found * len(self.rows) / len(self.counted(zero))
 
 
 def judged(ready: Prepared, asked: Asked, distractors: DistractorFile | None = None, memory: int = MEMORY) -> Judged:
@@ -130,7 +142,7 @@ def judged(ready: Prepared, asked: Asked, distractors: DistractorFile | None = N
             duplicate_score=ready.run.options.duplicate_score,
             advance=bar.update,
         )
-    return Judged(asked.setting, asked.rows[rankings.queries], rankings)
+    return Judged(asked.setting, asked.rows[rankings.queries], rankings, np.delete(asked.rows, rankings.queries))
 
 
 def _moved(lists: list[Ints] | None, place: Ints) -> list[Ints] | None:
@@ -144,7 +156,8 @@ def _moved(lists: list[Ints] | None, place: Ints) -> list[Ints] | None:
 def reported(ready: Prepared, settings: list[Judged]) -> Report:
     """What the settings came to, as a report."""
     run, protocol = ready.run, ready.protocol
-    rows = np.unique(np.concatenate([one.rows for one in settings]))
+    answered = np.unique(np.concatenate([one.rows for one in settings]))
+    rows = np.unique(np.concatenate([one.counted(bool(protocol.zeros)) for one in settings]))
     labels = ready.queries.labels
     over = run.over == "classes" and bool((labels[rows] >= 0).all())
     run.over = "classes" if over else "queries"
@@ -152,15 +165,19 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
     columns: dict[str, Doubles] = {}
     with run.timed("intervals"):
         for one in settings:
-            table = np.stack([one.values(name) for name in protocol.measures], axis=1)
-            intervals = measures.mean_intervals(
-                table, over=labels[one.rows] if over else None, limits=protocol.limits, confidence=CONFIDENCE
-            )
-            for column, (name, interval) in enumerate(zip(protocol.measures, intervals, strict=True)):
-                figures_.append(Measure.of(one.called(name), interval, one.rankings.chance[name]))
-                values = np.full(len(rows), np.nan)
-                values[np.searchsorted(rows, one.rows)] = table[:, column]
-                columns[one.called(name)] = values
+            found: dict[str, measures.Interval] = {}
+            for zero in {name in protocol.zeros for name in protocol.measures}:
+                names = [name for name in protocol.measures if (name in protocol.zeros) == zero]
+                counted = one.counted(zero)
+                table = np.stack([one.values(name, zero) for name in names], axis=1)
+                of = labels[counted] if over else None
+                intervals = measures.mean_intervals(table, over=of, limits=protocol.limits, confidence=CONFIDENCE)
+                found |= dict(zip(names, intervals, strict=True))
+                for name, values in zip(names, table.T, strict=True):
+                    column = columns[one.called(name)] = np.full(len(rows), np.nan)
+                    column[np.searchsorted(rows, counted)] = values
+            for name in protocol.measures:
+                figures_.append(Measure.of(one.called(name), found[name], one.chance(name, name in protocol.zeros)))
     if protocol.clusters or run.options.clustering:
         if (labels < 0).all():
             raise RetrievalError(
@@ -179,14 +196,14 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
     return Report(
         subject=run.subject,
         data=run.data,
-        protocol=protocol.asked.format(queries=f"{len(rows):,}", gallery=f"{settings[0].rankings.gallery:,}"),
+        protocol=protocol.asked.format(queries=f"{len(answered):,}", gallery=f"{settings[0].rankings.gallery:,}"),
         measures=tuple(figures_),
         counts={
-            "queries": len(rows),
+            "queries": len(answered),
             "gallery": settings[0].rankings.gallery,
-            "classes": len(np.unique(labels[rows][labels[rows] >= 0])),
+            "classes": len(np.unique(labels[answered][labels[answered] >= 0])),
             "queries_without_label": max(one.rankings.unlabelled_queries for one in settings),
-            "queries_without_relevant": len(asked) - len(rows),
+            "queries_without_relevant": len(asked) - len(answered),
             "gallery_without_label": settings[0].rankings.unlabelled_gallery,
             "near_duplicates": sum(one.rankings.near_duplicates_in_all for one in settings),
             "unreadable": run.unreadable,
@@ -222,6 +239,7 @@ def _of_pairs(ready: Prepared, count: int) -> list[Measure]:
         found,
         np.isin(found.queries * width + found.items, truth),
         positives,
+        ks=ready.protocol.found_at,
         confidence=CONFIDENCE,
         seed=ready.run.options.seed,
     )
@@ -233,6 +251,7 @@ def _of_pairs(ready: Prepared, count: int) -> list[Measure]:
         Measure.of("µAP", measured.average_precision),
         Measure.of("µAP, wrong first", measured.wrong_first),
         Measure.of("recall at 90 % precision", measured.recall),
+        *(Measure.of(f"recall@{k} of the best pairs", interval) for k, interval in measured.found.items()),
     ]
 
 
@@ -251,6 +270,16 @@ def _explain(run: Evaluation, protocol: Protocol, settings: list[Judged]) -> Non
         run.notes.append(f"Published: {one.what}: {shown} ({one.source}).")
 
 
+def _never_seen(ready: Prepared) -> list[Ints]:
+    """For each query what is ignored in every setting in which it asks: copies of it there do not answer it."""
+    found: dict[int, Ints] = {}
+    for asked in ready.asked():
+        for place, row in enumerate(asked.rows.tolist()):
+            its = np.zeros(0, np.int64) if asked.ignored is None else asked.ignored[place]
+            found[row] = np.intersect1d(found[row], its) if row in found else its
+    return [found.get(row, np.zeros(0, np.int64)) for row in range(len(ready.queries))]
+
+
 def _traps(ready: Prepared) -> tuple[traps.Finding, ...]:
     """Near-duplicates of queries in the gallery and in the training, and what else `evaluate --traps` looks for.
 
@@ -263,7 +292,7 @@ def _traps(ready: Prepared) -> tuple[traps.Finding, ...]:
     if (ready.own >= 0).any():
         found = trap_search.look(gallery, None, shelf, seed=seed)
     else:
-        found = trap_search.look(queries, gallery, asking, shelf, seed=seed)
+        found = trap_search.look(queries, gallery, asking, shelf, ignored=_never_seen(ready), seed=seed)
     taught = pictures.select(pictures.splits != "test")
     if len(taught):
         learned = None if ready.encoder is None else encode(ready.encoder, taught, "training pictures")

@@ -161,14 +161,17 @@ def _measured(
                 seen[one.ignored[place]] = False
             if ready.own[row] >= 0:
                 seen[ready.own[row]] = False
-            if not (right & seen).any():
-                continue
-            scores = np.vecdot(shelf, as_numbers(ready.queries.vectors[row])).astype(np.float64)
-            scores[anew.ids] = ABOVE + _levels(anew)
-            ranking = Ranking.of(scores[seen], right[seen])
-            for name, measure in ready.protocol.measures.items():
+            protocol = ready.protocol
+            if (right & seen).any():
+                scores = np.vecdot(shelf, as_numbers(ready.queries.vectors[row])).astype(np.float64)
+                scores[anew.ids] = ABOVE + _levels(anew)
+                ranking = Ranking.of(scores[seen], right[seen])
+                values = {name: measure(ranking) for name, measure in protocol.measures.items()}
+            else:
+                values = dict.fromkeys(protocol.zeros, 0.0)
+            for name, value in values.items():
                 column = columns.setdefault(f"{one.setting.name} {name}".strip(), np.full(len(names), np.nan))
-                column[turn[row]] = measure(ranking)
+                column[turn[row]] = value
     return columns
 
 

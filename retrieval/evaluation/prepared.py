@@ -138,7 +138,8 @@ def prepare(
         raise RetrievalError(f"a model says itself what its vectors are: leave --codes out with --model {model!r}")
     official, pictures = _read(protocol, folder)
     run = Evaluation(subject, protocol.title, options, options.over or "queries")
-    _warn_of_sizes(run, protocol, official)
+    if official.note:
+        run.notes.append(official.note)
     encoder = None
     if vectors is not None:
         whole = _given(run, Path(vectors), pictures.select(official.order))
@@ -149,6 +150,9 @@ def prepare(
         _warn_of_classes(run, encoder, whole, protocol)
     if official.sets is not None:
         shown = official.sets[official.order][whole.rows]
+        # an item that shows none of the classes is wrong for everybody, as if it showed one that nobody asks for
+        nothing = ~shown.any(axis=1) & (whole.rows >= len(official.asks))
+        shown = np.column_stack([shown, nothing])
         classes = tuple(str(column) for column in range(shown.shape[1]))
         whole = replace(whole, sets=shown, classes=classes)
     if protocol.codes and whole.vectors.dtype != np.uint8:
@@ -165,6 +169,7 @@ def prepare(
     order = official.order
     there = np.full(len(order), -1)
     there[whole.rows] = np.arange(len(whole))
+    _warn_of_sizes(run, protocol, official, there >= 0)
     spot = np.full(int(order.max()) + 1, -1)
     spot[order] = there
     ranked = official.asks if official.ranked is None else official.ranked
@@ -195,12 +200,15 @@ def _read(protocol: Protocol, folder: Path) -> tuple[OfficialSet, PictureSet]:
     return protocol.divides(tuple(pictures.names), pictures.labels, pictures.splits), pictures
 
 
-def _warn_of_sizes(run: Evaluation, protocol: Protocol, official: OfficialSet) -> None:
+def _warn_of_sizes(run: Evaluation, protocol: Protocol, official: OfficialSet, there: npt.NDArray[np.bool_]) -> None:
+    """Say where the numbers of pictures are not the official ones; `there` says which of `official.order` are read."""
     if protocol.sizes is None:
         return
     training, asking, ranked = protocol.sizes
     train = sum(split != "test" for split in official.splits)
-    here = (train, len(official.asks), len(official.asks if official.ranked is None else official.ranked))
+    read = official.order[there]
+    answering = official.asks if official.ranked is None else official.ranked
+    here = (train, np.isin(official.asks, read).sum(), np.isin(answering, read).sum())
     if here[1:] != (asking, ranked) or (train and train != training):
         run.notes.append(
             f"This is not the official set: {here[0]:,} pictures train, {here[1]:,} ask and {here[2]:,} are ranked, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ def look(
     asking: PictureSet | None = None,
     shelf: PictureSet | None = None,
     *,
+    ignored: Sequence[np.ndarray] = (),
     seed: int,
 ) -> tuple[traps.Finding, ...]:
     """Look for every trap, the worst first; its examples have names.
@@ -35,6 +37,7 @@ def look(
         gallery: who is asked, also what the model may have been trained on; None: the queries themselves.
         asking: the queries' pictures, for their perceptual hashes; None: there are none.
         shelf: the gallery's.
+        ignored: for each query the rows of the gallery that are left out of its ranking; where there is a gallery.
         seed: of what is drawn.
     """
     hashes = None if asking is None else _hashes(asking, queries.rows)
@@ -49,7 +52,7 @@ def look(
     both = (hashes, theirs) if hashes is not None and theirs is not None else (None, None)
     ask, answer = dict(enumerate(queries.names.tolist())), dict(enumerate(gallery.names.tolist()))
     findings = [
-        traps.find_leakage_between(neighbours, scores, *both).called(ask, answer),
+        traps.find_leakage_between(neighbours, scores, *both, ignored=ignored).called(ask, answer),
         traps.find_collapse(queries.numbers, labels, names, seed=seed).called(ask),
     ]
     if (gallery.labels >= 0).any():

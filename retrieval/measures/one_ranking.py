@@ -43,11 +43,14 @@ class OneRanking:
         wrong_first: the same where of equal scores the wrong pairs come first, as the program of the Image Similarity
             Challenge counts it.
         recall: the highest recall at a threshold whose precision is at least the one that was asked for; 0 without one.
+        found: for each k that was asked for the share of all right pairs that are among the first k of their query in
+            this ranking; of equal scores the others come first, as that program counts it.
     """
 
     average_precision: Interval
     wrong_first: Interval
     recall: Interval
+    found: dict[int, Interval]
 
 
 def best_pairs(queries: npt.ArrayLike, gallery: npt.ArrayLike, count: int) -> Pairs:
@@ -101,6 +104,7 @@ def one_ranking(
     positives: Ints,
     *,
     precision: float = 0.9,
+    ks: tuple[int, ...] = (),
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -111,7 +115,7 @@ def one_ranking(
         pairs: as :func:`best_pairs` gives them.
         right: bool (p,), which of them are.
         positives: int64 (nq,), how many right items each query has, found or not.
-        precision: that `recall` is taken at.
+        precision: that `recall` is taken at. ks: that `found` is.
         confidence, resamples, seed: of the intervals; whole queries are drawn, those that nothing is right for, too.
 
     Raises:
@@ -126,18 +130,43 @@ def one_ranking(
     exact = 0.0
     if truth.any():
         exact = replace(Ranking.of(scores, truth), total=total).average_precision()
+    hits = _found(asking, scores, truth, ks, len(positives))
     values, low, high = bootstrap(
-        lambda times: _weighted(times, truth, asking, last, positives, precision),
+        lambda times: (*_weighted(times, truth, asking, last, positives, precision), *_shares(times, hits, positives)),
         len(positives),
         confidence=confidence,
         resamples=resamples,
         seed=seed,
     )
     n = len(positives)
-    worst, recall = (Interval(float(values[c]), float(low[c]), float(high[c]), n) for c in range(2))
+    ends = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
+    worst, recall, *found = (Interval(*one, n) for one in ends)
     tied = not last.all()
-    ends = (np.nan, np.nan) if tied else (worst.low, worst.high)
-    return OneRanking(Interval(exact, *ends, n), worst, recall)
+    low_, high_ = (np.nan, np.nan) if tied else (worst.low, worst.high)
+    return OneRanking(Interval(exact, low_, high_, n), worst, recall, dict(zip(ks, found, strict=True)))
+
+
+def _found(
+    asking: Ints, scores: Vectors, truth: npt.NDArray[np.bool_], ks: tuple[int, ...], queries: int
+) -> npt.NDArray[np.float64]:
+    """float64 (len(ks), queries), how many right pairs of each query are among its first k; best first, and of equal
+    scores all others are before a right one."""
+    order = np.argsort(asking, kind="stable")
+    who, score = asking[order], scores[order]
+    first = np.searchsorted(who, who)  # where each query's pairs begin
+    same = np.append((who[1:] != who[:-1]) | (score[1:] != score[:-1]), True)
+    ends = np.flatnonzero(same)  # of a group of one query's equal scores
+    rank = ends[np.searchsorted(ends, np.arange(len(who)))] - first
+    right = truth[order]
+    return (
+        np.array([np.bincount(who[right & (rank < k)], minlength=queries) for k in ks]).reshape(len(ks), queries) * 1.0
+    )
+
+
+def _shares(times: npt.NDArray[np.float64], hits: npt.NDArray[np.float64], positives: Ints) -> tuple[float, ...]:
+    """The share of the right pairs that are such hits, where each query counts so many times; NaN where none counts."""
+    total = float(times @ positives)
+    return tuple(hits @ times / total) if total else (np.nan,) * len(hits)
 
 
 def _weighted(

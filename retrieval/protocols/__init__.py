@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from retrieval.base.text import printable
 from retrieval.errors import RetrievalError
 from retrieval.protocols import (
     cars196,
@@ -72,5 +73,19 @@ def named(name: str) -> Protocol:
 
 
 def recognised(folder: Path) -> Protocol | None:
-    """The protocol whose set a folder holds, by a look at the names in it; None if it is none of them."""
-    return next((protocol for protocol in PROTOCOLS.values() if protocol.recognises(folder)), None)
+    """The protocol whose set a folder holds, by a look at the names in it; None if it is none of them.
+
+    Raises:
+        RetrievalError: it has a list that one set alone has, and not the rest: read as folders of classes, what is for
+            testing would train.
+    """
+    found = next((protocol for protocol in PROTOCOLS.values() if protocol.recognises(folder)), None)
+    if found is None:
+        for protocol in PROTOCOLS.values():
+            for mark in protocol.marks:
+                if (folder / mark).is_file():
+                    raise RetrievalError(
+                        f"{printable(folder)!r} has {mark}, as {protocol.title} does, which holds {protocol.layout}; "
+                        "give a folder with all of these, or take that file out."
+                    )
+    return found

@@ -44,7 +44,7 @@ def read(folder: Path) -> OfficialSet:
     names = once([str(name) for name in found["names"]], path)
     numbers: list[int] = found["classes"]
     titles: list[str] = found["titles"]
-    splits = halves(numbers)
+    splits = halves(numbers, of=196)
     return among_themselves(place, names, [f"{number:03d} {titles[number - 1]}" for number in numbers], splits)
 
 
@@ -56,6 +56,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} pictures of the second half of the classes, each against all others of {gallery}",
     measures={**recalls(1, 2, 4, 8), **MAP_AT_R},
+    marks=(ANNOTATIONS,),
     sizes=(8054, 8131, 8131),
     clusters=True,
     differs=CLUSTERED,

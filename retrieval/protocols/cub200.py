@@ -13,8 +13,8 @@ from retrieval.errors import RetrievalError
 from retrieval.protocols.listing import Listing, home, once, required
 from retrieval.protocols.protocol import CLUSTERED, MAP_AT_R, OfficialSet, Protocol, among_themselves, halves, recalls
 
-LISTS = ("images.txt", "image_class_labels.txt", "bounding_boxes.txt")
-LAYOUT = "images.txt, image_class_labels.txt, bounding_boxes.txt and images/"
+LISTS = ("images.txt", "image_class_labels.txt")
+LAYOUT = "images.txt, image_class_labels.txt and images/"
 
 
 def _home(folder: Path) -> Path | None:
@@ -50,7 +50,7 @@ def read(folder: Path) -> OfficialSet:
         )
     names = once([f"images/{name}" for name in named.values()], listing.path)
     numbers = [classes[number] for number in named]
-    splits = halves(numbers)
+    splits = halves(numbers, of=200)
     return among_themselves(place, names, [f"{number:03d}" for number in numbers], splits)
 
 
@@ -62,6 +62,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} pictures of the second half of the classes, each against all others of {gallery}",
     measures={**recalls(1, 2, 4, 8), **MAP_AT_R},
+    marks=(LISTS[1], f"CUB_200_2011/{LISTS[1]}"),
     sizes=(5864, 5924, 5924),
     clusters=True,
     differs=CLUSTERED,

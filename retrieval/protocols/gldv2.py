@@ -49,8 +49,10 @@ def read(folder: Path) -> OfficialSet:
     turns: dict[str, list[int]] = {usage: [] for usage in USAGES}
     for row in table.rows():
         name, images, usage = (table.text(row, column) for column in ("id", "images", "usage"))
-        if usage not in USAGES:  # "Ignored"
+        if usage == "Ignored":
             continue
+        if usage not in USAGES:
+            table.refuse(row.number, f"has the usage {printable(usage)[:60]!r}, not Public, Private or Ignored")
         missing = next((one for one in images.split() if one not in spot), None)
         if missing is not None or not name:
             table.refuse(row.number, f"has no id, or names {printable(missing or '')!r}, which {INDEX} lacks")
@@ -115,6 +117,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} pictures of the test against {gallery} of the index",
     measures={"mAP@100": partial(Ranking.average_precision_at, k=100)},
+    marks=SOLUTIONS,
     sources=(
         "Weyand et al., Google Landmarks Dataset v2, CVPR 2020",
         "tensorflow/models, research/delf/delf/python/datasets/google_landmarks_dataset/metrics.py",

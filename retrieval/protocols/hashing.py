@@ -22,10 +22,19 @@ MEASURES: Measures = {
     "P@radius 2": partial(Ranking.precision_within, distance=2),
 }
 
+LISTED: Measures = {"mAP": MEASURES["mAP"], "mAP of the found": MEASURES["mAP"], **MEASURES}
+"""Of sets whose lists have queries that nothing answers."""
+
+ZEROS = frozenset(name for name in LISTED if name.endswith("of the found"))
+
 DIFFERS = (
     "mAP@k is divided by min(R, k). Published mAP@k is divided by the right answers among the first k, however few "
     "(mAP@k of the found). Codes tie by the thousand: published figures go by the order in which the database happens "
     "to lie; here every figure is the mean over all orders."
+)
+LISTED_DIFFERS = (
+    f"{DIFFERS} A query that shares no label with the database counts 0 in published figures (those of the found), and "
+    "in no other here. What has no label in the database is wrong for everybody."
 )
 
 LISTS = ("test.txt", "database.txt", "train.txt")

@@ -56,6 +56,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} pictures of the test species, each against all others of {gallery}",
     measures={**recalls(1, 4, 16, 32), **MAP_AT_R},
+    marks=(*LISTS.values(), *(f"{INSIDE}/{name}" for name in LISTS.values())),
     sizes=(325_846, 136_093, 136_093),
     sources=(
         "Brown et al., Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval, ECCV 2020",

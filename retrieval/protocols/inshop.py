@@ -70,6 +70,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} queries against {gallery} pictures of the gallery",
     measures=recalls(1, 10, 20, 30),
+    marks=(PARTITION, f"Eval/{PARTITION}"),
     sizes=(25_882, 14_218, 12_612),
     sources=("Liu et al., DeepFashion: Powering Robust Clothes Recognition and Retrieval, CVPR 2016",),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from retrieval.protocols.hashing import DIFFERS, LAYOUT, MEASURES, columns, read_lists
+from retrieval.protocols.hashing import LAYOUT, LISTED, LISTED_DIFFERS, ZEROS, columns, read_lists
 from retrieval.protocols.protocol import Protocol
 
 LABELS = (24, 38)
@@ -26,9 +26,10 @@ PROTOCOL = Protocol(
     recognises=recognises,
     read=partial(read_lists, title="MIRFlickr-25k", labels=LABELS),
     asked="{queries} queries against {gallery} of the database, by Hamming distance",
-    measures=MEASURES,
+    measures=LISTED,
+    zeros=ZEROS,
     codes=True,
-    differs=DIFFERS,
+    differs=LISTED_DIFFERS,
     sources=(
         "Huiskes and Lew, The MIR Flickr Retrieval Evaluation, MIR 2008",
         "swuxyj/DeepHash-pytorch, utils/tools.py",

@@ -82,6 +82,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} queries against {gallery} pictures of the gallery, each person in other cameras",
     measures=MEASURES,
+    marks=("list_query.txt", "MSMT17_V1/list_query.txt", "MSMT17_V2/list_query.txt"),
     sizes=(32_621, 11_659, 82_161),
     differs=DIFFERS,
     sources=(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from retrieval.protocols.hashing import DIFFERS, LAYOUT, MEASURES, columns, read_lists
+from retrieval.protocols.hashing import LAYOUT, LISTED, LISTED_DIFFERS, ZEROS, columns, read_lists
 from retrieval.protocols.protocol import Protocol
 
 LABELS = (21, 81)
@@ -26,9 +26,10 @@ PROTOCOL = Protocol(
     recognises=recognises,
     read=partial(read_lists, title="NUS-WIDE", labels=LABELS),
     asked="{queries} queries against {gallery} of the database, by Hamming distance",
-    measures=MEASURES,
+    measures=LISTED,
+    zeros=ZEROS,
     codes=True,
-    differs=DIFFERS,
+    differs=LISTED_DIFFERS,
     sources=(
         "Chua et al., NUS-WIDE: A Real-World Web Image Database, CIVR 2009",
         "Cao et al., HashNet: Deep Learning to Hash by Continuation, ICCV 2017",

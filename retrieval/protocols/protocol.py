@@ -53,6 +53,7 @@ class OfficialSet:
         boxes: one for each query, the part of the picture that asks; None: the whole pictures do.
         sets: bool (n, classes), which classes each picture shows, where it may be several; then none has a label.
         settings: the ways to ask.
+        note: what a reader of the figures should know of this folder.
     """
 
     names: tuple[str, ...]
@@ -65,6 +66,7 @@ class OfficialSet:
     boxes: tuple[Box | None, ...] | None = None
     sets: npt.NDArray[np.bool_] | None = None
     settings: tuple[Setting, ...] = (Setting(),)
+    note: str = ""
 
     @property
     def order(self) -> Ints:
@@ -95,6 +97,7 @@ class Protocol:
     Attributes:
         name: as `retrieval benchmark` takes it. title: of the set.
         layout: what is read, in words.
+        marks: files that no other set has: a folder with one of them that is not recognised lacks something.
         recognises: whether a folder holds the set.
         read: the set in a folder; None: `retrieval data` reads it.
         divides: of a set that `retrieval data` reads, who asks whom, by names, labels and splits; files, labels and
@@ -102,11 +105,13 @@ class Protocol:
         trials: it is one-shot trials, and has no ranking.
         asked: what is asked of what, with places for {queries} and {gallery}.
         measures: by the field's names, of each query's ranking.
+        zeros: those of them for which a query without a right answer counts 0; for all others it does not count.
         limits: between which the measures lie.
         sizes: pictures of the official set that train, ask and are ranked; None where releases differ.
         codes: it is of binary codes; numbers are made such by their signs.
         clusters: NMI and AMI are part of the protocol.
         pairs: so many of the best pairs of all queries and pictures are measured as one ranking, too; None: none are.
+        found_at: the ks of the recall@k that is measured among these pairs.
         differs: a sentence on figures that programs count in another way than their names say, and so stand here twice.
         sources: what the protocol was read from.
         published: figures to set beside.
@@ -118,6 +123,8 @@ class Protocol:
     recognises: Callable[[Path], bool]
     asked: str
     measures: Measures
+    marks: tuple[str, ...] = ()
+    zeros: frozenset[str] = frozenset()
     read: Callable[[Path], OfficialSet] | None = None
     divides: Callable[[tuple[str, ...], Ints, npt.NDArray[np.str_]], OfficialSet] | None = None
     trials: bool = False
@@ -126,6 +133,7 @@ class Protocol:
     limits: tuple[float, float] = (0.0, 1.0)
     clusters: bool = False
     pairs: int | None = None
+    found_at: tuple[int, ...] = ()
     differs: str = ""
     sources: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
@@ -148,10 +156,17 @@ CLUSTERED = (
 )
 
 
-def halves(classes: npt.ArrayLike) -> tuple[str, ...]:
-    """The split of each picture by its class number, counted from 1: the first half of the classes trains."""
+def halves(classes: npt.ArrayLike, of: int) -> tuple[str, ...]:
+    """The split of each picture by its class number, counted from 1: the first half of the classes trains.
+
+    Args:
+        classes: of each picture.
+        of: how many the set has. Where all that are there would train, the first half of these does.
+    """
     numbers = np.asarray(classes, np.int64)
-    return tuple(np.where(numbers <= numbers.max(initial=0) // 2, "train", "test").tolist())
+    most = numbers.max(initial=0)
+    taught = of // 2 if most > of // 2 else most // 2
+    return tuple(np.where(numbers <= taught, "train", "test").tolist())
 
 
 def among_themselves(folder: Path, names: Sequence[str], labels: Sequence[str], splits: Sequence[str]) -> OfficialSet:

@@ -158,6 +158,7 @@ def _protocol(name: str, title: str, truth: str, gallery: int, published: Publis
             **{f"mP@{k} to the last": partial(Ranking.precision_to_last, k=k) for k in KS},
             **{f"P@{k}": partial(Ranking.precision, k=k) for k in KS},
         },
+        marks=(truth,),
         sizes=(0, 70, gallery),
         differs="Published mAP is the area by trapezoids, which also takes the precision just before each right "
         "answer; mAP is the average precision itself. Published mP@k looks at no rank behind the last right "

@@ -54,6 +54,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} pictures of the test classes, each against all others of {gallery}",
     measures={**recalls(1, 10, 100, 1000), **MAP_AT_R},
+    marks=(*LISTS.values(), *(f"Stanford_Online_Products/{name}" for name in LISTS.values())),
     sizes=(59_551, 60_502, 60_502),
     sources=("Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016",),
 )

@@ -93,6 +93,7 @@ PROTOCOL = Protocol(
     read=read,
     asked="{queries} queries against {gallery} pictures of the gallery, each vehicle in other cameras",
     measures=MEASURES,
+    marks=(*LISTS[3:], *(f"VeRi/{name}" for name in LISTS[3:])),
     sizes=(37_778, 1678, 11_579),
     differs=DIFFERS,
     sources=("Liu et al., A Deep Learning-Based Approach to Progressive Vehicle Re-identification, ECCV 2016",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -54,6 +56,7 @@ def find_leakage_between(
     gallery: str = "gallery",
     score: float | None = None,
     bits: int = BITS,
+    ignored: Sequence[Ints] = (),
 ) -> Finding:
     """Queries that have a near-duplicate in another set, in the gallery or among what the model was trained on.
 
@@ -65,11 +68,14 @@ def find_leakage_between(
         gallery: what to call the other set ("training set").
         score: the least score of near-duplicates.
         bits: the greatest distance of their hashes.
+        ignored: for each query the rows of the other set that do not answer it, as :func:`.near_duplicates` takes them.
 
     Returns:
         As :func:`find_leakage`; of each example's two rows the first is a query's, and the second the other set's.
     """
-    pairs = near_duplicates(neighbours, scores, hashes, gallery_hashes, within=False, score=score, bits=bits)
+    pairs = near_duplicates(
+        neighbours, scores, hashes, gallery_hashes, within=False, score=score, bits=bits, ignored=ignored
+    )
     n = len(neighbours) if neighbours is not None else 0 if hashes is None else len(hashes)
     touched = len(np.unique(pairs.first))
     return _finding(pairs, touched, n, "queries", f"a picture of the {gallery}", "leave them out", score, bits, hashes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,7 @@ def near_duplicates(
     within: bool = True,
     score: float | None = None,
     bits: int = BITS,
+    ignored: Sequence[Ints] = (),
 ) -> Pairs:
     """Pairs that score enough, or whose hashes both lie within some bits.
 
@@ -85,6 +87,7 @@ def near_duplicates(
             hashes).
         bits: the greatest distance of each hash that counts. Pictures without detail have none. Pictures with the very
             same hashes are paired with the first of them only.
+        ignored: for each of the n the rows that are no near-duplicates of it, whatever they look like; by default none.
 
     Raises:
         RetrievalError: arrays of different lengths, neither neighbours nor hashes, or a threshold out of range.
@@ -102,8 +105,14 @@ def near_duplicates(
             "There are neither neighbours nor hashes of both sets to find copies by; give one of them."
         )
     known, known_scores = _known(neighbours, scores, within, columns)
+    left_out = [row * columns + one[one < columns] for row, one in enumerate(ignored)]
+    if left_out:
+        kept = ~np.isin(known, np.concatenate(left_out))
+        known, known_scores = known[kept], known_scores[kept]
     near = known[known_scores >= (SCORE if score is None else score)]
     alike = np.empty(0, np.int64) if hashes is None or others is None else _by_hash(hashes, others, within, bits)
+    if left_out:
+        alike = np.setdiff1d(alike, np.concatenate(left_out))
     crowded = score is None and len(near) > max(CROWDED * n, 1)
     if crowded:
         near = near[_apart(hashes, others, near, columns) <= bits + SPARE]

@@ -23,6 +23,13 @@ def slow(scores: list[float], right: list[bool], positives: int, precision: floa
     return total / positives, best
 
 
+def found_among_its_own(asking: np.ndarray, scores: np.ndarray, right: np.ndarray, k: int) -> float:
+    """How many right pairs are among the first k of their query, behind all others of the same score."""
+    return sum(
+        int(((asking == asking[place]) & (scores >= scores[place])).sum()) <= k for place in np.flatnonzero(right)
+    )
+
+
 @pytest.mark.parametrize("count", [1, 17, 100, 10_000])
 def test_best_pairs_are_those_of_the_whole_matrix(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK_BYTES", 4 * 30 * 3)
@@ -45,11 +52,15 @@ def test_one_ranking_is_what_the_loop_says() -> None:
         asking = rng.integers(0, 9, 60)
         positives = np.bincount(asking[right], minlength=9) + 1
         pairs = module.Pairs(asking, np.arange(60), scores)
-        found = one_ranking(pairs, right, positives, precision=0.5, resamples=50)
+        found = one_ranking(pairs, right, positives, precision=0.5, ks=(1, 3), resamples=50)
         worst, recall = slow(scores.tolist(), right.tolist(), int(positives.sum()), 0.5)
         assert found.wrong_first.value == pytest.approx(worst)
         assert found.recall.value == pytest.approx(recall)
         assert found.average_precision.value >= worst - 1e-12
+        for k, interval in found.found.items():
+            expected = found_among_its_own(asking, scores, right, k) / positives.sum()
+            assert interval.value == pytest.approx(expected) and interval.low <= expected <= interval.high
+        assert list(found.found) == [1, 3] and found.found[3].value > 0
         if levels == 10**6:
             assert found.average_precision.value == pytest.approx(worst)
             assert found.average_precision.low < worst < found.average_precision.high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from slow_measures import unit
 from slow_protocols import average_precision, order_of, trapezoids
 
-from retrieval import datasets
+from retrieval import datasets, protocols
+from retrieval.errors import RetrievalError
 from retrieval.evaluation.benchmark import benchmark
 from retrieval.evaluation.paired_comparison import compare_kept
 
@@ -98,7 +100,55 @@ def test_disc21_ranks_all_pairs_together(tmp_path: Path) -> None:
     ]
     first = [hit / len(truth[name]) for hit, name in zip(found, asking, strict=True) if truth[name]]
     np.testing.assert_allclose(report.per_query["recall@1"], first)
+    copies = sum(len(its) for its in truth.values())
+    for k in (1, 10):  # of a pair whose other copy scores more it is the second that counts
+        ranks = [
+            order_of(queries[asking.index(query)], gallery).index(int(one[1:]))
+            for query in truth
+            for one in truth[query]
+        ]
+        share = sum(rank < k for rank in ranks) / copies
+        assert report[f"recall@{k} of the best pairs"].value == pytest.approx(share)
+    assert "The ground truth is public_ground_truth.csv." in report.notes
     assert {str(s) for s in datasets.load(tmp_path / "set").splits} == {"test", "train"}
+
+
+def test_disc21_counts_found_copies_among_the_best_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that is its query's best, and among all pairs not one of the best, is found among all references alone."""
+    official_layouts.disc21(tmp_path / "set")
+    queries, gallery = np.eye(4)[[2] * 6], np.eye(4)[[1] * 9]
+    queries[0] = gallery[1]  # it is a copy of nothing, and looks like seven references
+    queries[1], gallery[4] = [1, 0, 0, 0], [0.8, 0.6, 0, 0]
+    queries[3] = gallery[0] = [0, 0, 0, 1]
+    vectors = np.concatenate([queries, gallery]).astype(np.float32)
+    np.save(tmp_path / "made.npy", vectors)
+    monkeypatch.setitem(protocols.PROTOCOLS, "disc21", dataclasses.replace(protocols.PROTOCOLS["disc21"], pairs=5))
+    report = benchmark("disc21", tmp_path / "set", vectors=tmp_path / "made.npy")
+    assert report.per_query["recall@1"].tolist()[:2] == [1, 1]
+    assert report["recall@1 of the best pairs"].value == pytest.approx(1 / 4)
+
+
+def test_disc21_leaves_out_what_is_missing_and_takes_the_ground_truth_of_its_queries(tmp_path: Path) -> None:
+    official_layouts.disc21(tmp_path / "set")
+    whole = {file.name for file in (tmp_path / "set" / "images" / "references").iterdir()}
+    others = tmp_path / "set" / "list_files" / "dev_queries_groundtruth.csv"
+    others.write_text("Q50000,R000001\nQ50001,\n")
+    (tmp_path / "set" / "images" / "references" / "R000004.jpg").unlink()
+    made(15, tmp_path / "made.npy")
+    report = benchmark("disc21", tmp_path / "set", vectors=tmp_path / "made.npy")
+    assert report.counts["queries"] == 3 and "The ground truth is public_ground_truth.csv." in report.notes
+    pictures = datasets.load(tmp_path / "set")
+    assert {Path(name).name for name in pictures.names if name.startswith("references/")} == whole
+    (tmp_path / "set" / "list_files" / "public_ground_truth.csv").unlink()
+    assert "The ground truth is dev_queries_groundtruth.csv." in benchmark_notes(tmp_path)
+    others.write_text("Q50000,../R000001\n")
+    with pytest.raises(RetrievalError, match="not a query and a reference"):
+        datasets.load(tmp_path / "set")
+
+
+def benchmark_notes(folder: Path) -> tuple[str, ...]:
+    made(10, folder / "fewer.npy")
+    return benchmark("disc21", folder / "set", vectors=folder / "fewer.npy").notes
 
 
 def test_google_landmarks_divides_by_at_most_a_hundred(tmp_path: Path) -> None:
@@ -112,5 +162,10 @@ def test_google_landmarks_divides_by_at_most_a_hundred(tmp_path: Path) -> None:
     ]
     assert report["public mAP@100"].value == pytest.approx(values[0])
     assert report["private mAP@100"].value == pytest.approx(np.mean(values[1:]))
+    solution = tmp_path / "set" / "retrieval_solution_v2.1.csv"
+    solution.write_text(solution.read_text().replace(",Public", ",public"))
+    with pytest.raises(RetrievalError, match="has the usage 'public', not Public, Private or Ignored"):
+        benchmark("gldv2", tmp_path / "set", vectors=tmp_path / "made.npy")
+    official_layouts.gldv2(tmp_path / "set")
     pictures = datasets.load(tmp_path / "set")
     assert len(pictures.select("train")) == 4 and all(file.exists() for file in pictures.files or ())

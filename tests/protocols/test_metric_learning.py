@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import tiny
 from slow_measures import unit
 from slow_protocols import found_within, map_at_r, order_of
 
-from retrieval import datasets
+from retrieval import datasets, protocols
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.benchmark import benchmark
 from retrieval.evaluation.options import EvaluationOptions
+from retrieval.protocols.protocol import halves
 
 AMONG_THEMSELVES: dict[str, tuple[Callable[[Path], list], tuple[int, ...]]] = {
     "cub200": (official_layouts.cub200, (1, 2, 4, 8)),
@@ -65,6 +67,48 @@ def test_a_folder_is_recognised_with_its_official_split(name: str, tmp_path: Pat
     shown = [by_name[one.removeprefix("images/")] for one in pictures.names]
     assert len({(label, c) for label, c in zip(pictures.labels, shown, strict=True)}) == len(set(shown))
     assert all(file.is_relative_to(tmp_path / "set") for file in pictures.files or ())
+
+
+@pytest.mark.parametrize(("there", "first"), [(range(1, 5), 3), (range(1, 151), 101), (range(2, 200), 101)])
+def test_the_official_number_of_classes_divides_where_some_are_missing(there: range, first: int) -> None:
+    """Of a set so small that all of it would train, the half of what is there."""
+    splits = halves(list(there), of=200)
+    assert there[splits.index("test")] == first and splits.index("test") == splits.count("train")
+
+
+def test_pictures_that_are_missing_make_another_set(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = official_layouts.cub200(tmp_path / "set")
+    official = dataclasses.replace(protocols.PROTOCOLS["cub200"], sizes=(8, 8, 8))
+    monkeypatch.setitem(protocols.PROTOCOLS, "cub200", official)
+    model = str(tiny.model(tmp_path_factory))
+    assert not any("official set" in note for note in benchmark("cub200", tmp_path / "set", model=model).notes)
+    (tmp_path / "set" / "images" / rows[-1][0]).unlink()
+    report = benchmark("cub200", tmp_path / "set", model=model)
+    assert any("7 ask and 7 are ranked" in note for note in report.notes) and report.counts["unreadable"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("cub200", "images.txt"),
+        ("cars196", "car_ims"),
+        ("sop", "Ebay_test.txt"),
+        ("inshop", "img"),
+        ("inat2018", "Inat_dataset_splits/Inaturalist_train_set1.txt"),
+        ("revisited", "jpg"),
+        ("gldv2", "index.csv"),
+        ("msmt17", "list_val.txt"),
+        ("veri", "jk_index.txt"),
+    ],
+)
+def test_a_set_that_lacks_something_is_not_read_as_folders_of_classes(name: str, missing: str, tmp_path: Path) -> None:
+    """What is for testing would train."""
+    getattr(official_layouts, name)(tmp_path / "set")
+    (tmp_path / "set" / missing).rename(tmp_path / "elsewhere")
+    with pytest.raises(RetrievalError, match="give a folder with all of these"):
+        datasets.load(tmp_path / "set")
 
 
 def test_queries_of_in_shop_are_asked_against_its_gallery(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import official_layouts
 import pytest
+import tiny
 from slow_measures import unit
 from slow_protocols import average_precision, found_within, order_of, trapezoids
 
 from retrieval import datasets
 from retrieval.errors import RetrievalError
 from retrieval.evaluation.benchmark import benchmark
+from retrieval.evaluation.options import EvaluationOptions
 
 
 def measured(name: str, folder: Path, asking: int, ranked: int) -> tuple[object, np.ndarray, np.ndarray]:
@@ -77,6 +79,27 @@ def test_veri_has_lists_of_what_is_right_and_what_is_ignored(tmp_path: Path) -> 
     check(report, queries, gallery, [set(one) for one in seen["right"]], [set(one) for one in seen["junk"]])
     pictures = datasets.load(tmp_path / "set")
     assert pictures.name == "veri" and len(pictures.select("train")) == 6
+
+
+def test_a_copy_that_the_protocol_ignores_is_no_trap(tmp_path: Path) -> None:
+    """As every query of VeRi stands in the gallery, among what its list says to ignore."""
+    seen = official_layouts.veri(tmp_path / "set")
+    everything = len(seen["asking"]) + len(seen["gallery"])
+    for seed, (name, _, _) in enumerate(seen["gallery"]):  # no two are alike
+        tiny.picture(seed).save(tmp_path / "set" / "image_test" / name)
+    for name, _, _ in seen["asking"]:
+        copy = (tmp_path / "set" / "image_test" / name).read_bytes()
+        (tmp_path / "set" / "image_query" / name).write_bytes(copy)
+    np.save(tmp_path / "made.npy", unit(np.random.default_rng(0).normal(size=(everything, 64))))
+
+    def leaks() -> list[int]:
+        options = EvaluationOptions(traps=True)
+        report = benchmark("veri", tmp_path / "set", vectors=tmp_path / "made.npy", options=options)
+        return [one.figures["with_near_duplicate"] for one in report.findings if "of the gallery" in one.sentence]
+
+    assert leaks() == [0]
+    (tmp_path / "set" / "jk_index.txt").write_text("12\n12\n12\n12\n")
+    assert leaks() == [3]  # the last query is the last of the gallery
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,6 @@ def cub200(folder: Path, classes: int = 4, each: int = 4) -> list[tuple[str, int
     lines(folder / "images.txt", [f"{n} {name}" for n, (name, _) in zip(numbers, rows, strict=True)], "\r\n")
     by_number = sorted(zip(numbers.tolist(), (c for _, c in rows), strict=True))
     lines(folder / "image_class_labels.txt", [f"{n} {c}" for n, c in by_number], "\r\n")
-    lines(folder / "bounding_boxes.txt", [f"{n} 1.0 1.0 4.0 4.0" for n, _ in by_number])
     return rows
 
 
