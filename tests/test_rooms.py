@@ -129,13 +129,29 @@ def test_no_circle_among_folders(arrows: dict[str, set[str]]) -> None:
     assert circle(between) == []
 
 
+def shadowed(root: Path) -> list[str]:
+    """What a package defines itself under the name of one of its modules, which takes its place once it is loaded."""
+    names = modules(root)
+    return [
+        f"{name}.{node.name}"
+        for name, path in names.items()
+        if path.name == "__init__.py"
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and f"{name}.{node.name}" in names
+    ]
+
+
+def test_no_module_takes_the_place_of_what_its_package_defines() -> None:
+    assert shadowed(ROOT) == []
+
+
 def test_what_would_be_wrong_is_seen(tmp_path: Path) -> None:
     """An import upwards, one inside a function, and a circle within a room."""
     package = tmp_path / "retrieval"
     for name, text in {
         "__init__.py": "",
         "errors.py": "",
-        "base/__init__.py": "",
+        "base/__init__.py": "def b(): ...\n",
         "base/files.py": "def f():\n    from retrieval.index import index\n",
         "base/a.py": "import retrieval.base.b\n",
         "base/b.py": "from retrieval.base import a\n",
@@ -150,3 +166,4 @@ def test_what_would_be_wrong_is_seen(tmp_path: Path) -> None:
         {"retrieval.base.a", "retrieval.base.b"},
         {"retrieval.base.files", "retrieval.index.index"},
     )
+    assert shadowed(tmp_path) == ["retrieval.base.b"]

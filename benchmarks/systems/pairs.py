@@ -25,7 +25,7 @@ from retrieval.evaluation.reranking import evaluate_reranked
 from retrieval.index import Index
 from retrieval.ingest import build
 from retrieval.measures.roc import verify
-from retrieval.networks.pairs import siamese
+from retrieval.networks.pairs import is_siamese
 from retrieval.search import rerank
 from retrieval.training.pair_recipe import PairRecipe
 from retrieval.training.pairs.pair_loop import train_pair
@@ -93,7 +93,7 @@ def patch_recipe(name: str, size: Size) -> PairRecipe:
         "medium": {"two-stream": "24,48"}.get(name, "48,96,128"),
     }
     effort = EFFORTS[size]
-    epochs = effort.batches if siamese(name) else effort.drawn
+    epochs = effort.batches if is_siamese(name) else effort.drawn
     return PairRecipe(net=name, size=64, widths=narrow.get(size), epochs=epochs, validation=0)
 
 
@@ -262,6 +262,6 @@ FAMILY = Family(
     partial(
         draw_dots,
         measures=("FPR at 95 % recall", "EER", "error on Lake's runs"),
-        title="Omniglot: errors, %",
+        title="errors, % (on Omniglot; comparison-vgg16-faces: on AT&T faces)",
     ),
 )

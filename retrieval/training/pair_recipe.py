@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from retrieval.errors import RetrievalError
-from retrieval.networks.pairs import NAMES, siamese
+from retrieval.networks.pairs import NAMES, is_siamese
 from retrieval.training.recipe import Recipe, as_in_recipe, choice
 
 PATCHES = 64
@@ -56,7 +56,7 @@ class PairRecipe:
         if self.pairs_per_batch % 2:
             raise RetrievalError(f"--pairs-per-batch must be even, not {self.pairs_per_batch}.")
         # a choice that changes nothing is a mistake
-        takes = ("classes_per_batch", "pictures_per_class") if siamese(self.net) else ("pairs_per_batch",)
+        takes = ("classes_per_batch", "pictures_per_class") if is_siamese(self.net) else ("pairs_per_batch",)
         for f in fields(self):
             batch = f.name in ("classes_per_batch", "pictures_per_class", "pairs_per_batch")
             if batch and f.name not in takes and getattr(self, f.name) != f.default:

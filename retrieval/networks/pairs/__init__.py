@@ -90,6 +90,6 @@ def create(name: str, **options: Any) -> nn.Module:
     return networks.made(networks.architecture(name, TABLE), f"pair network {name!r}", options)
 
 
-def siamese(name: str) -> bool:
+def is_siamese(name: str) -> bool:
     """Whether it sees one picture at a time, and so learns from all pairs of a batch of classes × pictures."""
     return issubclass(networks.architecture(name, TABLE), SiameseNetwork)

@@ -23,7 +23,7 @@ from retrieval.images import Pixels
 from retrieval.measures.intervals import Interval
 from retrieval.measures.pair_sampling import Pairs
 from retrieval.measures.roc import Roc, verify
-from retrieval.networks.pairs import siamese
+from retrieval.networks.pairs import is_siamese
 from retrieval.training.build_network import build_pair_network
 from retrieval.training.engine import Engine, Measured
 from retrieval.training.hardware import threads
@@ -164,7 +164,7 @@ class PairRun(Run[PairRecipe, PairReading]):
 
     def _sampler(self, drawn: BalancedPairs) -> Sampler:
         asked = self.asked
-        if siamese(asked.net):
+        if is_siamese(asked.net):
             classes = min(asked.classes_per_batch, len(np.unique(self.train.labels)))
             pictures = asked.classes_per_batch * asked.pictures_per_class // classes
             return ClassBatches(self.train.labels, classes, pictures, asked.seed)
@@ -177,7 +177,7 @@ class PairRun(Run[PairRecipe, PairReading]):
 
     @property
     def watched(self) -> int:
-        return 0 if self.held_out is None else self.held_out.embedded(siamese(self.asked.net))
+        return 0 if self.held_out is None else self.held_out.embedded(is_siamese(self.asked.net))
 
     def reading(self, epoch: int, measured: Measured, lr: float, quality: float) -> PairReading:
         return PairReading(self.step, epoch, measured.loss, measured.active, lr, self.seconds, quality)
