@@ -165,6 +165,7 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
     columns: dict[str, Doubles] = {}
     with run.timed("intervals"):
         for one in settings:
+            columns |= {one.called(name): np.full(len(rows), np.nan) for name in protocol.measures}
             found: dict[str, measures.Interval] = {}
             for zero in {name in protocol.zeros for name in protocol.measures}:
                 names = [name for name in protocol.measures if (name in protocol.zeros) == zero]
@@ -174,8 +175,7 @@ def reported(ready: Prepared, settings: list[Judged]) -> Report:
                 intervals = measures.mean_intervals(table, over=of, limits=protocol.limits, confidence=CONFIDENCE)
                 found |= dict(zip(names, intervals, strict=True))
                 for name, values in zip(names, table.T, strict=True):
-                    column = columns[one.called(name)] = np.full(len(rows), np.nan)
-                    column[np.searchsorted(rows, counted)] = values
+                    columns[one.called(name)][np.searchsorted(rows, counted)] = values
             for name in protocol.measures:
                 figures_.append(Measure.of(one.called(name), found[name], one.chance(name, name in protocol.zeros)))
     if protocol.clusters or run.options.clustering:

@@ -105,14 +105,13 @@ def near_duplicates(
             "There are neither neighbours nor hashes of both sets to find copies by; give one of them."
         )
     known, known_scores = _known(neighbours, scores, within, columns)
-    left_out = [row * columns + one[one < columns] for row, one in enumerate(ignored)]
-    if left_out:
-        kept = ~np.isin(known, np.concatenate(left_out))
-        known, known_scores = known[kept], known_scores[kept]
+    nothing = np.empty(0, np.int64)
+    left_out = np.concatenate([nothing, *(row * columns + one[one < columns] for row, one in enumerate(ignored))])
+    kept = ~np.isin(known, left_out)
+    known, known_scores = known[kept], known_scores[kept]
     near = known[known_scores >= (SCORE if score is None else score)]
-    alike = np.empty(0, np.int64) if hashes is None or others is None else _by_hash(hashes, others, within, bits)
-    if left_out:
-        alike = np.setdiff1d(alike, np.concatenate(left_out))
+    alike = nothing if hashes is None or others is None else _by_hash(hashes, others, within, bits)
+    alike = np.setdiff1d(alike, left_out)
     crowded = score is None and len(near) > max(CROWDED * n, 1)
     if crowded:
         near = near[_apart(hashes, others, near, columns) <= bits + SPARE]

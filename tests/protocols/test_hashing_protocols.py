@@ -50,6 +50,8 @@ def test_several_labels_and_equal_distances(name: str, labels: int, tmp_path: Pa
     for measure, column in expected.items():
         np.testing.assert_allclose(report.per_query[measure], column, atol=1e-12, err_msg=measure)
         assert report[measure].value == pytest.approx(np.nanmean(column))
+    shown = [one.name for one in report.measures]
+    assert [name for name in report.per_query if name in shown] == shown
     assert report["mAP"].n == 2 and report["mAP of the found"].n == 4
     assert report.counts["queries"] == 2 and report.counts["queries_without_relevant"] == 2
     assert not any(any(flags) for _, flags in asking[2:3]) and report.counts["gallery_without_label"] == 0
